@@ -1,0 +1,241 @@
+"""The measure contract: a pure function whose positional parameters are data and whose keyword-only ones are options.
+
+`@measure` reads that signature and adds what a signature cannot say: the source in the literature, the declared
+invariances, the value on itself, whether rows are paired. Commands, help, table columns, controls and contract tests all
+follow from it. A fast path is attached with `@name.prepare` and `@name.pairs`; it must equal the definition.
+"""
+
+import hashlib
+import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal
+
+import numpy as np
+
+from transect.errors import TransectError
+
+#: What a measure may declare. "common …" acts on both clouds at once; the others on each cloud by itself.
+INVARIANCES = frozenset(
+    {"rotation", "isotropic scaling", "translation", "linear", "feature scaling"}
+    | {"common rotation", "common translation", "common scaling", "row order"}
+)
+REGISTRY: dict[str, "Measure"] = {}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only parameter of a measure: its type, default and, for a Literal, its choices."""
+
+    name: str
+    kind: type
+    default: Any
+    choices: tuple[Any, ...] = ()
+
+
+class Measure:
+    """A measure: call it on arrays, or hand it to `sweep`. See `measure` for what is declared."""
+
+    def __init__(self, func: Callable[..., Any], **declared: Any) -> None:
+        self.func, self.name, self.__doc__ = func, func.__name__, func.__doc__
+        self.__name__, self.__module__, self.__wrapped__ = func.__name__, func.__module__, func
+        self.source: str = declared["source"]
+        self.invariant_to: frozenset[str] = frozenset(declared["invariant_to"])
+        self.itself: float | None = declared["itself"]
+        self.paired: bool = declared["paired"]
+        self.headline: str = declared["headline"]
+        self.min_points: int = declared["min_points"]
+        parameters = inspect.signature(func).parameters.values()
+        self.data = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        hints = typing.get_type_hints(func)
+        self.options = {p.name: _option(p, hints.get(p.name, str)) for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.fields: tuple[str, ...] = getattr(hints.get("return"), "_fields", ())
+        self._prepare: Callable[..., Any] | None = None
+        self._pairs: Callable[..., Any] | None = None
+        assert self.data in {("X",), ("X", "Y"), ("X", "y")}, f"{self.name}: data must be X; X, Y; or X, y"
+        assert self.invariant_to <= INVARIANCES, f"{self.name}: unknown {self.invariant_to - INVARIANCES}"
+        assert not self.fields or self.headline in self.fields, f"{self.name}: headline must be one of {self.fields}"
+
+    def __call__(self, *data: Any, **options: Any) -> Any:
+        if len(data) != len(self.data):
+            raise TransectError(f"{self.name}: takes {', '.join(self.data)}; got {len(data)} arrays.")
+        self.check_options(options)
+        return _plain(self.func(*self.check(*data), **options))
+
+    def __repr__(self) -> str:
+        return f"<measure {self.name}({', '.join(self.data)})>"
+
+    def check(self, *data: Any) -> list[np.ndarray]:
+        """The data as NumPy arrays fit for the definition; TransectError says what is wrong with which array."""
+        arrays = [
+            as_labels(value, self.name) if name == "y" else as_points(value, f"{self.name}: {name}")
+            for name, value in zip(self.data, data, strict=True)
+        ]
+        n = [len(a) for a in arrays]
+        if (self.paired or "y" in self.data) and len(set(n)) > 1:
+            raise TransectError(f"{self.name}: needs the same points in each array; got {n} rows.", "Pass equal rows.")
+        if min(n) < self.min_points:
+            raise TransectError(f"{self.name}: needs at least {self.min_points} points, got {min(n)}.", "Add texts.")
+        return arrays
+
+    def check_options(self, options: Iterable[str]) -> None:
+        """Raise when an option is not one of the signature's."""
+        if unknown := set(options) - set(self.options):
+            known = ", ".join(self.options) or "none"
+            raise TransectError(f"{self.name}: no option {', '.join(sorted(unknown))}.", f"Options: {known}.")
+
+    def defaults(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Every option of the signature, `options` filled up with the defaults."""
+        self.check_options(options)
+        return {name: options.get(name, option.default) for name, option in self.options.items()}
+
+    def prepare(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Attach `prepare(X, **options)`: work done once per cloud, for `pairs`."""
+        self._prepare = func
+        return func
+
+    def pairs(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Attach `pairs(prepared, which, **options)`: one result for each (i, j) in `which`, in order."""
+        self._pairs = func
+        return func
+
+    def values(self, clouds: Sequence[np.ndarray], which: Sequence[tuple[int, int]], **options: Any) -> list[Any]:
+        """Results for the pairs (i, j) of `clouds`, by the fast path where there is one. Errors come as results."""
+        if self._pairs is None or self._prepare is None:
+            return [_attempt(lambda i=i, j=j: self(clouds[i], clouds[j], **options)) for i, j in which]
+        options = self.defaults(options)
+        prepared, failed = {}, {}
+        for k in sorted({k for pair in which for k in pair}):
+            item = _attempt(lambda k=k: self._prepare(as_points(clouds[k], f"{self.name}: X"), **options))
+            (failed if isinstance(item, TransectError) else prepared)[k] = item
+        good = [pair for pair in which if pair[0] in prepared and pair[1] in prepared]
+        done = dict(zip(good, map(_plain, self._pairs(prepared, good, **options)), strict=True))
+        return [done[pair] if pair in done else failed.get(pair[0]) or failed[pair[1]] for pair in which]
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring: what, units, range."""
+        return inspect.cleandoc(self.__doc__ or "").split("\n")[0]
+
+    @property
+    def control(self) -> str:
+        """The null that follows from the declaration."""
+        if "y" in self.data:
+            return "permuted labels"
+        if "Y" not in self.data:
+            return "shuffled columns"
+        return "shuffled pairing" if self.paired else "split halves"
+
+    @property
+    def version(self) -> str:
+        """Twelve hex digits of the code that computes it: the measure's own file."""
+        file = inspect.getsourcefile(inspect.unwrap(self.func))
+        return hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()[:12]
+
+    def headline_of(self, result: Any) -> float:
+        """The number that stands for `result` in a table's `value`."""
+        return float(getattr(result, self.headline) if self.fields else result)
+
+
+def measure(
+    *,
+    source: str,
+    invariant_to: Iterable[str] = (),
+    itself: float | None = None,
+    paired: bool = False,
+    headline: str = "",
+    min_points: int = 2,
+) -> Callable[[Callable[..., Any]], Measure]:
+    """Declare a measure. `itself`: its value on (X, X), 0 for distances, 1 for similarities, None where there is none.
+
+    `paired`: row i of X and row i of Y are views of one point. `headline`: the field of a named-tuple result that a
+    table shows as `value`. `invariant_to`: members of INVARIANCES, each tested.
+    """
+
+    def wrap(func: Callable[..., Any]) -> Measure:
+        made = Measure(
+            func,
+            source=source,
+            invariant_to=invariant_to,
+            itself=itself,
+            paired=paired,
+            headline=headline,
+            min_points=min_points,
+        )
+        REGISTRY[made.name] = made
+        return made
+
+    return wrap
+
+
+def registry() -> dict[str, Measure]:
+    """Every measure by name: each file in `measures/` is imported, nothing is listed by hand."""
+    package = importlib.import_module("transect.measures")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"transect.measures.{module.name}")
+    return dict(sorted(REGISTRY.items()))
+
+
+def find(name: "str | Measure") -> Measure:
+    """The measure called `name`; TransectError lists the ones there are."""
+    if isinstance(name, Measure):
+        return name
+    if name not in (known := registry()):
+        raise TransectError(f"no measure {name!r}.", f"There are: {', '.join(known)}.")
+    return known[name]
+
+
+def as_points(value: Any, what: str = "X") -> np.ndarray:
+    """`value` as a finite NumPy array [n, d], float32 or float64; half precision is widened, integers become float64."""
+    if type(value).__module__.startswith("torch"):
+        value = value.detach().cpu()
+        value = (value.float() if value.element_size() < 4 else value).numpy()
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TransectError(f"{what} must hold real numbers, got {array.dtype}.")
+    if array.ndim != 2 or 0 in array.shape:
+        raise TransectError(f"{what} must be [points, dimensions], got shape {array.shape}.")
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+    if not np.isfinite(array).all():
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        raise TransectError(f"{what} is not finite in {len(bad)} of {len(array)} points (first: row {bad[0]}).")
+    return array
+
+
+def as_labels(value: Any, what: str = "y") -> np.ndarray:
+    """Labels as an array [n] or [n, k]; numbers must be finite."""
+    array = np.asarray(value)
+    if array.ndim not in (1, 2) or 0 in array.shape:
+        raise TransectError(f"{what}: labels must be [points] or [points, k], got shape {array.shape}.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise TransectError(f"{what}: labels must be finite.")
+    return array
+
+
+def _option(parameter: inspect.Parameter, hint: Any) -> Option:
+    assert parameter.default is not parameter.empty, f"option {parameter.name} needs a default"
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        return Option(parameter.name, type(choices[0]), parameter.default, choices)
+    if typing.get_origin(hint) in (UnionType, typing.Union):
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    return Option(parameter.name, hint, parameter.default)
+
+
+def _plain(result: Any) -> Any:
+    """Results leave as Python floats, or as the measure's own named tuple."""
+    return float(result) if isinstance(result, np.generic | int) else result
+
+
+def _attempt(call: Callable[[], Any]) -> Any:
+    """The call's result, or the TransectError it raised: a cell that fails is a row with its reason."""
+    try:
+        return call()
+    except TransectError as error:
+        return error
