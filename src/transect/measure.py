@@ -42,7 +42,7 @@ class Measure:
     """A measure: call it on arrays, or hand it to `sweep`. See `measure` for what is declared."""
 
     def __init__(self, func: Callable[..., Any], **declared: Any) -> None:
-        self.func, self.name, self.__doc__ = func, func.__name__, func.__doc__
+        self.func, self.name, self.__doc__ = func, func.__name__, inspect.cleandoc(func.__doc__ or "")
         self.__name__, self.__module__, self.__wrapped__ = func.__name__, func.__module__, func
         self.source: str = declared["source"]
         self.invariant_to: frozenset[str] = frozenset(declared["invariant_to"])
@@ -95,27 +95,49 @@ class Measure:
         return {name: options.get(name, option.default) for name, option in self.options.items()}
 
     def prepare(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Attach `prepare(X, **options)`: work done once per cloud, for `pairs`."""
+        """Attach `prepare(X, **options)`: work done once per cloud, for `pairs`. It names only the options it uses."""
         self._prepare = func
         return func
 
     def pairs(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Attach `pairs(prepared, which, **options)`: one result for each (i, j) in `which`, in order."""
+        """Attach `pairs(prepared, which, **options)`: one result for each (i, j) in `which`, in order, where
+        `prepared[i]` is what `prepare` made of cloud i; (i,) for a measure of one cloud."""
         self._pairs = func
         return func
 
-    def values(self, clouds: Sequence[np.ndarray], which: Sequence[tuple[int, int]], **options: Any) -> list[Any]:
-        """Results for the pairs (i, j) of `clouds`, by the fast path where there is one. Errors come as results."""
+    def values(
+        self,
+        clouds: Sequence[np.ndarray],
+        which: Sequence[tuple[int, ...]],
+        cache: dict[Any, Any] | None = None,
+        **options: Any,
+    ) -> list[Any]:
+        """One result for each (i, j), or (i,) for a measure of one cloud, by the fast path where there is one.
+
+        An error comes as a result. Measures that share a `prepare` share its work through `cache`, which belongs to
+        these very clouds.
+        """
         if self._pairs is None or self._prepare is None:
-            return [_attempt(lambda i=i, j=j: self(clouds[i], clouds[j], **options)) for i, j in which]
-        options = self.defaults(options)
+            return [_attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
+        options, cache = self.defaults(options), {} if cache is None else cache
+        own = {k: v for k, v in options.items() if k in inspect.signature(self._prepare).parameters}
         prepared, failed = {}, {}
         for k in sorted({k for pair in which for k in pair}):
-            item = _attempt(lambda k=k: self._prepare(as_points(clouds[k], f"{self.name}: X"), **options))
-            (failed if isinstance(item, TransectError) else prepared)[k] = item
-        good = [pair for pair in which if pair[0] in prepared and pair[1] in prepared]
+            key = (self._prepare, k, *sorted(own.items()))
+            if key not in cache:
+                cache[key] = _attempt(lambda k=k: self._prepare(*self._checked(clouds[k]), **own))  # type: ignore[misc]
+            (failed if isinstance(cache[key], TransectError) else prepared)[k] = cache[key]
+        good = [pair for pair in which if all(k in prepared for k in pair)]
         done = dict(zip(good, map(_plain, self._pairs(prepared, good, **options)), strict=True))
-        return [done[pair] if pair in done else failed.get(pair[0]) or failed[pair[1]] for pair in which]
+        return [done[pair] if pair in done else next(failed[k] for k in pair if k in failed) for pair in which]
+
+    def _checked(self, cloud: np.ndarray) -> list[np.ndarray]:
+        array = as_points(cloud, f"{self.name}: X")
+        if len(array) < self.min_points:
+            raise TransectError(
+                f"{self.name}: needs at least {self.min_points} points, got {len(array)}.", "Add texts."
+            )
+        return [array]
 
     @property
     def summary(self) -> str:

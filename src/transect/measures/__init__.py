@@ -1,18 +1,12 @@
 """Measures by name: `ts.measures.cka`. A file dropped into this folder is found; nothing is listed here."""
 
-from typing import Any
-
-from transect.measure import registry
+from transect.lazy import publish
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    found = registry().get(name)
-    if found is None:
-        raise AttributeError(f"transect.measures has no measure {name!r}; there are: {', '.join(registry())}")
-    return found
+def _names() -> dict[str, str]:
+    from transect.measure import registry
+
+    return {name: f"{m.__module__}:{name}" for name, m in registry().items()}
 
 
-def __dir__() -> list[str]:
-    return list(registry())
+publish(__name__, _names)

@@ -1,0 +1,64 @@
+"""The command line: `transect VERB …`. Commands are the files of `commands/`; measures become commands by their signature.
+
+Progress goes to stderr, tables to stdout. Exit 0: done; 1: a bug, with its traceback; 2: the user's input, with what to
+change.
+"""
+
+import importlib
+import pkgutil
+import sys
+import textwrap
+
+import click
+
+from transect import __version__, commands
+from transect.errors import TransectError
+
+
+class Commands(click.Group):
+    """Finds commands by file name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the files in `commands/`, without the shared ones."""
+        return sorted(m.name for m in pkgutil.iter_modules(commands.__path__) if m.name != "shared")
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command in the file of that name."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return getattr(importlib.import_module(f"transect.commands.{cmd_name}"), cmd_name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="transect")
+def cli() -> None:
+    """How the geometry of a transformer's representations changes, and where a feature lives in it."""
+
+
+def main() -> None:
+    """Entry point: a user's error becomes a message and exit 2."""
+    try:
+        cli(standalone_mode=False)
+    except TransectError as error:
+        click.echo(message(error), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("transect: stopped; what was finished is kept, run the same command to go on.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def message(error: TransectError) -> str:
+    """The error as the user reads it: what was asked and the limit, then what to change."""
+    indent = " " * 10
+    lines = textwrap.wrap(error.message, 110, initial_indent="transect: ", subsequent_indent=indent)
+    lines += textwrap.wrap(error.fix, 110, initial_indent=indent, subsequent_indent=indent)
+    return click.unstyle("\n".join(line.translate(CONTROL) for line in lines))
+
+
+#: Terminal control characters from file names and texts do not reach the terminal.
+CONTROL = {c: None for c in (*range(32), *range(127, 160)) if c != 9}

@@ -1,0 +1,15 @@
+"""`transect report DIR --out FILE`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
+def report(studies: tuple[Path, ...], out: Path) -> None:
+    """One self-contained HTML file from study folders: figures, data, methods, provenance. Opens offline."""
+    from transect.report import report as write
+
+    click.echo(write(list(studies), out))

@@ -1,0 +1,296 @@
+"""Figures: Table → matplotlib, fit to print. Nothing is computed here; every control that a table holds is drawn.
+
+A kind is a function `draw_KIND(study, figure)` returning a matplotlib Figure; `draw_all` writes PDF, SVG and PNG.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transect import sites
+from transect.errors import TransectError
+from transect.study import Figure, Study
+from transect.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+WIDTH = {"single": 3.25, "wide": 5.5, "full": 6.75}
+STYLE: dict[str, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "transect",
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+    "image.cmap": "viridis",
+}
+#: petroff10: distinguishable by colour-blind readers.
+COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+#: What a headline is measured in, where the name does not say it.
+UNITS = {
+    "sinkhorn": "debiased divergence (squared units)",
+    "wasserstein": "squared W2",
+    "sliced": "squared sliced W2",
+    "max_sliced": "squared max-sliced W2",
+    "bures": "squared Bures W2",
+    "paired_displacement": "mean squared displacement",
+    "euclidean": "mean paired distance",
+    "cosine": "mean paired cosine",
+    "centroid": "distance of means",
+    "plan": "mass on the identity",
+    "spectral_entropy": "spectral entropy (nats)",
+    "norm_entropy": "entropy of norms (nats)",
+    "outlier_dimensions": "share of top 3 dimensions",
+    "twonn": "intrinsic dimension (TwoNN)",
+    "anisotropy": "mean off-diagonal cosine",
+    "cka": "unbiased linear CKA",
+}
+
+
+def label(measure: str) -> str:
+    """Axis label of a measure."""
+    return UNITS.get(measure, measure.replace("_", " "))
+
+
+def colours(runs: Sequence[str]) -> dict[str, str]:
+    """The same colour for the same run in every figure of a study."""
+    return {run: COLOURS[k % len(COLOURS)] for k, run in enumerate(runs)}
+
+
+def draw(study: Study, figure: Figure) -> "Canvas":
+    """Draw one figure of a study; the caller closes it."""
+    import matplotlib
+
+    kinds: dict[str, Callable[[Study, Figure], Any]] = {k[5:]: f for k, f in globals().items() if k.startswith("draw_")}
+    if figure.kind not in kinds:
+        raise TransectError(f"no figure of kind {figure.kind!r}.", f"Kinds: {', '.join(sorted(kinds))}.")
+    with matplotlib.rc_context(STYLE):
+        return kinds[figure.kind](study, figure)
+
+
+def save_all(study: Study, out: str | Path, formats: Sequence[str] = ("pdf", "svg", "png")) -> list[Path]:
+    """Write every figure of a study to OUT/figures; returns the files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder = Path(out) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for figure in study.figures:
+        canvas = draw(study, figure)
+        with matplotlib.rc_context(STYLE):
+            for kind in formats:
+                files.append(folder / f"{figure.name}.{kind}")
+                metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
+                canvas.savefig(files[-1], bbox_inches="tight", metadata=metadata)
+        plt.close(canvas)
+    return files
+
+
+def panels(count: int, columns: int = 3, width: str = "full", height: float = 1.75) -> "tuple[Canvas, list[Axes]]":
+    """A grid of axes, unused ones removed."""
+    import matplotlib.pyplot as plt
+
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    size = (WIDTH["wide" if count == 1 else width], height * rows + (0.9 if count == 1 else 0.35))
+    canvas, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    flat = list(grid.ravel())
+    for ax in flat[count:]:
+        ax.remove()
+    return canvas, flat[:count]
+
+
+# curves through depth
+
+
+def draw_depth(study: Study, figure: Figure) -> "Canvas":
+    """Curves over sites with intervals and the null; one panel per measure or per normalisation."""
+    o = figure.options
+    table = study.tables[figure.table].where(measure=o["measures"])
+    for key in ("design", "normalise"):
+        if key in o:
+            table = table.where(**{key: o[key]})
+    by = o.get("panels", "measure")
+    names = [n for n in (o["measures"] if by == "measure" else table.values(by)) if len(table.where(**{by: n}))]
+    if not names:
+        raise TransectError(f"figure {figure.name}: nothing to draw.")
+    canvas, axes = panels(len(names), columns=2 if len(names) in (2, 4) else 3)
+    palette = colours(o["runs"])
+    for ax, name in zip(axes, names, strict=True):
+        part = table.where(**{by: name})
+        for run in o["runs"]:
+            _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
+        shown = o["measures"][0] if by == "normalise" else name
+        ax.set_ylabel(("excess: " if o.get("value") == "corrected" else "") + label(shown))
+        if by != "measure":
+            ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, name))
+        if o.get("value") == "corrected":
+            ax.axhline(0, color="0.6", lw=0.6)
+        ax.set_xlabel(
+            "depth (fraction of blocks)"
+            if _several_depths(table)
+            else "layer l (resid.l" + (" → l+1)" if _paired(part) else ")")
+        )
+    if o.get("changes"):
+        _mark_changes(study, axes, names, palette, o)
+    handles, labels = axes[0].get_legend_handles_labels()
+    canvas.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return canvas
+
+
+def _paired(part: Table) -> bool:
+    return any(part.values("site2")) and part.values("site2") != part.values("site")
+
+
+def _several_depths(table: Table) -> bool:
+    return len({max(_layers(table.where(run=run)), default=0) for run in table.values("run")}) > 1
+
+
+def _layers(part: Table) -> list[int]:
+    return [sites.layer(s) or 0 for s in part.column("site")]
+
+
+def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) -> None:
+    """One run: value with its interval, and its null as a band or a dashed line."""
+    part = part.where(lambda row: row["value"] is not None)
+    if not len(part):
+        return
+    value = o.get("value", "value")
+    x = np.array(_layers(part), float)
+    order = np.argsort(x)
+    if _several_depths(part):
+        x = x / x.max()
+    y = part.column(value)[order]
+    low, high = (
+        part.column({"value": name, "corrected": f"corrected_{name}"}[value])[order] for name in ("low", "high")
+    )
+    x = x[order]
+    dashes = (3, 1.5) if run in o.get("controls", ()) else (None, None)
+    ax.plot(x, y, color=colour, marker="o" if len(x) < 50 else None, ms=2, label=run, dashes=dashes)
+    ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    null = part.column("null")[order]
+    if value == "value" and np.isfinite(null).any():
+        if np.isfinite(part.column("null_low")).any():
+            bounds = [part.column(n)[order] for n in ("null_low", "null_high")]
+            ax.fill_between(x, *bounds, color="0.5", alpha=0.25, lw=0, label=None)
+        ax.plot(
+            x,
+            null,
+            color=colour if len(o["runs"]) > 1 else "0.4",
+            lw=0.8,
+            ls=":",
+            label=f"{run}: null ({part.values('control')[0]})",
+        )
+    flagged = part.where(lambda row: row["status"] != "ok")
+    if len(flagged):
+        ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")
+
+
+def _mark_changes(
+    study: Study, axes: "Sequence[Axes]", names: list[str], palette: dict[str, str], o: dict[str, Any]
+) -> None:
+    for ax, name in zip(axes, names, strict=True):
+        for row in study.tables["changes"].where(normalise=name, status="ok"):
+            if row["run"] in palette and row["run"] not in o.get("controls", ()):
+                ax.axvline(sites.layer(row["site"]), color=palette[row["run"]], ls=":", lw=0.9)
+                ax.annotate(
+                    f"{row['support']:.0%}",
+                    (sites.layer(row["site"]), 1),
+                    xycoords=("data", "axes fraction"),
+                    fontsize=6,
+                    ha="left",
+                    va="top",
+                    xytext=(2, 0),
+                    textcoords="offset points",
+                )
+
+
+# matrices
+
+
+def draw_matrix(study: Study, figure: Figure) -> "Canvas":
+    """A layer × layer matrix of one run, the null on its diagonal, flagged cells hatched."""
+    o = figure.options
+    table = study.tables[figure.table].where(measure=o["measure"], run=o["run"])
+    canvas, (ax,) = panels(1, height=2.9)
+    names = list(dict.fromkeys([*table.column("site"), *table.column("site2")]))
+    names.sort(key=sites.order)
+    at = {s: k for k, s in enumerate(names)}
+    matrix, hatch = np.full((len(names), len(names)), np.nan), []
+    value = o.get("value", "value")
+    for row in table:
+        i, j = at[row["site"]], at[row["site2"]]
+        if row[value] is not None:
+            matrix[i, j] = row[value]
+            if not o.get("cross"):
+                matrix[j, i] = row[value]
+        if row["status"] != "ok":
+            hatch += [(j, i)] if o.get("cross") else [(j, i), (i, j)]
+    image = ax.imshow(matrix, origin="lower", interpolation="nearest", cmap=o.get("cmap", "viridis"))
+    _hatch(ax, [*hatch, *((j, i) for i, j in np.argwhere(~np.isfinite(matrix)))])
+    ticks = range(0, len(names), max(1, len(names) // 8))
+    ax.set_xticks(list(ticks), [str(sites.layer(names[k])) for k in ticks])
+    ax.set_yticks(list(ticks), [str(sites.layer(names[k])) for k in ticks])
+    family = sites.family(names[0])
+    ax.set_xlabel(f"layer ({family})")
+    ax.set_ylabel(f"layer ({family})")
+    ax.set_title(figure.title)
+    ax.spines[:].set_visible(False)
+    canvas.colorbar(image, ax=ax, shrink=0.85, label=label(o["measure"]))
+    return canvas
+
+
+def _hatch(ax: "Axes", cells: Sequence[tuple[int, int]]) -> None:
+    """Cells without a number look like nothing else: grey, hatched."""
+    from matplotlib.patches import Rectangle
+
+    for x, y in dict.fromkeys(cells):
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="0.9", edgecolor="0.6", hatch="////", lw=0))
+
+
+# scatter of two measures over layers
+
+
+def draw_scatter(study: Study, figure: Figure) -> "Canvas":
+    """One measure against others, a point per pair of layers, with the rank correlation."""
+    o = figure.options
+    table = study.tables[figure.table].where(
+        run=o["run"], design="paired", normalise=o.get("normalise", "raw"), status="ok"
+    )
+    base = {row["site"]: row for row in table.where(measure=o["measure"])}
+    others = [m for m in o["others"] if len(table.where(measure=m)) and m != o["measure"]]
+    canvas, axes = panels(len(others))
+    for ax, other in zip(axes, others, strict=True):
+        rows = [r for r in table.where(measure=other) if r["site"] in base]
+        x, y = [r["value"] for r in rows], [base[r["site"]]["value"] for r in rows]
+        points = ax.scatter(x, y, c=[sites.layer(r["site"]) for r in rows], s=9, cmap="viridis")
+        found = study.tables["companions"].where(
+            measure=f"spearman({o['measure']}, {other})", run=o["run"], normalise=o.get("normalise", "raw")
+        )
+        for row in found:
+            ax.set_title(f"ρ = {row['value']:.2f}, Holm p = {row['p_holm']:.2g}")
+        ax.set_xlabel(label(other))
+        ax.set_ylabel(label(o["measure"]))
+        if len(x) and min(*x, *y) > 0 and (max(x) > 50 * min(x) or max(y) > 50 * min(y)):
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+    canvas.colorbar(points, ax=axes, label="layer", shrink=0.8)
+    return canvas

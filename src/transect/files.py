@@ -1,0 +1,48 @@
+"""Files written whole or not at all, and read with a message when they are not what they should be."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transect.errors import TransectError
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The JSON in `path`; TransectError when it is not there or is damaged."""
+    if not path.parent.is_dir():
+        raise TransectError(
+            f"{path.parent}: no such {what}.", "Capture one with: transect capture MODEL TEXTS --out DIR."
+        )
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise TransectError(f"{path.parent}: not a {what} ({path.name} is missing).") from None
+    except (OSError, ValueError) as error:
+        raise TransectError(f"{path}: damaged ({error}).") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and make it durable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)

@@ -1,0 +1,166 @@
+"""How many directions one cloud fills: shape of its covariance spectrum, and intrinsic dimension from neighbours.
+
+Eigenvalues come from the smaller side (d × d or n × n), summed in float64, about the mean unless `centred` is off. All
+of these are ratios, so neither rotation nor scale nor the divisor n or n - 1 matters.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from transect.errors import TransectError
+from transect.measure import measure
+
+SHAPE_ONLY = {"rotation", "isotropic scaling", "translation", "row order"}
+ZERO = 1e-28  # a squared deviation below this share of the squared norm is rounding
+
+
+@measure(source="Gao et al. 2017, doi:10.1101/214262; Kornblith et al. 2019 (sampling)", invariant_to=SHAPE_ONLY)
+def participation_ratio(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
+    """Participation ratio (Σλ)² / Σλ² of the covariance eigenvalues: a number of dimensions, 1 to min(n, d).
+
+    Biased down by sampling: n points of an isotropic Gaussian read about n·d / (n + d). One heavy point or dimension
+    can bring it to 1. With centred=False the mean counts as a direction, and translation matters. Raises when all
+    points are equal.
+    """
+    G = _gram(X, centred, "participation_ratio")
+    return float(np.trace(G) ** 2 / (G**2).sum())
+
+
+@measure(
+    source="Roy & Vetterli 2007, EUSIPCO (entropy of singular values; here of eigenvalues)", invariant_to=SHAPE_ONLY
+)
+def effective_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
+    """Effective rank: exponential of the entropy of the normalised covariance eigenvalues, 1 to min(n, d).
+
+    The exponential of `spectral_entropy`. Roy & Vetterli take singular values, which read higher. Biased down when n is
+    not well above d. Raises when all points are equal.
+    """
+    return float(np.exp(_entropy(_shares(X, centred, "effective_rank"))))
+
+
+@measure(source="von Neumann 1932; Giraldo et al. 2015, arXiv:1211.2459", invariant_to=SHAPE_ONLY)
+def spectral_entropy(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
+    """Von Neumann entropy of the covariance divided by its trace, in nats, 0 to log min(n, d).
+
+    Biased down when n is not well above d. Raises when all points are equal.
+    """
+    return _entropy(_shares(X, centred, "spectral_entropy"))
+
+
+@measure(source="Rudelson & Vershynin 2007, doi:10.1145/1255443.1255449", invariant_to=SHAPE_ONLY)
+def stable_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
+    """Stable rank: squared Frobenius norm over squared spectral norm, Σλ / λ_max, 1 to min(n, d).
+
+    Ruled by the largest eigenvalue, hence by outliers. Raises when all points are equal.
+    """
+    return float(1 / _shares(X, centred, "stable_rank")[0])
+
+
+@measure(source="Golub & Van Loan 2013, Matrix Computations, section 2.6", invariant_to=SHAPE_ONLY)
+def condition_number(X: Float[np.ndarray, "n d"], *, centred: bool = True, floor: float = 1e-10) -> float:
+    """Condition number of the covariance: largest eigenvalue over the smallest one above the floor, 1 to 1 / floor.
+
+    Eigenvalues at or below floor × largest count as zero and are left out. For n ≤ d the covariance has d - n + 1 exact
+    zeros: the value then describes the span of the points, and grows without limit as n nears d. Compare at equal n.
+    Raises when all points are equal, or the floor is not between 1e-14 and 1.
+    """
+    if not 1e-14 <= floor < 1:
+        raise TransectError(f"condition_number: floor = {floor:g}.", "Take 1e-14 ≤ floor < 1.")
+    shares = _shares(X, centred, "condition_number")
+    return float(shares[0] / shares[shares > floor * shares[0]][-1])
+
+
+@measure(source="Jolliffe 2002, Principal Component Analysis, section 6.1, doi:10.1007/b98835", invariant_to=SHAPE_ONLY)
+def top_variance(X: Float[np.ndarray, "n d"], *, k: int = 1, centred: bool = True) -> float:
+    """Share of the variance in the k largest principal directions, k / min(n, d) to 1.
+
+    Biased up when n is not well above d. Raises when all points are equal, or k is not between 1 and min(n, d).
+    """
+    shares = _shares(X, centred, "top_variance")
+    if not 1 <= k <= len(shares):
+        raise TransectError(f"top_variance: k = {k} with {len(shares)} eigenvalues.", f"Take 1 to {len(shares)}.")
+    return float(shares[:k].sum())
+
+
+@measure(
+    source="Facco et al. 2017, doi:10.1038/s41598-017-11873-y; Denti et al. 2022", invariant_to=SHAPE_ONLY, min_points=4
+)
+def twonn(X: Float[np.ndarray, "n d"]) -> float:
+    """Two-nearest-neighbour intrinsic dimension, maximum likelihood: (n - 1) / Σ log(r₂ / r₁), above 0.
+
+    Assumes that the density is constant out to the second neighbour; reads the smallest scale, so noise raises it, and
+    high dimensions are underestimated at few points. Repeated points count once. Raises when fewer than 4 distinct
+    points remain.
+    """
+    r = _neighbours(X, 2, "twonn")
+    return float((len(r) - 1) / _positive(np.log(r[:, 1] / r[:, 0]).sum(), "twonn"))
+
+
+@measure(
+    source="Denti et al. 2022, arXiv:2104.13832, doi:10.1038/s41598-022-20991-1", invariant_to=SHAPE_ONLY, min_points=4
+)
+def gride(X: Float[np.ndarray, "n d"], *, scale: int = 1) -> float:
+    """Intrinsic dimension from the ratio of the 2·scale-th to the scale-th neighbour distance (Gride), above 0.
+
+    Sweep `scale` (1, 2, 4, …) for the dimension against the scale: a plateau is a dimension, a fall is noise. At scale 1
+    it is `twonn` × n / (n - 1). Assumes constant density out to the 2·scale-th neighbour. Repeated points count once.
+    Raises when no more than 2·scale distinct points remain, or scale is below 1.
+    """
+    if scale < 1:
+        raise TransectError(f"gride: scale = {scale}.", "Take 1 or more.")
+    r = _neighbours(X, 2 * scale, "gride")
+    logs = np.log(r[:, -1] / r[:, scale - 1])
+    total = _positive(logs.sum(), "gride")
+    if scale == 1:
+        return float(len(logs) / total)
+    from scipy.optimize import brentq
+
+    def slope(log_d: float) -> float:
+        """Derivative of the log-likelihood in d, times d; a ratio of 1 has the limit 1 for t / (1 - e^-t)."""
+        t = np.exp(log_d) * logs
+        pull = np.divide(t, -np.expm1(-t), out=np.ones_like(t), where=t > 1e-12)
+        return float(len(t) + (scale - 1) * pull.sum() - (2 * scale - 1) * t.sum())
+
+    return float(np.exp(brentq(slope, -20.0, 20.0, xtol=1e-12)))
+
+
+def _gram(X: np.ndarray, centred: bool, name: str) -> np.ndarray:
+    """Gram matrix of the smaller side, scaled to a largest entry near 1; its eigenvalues are the covariance's × n."""
+    size = float(np.abs(X).max())
+    A = (X - X.mean(axis=0, dtype=np.float64) if centred else X.astype(np.float64)) / (size or 1)
+    if (A**2).sum() <= ZERO * X.size:
+        raise TransectError(f"{name}: all {len(X)} points are equal, so there is no spectrum.", "Pass distinct points.")
+    return A.T @ A if A.shape[1] <= len(A) else A @ A.T
+
+
+def _shares(X: np.ndarray, centred: bool, name: str) -> np.ndarray:
+    """Covariance eigenvalues in falling order, divided by their sum."""
+    values = np.clip(np.linalg.eigvalsh(_gram(X, centred, name))[::-1], 0, np.inf)
+    return values / values.sum()
+
+
+def _entropy(shares: np.ndarray) -> float:
+    held = shares[shares > 0]
+    return max(0.0, float(-(held * np.log(held)).sum()))
+
+
+def _positive(total: float, name: str) -> float:
+    if not total > 0:
+        raise TransectError(f"{name}: every neighbour is equally far, so no dimension follows.", "Use a larger scale.")
+    return float(total)
+
+
+def _neighbours(X: np.ndarray, k: int, name: str) -> np.ndarray:
+    """Distances [n, k] to the k nearest other points after de-duplication; found by products, measured directly."""
+    A = np.unique(X, axis=0).astype(np.float64)
+    if len(A) <= max(k, 3):
+        raise TransectError(f"{name}: {len(A)} distinct points, needs {max(k, 3) + 1}.", "Add texts or lower scale.")
+    A -= A.mean(axis=0)
+    squares, found = np.einsum("ij,ij->i", A, A), []
+    for start in range(0, len(A), 256):
+        block = A[start : start + 256]
+        far = squares[None, :] - 2 * block @ A.T
+        far[np.arange(len(block)), start + np.arange(len(block))] = np.inf
+        near = np.argpartition(far, k - 1, axis=1)[:, :k]
+        found.append(np.stack([np.sqrt(((block - A[near[:, i]]) ** 2).sum(axis=1)) for i in range(k)], axis=1))
+    return np.sort(np.concatenate(found), axis=1)

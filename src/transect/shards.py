@@ -1,0 +1,97 @@
+"""One shard file: a safetensors file mapped for reading, or written header first so that rows go straight to their place."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.files import file_hash, write_json
+
+NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F64": np.dtype("<f8")}
+SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard file: an array [rows, width] per site, mapped and not yet read."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+
+
+def map_shard(path: Path) -> Shard:
+    """Map a shard file; the header is checked against the size of the file before any of it is believed."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= min(size - 8, 100 << 20):
+                raise ValueError("no safetensors header")
+            header = json.loads(file.read(length))
+        raw = np.memmap(path, np.uint8, "r")
+        arrays = {}
+        for site, entry in header.items():
+            if site == "__metadata__":
+                continue
+            (first, last), dtype, shape = entry["data_offsets"], NUMPY[entry["dtype"]], tuple(entry["shape"])
+            if last - first != dtype.itemsize * shape[0] * shape[1] or 8 + length + last > size:
+                raise ValueError(f"{site} does not fit the file")
+            arrays[site] = raw[8 + length + first : 8 + length + last].view(dtype).reshape(shape)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise TransectError(
+            f"{path}: not a readable shard ({error}).", f"Delete it and {path.stem}.json, and capture again."
+        ) from error
+    return Shard(path, arrays)
+
+
+def widen(values: np.ndarray) -> np.ndarray:
+    """Stored values as float32; bfloat16 arrives as the upper half of a float32."""
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values
+
+
+class ShardWriter:
+    """A shard whose header is written first, so that rows can go to their place as they come, in any order of sites."""
+
+    def __init__(self, path: Path, widths: dict[str, int], rows: int, dtype: str) -> None:
+        self.path, self.partial = path, path.with_suffix(".partial")
+        self.rows, self.dtype = rows, dtype
+        item = NUMPY[SAFETENSORS[dtype]].itemsize
+        header, offset = {}, 0
+        for site, width in widths.items():
+            end = offset + rows * width * item
+            header[site] = {"dtype": SAFETENSORS[dtype], "shape": [rows, width], "data_offsets": [offset, end]}
+            offset = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 64)
+        self._begin = {site: 8 + len(text) + header[site]["data_offsets"][0] for site in widths}
+        self._stride = {site: width * item for site, width in widths.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.pwrite(self._fd, len(text).to_bytes(8, "little") + text, 0)
+        os.ftruncate(self._fd, 8 + len(text) + offset)
+
+    def put(self, site: str, row: int, data: memoryview) -> None:
+        """Write contiguous rows, beginning at `row`."""
+        offset = self._begin[site] + row * self._stride[site]
+        while data.nbytes:
+            written = os.pwrite(self._fd, data, offset)
+            data, offset = data[written:], offset + written
+
+    def abandon(self) -> None:
+        """Drop what was written."""
+        os.close(self._fd)
+        self.partial.unlink(missing_ok=True)
+
+    def finish(self, receipt: dict[str, Any]) -> None:
+        """Make the shard durable, then its receipt: from here on it counts."""
+        os.fsync(self._fd)
+        os.close(self._fd)
+        receipt["sha256"] = file_hash(self.partial)
+        self.partial.replace(self.path)
+        write_json(self.path.with_suffix(".json"), receipt)

@@ -1,0 +1,170 @@
+"""Where in a model: site names, and the module that each one reads, found by structure first and by family second.
+
+`resid.0` enters block 0 and `resid.l` leaves the l-th block, before the final norm. In block k: `mlp.k.act` is the input
+of the down-projection (the neurons), `mlp.k.out` what the MLP adds to the stream, `attn.k.head` the input of the
+output projection (heads side by side), `attn.k.out` what attention adds. `final_norm` stands by itself, `mlp.k.router`
+holds router logits where experts are fused. An encoder–decoder has `encoder.` or `decoder.` in front.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from transect.errors import TransectError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FAMILIES = ("resid", "attn.head", "attn.out", "mlp.act", "mlp.out", "mlp.router", "final_norm")
+SITE = re.compile(
+    r"^(?P<stack>(?:encoder|decoder)\.)?(?:(?P<kind>resid|mlp|attn)\.(?P<layer>\d+)(?:\.(?P<part>\w+))?|final_norm)$"
+)
+#: Blocks that norm a sublayer's output before adding it: (norm after attention, norm after the MLP).
+POST_NORMS = (
+    ("post_attention_layernorm", "post_feedforward_layernorm"),
+    ("post_self_attn_layernorm", "post_mlp_layernorm"),
+)
+FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One site and the module whose input or output it is."""
+
+    site: str
+    module: "nn.Module"
+    reads: Literal["input", "output"]
+
+
+def family(site: str) -> str:
+    """The family of a site: `mlp.3.act` → `mlp.act`; an encoder–decoder's prefix stays."""
+    return ".".join(part for part in site.split(".") if not part.isdigit())
+
+
+def layer(site: str) -> int | None:
+    """The number in a site's name, None for `final_norm`."""
+    match = SITE.match(site)
+    if not match:
+        raise TransectError(
+            f"{site!r} is no site.", f"Sites are named like resid.12, mlp.3.act; families: {', '.join(FAMILIES)}."
+        )
+    return int(match["layer"]) if match["layer"] else None
+
+
+def order(site: str) -> tuple[str, int, int]:
+    """Sort key: stack, family, layer."""
+    name = family(site)
+    stack, _, bare = name.rpartition("coder.")
+    return stack, FAMILIES.index(bare), layer(site) or 0
+
+
+def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int] | None = None) -> list[str]:
+    """The sites among `available` that `wanted` names (families or single sites), optionally at `layers` only."""
+    chosen: set[str] = set()
+    keep = None if layers is None else set(layers)
+    for name in wanted:
+        hit = [s for s in available if name in (s, family(s), family(s).split("coder.")[-1])]
+        if not hit:
+            there = ", ".join(dict.fromkeys(family(s) for s in available))
+            raise TransectError(
+                f"no site {name!r} here.", f"Families here: {there}; one site is written like {available[0]}."
+            )
+        chosen.update(s for s in hit if keep is None or layer(s) is None or layer(s) in keep)
+    if not chosen:
+        raise TransectError(
+            f"no site left at layers {sorted(keep or ())}.", f"Sites run from {available[0]} to {available[-1]}."
+        )
+    return sorted(chosen, key=order)
+
+
+def discover(model: Any) -> dict[str, Tap]:
+    """Every site of a transformers model, in order. Works on the base model, one with a head, or a PEFT wrapper."""
+    if hasattr(model, "_orig_mod"):
+        raise TransectError("a compiled model cannot be captured.", "Pass the model from before torch.compile.")
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = getattr(model, "base_model", model)
+    config = base.config.get_text_config() if hasattr(base.config, "get_text_config") else base.config
+    taps: dict[str, Tap] = {}
+    if getattr(base.config, "is_encoder_decoder", False):
+        for name in ("encoder", "decoder"):
+            taps |= _stack(getattr(base, name), base.config, f"{name}.")
+    else:
+        taps = _stack(base, config, "")
+    return dict(sorted(taps.items(), key=lambda item: order(item[0])))
+
+
+def _stack(root: "nn.Module", config: Any, prefix: str) -> dict[str, Tap]:
+    parent, blocks = _blocks(root, config, prefix)
+    hidden = config.hidden_size
+    found: list[Tap] = [Tap(f"{prefix}resid.0", blocks[0], "input")]
+    for k, block in enumerate(blocks):
+        found.append(Tap(f"{prefix}resid.{k + 1}", block, "output"))
+        found += [Tap(f"{prefix}{kind}.{k}.{part}", m, how) for kind, part, m, how in _sublayers(block, hidden)]
+    for holder in (parent, root):
+        norm = next((m for n in FINAL_NORMS if (m := getattr(holder, n, None)) is not None), None)
+        if norm is not None:
+            found.append(Tap(f"{prefix}final_norm", norm, "output"))
+            break
+    return {tap.site: tap for tap in found}
+
+
+def _blocks(root: "nn.Module", config: Any, prefix: str) -> "tuple[nn.Module, Sequence[nn.Module]]":
+    """The list of blocks, and the module that holds it: the shallowest ModuleList with as many members as layers."""
+    from torch.nn import ModuleList
+
+    names = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers")
+    if prefix == "decoder.":
+        names = ("num_decoder_layers", "decoder_layers", *names)
+    depth = next((v for n in names if isinstance(v := getattr(config, n, None), int)), None)
+    lists = [(name, m) for name, m in root.named_modules() if isinstance(m, ModuleList) and len(m) == depth]
+    if not lists:
+        raise TransectError(
+            f"{type(root).__name__}: found no list of {depth} blocks.",
+            "Only stacks of transformer blocks can be captured.",
+        )
+    name, blocks = min(lists, key=lambda item: item[0].count("."))
+    parent = root.get_submodule(name.rpartition(".")[0])
+    return parent, list(blocks)
+
+
+def _sublayers(block: "nn.Module", hidden: int) -> "Iterator[tuple[str, str, nn.Module, Literal['input', 'output']]]":
+    attention = next((m for n, m in block.named_modules() if n and _is_attention(m)), None)
+    post = next((pair for pair in POST_NORMS if all(hasattr(block, n) for n in pair)), None)
+    if attention is not None and (out := _last(_linears(attention), hidden)) is not None:
+        yield "attn", "head", out, "input"
+        yield "attn", "out", getattr(block, post[0]) if post else out, "output"
+    experts = next((n for n, _ in block.named_modules() if n.endswith("experts")), None)
+    if experts is not None:
+        mixture = block.get_submodule(experts.rpartition(".")[0])
+        yield "mlp", "out", getattr(block, post[1]) if post else mixture, "output"
+        router = next((m for n, m in mixture.named_children() if n in ("gate", "router")), None)
+        if router is not None:
+            yield "mlp", "router", router, "output"
+    elif (down := _last(_linears(block, outside_attention=True), hidden)) is not None:
+        yield "mlp", "act", down, "input"
+        yield "mlp", "out", getattr(block, post[1]) if post else down, "output"
+
+
+def _is_attention(module: "nn.Module") -> bool:
+    return "Attention" in type(module).__name__
+
+
+def _linears(module: "nn.Module", outside_attention: bool = False) -> "Iterator[nn.Module]":
+    """Linear-like leaves in order; an adapter's wrapper counts as the layer it wraps."""
+    for child in module.children():
+        if outside_attention and _is_attention(child):
+            continue
+        if hasattr(child, "base_layer") or "Linear" in type(child).__name__ or type(child).__name__ == "Conv1D":
+            yield child
+        else:
+            yield from _linears(child, outside_attention)
+
+
+def _last(linears: "Iterator[nn.Module]", width: int) -> "nn.Module | None":
+    fitting = [m for m in linears if _out_features(m) == width]
+    return fitting[-1] if fitting else None
+
+
+def _out_features(module: "nn.Module") -> int | None:
+    return getattr(module, "out_features", getattr(module, "nf", None))

@@ -1,0 +1,161 @@
+"""Tables: tidy rows on disk as Parquet, each number beside its null, interval, counts and status, with its provenance.
+
+Any Parquet reader opens them; the provenance is JSON in the schema's metadata under `transect`.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transect.errors import TransectError
+from transect.files import write_bytes
+
+#: Columns that every table has, in this order; options and further results of a measure follow.
+COLUMNS: dict[str, pa.DataType] = {
+    "measure": pa.string(),
+    "run": pa.string(),
+    "run2": pa.string(),
+    "site": pa.string(),
+    "site2": pa.string(),
+    "token": pa.string(),
+    "position0": pa.string(),
+    "normalise": pa.string(),
+    "design": pa.string(),
+    "value": pa.float64(),
+    "low": pa.float64(),
+    "high": pa.float64(),
+    "null": pa.float64(),
+    "null_low": pa.float64(),
+    "null_high": pa.float64(),
+    "corrected": pa.float64(),
+    "corrected_low": pa.float64(),
+    "corrected_high": pa.float64(),
+    "p": pa.float64(),
+    "n": pa.int64(),
+    "n_texts": pa.int64(),
+    "control": pa.string(),
+    "status": pa.string(),
+}
+
+
+class Table:
+    """Rows of results. Missing numbers are null on disk and NaN in `column`; a row's `status` says why."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = (), provenance: dict[str, Any] | None = None) -> None:
+        self.provenance = provenance or {}
+        rows = list(rows)
+        extra = list(dict.fromkeys(key for row in rows for key in row if key not in COLUMNS))
+        columns = {name: pa.array([_null(row.get(name)) for row in rows], kind) for name, kind in COLUMNS.items()}
+        columns |= {name: _array([_null(row.get(name)) for row in rows]) for name in extra}
+        self.arrow = pa.table(columns)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Table":
+        """Read a table; TransectError when the file is not one."""
+        try:
+            arrow = pq.read_table(path)
+            provenance = json.loads((arrow.schema.metadata or {}).get(b"transect", b"{}"))
+        except (OSError, ValueError) as error:
+            raise TransectError(
+                f"{path}: not a readable table ({error}).", "Run the study again; finished cells are kept."
+            ) from error
+        made = cls(provenance=provenance)
+        made.arrow = arrow.replace_schema_metadata(None)
+        return made
+
+    def save(self, path: str | Path) -> Path:
+        """Write as Parquet, whole or not at all."""
+        sink = pa.BufferOutputStream()
+        metadata = {"transect": json.dumps(self.provenance, default=str)}
+        pq.write_table(self.arrow.replace_schema_metadata(metadata), sink, compression="zstd")
+        write_bytes(Path(path), sink.getvalue().to_pybytes())
+        return Path(path)
+
+    def __len__(self) -> int:
+        return self.arrow.num_rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.arrow.to_pylist())
+
+    def __add__(self, other: "Table") -> "Table":
+        made = Table(provenance=self.provenance | other.provenance)
+        made.arrow = pa.concat_tables([self.arrow, other.arrow], promote_options="permissive")
+        return made
+
+    def __repr__(self) -> str:
+        return f"<table: {len(self)} rows, {', '.join(sorted(set(self.arrow['measure'].to_pylist())))}>"
+
+    @property
+    def columns(self) -> list[str]:
+        """Column names."""
+        return self.arrow.column_names
+
+    def column(self, name: str) -> np.ndarray:
+        """One column; numbers as float64 with NaN where there is none."""
+        if name not in self.columns:
+            raise TransectError(f"no column {name!r}.", f"Columns: {', '.join(self.columns)}.")
+        values = self.arrow[name].to_pylist()
+        if pa.types.is_floating(self.arrow.schema.field(name).type):
+            return np.array([math.nan if v is None else v for v in values], dtype=float)
+        return np.array(values, dtype=object if None in values else None)
+
+    def where(self, keep: Callable[[dict[str, Any]], bool] | None = None, **equal: Any) -> "Table":
+        """The rows whose columns equal the given values (a list: any of them) and for which `keep(row)` holds."""
+        mask = [
+            all(row.get(k) in v if isinstance(v, list | tuple | set) else row.get(k) == v for k, v in equal.items())
+            and (keep is None or keep(row))
+            for row in self
+        ]
+        made = Table(provenance=self.provenance)
+        made.arrow = self.arrow.filter(pa.array(mask, pa.bool_()))
+        return made
+
+    def values(self, name: str) -> list[Any]:
+        """Distinct values of a column, in order of appearance, without null."""
+        return [v for v in dict.fromkeys(self.arrow[name].to_pylist()) if v is not None]
+
+    def pivot(
+        self, value: str = "value", index: str = "site", columns: str = "site2"
+    ) -> tuple[list[str], list[str], np.ndarray]:
+        """A matrix [index, columns] of one column, NaN where there is no row; row and column names with it."""
+        left, right = self.values(index), self.values(columns)
+        out = np.full((len(left), len(right)), np.nan)
+        at, to = {s: k for k, s in enumerate(left)}, {s: k for k, s in enumerate(right)}
+        for row in self:
+            if row[index] in at and row[columns] in to and row[value] is not None:
+                out[at[row[index]], to[row[columns]]] = row[value]
+        return left, right, out
+
+    def to_pandas(self) -> Any:
+        """A pandas data frame."""
+        return self.arrow.to_pandas()
+
+
+def merge(tables: Sequence[Table]) -> Table:
+    """All rows of several tables, columns united."""
+    made = tables[0]
+    for table in tables[1:]:
+        made = made + table
+    return made
+
+
+def _null(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_null(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _array(values: list[Any]) -> pa.Array:
+    """A column of whatever type holds the values; mixed ones become text."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if v is None else str(v) for v in values])
