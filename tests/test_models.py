@@ -2,12 +2,13 @@
 
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import DECODERS, ENCODERS, FAMILIES, save_tiny, tiny_model, tiny_tokenizer
 
+from tiny import DECODERS, ENCODERS, FAMILIES, save_tiny, tiny_model, tiny_tokenizer
 from transect import checkpoints
 from transect.errors import TransectError
 from transect.models import Model, open_model, wrap_model
@@ -62,7 +63,10 @@ def test_fingerprints_tell_weights_from_configuration(folders, tmp_path):
     assert other.fingerprint["weights"] != first.fingerprint["weights"]
     assert other.id != first.id
     first.tokenizer("one two", padding="max_length", max_length=9, truncation=True)
-    assert open_model(folders["gpt2"]).fingerprint["tokenizer"] == wrap_model(first.model, first.tokenizer).fingerprint["tokenizer"]
+    assert (
+        open_model(folders["gpt2"]).fingerprint["tokenizer"]
+        == wrap_model(first.model, first.tokenizer).fingerprint["tokenizer"]
+    )
     half = open_model(folders["gpt2"], dtype="bf16")
     assert half.dtype == torch.bfloat16
     assert half.id != first.id
@@ -89,7 +93,7 @@ def test_random_needs_only_a_configuration(folders, tmp_path):
         open_model(f"random:{tmp_path / 'config.json'}")
     model = open_model(f"random:{tmp_path / 'config.json'}", tokenizer=str(folders["gpt2"]))
     assert model.config.n_layer == 3
-    with pytest.raises(TransectError, match="for random weights: random:|For random weights: random:"):
+    with pytest.raises(TransectError, match="For random weights: random:FOLDER"):
         open_model(tmp_path)
 
 
@@ -105,9 +109,13 @@ def adapter(tmp_path, base, trained_on=None):
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
-    wrapped = get_peft_model(open_model(base).model, config)
-    wrapped.peft_config["default"].base_model_name_or_path = str(trained_on or base)
+    with warnings.catch_warnings():  # PEFT asks transformers by an old name
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        wrapped = get_peft_model(open_model(base).model, config)
     wrapped.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
+    written["base_model_name_or_path"] = str(trained_on or base)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(written), encoding="utf-8")
     return tmp_path
 
 
@@ -131,7 +139,7 @@ def test_an_adapter_changes_the_output_and_keeps_the_base_weights(folders, tmp_p
 def test_an_adapter_of_another_base_is_noted_or_refused(folders, tmp_path):
     lora = adapter(tmp_path / "lora", folders["llama"], trained_on="org/another")
     assert "trained on another" in open_model(f"{folders['llama']}+{lora}").notes[0]
-    with pytest.raises(TransectError, match="adapter .* cannot be loaded"):
+    with pytest.raises(TransectError, match=r"adapter .* cannot be loaded"):
         open_model(f"{folders['gpt2']}+{lora}")  # its target modules do not exist there
 
 
@@ -221,7 +229,7 @@ def test_tokenizers_are_made_ready(tmp_path):
 
 def test_wrapping_refuses_compiled_and_foreign_models():
     with pytest.raises(TransectError, match="compiled"):
-        wrap_model(torch.compile(tiny_model("gpt2")), tiny_tokenizer())
+        wrap_model(torch.compile(tiny_model("gpt2"), backend="eager"), tiny_tokenizer())
     with pytest.raises(TransectError, match="not a transformers model"):
         wrap_model(torch.nn.Linear(2, 2), tiny_tokenizer())
     with pytest.raises(TransectError, match="wrap_model"):

@@ -190,7 +190,7 @@ def _dequantise(file: Path, folder: Path) -> None:
         quantised = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where)
         config = quantised.config
         if hasattr(config, "quantization_config"):
-            del config.quantization_config
+            delattr(config, "quantization_config")
         with torch.device("meta"):
             plain = AutoModelForCausalLM.from_config(config)
         plain.load_state_dict(quantised.state_dict(), assign=True)
@@ -214,12 +214,13 @@ def add_adapter(model: Any, adapter: str, base: str, options: dict[str, Any]) ->
 
     folder = _adapter_folder(adapter, options)
     with loading(f"adapter {adapter}"):
-        config = PeftConfig.from_pretrained(folder)
+        config = PeftConfig.from_pretrained(str(folder))
     if config.is_prompt_learning:
-        raise TransectError(f"adapter {adapter} is {config.peft_type.value}: it changes the input, not the weights.")
+        raise TransectError(f"adapter {adapter} is {config.peft_type}: it changes the input, not the weights.")
     with loading(f"adapter {adapter}"), warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found missing adapter keys")
-        wrapped = PeftModel.from_pretrained(model, folder, is_trainable=False)
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     trained_on, notes = str(config.base_model_name_or_path or ""), []
     if trained_on and Path(trained_on).name.split("@")[0] != Path(base).name.split("@")[0]:
         notes.append(f"the adapter was trained on {Path(trained_on).name}, opened on {Path(base).name}")

@@ -96,7 +96,7 @@ def shuffle_columns(X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.permuted(X, axis=0)
 
 
-def jackknife(value: float, replicates: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def jackknife(value: float, replicates: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Interval from leave-one-group-out replicates: value ± t·se, se² = (G−1)/G Σ(θ_g − θ̄)²; NaN where one is missing."""
     from scipy.stats import t
 
@@ -108,7 +108,7 @@ def jackknife(value: float, replicates: Sequence[float], level: float = 0.95) ->
     return value - half, value + half
 
 
-def permutation_p(value: float, null: Sequence[float], side: str = "greater") -> float:
+def permutation_p(value: float, null: Sequence[float] | np.ndarray, side: str = "greater") -> float:
     """(1 + #{null at least as extreme}) / (1 + B); side "greater", "less", or "two" (twice the smaller, at most 1)."""
     draws = np.asarray(null, float)
     draws = draws[np.isfinite(draws)]
@@ -119,7 +119,7 @@ def permutation_p(value: float, null: Sequence[float], side: str = "greater") ->
     return float({"greater": above, "less": below, "two": min(1.0, 2 * min(above, below))}[side])
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm-adjusted p-values over a family; NaN stays NaN and does not count."""
     from statsmodels.stats.multitest import multipletests
 

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transect.errors import TransectError
 
@@ -247,8 +248,8 @@ def _members(
                 if pattern.fullmatch(info.filename):
                     yield _bounded(info.filename, opened.open(info))
         return
-    how = {"fileobj": source} if isinstance(source, io.BytesIO) else {"name": source}
-    with tarfile.open(mode="r:gz", **how) as opened:
+    inside = isinstance(source, io.BytesIO)
+    with tarfile.open(None if inside else source, "r:gz", source if inside else None) as opened:
         for member in opened:
             if pattern.fullmatch(member.name):
                 stream = opened.extractfile(member) if member.isfile() else None
@@ -257,7 +258,7 @@ def _members(
                 yield _bounded(member.name, stream)
 
 
-def _bounded(path: str, stream: io.BufferedIOBase) -> tuple[str, bytes]:
+def _bounded(path: str, stream: Any) -> tuple[str, bytes]:
     with stream:
         data = stream.read(MEMBER_LIMIT + 1)
     if len(data) > MEMBER_LIMIT:

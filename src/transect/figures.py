@@ -280,7 +280,7 @@ def draw_scatter(study: Study, figure: Figure) -> "Canvas":
     canvas, axes = panels(len(others))
     for ax, other in zip(axes, others, strict=True):
         rows = [r for r in table.where(measure=other) if r["site"] in base]
-        x, y = [r["value"] for r in rows], [base[r["site"]]["value"] for r in rows]
+        x, y = [r["value"] for r in rows], [base[r["site"]]["corrected"] for r in rows]
         points = ax.scatter(x, y, c=[sites.layer(r["site"]) for r in rows], s=9, cmap="viridis")
         found = study.tables["companions"].where(
             measure=f"spearman({o['measure']}, {other})", run=o["run"], normalise=o.get("normalise", "raw")
@@ -288,7 +288,7 @@ def draw_scatter(study: Study, figure: Figure) -> "Canvas":
         for row in found:
             ax.set_title(f"ρ = {row['value']:.2f}, Holm p = {row['p_holm']:.2g}")
         ax.set_xlabel(label(other))
-        ax.set_ylabel(label(o["measure"]))
+        ax.set_ylabel(f"excess: {label(o['measure'])}")
         if len(x) and min(*x, *y) > 0 and (max(x) > 50 * min(x) or max(y) > 50 * min(y)):
             ax.set_xscale("log")
             ax.set_yscale("log")

@@ -54,6 +54,8 @@ class Measure:
         self.data = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         hints = typing.get_type_hints(func)
         self.options = {p.name: _option(p, hints.get(p.name, str)) for p in parameters if p.kind is p.KEYWORD_ONLY}
+        spaces = {str(getattr(hints.get(name), "dim_str", name)).split()[-1] for name in self.data}
+        self.one_space: bool = self.data == ("X", "Y") and len(spaces) == 1  # "n d" and "m d": both are of width d
         self.fields: tuple[str, ...] = getattr(hints.get("return"), "_fields", ())
         self._prepare: Callable[..., Any] | None = None
         self._pairs: Callable[..., Any] | None = None
@@ -76,12 +78,24 @@ class Measure:
             as_labels(value, self.name) if name == "y" else as_points(value, f"{self.name}: {name}")
             for name, value in zip(self.data, data, strict=True)
         ]
+        if misfit := self._misfit([a.shape for a in arrays]):
+            raise misfit
         n = [len(a) for a in arrays]
-        if (self.paired or "y" in self.data) and len(set(n)) > 1:
-            raise TransectError(f"{self.name}: needs the same points in each array; got {n} rows.", "Pass equal rows.")
         if min(n) < self.min_points:
             raise TransectError(f"{self.name}: needs at least {self.min_points} points, got {min(n)}.", "Add texts.")
         return arrays
+
+    def _misfit(self, shapes: Sequence[tuple[int, ...]]) -> TransectError | None:
+        """What is wrong with these shapes together: rows where points are shared, widths where the signature names one."""
+        n = [shape[0] for shape in shapes]
+        if (self.paired or "y" in self.data) and len(set(n)) > 1:
+            return TransectError(f"{self.name}: needs the same points in each array; got {n} rows.", "Pass equal rows.")
+        if self.one_space and len(widths := {shape[1] for shape in shapes}) > 1:
+            return TransectError(
+                f"{self.name}: needs one space for both clouds; got {sorted(widths)} dimensions.",
+                "Compare sites of one width.",
+            )
+        return None
 
     def check_options(self, options: Iterable[str]) -> None:
         """Raise when an option is not one of the signature's."""
@@ -127,8 +141,10 @@ class Measure:
             if key not in cache:
                 cache[key] = _attempt(lambda k=k: self._prepare(*self._checked(clouds[k]), **own))  # type: ignore[misc]
             (failed if isinstance(cache[key], TransectError) else prepared)[k] = cache[key]
-        good = [pair for pair in which if all(k in prepared for k in pair)]
-        done = dict(zip(good, map(_plain, self._pairs(prepared, good, **options)), strict=True))
+        whole = [pair for pair in which if all(k in prepared for k in pair)]
+        misfits = {pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))}
+        good = [pair for pair in whole if pair not in misfits]
+        done = misfits | dict(zip(good, map(_plain, self._pairs(prepared, good, **options)), strict=True))
         return [done[pair] if pair in done else next(failed[k] for k in pair if k in failed) for pair in which]
 
     def _checked(self, cloud: np.ndarray) -> list[np.ndarray]:

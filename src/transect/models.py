@@ -287,8 +287,10 @@ def _quantised(quantize: str, dtype: Any, cuda: bool, device_map: Any) -> tuple[
     from transformers import BitsAndBytesConfig
 
     dtype = torch.bfloat16 if dtype in (None, "auto") else dtype
-    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
-    asked = BitsAndBytesConfig(**(four if quantize == "4bit" else {"load_in_8bit": True}))
+    if quantize == "4bit":
+        asked = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    else:
+        asked = BitsAndBytesConfig(load_in_8bit=True)
     return dtype, None, {"quantization_config": asked, "device_map": device_map or {"": 0}}
 
 

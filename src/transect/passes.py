@@ -4,7 +4,7 @@ Nothing here writes to disk: `capture` puts the rows into a store, `forward` han
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +122,9 @@ def inputs(model: "Model", batch: Batch) -> dict[str, "torch.Tensor"]:
     return given
 
 
-def make_batch(tokenized: Tokenized, members: Sequence[int], kept: Sequence[np.ndarray], pad: int = 0) -> Batch:
+def make_batch(
+    tokenized: Tokenized, members: Sequence[int], kept: Sequence[np.ndarray] | Mapping[int, np.ndarray], pad: int = 0
+) -> Batch:
     """Pad the texts `members` on the right."""
     import torch
 
@@ -171,7 +173,7 @@ def probe(model: "Model", tokenized: Tokenized, wanted: Sequence[str], layers: I
     shortest = min(range(len(tokenized.ids)), key=lambda i: len(tokenized.ids[i]))
     length = len(tokenized.ids[shortest])
     seen: dict[str, torch.Tensor] = {}
-    batch = make_batch(tokenized, [shortest], {shortest: np.arange(length)})  # type: ignore[arg-type]
+    batch = make_batch(tokenized, [shortest], {shortest: np.arange(length)})
     run(model, list(taps.values()), batch, lambda site, rows: seen.update({site: rows.float().cpu().clone()}))
     for site, rows in seen.items():
         if not bool(rows.isfinite().all()):

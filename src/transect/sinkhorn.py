@@ -173,11 +173,11 @@ def in_threads(func: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         return list(threads.map(func, items))
 
 
-def sinkhorn_batched(C: Any, eps: Any, tol: float, max_iter: int) -> tuple[Any, Any, Any, Any]:
+def sinkhorn_batched(C: Any, eps: Any, tol: float, max_iter: int, symmetric: bool = False) -> tuple[Any, Any, Any, Any]:
     """Torch twin of `couple` for a batch C [b, n, m] and eps [b] on any device: plain log-domain steps.
 
     Returns <P, C>, value, iterations and error, each [b]. A pair stops moving once it has converged, so that its
-    result does not depend on the rest of the batch.
+    result does not depend on the rest of the batch. `symmetric` averages the two potentials, as self-terms want.
     """
     import torch
 
@@ -193,7 +193,7 @@ def sinkhorn_batched(C: Any, eps: Any, tol: float, max_iter: int) -> tuple[Any, 
         moving = ~(error < tol)
         if iteration == max_iter or not moving.any():
             break
-        h = torch.where(moving[:, None], after, h)
+        h = torch.where(moving[:, None], (h + f) / 2 if symmetric else after, h)
     plan = torch.exp(M.add_(f[:, :, None]).add_(h[:, None, :])).mul_(C)
     return plan.mean(dim=(1, 2)), eps * (f.mean(dim=1) + h.mean(dim=1)), iterations, error
 

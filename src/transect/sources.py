@@ -124,11 +124,12 @@ def gsm_symbolic(n: int, seed: int) -> Rows:
     """n problems like GSM8K's, made by reasoning-gym from the seed; label answer."""
     if importlib.util.find_spec("reasoning_gym") is None:
         raise TransectError("gsm-symbolic needs reasoning-gym.", "pip install 'transect[reasoning]', or use gsm-test.")
-    import reasoning_gym
+    import reasoning_gym  # pyright: ignore[reportMissingImports]
 
     made = list(reasoning_gym.create_dataset("gsm_symbolic", size=n, seed=seed))
     answers = [float(str(item["answer"]).replace(",", "")) for item in made]
-    return Rows({"text": [item["question"] for item in made], "answer": answers}, labels=("answer",))
+    columns = {"text": [item["question"] for item in made], "answer": answers}
+    return Rows(columns | {"id": [f"gsm-symbolic-{seed}-{i:05d}" for i in range(n)]}, labels=("answer",), id="id")
 
 
 def reviews(config: str | None) -> Rows:

@@ -12,7 +12,7 @@ A shard counts when its receipt is there. Readable without this code: safetensor
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -91,17 +91,17 @@ class Store:
             raise TransectError(f"{self.path}: no label {name!r}.", f"Labels here: {', '.join(self.labels) or 'none'}.")
         return self.labels[name]
 
-    def text(self, i: int) -> str:
+    def text(self, i: SupportsIndex) -> str:
         """The i-th text."""
-        return self.index["text"][i].as_py()
+        return self.index["text"][int(i)].as_py()
 
-    def tokens(self, i: int) -> list[str]:
+    def tokens(self, i: SupportsIndex) -> list[str]:
         """The i-th text's tokens as strings."""
-        return self.index["pieces"][i].as_py()
+        return self.index["pieces"][int(i)].as_py()
 
-    def token_ids(self, i: int) -> np.ndarray:
+    def token_ids(self, i: SupportsIndex) -> np.ndarray:
         """The i-th text's token ids."""
-        return np.asarray(self.index["tokens"][i].as_py())
+        return np.asarray(self.index["tokens"][int(i)].as_py())
 
     def same_tokens(self, other: "Store") -> bool:
         """Whether both stores hold the same token ids for the same texts, position by position."""
@@ -158,8 +158,9 @@ class Store:
             out[k] = self.read(site, np.arange(first, last)).mean(axis=0, dtype=np.float64)
         return out
 
-    def sample(self, i: int, site: str) -> np.ndarray:
+    def sample(self, i: SupportsIndex, site: str) -> np.ndarray:
         """The i-th text's own points, float32 [rows, width], in their order."""
+        i = int(i)
         if not -len(self) <= i < len(self):
             raise TransectError(f"{self.path}: no text {i}; there are {len(self)}.")
         i %= len(self)

@@ -185,32 +185,24 @@ def _selected(
     min_chars: int,
 ) -> Texts:
     """Texts from rows: the text column checked, the sample drawn, labels and spans taken along."""
-    column, messages, values = _text_column(rows, name, column, chat)
-    kept, notes = _present(values, name)
-    if min_chars:
-        longer = [i for i in kept if len(values[i]) >= min_chars]
-        notes += (
-            [f"{len(kept) - len(longer)} texts under {min_chars} characters left out"]
-            if len(longer) < len(kept)
-            else []
-        )
-        kept = longer
+    column, messages, values = _text_column(rows, name, column)
+    present, notes = _present(values, name)
+    kept = [i for i in present if len(values[i]) >= min_chars]
+    if short := len(present) - len(kept):
+        notes.append(f"{short} texts under {min_chars} characters left out")
     if not kept:
         raise TransectError(f"{name}: no texts.", "Check the file, --column and --min-chars.")
     if n is not None and n > len(kept):
         raise TransectError(f"{name}: {n} texts asked, there are {len(kept)}.", f"Ask for at most {len(kept)}.")
     if n is not None:
         kept = sorted(random.Random(seed).sample(kept, n))
-    ids = rows.columns.get(rows.id or "id")
-    stem = Path(name).stem if Path(name).suffix else name
-    if ids is None or len(set(map(str, ids))) < len(ids):
-        ids = [f"{stem}-{i:06d}" for i in range(len(values))]
+    labels, ids = _labels(rows, column, label, name), _ids(rows, name)
     return Texts(
         [values[i] for i in kept],
-        [str(ids[i]) for i in kept],
-        {key: _typed([found[i] for i in kept]) for key, found in _labels(rows, column, label, name).items()},
+        [ids[i] for i in kept],
+        {key: _typed([found[i] for i in kept]) for key, found in labels.items()},
         {key: [spans[i] for i in kept] for key, spans in rows.spans.items()},
-        stem,
+        _stem(name),
         spec,
         chat or messages is not None,
         [str(rows.columns[rows.group][i]) for i in kept] if rows.group else None,
@@ -219,7 +211,18 @@ def _selected(
     )
 
 
-def _text_column(rows: Rows, name: str, column: str | None, chat: bool) -> tuple[str, list[Any] | None, list[Any]]:
+def _stem(name: str) -> str:
+    return Path(name).stem if Path(name).suffix.lower() in FILES else name
+
+
+def _ids(rows: Rows, name: str) -> list[str]:
+    """The source's own ids where they are unique, else name and row number."""
+    ids = [str(value) for value in rows.columns.get(rows.id or "id", [])]
+    unique = ids and len(set(ids)) == len(ids)
+    return ids if unique else [f"{_stem(name)}-{i:06d}" for i in range(len(rows))]
+
+
+def _text_column(rows: Rows, name: str, column: str | None) -> tuple[str, list[Any] | None, list[Any]]:
     """(column, conversations or None, texts)."""
     asked = column or rows.text
     if column is None and asked not in rows.columns and "messages" in rows.columns:

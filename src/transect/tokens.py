@@ -76,19 +76,22 @@ def tokenize(
         padding=False,
         verbose=False,
     )
-    specials = _special_ids(tokenizer)
-    mask = [
-        [bool(flag) or token in specials for flag, token in zip(flags, tokens, strict=True)]
-        for flags, tokens in zip(encoded["special_tokens_mask"], encoded["input_ids"], strict=True)
-    ]
-    offsets = [[(int(a), int(b)) for a, b in spans] for spans in encoded["offset_mapping"]]
-    truncated = [bool(e.overflowing) for e in encoded.encodings]
-    made = Tokenized([list(t) for t in encoded["input_ids"]], offsets, mask, texts, truncated=truncated)
+    made = _made(encoded, texts, _special_ids(tokenizer))
     _check(made, tokenizer, max_length, ids)
     for name, spans in landmarks.items():
         made.landmarks[name] = [_found(made, i, span, first=False) for i, span in enumerate(spans)]
         made.first_landmarks[name] = [_found(made, i, span, first=True) for i, span in enumerate(spans)]
     return made
+
+
+def _made(encoded: Any, texts: list[str], specials: set[int]) -> Tokenized:
+    tokens = [list(t) for t in encoded["input_ids"]]
+    mask = [
+        [bool(flag) or token in specials for flag, token in zip(flags, text, strict=True)]
+        for flags, text in zip(encoded["special_tokens_mask"], tokens, strict=True)
+    ]
+    offsets = [[(int(a), int(b)) for a, b in spans] for spans in encoded["offset_mapping"]]
+    return Tokenized(tokens, offsets, mask, texts, truncated=[bool(e.overflowing) for e in encoded.encodings])
 
 
 def _found(made: Tokenized, i: int, span: Span | None, *, first: bool) -> int | None:

@@ -153,7 +153,7 @@ def _bures(X: Factor, Y: Factor) -> float:
 
 
 @measure(
-    source="Székely & Rizzo 2013, doi:10.1016/j.jspi.2013.03.018 (distance of means as the simplest energy)",
+    source="Peyré & Cuturi 2019, arXiv:1803.00567 (the translation part of the squared distance)",
     invariant_to={"common rotation", "common translation", "row order"},
     itself=0.0,
 )

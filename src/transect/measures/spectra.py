@@ -14,7 +14,7 @@ SHAPE_ONLY = {"rotation", "isotropic scaling", "translation", "row order"}
 ZERO = 1e-28  # a squared deviation below this share of the squared norm is rounding
 
 
-@measure(source="Gao et al. 2017, doi:10.1101/214262; Kornblith et al. 2019 (sampling)", invariant_to=SHAPE_ONLY)
+@measure(source="Gao et al. 2017, doi:10.1101/214262", invariant_to=SHAPE_ONLY)
 def participation_ratio(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
     """Participation ratio (Σλ)² / Σλ² of the covariance eigenvalues: a number of dimensions, 1 to min(n, d).
 

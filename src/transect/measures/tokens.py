@@ -28,7 +28,7 @@ def anisotropy(X: Float[np.ndarray, "n d"], *, centred: bool = False) -> float:
 
 
 @measure(
-    source="Godey et al. 2024, arXiv:2401.12143 (norms of token states)",
+    source="Kobayashi et al. 2020, arXiv:2004.10102 (norms of token states)",
     invariant_to={"rotation", "row order"},
     min_points=1,
 )

@@ -113,7 +113,7 @@ def _sinkhorn_pairs(
     if device == "cuda" or (device == "auto" and _has_cuda()):
         return _on_torch(clouds, which, epsilon, tol, max_iter, "cuda")
 
-    def solve(pair: tuple[int, int]) -> tuple[float, ...]:
+    def solve(pair: tuple[int, int]) -> tuple[Any, ...]:
         C, eps = _costs("sinkhorn", clouds[pair[0]], clouds[pair[1]], epsilon, tol)
         solved = couple(C, eps, tol, max_iter)
         return linear_cost(solved, C), solved.value, eps, solved.iterations, solved.error
@@ -224,13 +224,14 @@ def _batch(
     eps = epsilon * middle.clamp(min=np.finfo(float).tiny)
     columns = [sinkhorn_batched(C, eps, tol, max_iter)]
     for side in (0, 1):
-        columns.append(sinkhorn_batched(batched_costs([(p[side], p[side]) for p in pairs], device), eps, tol, max_iter))
-    between, own, own2 = (list(zip(*(c.tolist() for c in column), strict=True)) for column in columns)
+        own = batched_costs([(pair[side], pair[side]) for pair in pairs], device)
+        columns.append(sinkhorn_batched(own, eps, tol, max_iter, symmetric=True))
+    between, first, second = (list(zip(*(c.tolist() for c in column), strict=True)) for column in columns)
     return [
         _debiased((*b[:2], e, *b[2:]), (x[1], x[3]), (y[1], y[3]), tol)
         if m > nothing(*pair)
         else _flat("sinkhorn", pair)
-        for b, x, y, e, m, pair in zip(between, own, own2, eps.tolist(), middle.tolist(), pairs, strict=True)
+        for b, x, y, e, m, pair in zip(between, first, second, eps.tolist(), middle.tolist(), pairs, strict=True)
     ]
 
 

@@ -96,14 +96,14 @@ def _adjacent(
 ) -> Table:
     """Adjacent layers: transport measures in both designs, raw and unit-norm; simple measures on the same tokens."""
     tables = []
+    rest = [m for m in TRANSPORT if m != measure]
     for store in every:
         common = {"pairs": "adjacent", "progress": told, **given}
         for normalise in ("raw", "unit"):
-            rest = [m for m in TRANSPORT if m != measure]
             common["normalise"] = normalise
-            tables.append(sweep(measure, store, pca=pca, design="paired", halves=resamples, **common))
-            tables.append(sweep(measure, store, pca=pca, design="disjoint", **common))
-            tables.append(sweep(rest, store, pca=pca, design="paired", **common))
+            tables.append(sweep(measure, store, pca=pca, design="disjoint", halves=resamples, **common))
+            tables.append(sweep(rest, store, pca=pca, design="disjoint", **common))
+            tables.append(sweep([measure, *rest], store, pca=pca, design="paired", **common))
             tables.append(sweep(SIMPLE, store, design="paired", **common))
     return merge(tables)
 
@@ -123,13 +123,13 @@ def _changes(adjacent: Table, measure: str, control_names: list[str]) -> Table:
     found: list[dict[str, Any]] = []
     for run in adjacent.values("run"):
         for how in adjacent.values("normalise"):
-            part = adjacent.where(run=run, measure=measure, design="paired", normalise=how)
+            part = adjacent.where(run=run, measure=measure, design="disjoint", normalise=how)
             curve = part.column("corrected")
             base = {
                 "measure": measure,
                 "run": run,
                 "normalise": how,
-                "design": "paired",
+                "design": "disjoint",
                 "n": int(part.column("n")[0]),
                 "n_texts": int(part.column("n_texts")[0]),
             }
@@ -204,17 +204,15 @@ def _verdict(layers: Table, stores: Sequence[Store]) -> Table:
 
 
 def _companions(adjacent: Table, measure: str) -> Table:
-    """Spearman rank correlation, over layers, of the transport curve with each simpler distance."""
+    """Spearman rank correlation, over layers, of the transport excess with each distance of the same tokens."""
     from scipy.stats import spearmanr
 
     rows = []
     for run in adjacent.values("run"):
         for how in ("raw", "unit"):
-            base = adjacent.where(run=run, measure=measure, design="paired", normalise=how, status="ok")
-            at = dict(zip(base.column("site"), base.column("value"), strict=True))
+            base = adjacent.where(run=run, measure=measure, design="disjoint", normalise=how, status="ok")
+            at = dict(zip(base.column("site"), base.column("corrected"), strict=True))
             for other in adjacent.values("measure"):
-                if other == measure:
-                    continue
                 part = adjacent.where(run=run, measure=other, design="paired", normalise=how, status="ok")
                 pairs = [(at[s], v) for s, v in zip(part.column("site"), part.column("value"), strict=True) if s in at]
                 if len(pairs) < 4:
@@ -271,7 +269,9 @@ def _across(stores: Sequence[Store], measure: str, given: dict[str, Any], told: 
     same = [s for s in stores[1:] if s.same_tokens(stores[0]) and set(s.sites) & set(stores[0].sites)]
     if not same:
         return None
-    return merge([sweep([measure, *SIMPLE[:2]], [stores[0], s], pairs="same", progress=told, **given) for s in same])
+    return merge(
+        [sweep([measure, "cosine", "euclidean"], [stores[0], s], pairs="same", progress=told, **given) for s in same]
+    )
 
 
 # words and figures
@@ -291,7 +291,7 @@ def _describe(
     study.findings = _findings(study, stores, measure)
     study.warnings = _warnings(study)
     study.methods = _methods(measure, n, texts, position, given)
-    null = "grey band: two halves of the texts at one layer (split-half null)"
+    null = "dotted: two halves of the texts at one layer (split-half null) with its interval"
     runs = {"runs": [s.name for s in [*stores, *control_stores]], "controls": [s.name for s in control_stores]}
     study.figures = [
         Figure(
@@ -299,8 +299,8 @@ def _describe(
             "depth",
             "adjacent",
             f"Drift between adjacent layers ({measure})",
-            f"{measure} between each layer and the next, same tokens; {null}; dotted lines: candidate change layers. {origin}",
-            {"measures": [measure], "design": "paired", "panels": "normalise", "changes": True, **runs},
+            f"{measure} between each layer and the next, tokens of different texts; {null}; dotted lines: candidate change layers. {origin}",
+            {"measures": [measure], "design": "disjoint", "panels": "normalise", "changes": True, **runs},
         ),
         Figure(
             "excess",
@@ -310,7 +310,7 @@ def _describe(
             f"Each transport measure less its own null, raw points. {origin}",
             {
                 "measures": list(TRANSPORT),
-                "design": "paired",
+                "design": "disjoint",
                 "normalise": "raw",
                 "value": "corrected",
                 "panels": "measure",
@@ -388,7 +388,7 @@ def _describe(
                 "The same layer across runs",
                 f"Each layer of {first.name} against the same layer of the other runs. {origin}",
                 {
-                    "measures": [measure, *SIMPLE[:2]],
+                    "measures": [measure, "cosine", "euclidean"],
                     "panels": "measure",
                     "series": "run2",
                     "runs": [s.name for s in stores[1:]],

@@ -1,0 +1,153 @@
+"""Transport beside its peers: CPU seconds and agreement, on the pairs of a stack of layers, in one run.
+
+    OMP_NUM_THREADS=1 python bench/sinkhorn.py [clouds.npz] [--pairs 20] [--sizes 500 1000]
+
+`clouds.npz` holds one [n, d] array for each layer, in order. Without it the clouds are synthetic: a residual stream with
+a power-law spectrum, 12 % of new variance and one nonlinear update a layer, two growing dimensions, and norms that vary
+from token to token. Ratios are to the float32 cost matrices of the same pairs alone.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import ot
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from transect.measures.distances import bures
+from transect.measures.transport import sinkhorn, wasserstein
+from transect.sinkhorn import median, prepare_cloud, squared_distances
+
+Clouds = list[np.ndarray]
+Pairs = list[tuple[int, int]]
+
+
+def synthetic(layers: int = 31, n: int = 1000, d: int = 576, seed: int = 0) -> Clouds:
+    rng = np.random.default_rng(seed)
+    scale = np.arange(1, d + 1) ** -0.6
+    basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    X = (rng.standard_normal((n, d)) * scale) @ basis
+    stack = [X.astype(np.float32)]
+    for layer in range(1, layers):
+        update = np.tanh(X @ rng.standard_normal((d, d)) / np.sqrt(d))
+        X = X + 0.35 * update + 0.25 * (rng.standard_normal((n, d)) * scale) @ basis
+        X[:, 3] += 0.06 * layer
+        X[:, 7] *= 1.08
+        X *= np.exp(0.05 * rng.standard_normal((n, 1)))
+        stack.append(X.astype(np.float32))
+    return stack
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.process_time()
+    result = work()
+    return time.process_time() - start, result
+
+
+def spread_pairs(layers: int, count: int) -> Pairs:
+    """Pairs near and far alike: every k-th of all pairs."""
+    every = [(i, j) for i in range(layers) for j in range(i + 1, layers)]
+    return every[:: max(1, len(every) // count)][:count]
+
+
+def pot_cost(C: np.ndarray, eps: float) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(ot.sinkhorn2([], [], C, eps))
+
+
+def torch_cost(C: np.ndarray, eps: float, tol: float = 1e-3) -> float:
+    """The log-domain loop as one writes it in torch, float32, to the same L1 marginal error."""
+    M = torch.from_numpy(C) / -eps
+    n, m = M.shape
+    h = torch.zeros(m)
+    for _ in range(1000):
+        f = np.log(m) - torch.logsumexp(M + h, dim=1)
+        after = np.log(n) - torch.logsumexp(M + f[:, None], dim=0)
+        if torch.expm1(h - after).abs().mean() < tol:
+            break
+        h = after
+    return float((torch.exp(M + f[:, None] + h) / (n * m)).mul_(torch.from_numpy(C)).sum())
+
+
+def pot_bures(X: np.ndarray, Y: np.ndarray) -> float:
+    X, Y = X.astype(np.float64), Y.astype(np.float64)
+    return float(ot.gaussian.empirical_bures_wasserstein_distance(X, Y, reg=1e-9) ** 2)
+
+
+def row(name: str, seconds: float, base: float, note: str = "") -> None:
+    print(f"  {name:<44}{seconds:8.2f} CPU-s {seconds / base:7.2f} x  {note}", flush=True)
+
+
+def far(values: list[float], truth: list[float]) -> str:
+    off = np.abs(np.array(values) - truth) / np.abs(truth)
+    return f"differs by at most {np.nanmax(off):.1e}" + (f", {np.isnan(off).sum()} NaN" if np.isnan(off).any() else "")
+
+
+def entropic(clouds: Clouds, pairs: Pairs) -> None:
+    prepared = [prepare_cloud(X) for X in clouds]
+    base, matrices = timed(lambda: [squared_distances(prepared[i], prepared[j], np.float32) for i, j in pairs])
+    all_eps = [0.05 * median(C) for C in matrices]
+    row("cost matrices alone, float32", base, base)
+    seconds, ours = timed(lambda: sinkhorn.values(clouds, pairs))
+    row(
+        "sinkhorn, cost matrices and self-terms within",
+        seconds,
+        base,
+        f"{sum(r.converged for r in ours)}/{len(ours)} converged",
+    )
+    print(f"    iterations: mean {np.mean([r.iterations for r in ours]):.1f}, most {max(r.iterations for r in ours)}")
+    tight = [r.cost for r in sinkhorn.values(clouds, pairs, tol=1e-6, max_iter=5000)]
+    row("  its <P, C> against tol = 1e-6", 0.0, base, far([r.cost for r in ours], tight))
+    for name, peer in (
+        ("POT ot.sinkhorn2, defaults, <P, C> alone", pot_cost),
+        ("torch log-domain, <P, C> alone", torch_cost),
+    ):
+        matrices64 = [C.astype(np.float64) if peer is pot_cost else C for C in matrices]
+        seconds, values = timed(lambda peer=peer, M=matrices64: [peer(C, e) for C, e in zip(M, all_eps, strict=True)])
+        row(f"{name} + costs", seconds + base, base, far(values, tight))
+
+
+def exact(clouds: Clouds, pairs: Pairs) -> None:
+    prepared = [prepare_cloud(X) for X in clouds]
+    base, matrices = timed(lambda: [squared_distances(prepared[i], prepared[j]) for i, j in pairs])
+    row("cost matrices alone, float64", base, base)
+    seconds, ours = timed(lambda: wasserstein.values(clouds, pairs))
+    row("wasserstein, cost matrices within", seconds, base)
+    seconds, values = timed(lambda: [float(C[linear_sum_assignment(C)].mean()) for C in matrices])
+    row("scipy linear_sum_assignment + costs", seconds + base, base, far(values, ours))
+    seconds, values = timed(lambda: [float(ot.emd2([], [], C, numItermax=10**7)) for C in matrices])
+    row("POT emd2 + costs", seconds + base, base, far(values, ours))
+    seconds, ours = timed(lambda: bures.values(clouds, pairs))
+    row("bures", seconds, base)
+    few = pairs[: max(1, len(pairs) // 4)]
+    seconds, values = timed(lambda: [pot_bures(clouds[i], clouds[j]) for i, j in few])
+    row("POT gaussian (scaled from a quarter)", seconds * len(pairs) / len(few), base, far(values, ours[: len(few)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clouds", nargs="?", help="an .npz of one [n, d] array for each layer")
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.clouds:
+        with np.load(options.clouds) as file:
+            clouds = [file[name].astype(np.float32) for name in file.files]
+    else:
+        clouds = synthetic(n=max(options.sizes))
+    print(f"clouds: {options.clouds or 'synthetic'}, {len(clouds)} layers of {clouds[0].shape}")
+    pairs = spread_pairs(len(clouds), options.pairs)
+    for n in options.sizes:
+        print(f"n = {n}, {len(pairs)} pairs, epsilon 0.05 x median, tol 1e-3")
+        entropic([X[:n] for X in clouds], pairs)
+        exact([X[:n] for X in clouds], pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Token measures against naive loops and hand-made clouds of unequal norms."""
+
+import numpy as np
+import pytest
+
+from transect.errors import TransectError
+from transect.measures.tokens import (
+    anisotropy,
+    massive_tokens,
+    mean_norm,
+    norm_entropy,
+    outlier_dimensions,
+    outlier_tokens,
+)
+
+X = np.random.default_rng(0).standard_normal((37, 6)) * np.linspace(0.2, 3, 6) + np.array([2.0, 0, 0, -1, 0, 0])
+MEASURES = [anisotropy, mean_norm, norm_entropy, outlier_dimensions, outlier_tokens, massive_tokens]
+
+
+def mean_cosine(A):
+    total, count = 0.0, 0
+    for i, a in enumerate(A):
+        for j, b in enumerate(A):
+            if i != j:
+                total, count = total + a @ b / np.linalg.norm(a) / np.linalg.norm(b), count + 1
+    return total / count
+
+
+def test_anisotropy_is_the_mean_off_diagonal_cosine():
+    assert anisotropy(X) == pytest.approx(mean_cosine(X), rel=1e-12)
+    assert anisotropy(X, centred=True) == pytest.approx(mean_cosine(X - X.mean(0)), rel=1e-10)
+    assert anisotropy(X * np.linspace(1, 1e6, 37)[:, None]) == pytest.approx(anisotropy(X), rel=1e-10)
+    assert anisotropy(np.eye(5)) == pytest.approx(0, abs=1e-15)
+    assert anisotropy(np.eye(5), centred=True) == pytest.approx(-1 / 4, rel=1e-12)
+    assert anisotropy(np.outer([1.0, 2, 7], [3.0, -4])) == pytest.approx(1, rel=1e-12)
+
+
+def test_a_point_without_direction_is_refused():
+    A = X.copy()
+    A[[3, 8]] = 0
+    with pytest.raises(TransectError, match="2 of 37 points have norm 0"):
+        anisotropy(A)
+    with pytest.raises(TransectError, match="9 of 9 points have norm 0"):
+        anisotropy(np.full((9, 3), 0.1), centred=True)
+
+
+def test_norms():
+    A = np.array([[3.0, 4], [0, 0], [0, 15]])
+    assert mean_norm(A) == pytest.approx(20 / 3)
+    assert norm_entropy(A) == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
+    assert norm_entropy(np.eye(7)) == pytest.approx(np.log(7))
+
+
+def test_outlier_dimensions():
+    A = np.array([[1.0, 2, 0, 3, 1], [1, -2, 1, 3, 0]])  # column squares 2, 8, 1, 18, 1 of 30
+    assert outlier_dimensions(A) == pytest.approx(28 / 30)
+    assert outlier_dimensions(A, k=1) == pytest.approx(18 / 30)
+    assert outlier_dimensions(A, k=5) == pytest.approx(1)
+    for k in (0, 6):
+        with pytest.raises(TransectError, match=f"k = {k} with 5"):
+            outlier_dimensions(A, k=k)
+
+
+def test_outlier_and_massive_tokens():
+    """150 points of norm 1, one of 12, two of 9: 1 % of 153 is two points."""
+    A = np.zeros((153, 4))
+    A[np.arange(153), np.arange(153) % 4] = 1
+    A[5] *= 12
+    A[[70, 71]] *= -9
+    assert outlier_tokens(A) == pytest.approx((144 + 81) / (150 + 144 + 162))
+    assert outlier_tokens(A, top=1.0) == pytest.approx(1)
+    assert outlier_tokens(np.eye(100)) == pytest.approx(0.01)
+    assert massive_tokens(A) == pytest.approx(1 / 153)
+    assert massive_tokens(A, factor=8.0) == pytest.approx(3 / 153)
+    assert massive_tokens(A, factor=12.0) == 0  # strictly above
+    for top in (0.0, 1.5):
+        with pytest.raises(TransectError, match="top = "):
+            outlier_tokens(A, top=top)
+    with pytest.raises(TransectError, match="factor = 0"):
+        massive_tokens(A, factor=0.0)
+
+
+@pytest.mark.parametrize("measure", [norm_entropy, outlier_dimensions, outlier_tokens])
+def test_all_zero_points_are_refused(measure):
+    with pytest.raises(TransectError, match="all points are 0"):
+        measure(np.zeros((5, 4)))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_half_precision_squares_do_not_overflow(measure):
+    """Norms of 10⁴: their squares pass float16, and the sums are taken in float64."""
+    A = (X * 3000).astype(np.float16)
+    assert measure(A) == pytest.approx(measure(A.astype(np.float64)), rel=1e-6)
