@@ -124,7 +124,7 @@ def test_twonn_is_skdim_s():
 def test_neighbours_against_the_naive_loop():
     """300 points pass one block of 256; a far offset must not blur the distances; a repeat must not be a neighbour."""
     rng = np.random.default_rng(4)
-    X = rng.standard_normal((300, 5)) * [1, 1, 1, 9, 0.1] + 1e4
+    X = rng.standard_normal((300, 5)) * [1, 1, 1, 9, 0.1] + 1e7
     D = np.sort(np.linalg.norm(X[:, None] - X[None], axis=2), axis=1)[:, 1:]
     logs = np.log(D[:, 1] / D[:, 0])
     assert twonn(X) == pytest.approx(299 / logs.sum(), rel=1e-6)

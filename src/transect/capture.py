@@ -170,7 +170,7 @@ class _Job:
         raw = cast.view(
             torch.uint8 if cast.element_size() == 1 else torch.int16 if cast.element_size() == 2 else cast.dtype
         )
-        writer.put(site, row, memoryview(raw.numpy()).cast("B"))
+        writer.put(site, row, raw.numpy().data.cast("B"))
 
     def _mean(self, value: "torch.Tensor", batch: Batch) -> "torch.Tensor":
         import torch

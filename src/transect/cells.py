@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from transect.store import Store, open_store
 
 Cloud = tuple[int, str, str]  # run, site, half ("a", "b" or "ab")
 Cell = tuple[Cloud, ...]
+Answer = dict[str, dict[str, list[Any]]]  # measure → kind of replicate → results
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,8 @@ class Job:
 
     stores: tuple[str, ...]
     fingerprints: tuple[str, ...]
-    measure: str
-    version: str
-    options: dict[str, Any]
+    measures: dict[str, str]  # name → version; those of one job share clouds and prepared work
+    options: dict[str, dict[str, Any]]
     tokens: str | int
     position0: bool
     normalise: str
@@ -46,7 +46,6 @@ class Job:
     seed: int
     swaps: int = 0
     halves: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def key(self, cells: Sequence[Cell]) -> str:
         """Name of a block: the same cells of the same job, wherever the stores lie now."""
@@ -59,31 +58,34 @@ def is_split(cell: Cell) -> bool:
     return len(cell) == 2 and cell[0][:2] == cell[1][:2]
 
 
-def evaluate(job: Job, folder: Path | None, block: tuple[Cell, ...]) -> list[dict[str, list]]:
-    """All replicates of the cells of one block; written under its key before it is returned."""
+def evaluate(folder: Path | None, task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
+    """All measures and replicates of the cells of one block; written under its key before it is returned."""
     from threadpoolctl import threadpool_limits
 
-    m = find(job.measure)
+    job, block = task
+    measures = [find(name) for name in job.measures]
     rig = rig_of(job)
-    answers: list[dict[str, list]] = [{} for _ in block]
+    answers: list[Answer] = [{m.name: {} for m in measures} for _ in block]
     with threadpool_limits(threads()):
-        for kind, index in _replicates(job, m, rig.draws[0].groups):
+        for kind, index in _replicates(job, rig.draws[0].groups):
             chosen = [k for k, cell in enumerate(block) if kind in ("full", "drop", "half") or not is_split(cell)]
             made: dict[Any, int] = {}
             clouds: list[np.ndarray] = []
             which = [rig.place(block[k], kind, index, made, clouds) for k in chosen]
-            if "y" in m.data:
-                values = [rig.labelled(m, clouds[pair[0]], kind, index) for pair in which]
-            else:
-                values = m.values(clouds, which, **job.options)
-            for k, value in zip(chosen, values, strict=True):
-                answers[k].setdefault(kind, []).append(_told(value))
+            shared: dict[Any, Any] = {}
+            for m in measures:
+                if "y" in m.data:
+                    values = [rig.labelled(m, clouds[pair[0]], kind, index) for pair in which]
+                else:
+                    values = m.values(clouds, which, shared, **job.options[m.name])
+                for k, value in zip(chosen, values, strict=True):
+                    answers[k][m.name].setdefault(kind, []).append(_told(value))
     if folder:
         write_json(folder / f"{job.key(block)}.json", answers)
     return answers
 
 
-def _replicates(job: Job, m: Measure, groups: int) -> list[tuple[str, int]]:
+def _replicates(job: Job, groups: int) -> list[tuple[str, int]]:
     listed = [("full", 0)] + [("drop", g) for g in range(groups)]
     listed += [("null", b) for b in range(job.permutations)]
     listed += [("half", b) for b in range(job.halves)]
@@ -102,16 +104,18 @@ def _opened(path: str) -> Store:
     return open_store(path)
 
 
-_RIGS: dict[str, "Rig"] = {}
+_RIGS: dict[tuple[Any, ...], "Rig"] = {}
 
 
 def rig_of(job: Job) -> "Rig":
-    """The data of a job, kept between the blocks that one process runs."""
-    key = job.key(()) + "".join(job.stores)
+    """The data of a job, kept between the blocks that one process runs, whatever they measure."""
+    key = (job.stores, job.fingerprints, job.tokens, job.position0, job.normalise, job.n, job.groups, job.seed)
     if key not in _RIGS:
         _RIGS.clear()
         _RIGS[key] = Rig(job)
-    return _RIGS[key]
+    rig = _RIGS[key]
+    rig.job = job
+    return rig
 
 
 class Rig:
@@ -201,6 +205,6 @@ class Rig:
         if kind == "drop":
             texts = texts[np.concatenate([d.group_a, d.group_b]) != index]
         try:
-            return m(X, labels[texts], **self.job.options)
+            return m(X, labels[texts], **self.job.options[m.name])
         except TransectError as error:
             return error

@@ -7,6 +7,7 @@ screen on first differences (MAD z), then PELT on the detrended curve, then the 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +40,8 @@ def detrend(curve: np.ndarray) -> np.ndarray:
     from scipy.stats import theilslopes
 
     curve = np.asarray(curve, float)
-    slope, intercept, *_ = theilslopes(curve, np.arange(len(curve)))
-    return curve - intercept - slope * np.arange(len(curve))
+    line: Any = theilslopes(curve, np.arange(len(curve)))
+    return curve - line[1] - line[0] * np.arange(len(curve))
 
 
 def noise(curve: np.ndarray) -> float:

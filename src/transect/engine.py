@@ -46,45 +46,56 @@ def run_blocks(
     yield from _Pool(fn, workers, retries).run(blocks)
 
 
+_POOLS: dict[int, ProcessPoolExecutor] = {}
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """The pool of so many workers, kept until this process ends: a study runs many short sweeps."""
+    if workers not in _POOLS:
+        with _environment():
+            _POOLS[workers] = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread)
+            list(_POOLS[workers].map(_ready, range(workers)))  # all are born while the environment says one thread
+    return _POOLS[workers]
+
+
+def _ready(k: int) -> int:
+    return k
+
+
 class _Pool:
     """At most two blocks per worker in flight; a broken pool is rebuilt and what was in flight is tried again."""
 
     def __init__(self, fn: Callable[[Any], Any], workers: int, retries: int) -> None:
         self.fn, self.workers, self.retries = fn, workers, retries
 
-    def _open(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=_single_thread)
-
     def run(self, blocks: list[Any]) -> Iterator[tuple[Any, Any]]:
         waiting = [(block, 0) for block in reversed(blocks)]
         flying: dict[Future[Any], tuple[Any, int]] = {}
-        with _environment():
-            pool = self._open()
-            try:
-                while waiting or flying:
-                    lost = self._submit(pool, waiting, flying)
-                    done, _ = wait(flying, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        block, tried = flying.pop(future)
-                        if isinstance(future.exception(), BrokenProcessPool):
-                            lost.append((block, tried))
-                        else:
-                            yield block, future.result()
-                    if lost:
-                        lost += flying.values()
-                        flying.clear()
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        waiting += self._again(lost)
-                        pool = self._open()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            while waiting or flying:
+                lost = self._submit(waiting, flying)
+                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                for future in done:
+                    block, tried = flying.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        lost.append((block, tried))
+                    else:
+                        yield block, future.result()
+                if lost:
+                    lost += flying.values()
+                    flying.clear()
+                    _POOLS.pop(self.workers).shutdown(wait=False, cancel_futures=True)
+                    waiting += self._again(lost)
+        finally:
+            for future in flying:
+                future.cancel()
 
-    def _submit(self, pool: ProcessPoolExecutor, waiting: list, flying: dict) -> list[tuple[Any, int]]:
+    def _submit(self, waiting: list, flying: dict) -> list[tuple[Any, int]]:
         """Fill the pool; what a pool that has just broken does not take is lost for now."""
         while waiting and len(flying) < 2 * self.workers:
             block, tried = waiting.pop()
             try:
-                flying[pool.submit(self.fn, block)] = (block, tried)
+                flying[_pool(self.workers).submit(self.fn, block)] = (block, tried)
             except BrokenProcessPool:
                 return [(block, tried)]
         return []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 WIDTH = {"single": 3.25, "wide": 5.5, "full": 6.75}
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -141,7 +141,7 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         shown = o["measures"][0] if by == "normalise" else name
         ax.set_ylabel(("excess: " if o.get("value") == "corrected" else "") + label(shown))
         if by != "measure":
-            ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, name))
+            ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
         if o.get("value") == "corrected":
             ax.axhline(0, color="0.6", lw=0.6)
         ax.set_xlabel(
@@ -189,8 +189,8 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
     null = part.column("null")[order]
     if value == "value" and np.isfinite(null).any():
         if np.isfinite(part.column("null_low")).any():
-            bounds = [part.column(n)[order] for n in ("null_low", "null_high")]
-            ax.fill_between(x, *bounds, color="0.5", alpha=0.25, lw=0, label=None)
+            below, above = (part.column(n)[order] for n in ("null_low", "null_high"))
+            ax.fill_between(x, below, above, color="0.5", alpha=0.25, lw=0)
         ax.plot(
             x,
             null,
@@ -210,7 +210,7 @@ def _mark_changes(
     for ax, name in zip(axes, names, strict=True):
         for row in study.tables["changes"].where(normalise=name, status="ok"):
             if row["run"] in palette and row["run"] not in o.get("controls", ()):
-                ax.axvline(sites.layer(row["site"]), color=palette[row["run"]], ls=":", lw=0.9)
+                ax.axvline(sites.layer(row["site"]) or 0, color=palette[row["run"]], ls=":", lw=0.9)
                 ax.annotate(
                     f"{row['support']:.0%}",
                     (sites.layer(row["site"]), 1),
@@ -281,7 +281,7 @@ def draw_scatter(study: Study, figure: Figure) -> "Canvas":
     for ax, other in zip(axes, others, strict=True):
         rows = [r for r in table.where(measure=other) if r["site"] in base]
         x, y = [r["value"] for r in rows], [base[r["site"]]["corrected"] for r in rows]
-        points = ax.scatter(x, y, c=[sites.layer(r["site"]) for r in rows], s=9, cmap="viridis")
+        points = ax.scatter(x, y, c=[sites.layer(r["site"]) or 0 for r in rows], s=9, cmap="viridis")
         found = study.tables["companions"].where(
             measure=f"spearman({o['measure']}, {other})", run=o["run"], normalise=o.get("normalise", "raw")
         )

@@ -76,7 +76,8 @@ def report(studies: Study | str | Path | Sequence[Study | str | Path], out: str 
     """Write one HTML file from studies, or from folders that hold one or several; returns its path."""
     from jinja2 import Environment
 
-    loaded = [s for given in (studies if isinstance(studies, list | tuple) else [studies]) for s in _load(given)]
+    several: Sequence[Any] = studies if isinstance(studies, list | tuple) else [studies]
+    loaded = [s for given in several for s in _load(given)]
     budget = [DATA_BUDGET]
     shown = [_section(k, study, budget) for k, study in enumerate(loaded)]
     title = "Transect: " + ", ".join(dict.fromkeys(s.name for s in loaded))

@@ -86,8 +86,9 @@ def costs(X: Cloud, Y: Cloud, epsilon: float, tol: float) -> tuple[np.ndarray, f
     bound = rounding(X, Y)
     if np.isfinite(bound) and tol >= NARROW_TOL:
         C = squared_distances(X, Y, np.float32)
-        if bound < LEEWAY * (eps := epsilon * median(C)):
-            return C, eps
+        middle = median(C)
+        if bound < LEEWAY * epsilon * middle and middle > nothing(X, Y):
+            return C, epsilon * middle
     C = squared_distances(X, Y)
     middle = median(C)
     return C, epsilon * middle if middle > nothing(X, Y) else 0.0

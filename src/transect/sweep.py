@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from transect import __version__, controls, sites
-from transect.cells import Cell, Job, evaluate, is_split, rig_of
+from transect.cells import Answer, Cell, Job, evaluate, is_split, rig_of
 from transect.engine import run_blocks, threads
 from transect.errors import TransectError
 from transect.files import read_json
@@ -63,25 +63,29 @@ def sweep(
     for m in chosen:
         m.check_options(options)
     names = _sites(stores, sites)
-    rows: list[dict[str, Any]] = []
-    jobs = []
     setting = {"tokens": tokens, "position0": position0, "normalise": normalise, "pca": pca, "label": label, "n": n}
     setting |= {"groups": groups, "permutations": permutations, "swaps": swaps, "halves": halves, "seed": seed}
+    together: dict[Any, list[Measure]] = {}
     for m in chosen:
-        job = _job(m, stores, options, setting, design)
-        jobs.append((m, job, _cells(m, job, stores, names, pairs)))
-    total, before = sum(len(cells) for *_, cells in jobs), 0
-    for m, job, cells in jobs:
-        report = (lambda done, _all, before=before: progress(before + done, total)) if progress else None
-        results = _results(job, cells, out, engine, workers, report)
-        rows += [_row(m, job, stores, names, cell, results) for cell in cells if not is_split(cell)]
-        before += len(cells)
+        together.setdefault((m.data, m.paired), []).append(m)
+    jobs = [_job(several, stores, options, setting, design) for several in together.values()]
+    cells = [_cells(find(next(iter(job.measures))), job, stores, names, pairs) for job in jobs]
+    results = _results(jobs, cells, out, engine, workers, progress)
+    rows: list[dict[str, Any]] = []
+    for m in chosen:
+        k = next(k for k, job in enumerate(jobs) if m.name in job.measures)
+        rows += [_row(m, jobs[k], stores, cell, results[k]) for cell in cells[k] if not is_split(cell)]
     return Table(rows, _provenance(stores, jobs))
 
 
 def _job(
-    m: Measure, stores: Sequence[Store], options: dict[str, Any], setting: dict[str, Any], design: str | None
+    several: list[Measure],
+    stores: Sequence[Store],
+    options: dict[str, Any],
+    setting: dict[str, Any],
+    design: str | None,
 ) -> Job:
+    m = several[0]
     single, paired = "Y" not in m.data, m.paired
     design = design or ("labels" if "y" in m.data else "single" if single else "paired")
     if design not in ("paired", "disjoint") and not single:
@@ -92,19 +96,16 @@ def _job(
         raise TransectError(f"normalise={setting['normalise']!r}: 'raw' or 'unit'.")
     if "y" in m.data and setting["label"] is None:
         raise TransectError(f"{m.name} needs labels.", "Pass label=NAME.")
-    setting = dict(setting)
-    # a null that is not defined for this measure is not drawn, and does not change the key
-    setting["permutations"] = setting["permutations"] if single or paired else 0
-    setting["swaps"] = setting["swaps"] if not single and not paired and design == "paired" else 0
-    own = m.defaults({k: v for k, v in options.items() if k in m.options})
+    # a null that is not defined for these measures is not drawn, and does not change the key
+    own = {"permutations": setting["permutations"] if single or paired else 0}
+    own["swaps"] = setting["swaps"] if not single and not paired and design == "paired" else 0
     return Job(
         stores=tuple(str(s.path) for s in stores),
         fingerprints=tuple(s.fingerprint for s in stores),
-        measure=m.name,
-        version=m.version,
-        options=own,
+        measures={m.name: m.version for m in several},
+        options={m.name: m.defaults({k: v for k, v in options.items() if k in m.options}) for m in several},
         design=design,
-        **setting,
+        **{**setting, **own},
     )
 
 
@@ -160,37 +161,47 @@ def _adjacent(own: list[str]) -> list[tuple[str, str]]:
 
 
 def _results(
-    job: Job, cells: list[Cell], out: str | Path | None, engine: str, workers: int | None, progress: Any
-) -> dict[Cell, dict[str, list]]:
-    """Cell → replicate kind → results."""
+    jobs: list[Job],
+    cells: list[list[Cell]],
+    out: str | Path | None,
+    engine: str,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[dict[Cell, Answer]]:
+    """Per job, cell → its answer; finished blocks are read back."""
     workers = workers or threads()
-    size = max(1, min(64, math.ceil(len(cells) / workers)))
-    blocks = [tuple(cells[k : k + size]) for k in range(0, len(cells), size)]
     folder = None if out is None else Path(out) / "cells"
-    results: dict[Cell, dict[str, list]] = {}
-    todo = []
-    for block in blocks:
+    tasks: list[tuple[Job, tuple[Cell, ...]]] = []
+    for job, own in zip(jobs, cells, strict=True):
+        size = max(1, min(64, math.ceil(len(own) / (2 * workers))))
+        tasks += [(job, tuple(own[k : k + size])) for k in range(0, len(own), size)]
+    results: dict[int, list[Answer]] = {}
+    for k, (job, block) in enumerate(tasks):
         kept = folder / f"{job.key(block)}.json" if folder else None
         if kept and kept.exists():
-            results |= dict(zip(block, read_json(kept, "folder of cells"), strict=True))
-        else:
-            todo.append(block)
+            results[k] = read_json(kept, "folder of cells")
+    total = sum(len(own) for own in cells)
+    done = sum(len(answers) for answers in results.values())
     if progress:
-        progress(len(results), len(cells))
-    for block, answer in run_blocks(functools.partial(evaluate, job, folder), todo, engine=engine, workers=workers):
-        results |= dict(zip(block, answer, strict=True))
+        progress(done, total)
+    place = {id(task): k for k, task in enumerate(tasks)}
+    todo = [task for k, task in enumerate(tasks) if k not in results]
+    for task, answers in run_blocks(functools.partial(evaluate, folder), todo, engine=engine, workers=workers):
+        results[place[id(task)]] = answers
+        done += len(answers)
         if progress:
-            progress(len(results), len(cells))
-    return results
+            progress(done, total)
+    found: dict[int, dict[Cell, Answer]] = {id(job): {} for job in jobs}
+    for k, (job, block) in enumerate(tasks):
+        found[id(job)] |= dict(zip(block, results[k], strict=True))
+    return [found[id(job)] for job in jobs]
 
 
 # rows
 
 
-def _row(
-    m: Measure, job: Job, stores: Sequence[Store], names: Any, cell: Cell, results: dict[Cell, dict[str, list]]
-) -> dict[str, Any]:
-    answer = results[cell]
+def _row(m: Measure, job: Job, stores: Sequence[Store], cell: Cell, results: dict[Cell, Answer]) -> dict[str, Any]:
+    answer = results[cell][m.name]
     full = answer["full"][0]
     left, right = cell[0], cell[-1] if len(cell) == 2 else None
     rig = rig_of(job)
@@ -209,7 +220,7 @@ def _row(
         "n_texts": rig.draws[left[0]].n_texts,
         "control": m.control,
         "status": "ok",
-        **job.options,
+        **job.options[m.name],
     }
     if isinstance(full, dict):
         return row | {"status": full["error"]}
@@ -217,7 +228,7 @@ def _row(
         row |= {f"{m.name}_{name}": value for name, value in zip(m.fields, full, strict=True)}
     value = _headline(m, full)
     row["value"] = value
-    row |= _judged(m, value, answer, [results[s] for s in _splits(m, cell)], job)
+    row |= _judged(m, value, answer, [results[s][m.name] for s in _splits(m, cell)])
     if not math.isfinite(value):
         row["status"] = "undefined: the measure is NaN on these points"
     elif m.fields and "converged" in m.fields and not full[m.fields.index("converged")]:
@@ -234,14 +245,12 @@ def _splits(m: Measure, cell: Cell) -> list[Cell]:
     return [((run, site, "a"), (run, site, "b")) for run, site, _ in cell]
 
 
-def _judged(
-    m: Measure, value: float, answer: dict[str, list], splits: list[dict[str, list]], job: Job
-) -> dict[str, Any]:
+def _judged(m: Measure, value: float, answer: dict[str, list], splits: list[dict[str, list]]) -> dict[str, Any]:
     """Interval, null, corrected value and p of one cell."""
     drops = np.array([_headline(m, r) for r in answer.get("drop", [])])
     told: dict[str, Any] = dict(zip(("low", "high"), controls.jackknife(value, drops), strict=True))
     if splits:
-        null = np.mean([_headline(m, s["full"][0]) for s in splits])
+        null = float(np.mean([_headline(m, s["full"][0]) for s in splits]))
         null_drops = np.mean([[_headline(m, r) for r in s["drop"]] for s in splits], axis=0)
         told |= dict(zip(("null_low", "null_high"), controls.jackknife(float(null), null_drops), strict=True))
         swapped = [_headline(m, r) for r in answer.get("swap", [])]
@@ -285,7 +294,7 @@ def _headline(m: Measure, told: Any) -> float:
     return float(told[m.fields.index(m.headline)] if m.fields else told)
 
 
-def _provenance(stores: Sequence[Store], jobs: Sequence[tuple[Measure, Job, list[Cell]]]) -> dict[str, Any]:
+def _provenance(stores: Sequence[Store], jobs: Sequence[Job]) -> dict[str, Any]:
     return {
         "transect": __version__,
         "runs": [
@@ -299,8 +308,10 @@ def _provenance(stores: Sequence[Store], jobs: Sequence[tuple[Measure, Job, list
             for s in stores
         ],
         "measures": {
-            m.name: {"version": job.version, "options": job.options, "source": m.source} for m, job, _ in jobs
+            name: {"version": version, "options": job.options[name], "source": find(name).source}
+            for job in jobs
+            for name, version in job.measures.items()
         },
-        "seed": jobs[0][1].seed,
-        "groups": jobs[0][1].groups,
+        "seed": jobs[0].seed,
+        "groups": jobs[0].groups,
     }
