@@ -12,14 +12,31 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from tiny import save_tiny, tiny_model, tiny_tokenizer
 
 import transect as ts
+from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.passes import forward, make_plan
 from transect.shards import map_shard, widen
 
-WORDS = "the month of March has thirty one days and a birthday in Berlin 1 2 3".split()
+WORDS = [
+    "the",
+    "month",
+    "of",
+    "March",
+    "has",
+    "thirty",
+    "one",
+    "days",
+    "and",
+    "a",
+    "birthday",
+    "in",
+    "Berlin",
+    "1",
+    "2",
+    "3",
+]
 
 
 def make_texts(count: int = 9, seed: int = 0) -> ts.Texts:
@@ -230,7 +247,7 @@ def test_memory_running_out_halves_the_batch_and_says_so(
     room = sys.modules["transect.capture"]
     run = room.run
 
-    def tight(model, taps, batch, put):  # noqa: ANN001, ANN202
+    def tight(model, taps, batch, put):
         if len(batch.mask) > 2:
             raise torch.OutOfMemoryError("not enough")
         run(model, taps, batch, put)

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import ENCODER_DECODERS, FAMILIES, LAYERS, WIDTH, tiny_model
 
+from tiny import ENCODER_DECODERS, FAMILIES, LAYERS, WIDTH, tiny_model
 from transect import sites
 from transect.errors import TransectError
 from transect.passes import hooked

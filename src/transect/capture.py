@@ -6,23 +6,19 @@ killed resumes at its next shard and ends bit-identical. `forward` is the same p
 
 import contextlib
 import fcntl
-import hashlib
-import json
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transect import __version__
 from transect.errors import TransectError
-from transect.files import file_hash, read_json, write_bytes, write_json
+from transect.layout import begin, make_index, make_manifest
 from transect.passes import Batch, Probe, kept_positions, make_batch, make_plan, probe, run
 from transect.shards import NUMPY, SAFETENSORS, ShardWriter
-from transect.store import FORMAT, Store, open_store
+from transect.store import Store, open_store
 from transect.texts import Texts, Tokenized, tokenize
 
 if TYPE_CHECKING:
@@ -73,8 +69,8 @@ def capture(
     plan = make_plan([len(t) for t in tokenized.ids], rows, batch_tokens, max(1, shard_bytes // row_bytes))
     options = {"positions": positions, "pool": pool, "position0": position0, "max_length": max_length}
     options |= {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes}
-    manifest = _manifest(model, texts, tokenized, first, dtype, plan, options)
-    _begin(out, manifest, plan, _index(texts, tokenized, kept, rows, plan, positions, pool))
+    manifest = make_manifest(model, texts, tokenized, first, dtype, plan, options)
+    begin(out, manifest, plan, make_index(texts, tokenized, kept, rows, plan, positions, pool))
     store = open_store(out)
     mine = [k for k in store.unfinished if k % shard[1] == shard[0] - 1]
     _check_space(out, sum(rows[i] for k in mine for batch in plan[k] for i in batch) * row_bytes)
@@ -206,114 +202,6 @@ def _out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-# what stands around the shards
-
-
-def _manifest(
-    model: "Model", texts: Texts, tokenized: Tokenized, probe: Probe, dtype: str, plan: list, options: dict
-) -> dict[str, Any]:
-    import torch
-    import transformers
-
-    identity = {
-        "model": {"name": model.name, "spec": model.spec, "kind": model.kind, "fingerprint": model.fingerprint},
-        "texts": {"name": texts.name, "spec": texts.spec, "fingerprint": texts.fingerprint, "count": len(texts)},
-        "tokens_hash": hashlib.sha256(json.dumps(tokenized.ids).encode()).hexdigest(),
-        "sites": {site: {"width": width} for site, width in probe.widths.items()},
-        "dtype": {"compute": str(model.dtype).removeprefix("torch."), "store": dtype},
-        "attention": getattr(model.base.config, "_attn_implementation", None),
-        "plan_hash": hashlib.sha256(json.dumps(plan).encode()).hexdigest(),
-        **options,
-    }
-    origin = {"transect": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
-    origin |= {"python": platform.python_version(), "device": str(model.device), "threads": torch.get_num_threads()}
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    state = {
-        "additive_error": probe.additive,
-        "origin": origin,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    return {"format": FORMAT, "fingerprint": fingerprint, **identity, **state}
-
-
-def _begin(out: Path, manifest: dict[str, Any], plan: list, index: Any) -> None:
-    """Lay out the folder, or make sure that what lies there is this very capture."""
-    if (out / "manifest.json").exists():
-        old = read_json(out / "manifest.json", "store")
-        if old.get("fingerprint") != manifest["fingerprint"]:
-            raise TransectError(
-                f"{out} holds another capture: {_difference(old, manifest)}.",
-                "Choose another --out; nothing was changed.",
-            )
-        return
-    if out.exists() and any(p for p in out.iterdir() if not p.name.startswith("capture-")):
-        raise TransectError(f"{out} is not empty and is no store.", "Choose another --out; nothing was changed.")
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        (out / "shards").mkdir(parents=True, exist_ok=True)
-        sink = pa.BufferOutputStream()
-        pq.write_table(index, sink, compression="zstd")
-        write_bytes(out / "texts.parquet", sink.getvalue().to_pybytes())
-        write_json(out / "plan.json", plan)
-        write_json(out / "manifest.json", manifest | {"index_sha256": file_hash(out / "texts.parquet")})
-    except OSError as error:
-        raise TransectError(f"{out} cannot be written ({error.strerror}).", "Choose another --out.") from error
-
-
-def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    for key in ("model", "texts", "sites", "dtype", *new):
-        if old.get(key) != new.get(key):
-            if key in ("model", "texts"):
-                return f"{key} {old[key]['spec']}, asked {new[key]['spec']}" + (
-                    " (same name, other content)" if old[key]["spec"] == new[key]["spec"] else ""
-                )
-            if key == "sites":
-                return f"{len(old[key])} sites, asked {len(new[key])}"
-            return f"{key} {old.get(key)}, asked {new.get(key)}"
-    return "other options"
-
-
-def _index(
-    texts: Texts,
-    tokenized: Tokenized,
-    kept: list[np.ndarray],
-    rows: list[int],
-    plan: list,
-    positions: str,
-    pool: str | None,
-) -> Any:
-    import pyarrow as pa
-
-    shard, row = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
-    for k, batches in enumerate(plan):
-        begin = 0
-        for i in (i for batch in batches for i in batch):
-            shard[i], row[i] = k, begin
-            begin += rows[i]
-    every = positions == "all" and not pool
-    columns: dict[str, Any] = {
-        "id": texts.ids,
-        "hash": texts.hashes,
-        "text": texts.texts,
-        "shard": shard,
-        "row": row,
-        "rows": rows,
-        "length": [len(t) for t in tokenized.ids],
-        "tokens": pa.array(tokenized.ids, pa.list_(pa.int32())),
-        "pieces": [
-            [text[a:b] for a, b in spans] for text, spans in zip(tokenized.texts, tokenized.offsets, strict=True)
-        ],
-        "offsets": pa.array([[x for span in spans for x in span] for spans in tokenized.offsets], pa.list_(pa.int32())),
-        "special": tokenized.special,
-        "positions": pa.array([None if every else [-1] if pool else k.tolist() for k in kept], pa.list_(pa.int32())),
-    }
-    columns |= {f"label:{name}": values for name, values in texts.labels.items()}
-    columns |= {f"landmark:{name}": pa.array(at, pa.int32()) for name, at in tokenized.landmarks.items()}
-    return pa.table(columns)
 
 
 def _check_space(out: Path, need: int) -> None:

@@ -189,10 +189,10 @@ class Rig:
             change = controls.swap_texts(self.selections[run], self.draws[run].a, rng)[:, None]
             arrays = [np.where(change, arrays[1], arrays[0]), np.where(change, arrays[0], arrays[1])]
         if self.job.pca:
-            from transect.measures.transport import shared_basis
+            from transect.measures.distances import shared_basis
 
             basis = shared_basis(arrays, self.job.pca)
-            arrays = [X @ basis for X in arrays]
+            arrays = [(X - basis.mean) @ basis.axes for X in arrays]
         return arrays
 
     def labelled(self, m: Measure, X: np.ndarray, kind: str, index: int) -> Any:
