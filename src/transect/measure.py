@@ -132,14 +132,14 @@ class Measure:
         these very clouds.
         """
         if self._pairs is None or self._prepare is None:
-            return [_attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
+            return [attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
         options, cache = self.defaults(options), {} if cache is None else cache
         own = {k: v for k, v in options.items() if k in inspect.signature(self._prepare).parameters}
         prepared, failed = {}, {}
         for k in sorted({k for pair in which for k in pair}):
             key = (self._prepare, k, *sorted(own.items()))
             if key not in cache:
-                cache[key] = _attempt(lambda k=k: self._prepare(*self._checked(clouds[k]), **own))  # type: ignore[misc]
+                cache[key] = attempt(lambda k=k: self._prepare(*self._checked(clouds[k]), **own))  # type: ignore[misc]
             (failed if isinstance(cache[key], TransectError) else prepared)[k] = cache[key]
         whole = [pair for pair in which if all(k in prepared for k in pair)]
         misfits = {pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))}
@@ -271,7 +271,7 @@ def _plain(result: Any) -> Any:
     return float(result) if isinstance(result, np.generic | int) else result
 
 
-def _attempt(call: Callable[[], Any]) -> Any:
+def attempt(call: Callable[[], Any]) -> Any:
     """The call's result, or the TransectError it raised: a cell that fails is a row with its reason."""
     try:
         return call()

@@ -4,14 +4,34 @@ Eigenvalues come from the smaller side (d × d or n × n), summed in float64, ab
 of these are ratios, so neither rotation nor scale nor the divisor n or n - 1 matters.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
-from transect.measure import measure
+from transect.measure import Measure, attempt, measure
 
 SHAPE_ONLY = {"rotation", "isotropic scaling", "translation", "row order"}
 ZERO = 1e-28  # a squared deviation below this share of the squared norm is rounding
+
+
+def spectrum(X: np.ndarray, *, centred: bool = True) -> np.ndarray:
+    """Covariance eigenvalues in falling order, divided by their sum: [min(n, d)]. Raises when all points are equal."""
+    values = np.clip(np.linalg.eigvalsh(_gram(X, centred))[::-1], 0, np.inf)
+    return values / values.sum()
+
+
+def _share_spectrum(m: Measure, of: Callable[..., float]) -> None:
+    """Fast path: one spectrum per cloud serves every measure that is a function of it."""
+
+    def pairs(spectra: Mapping[int, np.ndarray], which: Sequence[tuple[int]], **options: Any) -> list[Any]:
+        own = {k: v for k, v in options.items() if k != "centred"}
+        return [attempt(lambda k=k: of(spectra[k], **own)) for (k,) in which]
+
+    m.prepare(spectrum)
+    m.pairs(pairs)
 
 
 @measure(source="Gao et al. 2017, doi:10.1101/214262", invariant_to=SHAPE_ONLY)
@@ -22,8 +42,14 @@ def participation_ratio(X: Float[np.ndarray, "n d"], *, centred: bool = True) ->
     can bring it to 1. With centred=False the mean counts as a direction, and translation matters. Raises when all
     points are equal.
     """
-    G = _gram(X, centred, "participation_ratio")
-    return float(np.trace(G) ** 2 / (G**2).sum())
+    return _participation(spectrum(X, centred=centred))
+
+
+def _participation(shares: np.ndarray) -> float:
+    return float(1 / (shares**2).sum())
+
+
+_share_spectrum(participation_ratio, _participation)
 
 
 @measure(
@@ -35,7 +61,14 @@ def effective_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> floa
     The exponential of `spectral_entropy`. Roy & Vetterli take singular values, which read higher. Biased down when n is
     not well above d. Raises when all points are equal.
     """
-    return float(np.exp(_entropy(_shares(X, centred, "effective_rank"))))
+    return _effective(spectrum(X, centred=centred))
+
+
+def _effective(shares: np.ndarray) -> float:
+    return float(np.exp(_entropy(shares)))
+
+
+_share_spectrum(effective_rank, _effective)
 
 
 @measure(source="von Neumann 1932; Giraldo et al. 2015, arXiv:1211.2459", invariant_to=SHAPE_ONLY)
@@ -44,7 +77,10 @@ def spectral_entropy(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> fl
 
     Biased down when n is not well above d. Raises when all points are equal.
     """
-    return _entropy(_shares(X, centred, "spectral_entropy"))
+    return _entropy(spectrum(X, centred=centred))
+
+
+_share_spectrum(spectral_entropy, lambda shares: _entropy(shares))
 
 
 @measure(source="Rudelson & Vershynin 2007, doi:10.1145/1255443.1255449", invariant_to=SHAPE_ONLY)
@@ -53,7 +89,10 @@ def stable_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
 
     Ruled by the largest eigenvalue, hence by outliers. Raises when all points are equal.
     """
-    return float(1 / _shares(X, centred, "stable_rank")[0])
+    return float(1 / spectrum(X, centred=centred)[0])
+
+
+_share_spectrum(stable_rank, lambda shares: float(1 / shares[0]))
 
 
 @measure(source="Golub & Van Loan 2013, Matrix Computations, section 2.6", invariant_to=SHAPE_ONLY)
@@ -64,10 +103,16 @@ def condition_number(X: Float[np.ndarray, "n d"], *, centred: bool = True, floor
     zeros: the value then describes the span of the points, and grows without limit as n nears d. Compare at equal n.
     Raises when all points are equal, or the floor is not between 1e-14 and 1.
     """
+    return _condition(spectrum(X, centred=centred), floor)
+
+
+def _condition(shares: np.ndarray, floor: float) -> float:
     if not 1e-14 <= floor < 1:
         raise TransectError(f"condition_number: floor = {floor:g}.", "Take 1e-14 ≤ floor < 1.")
-    shares = _shares(X, centred, "condition_number")
     return float(shares[0] / shares[shares > floor * shares[0]][-1])
+
+
+_share_spectrum(condition_number, _condition)
 
 
 @measure(source="Jolliffe 2002, Principal Component Analysis, section 6.1, doi:10.1007/b98835", invariant_to=SHAPE_ONLY)
@@ -76,10 +121,16 @@ def top_variance(X: Float[np.ndarray, "n d"], *, k: int = 1, centred: bool = Tru
 
     Biased up when n is not well above d. Raises when all points are equal, or k is not between 1 and min(n, d).
     """
-    shares = _shares(X, centred, "top_variance")
+    return _top(spectrum(X, centred=centred), k)
+
+
+def _top(shares: np.ndarray, k: int) -> float:
     if not 1 <= k <= len(shares):
         raise TransectError(f"top_variance: k = {k} with {len(shares)} eigenvalues.", f"Take 1 to {len(shares)}.")
     return float(shares[:k].sum())
+
+
+_share_spectrum(top_variance, _top)
 
 
 @measure(
@@ -121,22 +172,17 @@ def gride(X: Float[np.ndarray, "n d"], *, scale: int = 1) -> float:
         pull = np.divide(t, -np.expm1(-t), out=np.ones_like(t), where=t > 1e-12)
         return float(len(t) + (scale - 1) * pull.sum() - (2 * scale - 1) * t.sum())
 
-    return float(np.exp(brentq(slope, -20.0, 20.0, xtol=1e-12)))
+    root: Any = brentq(slope, -20.0, 20.0, xtol=1e-12)
+    return float(np.exp(root))
 
 
-def _gram(X: np.ndarray, centred: bool, name: str) -> np.ndarray:
+def _gram(X: np.ndarray, centred: bool) -> np.ndarray:
     """Gram matrix of the smaller side, scaled to a largest entry near 1; its eigenvalues are the covariance's × n."""
     size = float(np.abs(X).max())
     A = (X - X.mean(axis=0, dtype=np.float64) if centred else X.astype(np.float64)) / (size or 1)
     if (A**2).sum() <= ZERO * X.size:
-        raise TransectError(f"{name}: all {len(X)} points are equal, so there is no spectrum.", "Pass distinct points.")
+        raise TransectError(f"all {len(X)} points are equal, so there is no spectrum.", "Pass distinct points.")
     return A.T @ A if A.shape[1] <= len(A) else A @ A.T
-
-
-def _shares(X: np.ndarray, centred: bool, name: str) -> np.ndarray:
-    """Covariance eigenvalues in falling order, divided by their sum."""
-    values = np.clip(np.linalg.eigvalsh(_gram(X, centred, name))[::-1], 0, np.inf)
-    return values / values.sum()
 
 
 def _entropy(shares: np.ndarray) -> float:

@@ -1,0 +1,297 @@
+"""Supervised multidimensional scaling: the linear map of points that best shows the shape their labels would lie on.
+
+Targets: distances D of the labels → B = −½HD²H → its top eigenvectors times √λ = Y. Fit: W = YᵀX(XᵀX + αI)⁻¹ on centred
+X, by the smaller of the two Grams; α = 0 takes the pseudo-inverse; orthonormal takes UVᵀ of the SVD of YᵀX. Where the shape
+leaves distances undefined, W minimises the stress of the defined ones.
+Source: Tiblias et al. 2025, "Shape happens" (supervised MDS); Torgerson 1952; de Leeuw & Heiser 1980 (restricted SMACOF).
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from transect import stress
+from transect.errors import TransectError
+from transect.shapes import Shape, find_shape, straight
+
+
+class LabelError(TransectError, ValueError):
+    """Labels that no shape can be made of; also the ValueError that scikit-learn expects."""
+
+
+class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Find the subspace in which points lie like their labels on a shape; scikit-learn conventions.
+
+    shape: a name of `transect.shapes`; "coordinates": y are target coordinates [n, k]; "precomputed": y are target
+    distances [n, n], NaN where undefined. period: the shape's period or span, where it has one. parameters: its others.
+    metric: what `score` reports, a name of `transect.stress`. alpha: ridge, in squared units of X. max_iter, tol: of the
+    optimisation for undefined distances only.
+
+    >>> import numpy as np
+    >>> y = np.arange(40) % 7
+    >>> X = np.column_stack([3 * np.cos(2 * np.pi * y / 7), np.sin(2 * np.pi * y / 7), np.zeros(40)])
+    >>> round(SupervisedMDS("circle", period=7, alpha=0).fit(X, y).score(X, y), 6)
+    1.0
+    """
+
+    def __init__(
+        self,
+        shape: str = "circle",
+        period: float = 1.0,
+        n_components: int = 2,
+        alpha: float = 0.1,
+        orthonormal: bool = False,
+        parameters: dict[str, Any] | None = None,
+        metric: str = "scale_normalised",
+        max_iter: int = 300,
+        tol: float = 1e-7,
+    ) -> None:
+        self.shape, self.period, self.n_components, self.alpha = shape, period, n_components, alpha
+        self.orthonormal, self.parameters, self.metric = orthonormal, parameters, metric
+        self.max_iter, self.tol = max_iter, tol
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit W_ [k, d], Y_ [n, k], mean_ [d], eigenvalues_ [k] (λ of the targets; the rest of the shape is cut off)."""
+        X = self._points(X, y, reset=True)
+        if self.alpha < 0 or self.n_components < 1:
+            raise LabelError(
+                f"alpha {self.alpha}, n_components {self.n_components}.", "α ≥ 0 and at least 1 dimension."
+            )
+        y = self._checked(y, len(X))
+        self.labels_ = y if self.shape in ("coordinates", "precomputed") else np.unique(y, axis=0)
+        D = self.distances(y)
+        if not np.nansum(D) > 0:
+            raise LabelError(
+                f"all {len(y)} labels fall on one point of the {self.shape}.",
+                "Labels are constant, or a whole number of periods apart: give their period.",
+            )
+        self.mean_ = X.mean(axis=0)
+        Xc = X - self.mean_
+        defined = np.isfinite(D)
+        if self.shape == "coordinates":
+            self.Y_, self.eigenvalues_ = _principal(np.asarray(y, float), self.n_components)
+        else:
+            self.Y_, self.eigenvalues_ = classical(D if defined.all() else completed(D), self.n_components)
+        if not defined.all():
+            self.Y_ = smacof(D, self.Y_, self.max_iter, self.tol)
+        self.W_ = orthonormal_map(Xc, self.Y_) if self.orthonormal else ridge_map(Xc, self.Y_, self.alpha)
+        if not defined.all() and not self.orthonormal:
+            self.W_ = _restricted(Xc, D, self.W_, self.alpha, self.max_iter, self.tol)
+        self._n_features_out = self.n_components
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Points in the fitted subspace, [n, k]."""
+        check_is_fitted(self)
+        return (self._points(X, None, reset=False) - self.mean_) @ self.W_.T
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """The points nearest the mean that `transform` sends to Z."""
+        check_is_fitted(self)
+        return check_array(Z, dtype=np.float64) @ np.linalg.pinv(self.W_).T + self.mean_
+
+    def score(self, X: Any, y: Any) -> float:
+        """1 − scale-normalised stress between the labels' distances and those of the transformed points (see metric)."""
+        Z = self.transform(X)
+        return stress.score(self.metric, self.distances(self._checked(y, len(Z))), straight(Z))
+
+    def distances(self, y: Any) -> np.ndarray:
+        """Target distances of labels; for a shape made of the set of labels, of that set as it was fitted."""
+        if self.shape == "precomputed":
+            return np.asarray(y, np.float64)
+        if self.shape == "coordinates":
+            return straight(y)
+        kind = find_shape(self.shape)
+        given = shape_parameters(kind, self.period, self.parameters)
+        if kind.of_set and "values" not in given and hasattr(self, "labels_"):
+            given["values"] = self.labels_.tolist()
+        return kind.distances(y, **given)
+
+    def place(self, y: Any) -> np.ndarray:
+        """Where labels lie among the fitted targets Y_, [n, k]; new labels by Gower's formula (1968)."""
+        check_is_fitted(self)
+        if self.shape in ("coordinates", "precomputed"):
+            raise TransectError(f"shape {self.shape!r} places no labels.", "Use a named shape.")
+        seen, count = self.labels_, len(self.labels_)
+        D2 = completed(self.distances(np.concatenate([seen, np.asarray(y, seen.dtype)]))) ** 2
+        anchors, values = classical(np.sqrt(D2[:count, :count]), self.n_components)
+        B = -0.5 * (D2[count:, :count] - D2[:count, :count].mean(axis=1))
+        found = (B - B.mean(axis=1, keepdims=True)) @ anchors / np.where(values > 0, values, np.inf)
+        return found @ _rotation(anchors, self._seen_targets())
+
+    def _seen_targets(self) -> np.ndarray:
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> Path:
+        """Write parameters and fitted arrays as safetensors."""
+        from safetensors.numpy import save
+
+        from transect.files import write_bytes
+
+        check_is_fitted(self)
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ("W_", "Y_", "mean_", "eigenvalues_")}
+        told = {"parameters": self.get_params(), "labels": self.labels_.tolist()}
+        write_bytes(Path(path), save(arrays, {"transect.smds": json.dumps(told)}))
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The estimator that `save` wrote."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "numpy") as file:
+                told = json.loads((file.metadata() or {})["transect.smds"])
+                made = cls(**told["parameters"])
+                for name in ("W_", "Y_", "mean_", "eigenvalues_"):
+                    setattr(made, name, file.get_tensor(name))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise TransectError(f"{path}: not a saved SupervisedMDS ({error}).") from error
+        made.labels_ = np.asarray(told["labels"])
+        made.n_features_in_, made._n_features_out = made.W_.shape[1], made.W_.shape[0]
+        return made
+
+    def _points(self, X: Any, y: Any, reset: bool) -> np.ndarray:
+        if reset and y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        return validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=2 if reset else 1)
+
+    def _checked(self, y: Any, n: int) -> np.ndarray:
+        y = np.asarray(y)
+        if y.ndim not in (1, 2) or len(y) != n:
+            raise LabelError(
+                f"{n} points and labels of shape {y.shape}.", "Give one label a point, [n] or [n, columns]."
+            )
+        if y.dtype.kind == "c" or (y.dtype.kind == "f" and self.shape != "precomputed" and not np.isfinite(y).all()):
+            raise LabelError("labels contain NaN, infinity or complex numbers.", "Leave those samples out.")
+        y = y[:, None] if self.shape == "coordinates" and y.ndim == 1 else y
+        if self.shape == "precomputed" and (y.shape != (n, n) or not np.allclose(y, y.T, equal_nan=True)):
+            raise LabelError(f"target distances must be symmetric, [{n}, {n}]; got shape {y.shape}.")
+        if np.ndim(y) == 2 and self.shape == "coordinates" and y.shape[1] < self.n_components:
+            raise LabelError(
+                f"{y.shape[1]} target coordinates, {self.n_components} components asked.", "Lower n_components."
+            )
+        return y
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def shape_parameters(kind: Shape, period: float, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a shape is called with: the period under the name it has there, and the parameters given for it."""
+    given: dict[str, Any] = {key: period for key in ("period", "span") if key in kind.parameters}
+    return given | dict(parameters or {})
+
+
+def classical(D: np.ndarray, k: int, counts: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Classical scaling: the top-k eigenvectors of −½HD²H times √λ, [n, k], and λ; a negative λ counts as 0.
+
+    counts: how many points stand at each row; the result is that of the rows repeated so often.
+    """
+    from scipy.linalg import eigh
+
+    n = len(D)
+    c = np.ones(n) if counts is None else np.asarray(counts, np.float64)
+    root = np.sqrt(c)
+    D2 = D**2
+    rows = D2 @ c / c.sum()
+    B = -0.5 * (D2 - rows[:, None] - rows + rows @ c / c.sum())
+    low = max(0, n - k)
+    values, vectors = eigh(B * root[:, None] * root, subset_by_index=[low, n - 1])
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    values[values < 1e-12 * max(values[0], 1e-300)] = 0.0
+    Y = vectors * np.sqrt(values) / root[:, None]
+    Y *= np.where(Y[np.abs(Y).argmax(axis=0), np.arange(Y.shape[1])] < 0, -1.0, 1.0)
+    pad = k - Y.shape[1]
+    return np.pad(Y, ((0, 0), (0, pad))), np.pad(values, (0, pad))
+
+
+def ridge_map(X: np.ndarray, Y: np.ndarray, alpha: float) -> np.ndarray:
+    """W = YᵀX(XᵀX + αI)⁻¹ for centred X, by the smaller Gram; α = 0: the pseudo-inverse."""
+    from scipy.linalg import solve
+
+    n, d = X.shape
+    if alpha == 0:
+        return (np.linalg.pinv(X) @ Y).T
+    if d <= n:
+        return solve(X.T @ X + alpha * np.eye(d), X.T @ Y, assume_a="pos").T
+    return solve(X @ X.T + alpha * np.eye(n), Y, assume_a="pos").T @ X
+
+
+def orthonormal_map(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """W = UVᵀ of the SVD of YᵀX: orthonormal rows, a rotation and no stretch; 0 along targets without extent."""
+    U, s, Vt = np.linalg.svd(Y.T @ X, full_matrices=False)
+    keep = s > 1e-12 * max(float(s[0]), 1e-300)
+    return U[:, keep] @ Vt[keep]
+
+
+def _principal(C: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centred coordinates as they are, or the k principal ones where there are more."""
+    C = C - C.mean(axis=0)
+    if C.shape[1] == k:
+        return C, (C**2).sum(axis=0)
+    U, s, _ = np.linalg.svd(C, full_matrices=False)
+    return U[:, :k] * s[:k], s[:k] ** 2
+
+
+def completed(D: np.ndarray) -> np.ndarray:
+    """Undefined distances replaced by shortest paths over the defined ones; separate parts lie as far as the longest."""
+    from scipy.sparse.csgraph import shortest_path
+
+    if np.isfinite(D).all():
+        return D
+    paths = shortest_path(np.ma.masked_invalid(D).filled(np.inf), directed=False)
+    far = paths[np.isfinite(paths)].max()
+    return np.where(np.isfinite(D), D, np.where(np.isfinite(paths), paths, far))
+
+
+def _guttman(D: np.ndarray, Z: np.ndarray) -> tuple[np.ndarray, float]:
+    """B(Z)Z of SMACOF over the defined pairs, and their stress Σ(D − d)²."""
+    known, d = np.isfinite(D), straight(Z)
+    target = np.where(known, D, 0.0)
+    ratio = np.where(d > 0, target / np.where(d > 0, d, 1.0), 0.0)
+    BZ = ratio.sum(axis=1)[:, None] * Z - ratio @ Z
+    return BZ, float((np.where(known, D - d, 0.0) ** 2).sum() / 2)
+
+
+def _laplacian(D: np.ndarray) -> np.ndarray:
+    weights = np.isfinite(D).astype(np.float64)
+    np.fill_diagonal(weights, 0.0)
+    return np.diag(weights.sum(axis=1)) - weights
+
+
+def smacof(D: np.ndarray, Y: np.ndarray, max_iter: int, tol: float) -> np.ndarray:
+    """Points whose distances fit the defined ones of D, from Y by SMACOF; centred."""
+    V = np.linalg.pinv(_laplacian(D), hermitian=True)
+    before = np.inf
+    for _ in range(max_iter):
+        BZ, value = _guttman(D, Y)
+        if before - value <= tol * max(value, 1e-300):
+            break
+        Y, before = V @ BZ, value
+    return Y - Y.mean(axis=0)
+
+
+def _restricted(X: np.ndarray, D: np.ndarray, W: np.ndarray, alpha: float, max_iter: int, tol: float) -> np.ndarray:
+    """The W that minimises Σ(D − |W(xᵢ − xⱼ)|)² + nα|W|² over defined pairs: SMACOF with points bound to XWᵀ."""
+    from scipy.linalg import pinvh
+
+    _, s, Vt = np.linalg.svd(X, full_matrices=False)
+    basis = Vt[s > 1e-10 * s[0]].T
+    T = X @ basis
+    inverse = pinvh(T.T @ _laplacian(D) @ T + len(X) * alpha * np.eye(T.shape[1]))
+    A, before = basis.T @ W.T, np.inf
+    for _ in range(max_iter):
+        BZ, value = _guttman(D, T @ A)
+        value += len(X) * alpha * float((A**2).sum())
+        if before - value <= tol * max(value, 1e-300):
+            break
+        A, before = inverse @ (T.T @ BZ), value
+    return (basis @ A).T
