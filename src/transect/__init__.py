@@ -12,6 +12,7 @@ _PUBLIC = {
     "open_store": "transect.store:open_store",
     "capture": "transect.capture:capture",
     "sweep": "transect.sweep:sweep",
+    "SupervisedMDS": "transect.smds:SupervisedMDS",
     "report": "transect.report:report",
     "measure": "transect.measure:measure",
     "Measure": "transect.measure:Measure",

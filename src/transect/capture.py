@@ -10,13 +10,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from transect.errors import TransectError
 from transect.layout import begin, make_index, make_manifest
-from transect.passes import Batch, Probe, kept_positions, make_batch, make_plan, probe, run
+from transect.passes import Batch, Probe, kept_positions, make_batch, make_plan, probe, run, shuffled
 from transect.shards import NUMPY, SAFETENSORS, ShardWriter
 from transect.store import Store, open_store
 from transect.texts import Texts, Tokenized, tokenize
@@ -41,6 +41,7 @@ def capture(
     position0: bool = True,
     store_dtype: str | None = None,
     max_length: int | None = None,
+    shuffle_tokens: int | None = None,
     batch_tokens: int = 2048,
     shard_bytes: int = 512 << 20,
     shard: tuple[int, int] = (1, 1),
@@ -50,12 +51,14 @@ def capture(
 
     positions: "all", or a comma-separated list of "last", "landmark:NAME", "landmark:NAME+2", positions (negative: from
     the end). pool="mean": one mean per text (over its tokens, without the first when position0=False). store_dtype:
-    the compute dtype unless given; a value that does not fit stops the capture, inf is never written. batch_tokens:
-    padded tokens per forward pass. shard=(k, n): this process captures every n-th shard. A second call on a finished
+    the compute dtype unless given; a value that does not fit stops the capture, inf is never written. shuffle_tokens: a seed; every text's own tokens are put in random order first (a control: same
+    words, no order; landmarks go). batch_tokens: padded tokens per forward pass. shard=(k, n): this process captures every n-th shard. A second call on a finished
     folder returns it; on an unfinished one it resumes; on another capture's folder it refuses.
     """
     out = Path(out)
     tokenized = tokenize(texts, model.tokenizer, max_length)
+    if shuffle_tokens is not None:
+        tokenized = shuffled(tokenized, shuffle_tokens)
     kept = kept_positions(tokenized, positions)
     first = probe(model, tokenized, sites, layers)
     dtype = store_dtype or str(model.dtype).removeprefix("torch.")
@@ -68,6 +71,7 @@ def capture(
     row_bytes = item * sum(first.widths.values())
     plan = make_plan([len(t) for t in tokenized.ids], rows, batch_tokens, max(1, shard_bytes // row_bytes))
     options = {"positions": positions, "pool": pool, "position0": position0, "max_length": max_length}
+    options |= {"shuffle_tokens": shuffle_tokens}
     options |= {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes}
     manifest = make_manifest(model, texts, tokenized, first, dtype, plan, options)
     begin(out, manifest, plan, make_index(texts, tokenized, kept, rows, plan, positions, pool))
@@ -83,6 +87,24 @@ def capture(
 
 
 # writing a shard
+
+
+def recapture(
+    store: Store, model: "Model", out: str | Path, *, progress: Progress | None = None, **changes: Any
+) -> Store:
+    """Capture the texts of a store again, with its options, through another model or with `changes` to the options."""
+    m = store.manifest
+    texts = Texts(
+        store.index["text"].to_pylist(),
+        store.ids,
+        labels={name: values.tolist() for name, values in store.labels.items()},
+        name=m["texts"]["name"],
+        spec=m["texts"]["spec"],
+        chat=m["texts"].get("chat", False),
+    )
+    names = ("positions", "pool", "position0", "max_length", "batch_tokens", "shard_bytes")
+    options: dict[str, Any] = {**{name: m[name] for name in names}, "sites": store.sites, **changes}
+    return capture(model, texts, out, progress=progress, **options)
 
 
 class _Job:

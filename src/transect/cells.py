@@ -19,6 +19,7 @@ from transect.engine import threads
 from transect.errors import TransectError
 from transect.files import write_json
 from transect.measure import Measure, find
+from transect.selection import Selection
 from transect.store import Store, open_store
 
 Cloud = tuple[int, str, str]  # run, site, half ("a", "b" or "ab")
@@ -46,6 +47,7 @@ class Job:
     seed: int
     swaps: int = 0
     halves: int = 0
+    left_out: tuple[tuple[int, ...], ...] = ()  # massive tokens of every store: rows of its selection
 
     def key(self, cells: Sequence[Cell]) -> str:
         """Name of a block: the same cells of the same job, wherever the stores lie now."""
@@ -104,12 +106,22 @@ def _opened(path: str) -> Store:
     return open_store(path)
 
 
+def massive_tokens(store: Store, names: Sequence[str], chosen: Selection, factor: float) -> tuple[int, ...]:
+    """Points of a selection whose norm exceeds `factor` × the median norm at any of the sites: further sinks."""
+    found: set[int] = set()
+    for site in names:
+        norms = np.linalg.norm(store.take(site, chosen), axis=1)
+        found |= set(np.flatnonzero(norms > factor * np.median(norms)).tolist())
+    return tuple(sorted(found))
+
+
 _RIGS: dict[tuple[Any, ...], "Rig"] = {}
 
 
 def rig_of(job: Job) -> "Rig":
     """The data of a job, kept between the blocks that one process runs, whatever they measure."""
     key = (job.stores, job.fingerprints, job.tokens, job.position0, job.normalise, job.n, job.groups, job.seed)
+    key = (*key, job.left_out)
     if key not in _RIGS:
         _RIGS.clear()
         _RIGS[key] = Rig(job)
@@ -124,6 +136,9 @@ class Rig:
     def __init__(self, job: Job) -> None:
         self.job, self.stores = job, [_opened(p) for p in job.stores]
         self.selections = [s.select(job.tokens, job.position0) for s in self.stores]
+        if job.left_out:
+            pairs = zip(self.selections, job.left_out, strict=True)
+            self.selections = [c.subset(np.setdiff1d(np.arange(len(c)), out)) for c, out in pairs]
         self.draws = [controls.draw(c, n=job.n, groups=job.groups, seed=job.seed) for c in self.selections]
         self.read: dict[Cloud, np.ndarray] = {}
 

@@ -41,13 +41,13 @@ STYLE: Any = {
 }
 #: petroff10: distinguishable by colour-blind readers.
 COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
-#: What a headline is measured in, where the name does not say it.
-UNITS = {
-    "sinkhorn": "debiased divergence (squared units)",
-    "wasserstein": "squared W2",
-    "sliced": "squared sliced W2",
-    "max_sliced": "squared max-sliced W2",
-    "bures": "squared Bures W2",
+#: Axis labels where a measure's name does not say what is drawn and in what.
+LABELS = {
+    "sinkhorn": "Sinkhorn divergence",
+    "wasserstein": "W2²",
+    "sliced": "sliced W2²",
+    "max_sliced": "max-sliced W2²",
+    "bures": "Bures W2²",
     "paired_displacement": "mean squared displacement",
     "euclidean": "mean paired distance",
     "cosine": "mean paired cosine",
@@ -56,15 +56,16 @@ UNITS = {
     "spectral_entropy": "spectral entropy (nats)",
     "norm_entropy": "entropy of norms (nats)",
     "outlier_dimensions": "share of top 3 dimensions",
-    "twonn": "intrinsic dimension (TwoNN)",
-    "anisotropy": "mean off-diagonal cosine",
+    "twonn": "TwoNN dimension",
+    "gride": "Gride dimension",
+    "anisotropy": "mean cosine (uncentred)",
     "cka": "unbiased linear CKA",
 }
 
 
 def label(measure: str) -> str:
     """Axis label of a measure."""
-    return UNITS.get(measure, measure.replace("_", " "))
+    return LABELS.get(measure, measure.replace("_", " "))
 
 
 def colours(runs: Sequence[str]) -> dict[str, str]:
@@ -124,10 +125,7 @@ def panels(count: int, columns: int = 3, width: str = "full", height: float = 1.
 def draw_depth(study: Study, figure: Figure) -> "Canvas":
     """Curves over sites with intervals and the null; one panel per measure or per normalisation."""
     o = figure.options
-    table = study.tables[figure.table].where(measure=o["measures"])
-    for key in ("design", "normalise"):
-        if key in o:
-            table = table.where(**{key: o[key]})
+    table = study.tables[figure.table].where(measure=o["measures"], **o.get("where", {}))
     by = o.get("panels", "measure")
     names = [n for n in (o["measures"] if by == "measure" else table.values(by)) if len(table.where(**{by: n}))]
     if not names:
@@ -138,22 +136,36 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         part = table.where(**{by: name})
         for run in o["runs"]:
             _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
-        shown = o["measures"][0] if by == "normalise" else name
-        ax.set_ylabel(("excess: " if o.get("value") == "corrected" else "") + label(shown))
-        if by != "measure":
+        shown = name if by == "measure" else o["measures"][0]
+        ax.set_ylabel(label(str(shown)) + ("\nexcess over the null" if o.get("value") == "corrected" else ""))
+        if by == "normalise":
             ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
+        elif by != "measure":
+            ax.set_title(f"{by} {name}")
         if o.get("value") == "corrected":
             ax.axhline(0, color="0.6", lw=0.6)
-        ax.set_xlabel(
-            "depth (fraction of blocks)"
-            if _several_depths(table)
-            else "layer l (resid.l" + (" → l+1)" if _paired(part) else ")")
-        )
+        _scale(ax, part.column(o.get("value", "value")))
+        several = _several_depths(table)
+        ax.set_xlabel("depth (fraction of blocks)" if several else "layer l → l + 1" if _paired(part) else "layer")
     if o.get("changes"):
-        _mark_changes(study, axes, names, palette, o)
-    handles, labels = axes[0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        _mark_changes(study, axes, [str(n) for n in names], palette, o)
+    found: dict[str, Any] = {}
+    for ax in axes:
+        found |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    canvas.legend(found.values(), found.keys(), loc="outside lower center", ncols=4, frameon=False)
     return canvas
+
+
+def _scale(ax: "Axes", values: np.ndarray) -> None:
+    """A logarithmic axis, symmetric where values go below zero, when they span more than two decades."""
+    seen = np.abs(values[np.isfinite(values) & (values != 0)])
+    if len(seen) and seen.max() > 100 * np.median(seen):
+        if (values[np.isfinite(values)] > 0).all():
+            ax.set_yscale("log")
+        else:
+            ax.set_yscale("symlog", linthresh=float(np.median(seen)))
+    elif len(seen) and seen.max() >= 1e4:
+        ax.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
 
 
 def _paired(part: Table) -> bool:
@@ -169,7 +181,7 @@ def _layers(part: Table) -> list[int]:
 
 
 def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) -> None:
-    """One run: value with its interval, and its null as a band or a dashed line."""
+    """One run: value with its interval, and its null as a band or a dotted line."""
     part = part.where(lambda row: row["value"] is not None)
     if not len(part):
         return
@@ -183,22 +195,23 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
         part.column({"value": name, "corrected": f"corrected_{name}"}[value])[order] for name in ("low", "high")
     )
     x = x[order]
-    dashes = (3, 1.5) if run in o.get("controls", ()) else (None, None)
-    ax.plot(x, y, color=colour, marker="o" if len(x) < 50 else None, ms=2, label=run, dashes=dashes)
+    control = run in o.get("controls", ())
+    ax.plot(
+        x, y, color=colour, marker="o", ms=2, ls="--" if control else "-", label=f"{run} (control)" if control else run
+    )
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     null = part.column("null")[order]
     if value == "value" and np.isfinite(null).any():
-        if np.isfinite(part.column("null_low")).any():
-            below, above = (part.column(n)[order] for n in ("null_low", "null_high"))
+        below, above = (part.column(n)[order] for n in ("null_low", "null_high"))
+        if np.isfinite(below).any():
             ax.fill_between(x, below, above, color="0.5", alpha=0.25, lw=0)
-        ax.plot(
-            x,
-            null,
-            color=colour if len(o["runs"]) > 1 else "0.4",
-            lw=0.8,
-            ls=":",
-            label=f"{run}: null ({part.values('control')[0]})",
-        )
+        name = {
+            "split halves": "split-half null",
+            "shuffled columns": "columns shuffled",
+            "shuffled pairing": "pairing shuffled",
+        }
+        shown = part.values("control")[0]
+        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=f"{run}: {name.get(shown, shown)}")
     flagged = part.where(lambda row: row["status"] != "ok")
     if len(flagged):
         ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")
@@ -227,35 +240,55 @@ def _mark_changes(
 
 
 def draw_matrix(study: Study, figure: Figure) -> "Canvas":
-    """A layer × layer matrix of one run, the null on its diagonal, flagged cells hatched."""
+    """A layer × layer matrix of one run per normalisation, its null on the diagonal, flagged cells hatched."""
     o = figure.options
-    table = study.tables[figure.table].where(measure=o["measure"], run=o["run"])
-    canvas, (ax,) = panels(1, height=2.9)
-    names = list(dict.fromkeys([*table.column("site"), *table.column("site2")]))
-    names.sort(key=sites.order)
+    table = study.tables[figure.table].where(measure=o["measure"], run=o["run"], **o.get("where", {}))
+    kinds = table.values("normalise")
+    canvas, axes = panels(len(kinds), columns=2, height=2.9)
+    for ax, how in zip(axes, kinds, strict=True):
+        names, matrix, flagged = _matrix(table.where(normalise=how), o)
+        image = ax.imshow(
+            matrix, origin="lower", interpolation="nearest", cmap=o.get("cmap", "viridis"), norm=_norm(matrix)
+        )
+        _hatch(ax, [*flagged, *((j, i) for i, j in np.argwhere(~np.isfinite(matrix)))])
+        ticks = list(range(0, len(names), max(1, len(names) // 6)))
+        ax.set_xticks(ticks, [str(sites.layer(names[k])) for k in ticks])
+        ax.set_yticks(ticks, [str(sites.layer(names[k])) for k in ticks])
+        ax.set_xlabel(f"layer ({sites.family(names[0])})")
+        ax.set_ylabel(f"layer ({sites.family(names[0])})")
+        ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(how, str(how)))
+        ax.spines[:].set_visible(False)
+        canvas.colorbar(image, ax=ax, shrink=0.85, label=label(o["measure"]))
+    return canvas
+
+
+def _matrix(table: Table, o: dict[str, Any]) -> tuple[list[str], np.ndarray, list[tuple[int, int]]]:
+    """Site names, values with each site's own null on the diagonal, and the cells that are flagged."""
+    names = sorted({*table.column("site"), *table.column("site2")}, key=sites.order)
     at = {s: k for k, s in enumerate(names)}
-    matrix, hatch = np.full((len(names), len(names)), np.nan), []
-    value = o.get("value", "value")
+    matrix, flagged = np.full((len(names), len(names)), np.nan), []
     for row in table:
         i, j = at[row["site"]], at[row["site2"]]
-        if row[value] is not None:
-            matrix[i, j] = row[value]
-            if not o.get("cross"):
-                matrix[j, i] = row[value]
+        value = row[o.get("value", "value")]
+        matrix[i, j] = np.nan if value is None else value
+        if not o.get("cross"):
+            matrix[j, i] = matrix[i, j]
+            for k, name in ((i, "null_site"), (j, "null_site2")):
+                if row.get(name) is not None:
+                    matrix[k, k] = row[name]
         if row["status"] != "ok":
-            hatch += [(j, i)] if o.get("cross") else [(j, i), (i, j)]
-    image = ax.imshow(matrix, origin="lower", interpolation="nearest", cmap=o.get("cmap", "viridis"))
-    _hatch(ax, [*hatch, *((j, i) for i, j in np.argwhere(~np.isfinite(matrix)))])
-    ticks = range(0, len(names), max(1, len(names) // 8))
-    ax.set_xticks(list(ticks), [str(sites.layer(names[k])) for k in ticks])
-    ax.set_yticks(list(ticks), [str(sites.layer(names[k])) for k in ticks])
-    family = sites.family(names[0])
-    ax.set_xlabel(f"layer ({family})")
-    ax.set_ylabel(f"layer ({family})")
-    ax.set_title(figure.title)
-    ax.spines[:].set_visible(False)
-    canvas.colorbar(image, ax=ax, shrink=0.85, label=label(o["measure"]))
-    return canvas
+            flagged += [(j, i)] if o.get("cross") else [(j, i), (i, j)]
+    return names, matrix, flagged
+
+
+def _norm(matrix: np.ndarray) -> Any:
+    """Logarithmic colours when positive values span more than two decades."""
+    from matplotlib.colors import LogNorm
+
+    seen = matrix[np.isfinite(matrix)]
+    if len(seen) and seen.min() > 0 and seen.max() > 100 * seen.min():
+        return LogNorm(vmin=float(seen.min()), vmax=float(seen.max()))
+    return None
 
 
 def _hatch(ax: "Axes", cells: Sequence[tuple[int, int]]) -> None:
@@ -272,25 +305,25 @@ def _hatch(ax: "Axes", cells: Sequence[tuple[int, int]]) -> None:
 def draw_scatter(study: Study, figure: Figure) -> "Canvas":
     """One measure against others, a point per pair of layers, with the rank correlation."""
     o = figure.options
-    table = study.tables[figure.table].where(
-        run=o["run"], design="paired", normalise=o.get("normalise", "raw"), status="ok"
-    )
-    base = {row["site"]: row for row in table.where(measure=o["measure"])}
-    others = [m for m in o["others"] if len(table.where(measure=m)) and m != o["measure"]]
-    canvas, axes = panels(len(others))
+    how = o.get("normalise", "raw")
+    every = study.tables[figure.table].where(run=o["run"], normalise=how, status="ok")
+    base = {row["site"]: row for row in every.where(measure=o["measure"], design="disjoint")}
+    table = every.where(design="paired")
+    others = [m for m in o["others"] if len(table.where(measure=m))]
+    canvas, axes = panels(len(others), columns=2)
     for ax, other in zip(axes, others, strict=True):
         rows = [r for r in table.where(measure=other) if r["site"] in base]
         x, y = [r["value"] for r in rows], [base[r["site"]]["corrected"] for r in rows]
         points = ax.scatter(x, y, c=[sites.layer(r["site"]) or 0 for r in rows], s=9, cmap="viridis")
         found = study.tables["companions"].where(
-            measure=f"spearman({o['measure']}, {other})", run=o["run"], normalise=o.get("normalise", "raw")
+            measure=f"spearman({o['measure']}, {other})", run=o["run"], normalise=how
         )
         for row in found:
             ax.set_title(f"ρ = {row['value']:.2f}, Holm p = {row['p_holm']:.2g}")
         ax.set_xlabel(label(other))
-        ax.set_ylabel(f"excess: {label(o['measure'])}")
-        if len(x) and min(*x, *y) > 0 and (max(x) > 50 * min(x) or max(y) > 50 * min(y)):
+        ax.set_ylabel(f"{label(o['measure'])}\nexcess over the null")
+        if len(x) and min(x) > 0 and max(x) > 50 * min(x):
             ax.set_xscale("log")
-            ax.set_yscale("log")
+        _scale(ax, np.array(y, float))
     canvas.colorbar(points, ax=axes, label="layer", shrink=0.8)
     return canvas

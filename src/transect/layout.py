@@ -31,7 +31,13 @@ def make_manifest(
 
     identity = {
         "model": {"name": model.name, "spec": model.spec, "kind": model.kind, "fingerprint": model.fingerprint},
-        "texts": {"name": texts.name, "spec": texts.spec, "fingerprint": texts.fingerprint, "count": len(texts)},
+        "texts": {
+            "name": texts.name,
+            "spec": texts.spec,
+            "fingerprint": texts.fingerprint,
+            "count": len(texts),
+            "chat": texts.chat,
+        },
         "tokens_hash": hashlib.sha256(json.dumps(tokenized.ids).encode()).hexdigest(),
         "sites": {site: {"width": width} for site, width in probe.widths.items()},
         "dtype": {"compute": str(model.dtype).removeprefix("torch."), "store": dtype},

@@ -5,7 +5,7 @@ Nothing here writes to disk: `capture` puts the rows into a store, `forward` han
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -196,6 +196,18 @@ def _additivity(seen: dict[str, "torch.Tensor"]) -> float | None:
             error = float((delta - attention - mlp).norm() / delta.norm().clamp_min(1e-30))
             worst = error if worst is None else max(worst, error)
     return worst
+
+
+def shuffled(tokenized: Tokenized, seed: int) -> Tokenized:
+    """Every text's own tokens in random order, special ones in place: the same words without their order."""
+    ids, offsets = [], []
+    for i, special in enumerate(tokenized.special):
+        own = np.flatnonzero(~np.array(special))
+        order = np.arange(len(special))
+        order[own] = np.random.default_rng([seed, i]).permutation(own)
+        ids.append([tokenized.ids[i][k] for k in order])
+        offsets.append([tokenized.offsets[i][k] for k in order])
+    return replace(tokenized, ids=ids, offsets=offsets, landmarks={}, first_landmarks={})
 
 
 def kept_positions(tokenized: Tokenized, positions: str) -> list[np.ndarray]:

@@ -46,9 +46,10 @@ class Shape:
             raise TransectError(
                 f"shape {self.name}: no parameter {', '.join(sorted(unknown))}.", f"Parameters: {known}."
             )
-        for key in ("period", "radius", "span", "reach"):
-            if not (value := given.get(key, 1.0)) or not 0 < value < np.inf:
-                raise TransectError(f"shape {self.name}: {key} is {value}.", "It must be a positive number.")
+        given = {key: _like(self.parameters[key], value) for key, value in given.items()}
+        for key in ("period", "radius", "span", "reach", "periods", "radii"):
+            if key in given and not all(0 < value < np.inf for value in np.atleast_1d(given[key])):
+                raise TransectError(f"shape {self.name}: {key} is {given[key]}.", "It must be positive.")
         return self.func(self._labels(y), **given)
 
     def _labels(self, y: Any) -> np.ndarray:
@@ -105,6 +106,15 @@ def shape(gives: str, columns: int = 1, *, words: bool = False, of_set: bool = F
     return wrap
 
 
+def _like(default: Any, value: Any) -> Any:
+    """`value` in the type of a parameter's default: 12 for 12.0, a list for a tuple."""
+    if isinstance(default, float):
+        return float(value)
+    if isinstance(default, tuple):
+        return tuple(float(v) for v in value)
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
 def _turn(radius: float, angle: np.ndarray) -> np.ndarray:
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
@@ -159,15 +169,15 @@ def polytope(y: np.ndarray, *, dimension: int = 3, seed: int = 0, values: Sequen
     place = np.searchsorted(known, y).clip(0, len(known) - 1)
     if (unseen := known[place] != y).any():
         raise TransectError(
-            f"shape polytope: label {y[unseen][0]!r} has no vertex.", "Give all labels in values, or fit on them."
+            f"shape polytope: label {y[unseen][0]} has no vertex.", "Give all labels in values, or fit on them."
         )
     V = np.random.default_rng([seed, len(known), dimension]).standard_normal((len(known), dimension))
     V /= np.linalg.norm(V, axis=1, keepdims=True)
-    for step in range(300):
+    for _ in range(400):
         gap = V[:, None] - V[None]
         push = (gap / ((gap**2).sum(-1, keepdims=True) + 1e-9)).sum(1)
         push -= (push * V).sum(1, keepdims=True) * V
-        V += 0.5 / (1 + step / 30) * push / max(float(np.abs(push).max()), 1e-12)
+        V += 0.5 * push / max(float(np.abs(push).max()), len(known) / 2)
         V /= np.linalg.norm(V, axis=1, keepdims=True)
     return V[place]
 
@@ -287,7 +297,7 @@ def klein_bottle(y: np.ndarray, *, periods: tuple[float, float] = (1.0, 1.0)) ->
     return np.sqrt(best)
 
 
-def _within(y: np.ndarray, low: float, high: float, name: str, fix: str) -> None:
+def _within(y: np.ndarray, low: float | int, high: float | int, name: str, fix: str) -> None:
     """Refuse labels off a shape's domain, with how many and the first."""
     outside = ~((y >= low) & (y <= high))
     if outside.any():

@@ -8,7 +8,7 @@ Source: Tiblias et al. 2025, "Shape happens" (supervised MDS); Torgerson 1952; d
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -17,6 +17,12 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from transect import stress
 from transect.errors import TransectError
 from transect.shapes import Shape, find_shape, straight
+
+
+#: Seeded starts, beside the closed form, where undefined distances leave an optimisation.
+STARTS = 4
+#: Arrays that a fit leaves, and that `save` writes.
+FITTED = ("W_", "Y_", "mean_", "eigenvalues_", "label_targets_", "label_counts_")
 
 
 class LabelError(TransectError, ValueError):
@@ -40,21 +46,21 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def __init__(
         self,
-        shape: str = "circle",
-        period: float = 1.0,
-        n_components: int = 2,
-        alpha: float = 0.1,
-        orthonormal: bool = False,
-        parameters: dict[str, Any] | None = None,
-        metric: str = "scale_normalised",
-        max_iter: int = 300,
-        tol: float = 1e-7,
+        shape: Any = "circle",
+        period: Any = 1.0,
+        n_components: Any = 2,
+        alpha: Any = 0.1,
+        orthonormal: Any = False,
+        parameters: Any = None,
+        metric: Any = "scale_normalised",
+        max_iter: Any = 300,
+        tol: Any = 1e-7,
     ) -> None:
         self.shape, self.period, self.n_components, self.alpha = shape, period, n_components, alpha
         self.orthonormal, self.parameters, self.metric = orthonormal, parameters, metric
         self.max_iter, self.tol = max_iter, tol
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "SupervisedMDS":
         """Fit W_ [k, d], Y_ [n, k], mean_ [d], eigenvalues_ [k] (λ of the targets; the rest of the shape is cut off)."""
         X = self._points(X, y, reset=True)
         if self.alpha < 0 or self.n_components < 1:
@@ -62,25 +68,12 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"alpha {self.alpha}, n_components {self.n_components}.", "α ≥ 0 and at least 1 dimension."
             )
         y = self._checked(y, len(X))
-        self.labels_ = y if self.shape in ("coordinates", "precomputed") else np.unique(y, axis=0)
-        D = self.distances(y)
-        if not np.nansum(D) > 0:
-            raise LabelError(
-                f"all {len(y)} labels fall on one point of the {self.shape}.",
-                "Labels are constant, or a whole number of periods apart: give their period.",
-            )
-        self.mean_ = X.mean(axis=0)
+        D = self._targets(y)
+        self.mean_, self.n_iter_ = X.mean(axis=0), 1
         Xc = X - self.mean_
-        defined = np.isfinite(D)
-        if self.shape == "coordinates":
-            self.Y_, self.eigenvalues_ = _principal(np.asarray(y, float), self.n_components)
-        else:
-            self.Y_, self.eigenvalues_ = classical(D if defined.all() else completed(D), self.n_components)
-        if not defined.all():
-            self.Y_ = smacof(D, self.Y_, self.max_iter, self.tol)
         self.W_ = orthonormal_map(Xc, self.Y_) if self.orthonormal else ridge_map(Xc, self.Y_, self.alpha)
-        if not defined.all() and not self.orthonormal:
-            self.W_ = _restricted(Xc, D, self.W_, self.alpha, self.max_iter, self.tol)
+        if D is not None and not self.orthonormal:
+            self.W_, self.n_iter_ = _restricted(Xc, D, self.W_, self.alpha, self.max_iter, self.tol)
         self._n_features_out = self.n_components
         return self
 
@@ -116,15 +109,44 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self)
         if self.shape in ("coordinates", "precomputed"):
             raise TransectError(f"shape {self.shape!r} places no labels.", "Use a named shape.")
-        seen, count = self.labels_, len(self.labels_)
-        D2 = completed(self.distances(np.concatenate([seen, np.asarray(y, seen.dtype)]))) ** 2
-        anchors, values = classical(np.sqrt(D2[:count, :count]), self.n_components)
-        B = -0.5 * (D2[count:, :count] - D2[:count, :count].mean(axis=1))
-        found = (B - B.mean(axis=1, keepdims=True)) @ anchors / np.where(values > 0, values, np.inf)
-        return found @ _rotation(anchors, self._seen_targets())
+        seen, c, y = self.labels_, self.label_counts_, np.asarray(y)
+        D2 = completed(self.distances(np.concatenate([seen, y]))) ** 2
+        own, new = D2[: len(seen), : len(seen)], D2[len(seen) :, : len(seen)]
+        pull = (own @ c / c.sum() - new) * c @ self.label_targets_
+        found = pull / np.where(self.eigenvalues_ > 0, 2 * self.eigenvalues_, np.inf)
+        same = (new == 0) & (c > 0)
+        return np.where(same.any(axis=1)[:, None], self.label_targets_[same.argmax(axis=1)], found)
 
-    def _seen_targets(self) -> np.ndarray:
-        raise NotImplementedError
+    def _targets(self, y: np.ndarray) -> np.ndarray | None:
+        """Set Y_ and eigenvalues_; returns the target distances where some are undefined."""
+        named = self.shape not in ("coordinates", "precomputed")
+        if named:
+            self.labels_, place, counts = np.unique(y, axis=0, return_inverse=True, return_counts=True)
+            place = place.ravel()
+        else:
+            self.labels_, place, counts = y, np.arange(len(y)), np.ones(len(y))
+        D = self.distances(self.labels_)
+        if not np.nanmax(D) > 1e-12:
+            raise LabelError(
+                f"all {len(y)} labels fall on one point of the {self.shape}.",
+                "Labels are constant, or a whole number of periods apart: give their period.",
+            )
+        if self.shape == "coordinates":
+            targets, self.eigenvalues_ = _principal(np.asarray(y, float), self.n_components)
+        else:
+            targets, self.eigenvalues_ = classical(completed(D), self.n_components, counts)
+        self.Y_ = targets[place]
+        if undefined := not np.isfinite(D).all():
+            D = D[np.ix_(place, place)]
+            self.Y_ = smacof(D, self.Y_, self.max_iter, self.tol)
+            targets = self.Y_[np.unique(place, return_index=True)[1]]
+        self.label_targets_, self.label_counts_ = targets, np.asarray(counts, float)
+        return D if undefined else None
+
+    @staticmethod
+    def metrics() -> list[str]:
+        """Names that `metric` takes."""
+        return list(stress.STRESS)
 
     def save(self, path: str | Path) -> Path:
         """Write parameters and fitted arrays as safetensors."""
@@ -133,13 +155,13 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         from transect.files import write_bytes
 
         check_is_fitted(self)
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ("W_", "Y_", "mean_", "eigenvalues_")}
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in FITTED}
         told = {"parameters": self.get_params(), "labels": self.labels_.tolist()}
         write_bytes(Path(path), save(arrays, {"transect.smds": json.dumps(told)}))
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> "SupervisedMDS":
         """The estimator that `save` wrote."""
         from safetensors import SafetensorError, safe_open
 
@@ -147,7 +169,7 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             with safe_open(path, "numpy") as file:
                 told = json.loads((file.metadata() or {})["transect.smds"])
                 made = cls(**told["parameters"])
-                for name in ("W_", "Y_", "mean_", "eigenvalues_"):
+                for name in FITTED:
                     setattr(made, name, file.get_tensor(name))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise TransectError(f"{path}: not a saved SupervisedMDS ({error}).") from error
@@ -162,12 +184,15 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _checked(self, y: Any, n: int) -> np.ndarray:
         y = np.asarray(y)
+        y = np.asarray(y.tolist()) if y.dtype.kind == "O" else y
         if y.ndim not in (1, 2) or len(y) != n:
             raise LabelError(
                 f"{n} points and labels of shape {y.shape}.", "Give one label a point, [n] or [n, columns]."
             )
         if y.dtype.kind == "c" or (y.dtype.kind == "f" and self.shape != "precomputed" and not np.isfinite(y).all()):
             raise LabelError("labels contain NaN, infinity or complex numbers.", "Leave those samples out.")
+        if y.dtype.kind == "O":
+            raise LabelError("Unknown label type: labels are neither numbers nor words.", "Leave those samples out.")
         y = y[:, None] if self.shape == "coordinates" and y.ndim == 1 else y
         if self.shape == "precomputed" and (y.shape != (n, n) or not np.allclose(y, y.T, equal_nan=True)):
             raise LabelError(f"target distances must be symmetric, [{n}, {n}]; got shape {y.shape}.")
@@ -184,7 +209,7 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return tags
 
 
-def shape_parameters(kind: Shape, period: float, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+def shape_parameters(kind: Shape, period: float | int, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a shape is called with: the period under the name it has there, and the parameters given for it."""
     given: dict[str, Any] = {key: period for key in ("period", "span") if key in kind.parameters}
     return given | dict(parameters or {})
@@ -213,7 +238,7 @@ def classical(D: np.ndarray, k: int, counts: np.ndarray | None = None) -> tuple[
     return np.pad(Y, ((0, 0), (0, pad))), np.pad(values, (0, pad))
 
 
-def ridge_map(X: np.ndarray, Y: np.ndarray, alpha: float) -> np.ndarray:
+def ridge_map(X: np.ndarray, Y: np.ndarray, alpha: float | int) -> np.ndarray:
     """W = YᵀX(XᵀX + αI)⁻¹ for centred X, by the smaller Gram; α = 0: the pseudo-inverse."""
     from scipy.linalg import solve
 
@@ -279,19 +304,31 @@ def smacof(D: np.ndarray, Y: np.ndarray, max_iter: int, tol: float) -> np.ndarra
     return Y - Y.mean(axis=0)
 
 
-def _restricted(X: np.ndarray, D: np.ndarray, W: np.ndarray, alpha: float, max_iter: int, tol: float) -> np.ndarray:
-    """The W that minimises Σ(D − |W(xᵢ − xⱼ)|)² + nα|W|² over defined pairs: SMACOF with points bound to XWᵀ."""
-    from scipy.linalg import pinvh
+def _restricted(X: np.ndarray, D: np.ndarray, W: np.ndarray, alpha: Any, max_iter: Any, tol: Any) -> tuple[Any, int]:
+    """(W, iterations): the W that minimises Σ(D − |W(xᵢ − xⱼ)|)² + nα|W|² over defined pairs.
+
+    L-BFGS in coordinates that make SMACOF's majoriser a sphere, from the closed form and from STARTS seeded subspaces; the
+    lowest is kept, because a chain started straight can stay folded wrongly.
+    """
+    from scipy.optimize import minimize
 
     _, s, Vt = np.linalg.svd(X, full_matrices=False)
     basis = Vt[s > 1e-10 * s[0]].T
     T = X @ basis
-    inverse = pinvh(T.T @ _laplacian(D) @ T + len(X) * alpha * np.eye(T.shape[1]))
-    A, before = basis.T @ W.T, np.inf
-    for _ in range(max_iter):
+    values, vectors = np.linalg.eigh(T.T @ _laplacian(D) @ T + len(X) * alpha * np.eye(T.shape[1]))
+    values = np.maximum(values, 1e-12 * values[-1])
+    T, basis = T @ (vectors / np.sqrt(values)), basis @ (vectors / np.sqrt(values))
+    penalty = len(X) * alpha / values[:, None]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        A = flat.reshape(-1, len(W))
         BZ, value = _guttman(D, T @ A)
-        value += len(X) * alpha * float((A**2).sum())
-        if before - value <= tol * max(value, 1e-300):
-            break
-        A, before = inverse @ (T.T @ BZ), value
-    return (basis @ A).T
+        return value + float((penalty * A**2).sum()), 2 * (A - T.T @ BZ).ravel()
+
+    rng = np.random.default_rng(0)
+    starts = [np.linalg.lstsq(basis, W.T, rcond=None)[0]]
+    starts += [rng.standard_normal(starts[0].shape) * np.linalg.norm(starts[0]) for _ in range(STARTS)]
+    options = {"maxiter": max_iter, "ftol": tol}
+    runs = [minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options=options) for start in starts]
+    found = min(runs, key=lambda run: run.fun)
+    return (basis @ found.x.reshape(-1, len(W))).T, max(1, int(found.nit))

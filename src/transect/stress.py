@@ -28,14 +28,15 @@ def normalised(D: Any, D_hat: Any) -> float:
 
 
 def non_metric(D: Any, D_hat: Any) -> float:
-    """Kruskal's stress-1: √(Σ(D̂ − f(D))² / ΣD̂²), f the best monotone function; 0 to 1, only the order of D counts."""
-    from sklearn.isotonic import IsotonicRegression
+    """Kruskal's stress-1: √(Σ(D̂ − f(D))² / ΣD̂²), f the best monotone function of D; 0 to 1, only D's order counts."""
+    from scipy.optimize import isotonic_regression
 
     d, e = _pairs(D, D_hat)
     if not (e**2).sum() > 0:
         raise TransectError("non-metric stress: every fitted distance is 0.", "It is not defined there.")
-    fitted = IsotonicRegression().fit_transform(d, e)
-    return float(np.sqrt(((e - fitted) ** 2).sum() / (e**2).sum()))
+    _, tie, counts = np.unique(np.round(d / d.max(), 12), return_inverse=True, return_counts=True)
+    fitted: np.ndarray = isotonic_regression(np.bincount(tie, e) / counts, weights=counts).x
+    return float(np.sqrt(((e - fitted[tie]) ** 2).sum() / (e**2).sum()))
 
 
 def shepard(D: Any, D_hat: Any) -> float:
@@ -48,7 +49,7 @@ def shepard(D: Any, D_hat: Any) -> float:
     return float(np.corrcoef(ranks)[0, 1])
 
 
-def kl(D: Any, D_hat: Any, *, sigma: float = 1.0) -> float:
+def kl(D: Any, D_hat: Any, *, sigma: float | int = 1.0) -> float:
     """KL divergence of Gaussian neighbourhoods (width `sigma`, in the units of D) of D̂ from those of D, nats; 0 and up.
 
     Needs square matrices. Neighbours' shares are taken per point, so the scale of D̂ counts.
@@ -63,7 +64,7 @@ def kl(D: Any, D_hat: Any, *, sigma: float = 1.0) -> float:
     return float(gain.sum(axis=1)[rows].mean())
 
 
-def _log_neighbours(D: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+def _log_neighbours(D: np.ndarray, known: np.ndarray, sigma: float | int) -> np.ndarray:
     """log p(j | i) ∝ −D²/2σ² over the known pairs of each row."""
     from scipy.special import log_softmax
 

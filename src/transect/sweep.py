@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from transect import __version__, controls, sites
-from transect.cells import Answer, Cell, Job, evaluate, is_split, rig_of
+from transect.cells import Answer, Cell, Job, evaluate, is_split, massive_tokens, rig_of
 from transect.engine import run_blocks, threads
 from transect.errors import TransectError
 from transect.files import read_json
@@ -30,6 +30,7 @@ def sweep(
     pairs: str | Sequence[tuple[str, str]] = "adjacent",
     tokens: str | int = "all",
     position0: bool = False,
+    massive: float | None = None,
     normalise: str = "raw",
     pca: int | None = None,
     label: str | None = None,
@@ -50,7 +51,8 @@ def sweep(
 
     pairs: "adjacent" or "all" within each run, "same" (a site of the first run with the same site of every other),
     "cross" (every site of the first run with every site of the others), or a list of (site, site2). Measures of one
-    cloud ignore it. tokens: as in Store.points; position0=False leaves out the first token of every text. normalise:
+    cloud ignore it. tokens: as in Store.points; position0=False leaves out the first token of every text; massive=10 also the
+    tokens whose norm exceeds 10 × the median at any of the sites. normalise:
     "raw" or "unit" (each point to norm 1). pca: project each pair on one basis of so many dimensions fitted on both.
     design: "paired" (same tokens at both sites), "disjoint" (tokens of different texts), by default what the measure
     needs. n: points per cloud. Intervals are 95 %, by leaving out each of `groups` groups of texts. permutations: draws
@@ -65,6 +67,9 @@ def sweep(
     names = _sites(stores, sites)
     setting = {"tokens": tokens, "position0": position0, "normalise": normalise, "pca": pca, "label": label, "n": n}
     setting |= {"groups": groups, "permutations": permutations, "swaps": swaps, "halves": halves, "seed": seed}
+    if massive:
+        picks = [s.select(tokens, position0) for s in stores]
+        setting["left_out"] = tuple(massive_tokens(*each, massive) for each in zip(stores, names, picks, strict=True))
     together: dict[Any, list[Measure]] = {}
     for m in chosen:
         together.setdefault((m.data, m.paired), []).append(m)
@@ -215,6 +220,7 @@ def _row(m: Measure, job: Job, stores: Sequence[Store], cell: Cell, results: dic
         "token": str(job.tokens),
         "position0": "kept" if job.position0 else "dropped",
         "normalise": job.normalise if job.pca is None else f"{job.normalise}, PCA {job.pca} fitted on both",
+        "massive": f"dropped ({len(job.left_out[left[0]])})" if job.left_out else "kept",
         "design": job.design,
         "n": n,
         "n_texts": rig.draws[left[0]].n_texts,
@@ -251,6 +257,7 @@ def _judged(m: Measure, value: float, answer: dict[str, list], splits: list[dict
     told: dict[str, Any] = dict(zip(("low", "high"), controls.jackknife(value, drops), strict=True))
     if splits:
         null = float(np.mean([_headline(m, s["full"][0]) for s in splits]))
+        told |= {f"null_{name}": _headline(m, s["full"][0]) for name, s in zip(("site", "site2"), splits, strict=True)}
         null_drops = np.mean([[_headline(m, r) for r in s["drop"]] for s in splits], axis=0)
         told |= dict(zip(("null_low", "null_high"), controls.jackknife(float(null), null_drops), strict=True))
         swapped = [_headline(m, r) for r in answer.get("swap", [])]

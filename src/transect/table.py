@@ -25,6 +25,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "site2": pa.string(),
     "token": pa.string(),
     "position0": pa.string(),
+    "massive": pa.string(),
     "normalise": pa.string(),
     "design": pa.string(),
     "value": pa.float64(),

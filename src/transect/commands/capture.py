@@ -15,6 +15,9 @@ SELECTION = options(
     ),
     click.option("--pool", type=click.Choice(["mean"]), default=None, help="Keep one mean per text."),
     click.option("--drop-position0", is_flag=True, help="Leave the first token out of the pooled mean."),
+    click.option(
+        "--shuffle-tokens", type=int, default=None, help="Control: shuffle each text's tokens with this seed."
+    ),
     click.option("--store-dtype", default=None, help="float32, bfloat16 or float16.  [default: the compute dtype]"),
 )
 COST = options(

@@ -1,10 +1,42 @@
-"""Similarity of two views of the same points: row i of X and row i of Y are one token at two sites."""
+"""Similarity of two views of the same points: row i of X and row i of Y are one token at two sites or in two models.
+
+Every cloud is centred in float64 before anything else and brought to unit scale, so that no common offset or factor can
+cancel or overflow. A cloud without variance has no similarity: the result is NaN, never 1. Nothing is clamped.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
 from transect.measure import measure
+from transect.sinkhorn import in_threads
+
+Pairs = Sequence[tuple[int, int]]
+FREE = {"rotation", "isotropic scaling", "translation"}
+#: Rows of a Gram matrix that are made at a time.
+BLOCK = 128
+
+
+class Centred(NamedTuple):
+    """Points about their mean over their root mean squared norm, float64 [n, d]; whether they came in float32.
+
+    Points that are all equal become zeros: what is left of them after centring is rounding.
+    """
+
+    points: np.ndarray
+    single: bool
+
+
+def centre(X: np.ndarray) -> Centred:
+    """The `prepare` of every similarity that is free of offset and scale."""
+    Z = np.ascontiguousarray(X, np.float64)
+    Z = Z - Z.mean(axis=0)
+    size = np.sqrt((Z**2).sum() / len(Z))
+    flat = size <= 1e-13 * np.abs(X).max() * np.sqrt(X.shape[1])
+    return Centred(np.zeros_like(Z) if flat else Z / size, X.dtype == np.float32)
 
 
 @measure(
@@ -26,3 +58,211 @@ def cosine(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
         raise TransectError(f"cosine: {zero} points are zero, their direction is undefined.", "Leave them out.")
     dots = np.einsum("ij,ij->i", X, Y, dtype=np.float64)
     return float((dots / (norms[0] * norms[1])).mean())
+
+
+@measure(
+    source="Kornblith et al. 2019, arXiv:1905.00414; Song et al. 2012 (unbiased HSIC); Murphy et al. 2024, arXiv:2405.01012",
+    invariant_to=FREE,
+    itself=1.0,
+    paired=True,
+    min_points=4,
+)
+def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, unbiased: bool = True) -> float:
+    """Linear centred kernel alignment of two views of the same points; 1 is equality up to rotation and scale.
+
+    Unbiased, it is near 0 for unrelated views and may fall slightly below; NaN when a self-term is not positive, as for
+    points that are all equal. The biased form lies in 0 to 1 and reads about d / (n + d) on unrelated Gaussian views of
+    d dimensions each (0.88 at n = 277, d = 2048): compare it with nothing but its own null. A few directions of large
+    variance decide it, and so does a single token of large norm. Float32 points have their Gram matrices in float32.
+    """
+    return _cka_pairs({0: centre(X), 1: centre(Y)}, [(0, 1)], unbiased=unbiased)[0]
+
+
+cka.prepare(centre)
+
+
+@cka.pairs
+def _cka_pairs(clouds: Mapping[int, Centred], which: Pairs, *, unbiased: bool = True) -> list[float]:
+    """All pairs of clouds of one size in one product of their Gram matrices, which are never held whole."""
+    results: dict[tuple[int, int], float] = {}
+    for n in {len(clouds[i].points) for i, _ in which}:
+        here = [pair for pair in which if len(clouds[pair[0]].points) == n]
+        order = sorted({k for pair in here for k in pair})
+        at, hsic = {k: p for p, k in enumerate(order)}, _hsic([clouds[k] for k in order], unbiased)
+        for i, j in here:
+            own, own2 = hsic[at[i], at[i]], hsic[at[j], at[j]]
+            good = own > 0 and own2 > 0
+            results[i, j] = float(hsic[at[i], at[j]] / np.sqrt(own * own2)) if good else float("nan")
+    return [results[pair] for pair in which]
+
+
+def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
+    """[L, L] inner products of centred linear Gram matrices, up to one common factor.
+
+    Rows of a centred Gram matrix sum to 0, so that without its diagonal row i sums to −|x_i|²: Song's correction terms
+    follow from the norms, and only the sum over i > j of K_ij L_ij needs the matrices, a block of rows at a time.
+    """
+    n = len(clouds[0].points)
+    norms = np.stack([(c.points**2).sum(axis=1) for c in clouds])
+    points = [c.points.astype(np.float32) if c.single else c.points for c in clouds]
+    below = np.zeros((len(clouds), len(clouds)))
+    for begin in range(0, n, BLOCK):
+        end = min(n, begin + BLOCK)
+        rows = np.empty((len(clouds), (end - begin) * end))
+        strict = np.arange(end) < np.arange(begin, end)[:, None]
+        for k, X in enumerate(points):
+            rows[k] = ((X[begin:end] @ X[:end].T) * strict).ravel()
+        below += rows @ rows.T
+    trace = norms.sum(axis=1)
+    if not unbiased:
+        return 2 * below + norms @ norms.T
+    return 2 * below + np.outer(trace, trace) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (norms @ norms.T)
+
+
+@measure(
+    source="Williams et al. 2021, arXiv:2110.14739 (angular shape metric)", invariant_to=FREE, itself=0.0, paired=True
+)
+def procrustes(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"]) -> float:
+    """Angle between two views after the best rotation, in radians, 0 to π/2: a metric on shapes.
+
+    arccos of |XᵀY|_* / (|X| |Y|) for centred points; it obeys the triangle inequality. The nuclear norm of unrelated
+    views grows with d / n, so that the angle falls short of π/2: read it against its shuffled pairing. NaN when a cloud
+    has no variance.
+    """
+    return _procrustes_pairs({0: centre(X), 1: centre(Y)}, [(0, 1)])[0]
+
+
+procrustes.prepare(centre)
+
+
+@procrustes.pairs
+def _procrustes_pairs(clouds: Mapping[int, Centred], which: Pairs) -> list[float]:
+    small = {k: _smaller(clouds[k].points) for k in {k for pair in which for k in pair}}
+    return in_threads(lambda pair: _angle(small[pair[0]], small[pair[1]]), which)
+
+
+def _smaller(X: np.ndarray) -> np.ndarray:
+    """Points of unit Frobenius norm in at most n dimensions: a rotation, which changes no angle."""
+    X = X / max(float(np.linalg.norm(X)), np.finfo(float).tiny)
+    return np.linalg.qr(X.T, mode="r").T if X.shape[1] > len(X) else X
+
+
+def _angle(X: np.ndarray, Y: np.ndarray) -> float:
+    """By the spectrum of MᵀM; where that loses digits (small angles, tiny singular values) by the rotation itself."""
+    if not X.any() or not Y.any():
+        return float("nan")
+    M = X.T @ Y
+    spectrum = np.linalg.eigvalsh(M @ M.T if len(M) <= M.shape[1] else M.T @ M)
+    cosine = float(np.sqrt(np.clip(spectrum, 0, np.inf)).sum())
+    if cosine < 0.999 and (spectrum < 1e-12 * spectrum[-1]).sum() <= 1:
+        return float(np.arccos(cosine))
+    U, s, V = np.linalg.svd(M, full_matrices=False)
+    if s.sum() < 0.999:
+        return float(np.arccos(s.sum()))
+    gap = X @ U - Y @ V.T  # both views in the common frame; what lies outside of it counts too
+    outside = max(0.0, 2 - float(((X @ U) ** 2).sum()) - float(((Y @ V.T) ** 2).sum()))
+    missing = outside if outside > 1e-12 else 0.0
+    return float(2 * np.arcsin(min(1.0, np.sqrt((gap**2).sum() + missing) / 2)))
+
+
+@measure(
+    source="Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008", invariant_to=FREE, itself=1.0, paired=True,
+    min_points=3,
+)  # fmt: skip
+def rsa(
+    X: Float[np.ndarray, "n d"],
+    Y: Float[np.ndarray, "n e"],
+    *,
+    compare: Literal["spearman", "pearson"] = "spearman",
+    distance: Literal["euclidean", "correlation"] = "euclidean",
+) -> float:
+    """Correlation of the two matrices of distances between points (representational similarity), −1 to 1.
+
+    With distance="correlation" (1 − Pearson over dimensions) it is free of scale alone: neither a rotation nor a
+    translation leaves it in place, whatever surveys declare. Distances of high-dimensional points bunch together, and a
+    few far points decide Pearson: the shuffled pairing is the floor. NaN when all distances of a cloud are equal.
+    """
+    clouds = {k: _distances(Z, compare=compare, distance=distance) for k, Z in enumerate((X, Y))}
+    return _rsa_pairs(clouds, [(0, 1)])[0]
+
+
+@rsa.prepare
+def _distances(X: np.ndarray, compare: str, distance: str) -> np.ndarray:
+    """The upper triangle of the distances, ranked or not, about its mean and of unit norm; zeros where it is constant."""
+    Z = centre(X).points
+    if distance == "correlation":
+        Z = np.asarray(X, np.float64) - np.mean(X, axis=1, keepdims=True, dtype=np.float64)
+        norms = np.linalg.norm(Z, axis=1, keepdims=True)
+        if (norms == 0).any():
+            raise TransectError("rsa: a point is the same in every dimension and correlates with nothing.", "Drop it.")
+        Z = Z / norms
+    d = squared_distances(Z)[np.triu_indices(len(Z), 1)]
+    d = np.sqrt(d) if distance == "euclidean" else d
+    if compare == "spearman":
+        from scipy.stats import rankdata
+
+        d = rankdata(d)
+    d = d - d.mean()
+    size = np.linalg.norm(d)
+    return d / size if size > 1e-12 * np.sqrt(len(d)) else np.zeros_like(d)
+
+
+@rsa.pairs
+def _rsa_pairs(clouds: Mapping[int, np.ndarray], which: Pairs, compare: str = "", distance: str = "") -> list[float]:
+    good = {k: bool(clouds[k].any()) for k in {k for pair in which for k in pair}}
+    return [float(clouds[i] @ clouds[j]) if good[i] and good[j] else float("nan") for i, j in which]
+
+
+@measure(
+    source="Huh et al. 2024, arXiv:2405.07987 (mutual nearest neighbours), with Euclidean distance on centred points",
+    invariant_to=FREE,
+    itself=1.0,
+    paired=True,
+    min_points=3,
+)
+def knn_overlap(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, k: int = 10) -> float:
+    """Mean share of a point's k nearest neighbours that are the same in both views, 0 to 1.
+
+    Chance is k / (n − 1), so that values at different n do not compare. Local: blind to what happens far away. Points
+    at equal distance, such as copies of one point, come in the order of the rows, which both views share. Raises when k
+    is not between 1 and n − 2.
+    """
+    return _knn_pairs({0: _neighbours(X, k=k), 1: _neighbours(Y, k=k)}, [(0, 1)], k=k)[0]
+
+
+@knn_overlap.prepare
+def _neighbours(X: np.ndarray, k: int) -> np.ndarray:
+    """[n, k] row numbers of the neighbours; [n, 0] where all points are one."""
+    n = len(X)
+    if not 1 <= k <= n - 2:
+        raise TransectError(f"knn_overlap: k = {k} of {n} points.", "Take k between 1 and n − 2.")
+    Z = centre(X).points
+    if not Z.any():
+        return np.empty((n, 0), np.int64)
+    D = squared_distances(Z)
+    np.fill_diagonal(D, np.inf)
+    near = np.argpartition(D, k, axis=1)[:, : k + 1]
+    tied = np.partition(D, k, axis=1)[:, k] <= np.take_along_axis(D, near, 1)[:, :k].max(axis=1)
+    out = near[:, :k].copy()
+    out[tied] = np.argsort(D[tied], axis=1, kind="stable")[:, :k]
+    return out
+
+
+@knn_overlap.pairs
+def _knn_pairs(clouds: Mapping[int, np.ndarray], which: Pairs, k: int) -> list[float]:
+    results = []
+    for i, j in which:
+        X, Y = clouds[i], clouds[j]
+        if not X.shape[1] or not Y.shape[1]:
+            results.append(float("nan"))
+            continue
+        member = np.zeros((len(X), len(X)), bool)
+        np.put_along_axis(member, X, True, axis=1)
+        results.append(float(np.take_along_axis(member, Y, axis=1).mean()))
+    return results
+
+
+def squared_distances(Z: np.ndarray) -> np.ndarray:
+    """Squared distances of centred float64 points, [n, n], ≥ 0."""
+    norms = (Z**2).sum(axis=1)
+    return np.maximum(norms[:, None] + norms - 2 * (Z @ Z.T), 0)

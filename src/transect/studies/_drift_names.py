@@ -4,7 +4,11 @@ TRANSPORT = ("sinkhorn", "wasserstein", "sliced", "max_sliced", "bures", "centro
 SIMPLE = ("cosine", "euclidean", "paired_displacement", "plan")
 LAYERS = (
     *("participation_ratio", "effective_rank", "stable_rank", "spectral_entropy", "condition_number", "top_variance"),
-    *("anisotropy", "mean_norm", "norm_entropy", "outlier_dimensions", "outlier_tokens", "massive_tokens", "twonn"),
+    *("anisotropy", "mean_norm", "norm_entropy", "outlier_dimensions", "twonn"),
 )
 #: A change of effective rank by less than this factor, with its whole interval, counts as stable.
 STABLE = 1.10
+#: Neighbour ranks at which the intrinsic dimension is read.
+SCALES = (1, 4, 16, 64)
+#: Read on all tokens, sinks beyond position 0 included.
+OUTLIERS = ("massive_tokens", "outlier_tokens", "outlier_dimensions")

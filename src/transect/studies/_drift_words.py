@@ -17,13 +17,15 @@ def describe(
     adjacent, first = study.tables["adjacent"], stores[0]
     n, texts = int(adjacent.column("n")[0]), int(adjacent.column("n_texts")[0])
     position = "kept" if given["position0"] else "dropped"
+    if given["massive"]:
+        position += f", tokens above {given['massive']:g} × the median norm dropped ({_massive(study)})"
     shown = "; ".join(describe_run(s) for s in [*stores, *control_stores])
     origin = f"{shown}. n = {n} tokens per cloud, position 0 {position}, 95 % intervals by leaving out groups of texts."
     study.provenance = adjacent.provenance | {
         "runs": [s.manifest | {"path": str(s.path)} for s in [*stores, *control_stores]]
     }
     study.findings = _findings(study, stores, measure)
-    study.warnings = _warnings(study)
+    study.warnings = _warnings(study, [s.name for s in stores])
     study.methods = _methods(measure, n, texts, position, given)
     null = "dotted: two halves of the texts at one layer (split-half null) with its interval"
     runs = {"runs": [s.name for s in [*stores, *control_stores]], "controls": [s.name for s in control_stores]}
@@ -33,21 +35,20 @@ def describe(
             "depth",
             "adjacent",
             f"Drift between adjacent layers ({measure})",
-            f"{measure} between each layer and the next, tokens of different texts; {null}; dotted lines: candidate change layers. {origin}",
-            {"measures": [measure], "design": "disjoint", "panels": "normalise", "changes": True, **runs},
+            f"{measure} between each layer and the next, tokens of different texts; {null}; vertical lines: candidate "
+            f"change layers with the share of half-samples that agree. {origin}",
+            {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", "changes": True, **runs},
         ),
         Figure(
             "excess",
             "depth",
             "adjacent",
             "Drift beyond the split-half null",
-            f"Each transport measure less its own null, raw points. {origin}",
+            f"Each transport measure less its own null, unit-norm points of different texts. {origin}",
             {
                 "measures": list(TRANSPORT),
-                "design": "disjoint",
-                "normalise": "raw",
+                "where": {"design": "disjoint", "normalise": "unit"},
                 "value": "corrected",
-                "panels": "measure",
                 **runs,
             },
         ),
@@ -56,7 +57,7 @@ def describe(
             "matrix",
             "pairs",
             f"All layer pairs of {first.name} ({measure})",
-            f"{measure} between every two layers; the diagonal shows the split-half null. {origin}",
+            f"{measure} between every two layers, same tokens; diagonal: the split-half null of that layer. {origin}",
             {"run": first.name, "measure": measure},
         ),
         Figure(
@@ -64,11 +65,10 @@ def describe(
             "depth",
             "layers",
             "Spectrum of each layer",
-            f"Unit-norm points; dashed: columns shuffled independently (control). {origin}",
+            f"Unit-norm points; dotted: every column shuffled by itself (control). {origin}",
             {
                 "measures": ["participation_ratio", "effective_rank", "stable_rank", "spectral_entropy"],
-                "normalise": "unit",
-                "panels": "measure",
+                "where": {"normalise": "unit"},
                 **runs,
             },
         ),
@@ -77,7 +77,7 @@ def describe(
             "depth",
             "layers",
             "Norms, anisotropy, dimension",
-            f"Raw points; dashed: columns shuffled independently (control). {origin}",
+            f"Raw points; dotted: every column shuffled by itself (control). {origin}",
             {
                 "measures": [
                     "mean_norm",
@@ -87,19 +87,27 @@ def describe(
                     "condition_number",
                     "norm_entropy",
                 ],
-                "normalise": "raw",
-                "panels": "measure",
+                "where": {"normalise": "raw"},
                 **runs,
             },
+        ),
+        Figure(
+            "scales",
+            "depth",
+            "scales",
+            "Intrinsic dimension at four scales",
+            f"Gride dimension from the ratio of the 2k-th to the k-th neighbour distance, k the scale, raw points. {origin}",
+            {"measures": ["gride"], "panels": "scale", "runs": [s.name for s in stores], "controls": []},
         ),
         Figure(
             "companions",
             "scatter",
             "adjacent",
             f"{measure} beside simple distances",
-            f"One point per pair of adjacent layers, raw, same tokens; ρ: Spearman over layers. {origin}",
+            f"A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: Spearman over layers. {origin}",
             {
                 "measure": measure,
+                "normalise": "unit",
                 "others": ["wasserstein", "paired_displacement", "euclidean", "cosine"],
                 "run": first.name,
             },
@@ -109,8 +117,8 @@ def describe(
             "depth",
             "adjacent",
             "How much of the plan is the identity",
-            f"Share of transported mass that stays with its own token, raw points. {origin}",
-            {"measures": ["plan"], "design": "paired", "normalise": "raw", "panels": "measure", **runs},
+            f"Share of transported mass that stays with its own token, raw points; dotted: pairing shuffled. {origin}",
+            {"measures": ["plan"], "where": {"normalise": "raw", "design": "paired"}, **runs},
         ),
     ]
     if "across" in study.tables:
@@ -130,6 +138,13 @@ def describe(
                 },
             )
         )
+
+
+def _massive(study: Study) -> str:
+    """How many tokens were left out as massive, by run."""
+    adjacent = study.tables["adjacent"]
+    counts = {run: adjacent.where(run=run).values("massive")[0] for run in adjacent.values("run")}
+    return ", ".join(f"{run}: {text.partition('(')[2].rstrip(')')}" for run, text in counts.items())
 
 
 def _findings(study: Study, stores: list[Store], measure: str) -> list[str]:
@@ -162,7 +177,7 @@ def _findings(study: Study, stores: list[Store], measure: str) -> list[str]:
     return told
 
 
-def _warnings(study: Study) -> list[str]:
+def _warnings(study: Study, names: list[str]) -> list[str]:
     told = []
     for name, table in study.tables.items():
         bad = table.where(lambda row: row["status"] not in ("ok", "no candidate"))
@@ -171,12 +186,13 @@ def _warnings(study: Study) -> list[str]:
             told.append(
                 f"{name}: {len(bad)} of {len(table)} rows are flagged; first: {first['measure']} {first['site']}: {first['status']}"
             )
-    effect = study.tables["diagnostics"].where(measure="design_effect").column("value")
+    own = study.tables["diagnostics"].where(run=names)
+    effect = own.where(measure="design_effect").column("value")
     if np.isfinite(effect).any():
         told.append(
             f"Tokens of one text are not independent: design effect up to {np.nanmax(effect):.1f}; all intervals resample texts."
         )
-    sink = study.tables["diagnostics"].where(measure="sink_norm_ratio").column("value")
+    sink = own.where(measure="sink_norm_ratio").column("value")
     if np.isfinite(sink).any() and np.nanmax(sink) > 10:
         told.append(f"Position 0 is a sink: its norm reaches {np.nanmax(sink):.0f} × the median of the others.")
     return told

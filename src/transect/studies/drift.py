@@ -16,8 +16,9 @@ from transect import controls, sites
 from transect.changes import candidates
 from transect.errors import TransectError
 from transect.store import Store
-from transect.studies._drift_names import LAYERS, SIMPLE, STABLE, TRANSPORT
+from transect.studies._drift_names import LAYERS, OUTLIERS, SCALES, SIMPLE, STABLE, TRANSPORT
 from transect.studies._drift_words import describe
+from transect.studies._published import published
 from transect.study import Study
 from transect.sweep import sweep
 from transect.table import Table, merge
@@ -31,10 +32,13 @@ def drift(
     measure: str = "sinkhorn",
     tokens: str = "all",
     position0: bool = False,
+    massive: float | None = 10.0,
     n: int | None = None,
     groups: int = 10,
     resamples: int = 20,
     pca: int | None = None,
+    as_published: bool = False,
+    threshold: float = 2.0,
     seed: int = 0,
     out: str | Path | None = None,
     engine: str = "local",
@@ -44,21 +48,17 @@ def drift(
     """The drift study of one run or several; `controls` are runs of the same texts through random weights or of
     shuffled tokens through the same weights.
 
-    measure: what the layer × layer matrix and the change layers are computed from. n: points per cloud (default 1000 or
-    what half the texts hold). resamples: half-samples of texts behind the support of a change layer. Tables: adjacent,
+    massive: leave out further sinks, tokens whose norm exceeds so many median norms at any layer (the headline measure
+    with them is in massive_kept); None keeps them. measure: what the layer × layer matrix and the change layers are
+    computed from. n: points per cloud (default 1000 or what half the texts hold). resamples: half-samples of texts behind the support of a change layer. as_published: also what the
+    formulas of the program that this study replaces give (see `_published`), with its threshold. Tables: adjacent,
     pairs, layers, changes, verdict, companions, diagnostics, and across when there are several runs of the same tokens.
     """
     stores = [stores] if isinstance(stores, Store) else list(stores)
     every = [*stores, *controls]
     _names_differ(every)
-    given: dict[str, Any] = {
-        "tokens": tokens,
-        "position0": position0,
-        "n": n,
-        "groups": groups,
-        "seed": seed,
-        "sites": sites,
-    }
+    given: dict[str, Any] = {"tokens": tokens, "position0": position0, "n": n, "groups": groups, "seed": seed}
+    given |= {"sites": sites, "massive": massive}
     given |= {"out": out, "engine": engine, "workers": workers}
     study = Study("drift", "How far do representations move from layer to layer, and where?", {})
     told = (lambda step: lambda done, total: progress(step, done, total)) if progress else (lambda step: None)
@@ -68,15 +68,26 @@ def drift(
             *(_control(store, given, pca, measure, told("control runs")) for store in controls),
         ]
     )
+    if massive:
+        kept: dict[str, Any] = {**given, "massive": None, "pairs": "adjacent", "pca": pca, "design": "disjoint"}
+        study.tables["massive_kept"] = merge([sweep(measure, store, **kept) for store in stores])
     whole = {**given, "pairs": "all", "pca": pca, "progress": told("all pairs")}
-    study.tables["pairs"] = merge([sweep(measure, store, **whole) for store in stores])
-    study.tables["layers"] = _layers(every, given, told("layers"))
+    hows = ("raw", "unit")
+    study.tables["pairs"] = merge([sweep(measure, store, normalise=h, **whole) for store in stores for h in hows])
+    study.tables["layers"] = merge([_layers(store, given, told("layers")) for store in every])
+    once: dict[str, Any] = {**given, "permutations": 0}
+    every_token: dict[str, Any] = {**once, "massive": None}
+    study.tables["scales"] = merge([sweep("gride", s, scale=k, **once) for s in stores for k in SCALES])
+    study.tables["centred"] = merge([sweep("anisotropy", s, centred=True, **once) for s in every])
+    study.tables["outliers"] = merge([sweep(OUTLIERS, s, **every_token) for s in every])
     study.tables["changes"] = _changes(study.tables["adjacent"], measure, [c.name for c in controls])
     study.tables["verdict"] = _verdict(study.tables["layers"], stores)
     study.tables["companions"] = _companions(study.tables["adjacent"], measure)
     study.tables["diagnostics"] = _diagnostics(every, given)
     if across := _across(stores, measure, given, told("across runs")):
         study.tables["across"] = across
+    if as_published:
+        study.tables["as_published"] = merge([published(s, study.tables["adjacent"], given, threshold) for s in stores])
     describe(study, stores, list(controls), measure, given)
     return study
 
@@ -105,15 +116,9 @@ def _control(store: Store, given: dict[str, Any], pca: int | None, measure: str,
     return merge([sweep(measure, store, normalise=how, **common) for how in ("raw", "unit")])
 
 
-def _layers(every: Sequence[Store], given: dict[str, Any], told: Any) -> Table:
-    tables = []
-    for store in every:
-        common: dict[str, Any] = {"permutations": 9, "progress": told, **given}
-        tables += [sweep(LAYERS, store, normalise=how, **common) for how in ("raw", "unit")]
-        tables.append(sweep("anisotropy", store, centred=True, **common))
-        common["permutations"] = 0
-        tables += [sweep("gride", store, scale=k, **common) for k in (1, 4, 16, 64)]
-    return merge(tables)
+def _layers(store: Store, given: dict[str, Any], told: Any) -> Table:
+    common: dict[str, Any] = {"permutations": 9, "progress": told, **given}
+    return merge([sweep(LAYERS, store, normalise=how, **common) for how in ("raw", "unit")])
 
 
 def _changes(adjacent: Table, measure: str, control_names: list[str]) -> Table:
