@@ -136,7 +136,7 @@ def bures(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
 def _factor(X: np.ndarray) -> Factor:
     mean = X.mean(axis=0, dtype=np.float64)
     rows = (X - mean) / np.sqrt(len(X))
-    return Factor(mean, np.linalg.qr(rows, mode="r") if len(X) > X.shape[1] else rows)
+    return Factor(mean, np.asarray(np.linalg.qr(rows, mode="r")) if len(X) > X.shape[1] else rows)
 
 
 @bures.pairs
@@ -207,7 +207,7 @@ def shared_basis(clouds: Iterable[np.ndarray], k: int) -> Basis:
     if any(X.shape[1] != d for X in arrays) or not 1 <= k <= min(n - 1, d):
         widths = sorted({X.shape[1] for X in arrays})
         raise TransectError(f"shared_basis: k = {k} for {n} points of dimension {widths}.", "Take k ≤ min(n - 1, d).")
-    mean = sum(X.sum(axis=0, dtype=np.float64) for X in arrays) / n
+    mean = np.sum([X.sum(axis=0, dtype=np.float64) for X in arrays], axis=0) / n
     scatter = sum((X - mean).T @ (X - mean) for X in arrays)
     variances, axes = np.linalg.eigh(scatter)
     axes = axes[:, ::-1][:, :k]

@@ -32,11 +32,12 @@ class Centred(NamedTuple):
 
 def centre(X: np.ndarray) -> Centred:
     """The `prepare` of every similarity that is free of offset and scale."""
-    Z = np.ascontiguousarray(X, np.float64)
-    Z = Z - Z.mean(axis=0)
-    size = np.sqrt((Z**2).sum() / len(Z))
-    flat = size <= 1e-13 * np.abs(X).max() * np.sqrt(X.shape[1])
-    return Centred(np.zeros_like(Z) if flat else Z / size, X.dtype == np.float32)
+    Z = np.array(X, np.float64, order="C")
+    Z -= Z.mean(axis=0)
+    size = np.linalg.norm(Z) / np.sqrt(len(Z))
+    flat = size <= 1e-13 * max(float(X.max()), -float(X.min())) * np.sqrt(X.shape[1])
+    Z *= 0 if flat else 1 / size
+    return Centred(Z, X.dtype == np.float32)
 
 
 @measure(
@@ -71,7 +72,7 @@ def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, unbiased: b
     """Linear centred kernel alignment of two views of the same points; 1 is equality up to rotation and scale.
 
     Unbiased, it is near 0 for unrelated views and may fall slightly below; NaN when a self-term is not positive, as for
-    points that are all equal. The biased form lies in 0 to 1 and reads about d / (n + d) on unrelated Gaussian views of
+    points that are all equal, or all equally far apart. The biased form lies in 0 to 1 and reads about d / (n + d) on unrelated Gaussian views of
     d dimensions each (0.88 at n = 277, d = 2048): compare it with nothing but its own null. A few directions of large
     variance decide it, and so does a single token of large norm. Float32 points have their Gram matrices in float32.
     """
@@ -90,9 +91,7 @@ def _cka_pairs(clouds: Mapping[int, Centred], which: Pairs, *, unbiased: bool = 
         order = sorted({k for pair in here for k in pair})
         at, hsic = {k: p for p, k in enumerate(order)}, _hsic([clouds[k] for k in order], unbiased)
         for i, j in here:
-            own, own2 = hsic[at[i], at[i]], hsic[at[j], at[j]]
-            good = own > 0 and own2 > 0
-            results[i, j] = float(hsic[at[i], at[j]] / np.sqrt(own * own2)) if good else float("nan")
+            results[i, j] = float(hsic[at[i], at[j]] / np.sqrt(hsic[at[i], at[i]] * hsic[at[j], at[j]]))
     return [results[pair] for pair in which]
 
 
@@ -100,7 +99,8 @@ def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
     """[L, L] inner products of centred linear Gram matrices, up to one common factor.
 
     Rows of a centred Gram matrix sum to 0, so that without its diagonal row i sums to −|x_i|²: Song's correction terms
-    follow from the norms, and only the sum over i > j of K_ij L_ij needs the matrices, a block of rows at a time.
+    follow from the norms, and only the sum over i > j of K_ij L_ij needs the matrices, a block of rows at a time. A
+    self-term that is 0 but for rounding (no variance, or all points equally far apart) is NaN.
     """
     n = len(clouds[0].points)
     norms = np.stack([(c.points**2).sum(axis=1) for c in clouds])
@@ -109,14 +109,20 @@ def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
     for begin in range(0, n, BLOCK):
         end = min(n, begin + BLOCK)
         rows = np.empty((len(clouds), (end - begin) * end))
-        strict = np.arange(end) < np.arange(begin, end)[:, None]
+        strict = np.tri(end - begin, k=-1, dtype=np.float32)
         for k, X in enumerate(points):
-            rows[k] = ((X[begin:end] @ X[:end].T) * strict).ravel()
+            G = X[begin:end] @ X[:end].T
+            G[:, begin:] *= strict
+            rows[k] = G.ravel()
         below += rows @ rows.T
-    trace = norms.sum(axis=1)
-    if not unbiased:
-        return 2 * below + norms @ norms.T
-    return 2 * below + np.outer(trace, trace) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (norms @ norms.T)
+    trace, corner = norms.sum(axis=1), norms @ norms.T
+    found = 2 * below + corner
+    if unbiased:
+        found = 2 * below + np.outer(trace, trace) / ((n - 1) * (n - 2)) - 2 / (n - 2) * corner
+    rounding = np.array([1e-9 if c.single else 1e-12 for c in clouds])
+    nothing = np.diag(found) <= rounding * np.diag(corner)
+    found[np.diag(nothing)] = np.nan
+    return found
 
 
 @measure(
@@ -242,7 +248,8 @@ def _neighbours(X: np.ndarray, k: int) -> np.ndarray:
     D = squared_distances(Z)
     np.fill_diagonal(D, np.inf)
     near = np.argpartition(D, k, axis=1)[:, : k + 1]
-    tied = np.partition(D, k, axis=1)[:, k] <= np.take_along_axis(D, near, 1)[:, :k].max(axis=1)
+    far = np.take_along_axis(D, near, axis=1)
+    tied = far[:, k] <= far[:, :k].max(axis=1)
     out = near[:, :k].copy()
     out[tied] = np.argsort(D[tied], axis=1, kind="stable")[:, :k]
     return out

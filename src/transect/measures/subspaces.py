@@ -75,9 +75,8 @@ def _svcca_pairs(clouds: Mapping[int, Span], which: Pairs, variance: float = 0.0
 def pwcca(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"]) -> float:
     """Canonical correlations weighted by how much each direction accounts for in X, 0 to 1; not symmetric.
 
-    Weights are Σ_j |<h_i, x_j>| over the dimensions of X, the view with fewer directions first in the sum only where it
-    is X: they depend on the axes of X, so that a rotation changes the value. Points are centred here, without which a
-    translation would change it too. All directions count, also those of noise: with d near n every correlation is near
+    Weights are Σ_j |<h_i, x_j>| over the dimensions of X: they depend on the axes of X, so that a rotation of it changes
+    the value. Points are centred here, without which a translation would change it too. All directions count, also those of noise: with d near n every correlation is near
     1. Raises when a view spans n − 1 directions, where all are exactly 1.
     """
     return _pwcca_pairs({0: _whole(X), 1: _whole(Y)}, [(0, 1)])[0]

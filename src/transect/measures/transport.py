@@ -121,8 +121,9 @@ def _sinkhorn_pairs(
     between = in_threads(lambda pair: _or_error(solve, pair), which)
     wanted: dict[int, set[float]] = {}
     for pair, result in zip(which, between, strict=True):
-        for k in () if isinstance(result, TransectError) else pair:
-            wanted.setdefault(k, set()).add(result[2])
+        if not isinstance(result, TransectError):
+            for k in pair:
+                wanted.setdefault(k, set()).add(result[2])
     within = in_threads(lambda k: own_values(clouds[k], sorted(wanted[k]), tol, max_iter), list(wanted))
     own = dict(zip(wanted, within, strict=True))
     return [
@@ -173,7 +174,8 @@ def _exact(X: Cloud, Y: Cloud) -> float:
         return float(C[linear_sum_assignment(reduced)].mean())
     import ot
 
-    value, log = ot.emd2(np.full(n, 1 / n), np.full(m, 1 / m), C, numItermax=100 * (n + m) ** 2, log=True)
+    solved: Any = ot.emd2(np.full(n, 1 / n), np.full(m, 1 / m), C, numItermax=100 * (n + m) ** 2, log=True)
+    value, log = solved
     if log["warning"]:
         raise TransectError(f"wasserstein: no optimum for {n} × {m} points: {log['warning']}", "Use fewer points.")
     return float(value)

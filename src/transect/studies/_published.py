@@ -6,6 +6,7 @@ token norms. Its known faults: two bases are compared as if they were one, two s
 two layers do, |z| over a window of 5 cannot exceed 2.0, and the entropy of n norms is about log n whatever the model.
 """
 
+import itertools
 import warnings
 from typing import Any
 
@@ -25,14 +26,14 @@ def published(store: Store, ours: Table, given: dict[str, Any], threshold: float
     drawn = controls.draw(chosen, n=given["n"], groups=given["groups"], seed=given["seed"])
     names = sites.select(store.sites, [given["sites"]])
     halves = [[_projected(store.take(s, chosen.subset(rows))) for rows in (drawn.a, drawn.b)] for s in names]
-    values = [_distance(a[0], b[0]) for a, b in zip(halves, halves[1:], strict=False)]
+    values = [_distance(a[0], b[0]) for a, b in itertools.pairwise(halves)]
     floors = [_distance(*pair) for pair in halves]
     z = rolling_z(np.array(values))
     corrected = {
         r["site"]: r for r in ours.where(run=store.name, measure="sinkhorn", design="disjoint", normalise="unit")
     }
     rows = []
-    for k, (site, site2) in enumerate(zip(names, names[1:], strict=False)):
+    for k, (site, site2) in enumerate(itertools.pairwise(names)):
         norms = np.linalg.norm(store.take(site, chosen.subset(drawn.a)), axis=1)
         share = norms / norms.sum()
         here = corrected.get(site, {})
@@ -84,4 +85,5 @@ def _distance(A: np.ndarray, B: np.ndarray) -> float:
     weights = np.full(len(A), 1 / len(A))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # as published: unconverged plans passed for results
-        return float(ot.sinkhorn2(weights, weights, ot.dist(A, B), REGULARISATION))
+        cost: Any = ot.sinkhorn2(weights, weights, ot.dist(A, B), REGULARISATION)
+    return float(cost)
