@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types bench docs wheel clean
+.PHONY: setup demo test lint types bench docs figures wheel clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,14 @@ types: setup
 
 bench: setup
 	$(BIN)/python bench/run.py
+
+docs: setup
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
+figures: demo
+	mkdir -p docs/figures
+	cp runs/demo/figures/drift.png runs/demo/figures/excess.png runs/demo/figures/pairs.png docs/figures/
 
 wheel: setup
 	$(BIN)/python -m build --wheel

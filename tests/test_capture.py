@@ -312,3 +312,18 @@ def test_plan_is_sorted_and_within_budget() -> None:
     assert [lengths[i] for i in flat] == sorted(lengths, reverse=True)
     assert all(len(b) * lengths[b[0]] <= 50 or len(b) == 1 for shard in plan for b in shard)
     assert plan == make_plan(lengths, lengths, 50, 100)
+
+
+def test_shuffled_tokens_keep_the_words_and_lose_the_order(llama: ts.Model, store: ts.Store, tmp_path: Path) -> None:
+    from transect.capture import recapture
+
+    mixed = recapture(store, llama, tmp_path / "mixed", shuffle_tokens=1)
+    again = recapture(store, llama, tmp_path / "again")
+    assert np.array_equal(again.points("resid.3"), store.points("resid.3"))
+    assert mixed.landmarks == []
+    changed = 0
+    for i in range(len(store)):
+        assert sorted(mixed.token_ids(i)) == sorted(store.token_ids(i))
+        changed += not np.array_equal(mixed.token_ids(i), store.token_ids(i))
+    assert changed > len(store) // 2
+    assert not mixed.same_tokens(store)

@@ -78,7 +78,9 @@ def test_workers_resume_and_fast_path_give_the_same_numbers(
     kept[0].unlink()
     again = ts.sweep(["sinkhorn", "bures"], store, workers=2, out=tmp_path, **options)
     assert again.arrow.equals(pooled.arrow)
-    monkeypatch.setattr(sys.modules["transect.sweep"], "evaluate", lambda *_: pytest.fail("computed again"))  # everything is there: nothing may be computed
+    monkeypatch.setattr(
+        sys.modules["transect.sweep"], "evaluate", lambda *_: pytest.fail("computed again")
+    )  # everything is there: nothing may be computed
     assert ts.sweep(["sinkhorn", "bures"], store, workers=2, out=tmp_path, **options).arrow.equals(pooled.arrow)
 
 

@@ -77,7 +77,10 @@ def draw(study: Study, figure: Figure) -> "Canvas":
     """Draw one figure of a study; the caller closes it."""
     import matplotlib
 
-    kinds: dict[str, Callable[[Study, Figure], Any]] = {k[5:]: f for k, f in globals().items() if k.startswith("draw_")}
+    from transect import figures_manifold
+
+    drawn = {**globals(), **vars(figures_manifold)}
+    kinds: dict[str, Callable[[Study, Figure], Any]] = {k[5:]: f for k, f in drawn.items() if k.startswith("draw_")}
     if figure.kind not in kinds:
         raise TransectError(f"no figure of kind {figure.kind!r}.", f"Kinds: {', '.join(sorted(kinds))}.")
     with matplotlib.rc_context(STYLE):
