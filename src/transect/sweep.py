@@ -225,6 +225,8 @@ def _row(m: Measure, job: Job, stores: Sequence[Store], cell: Cell, results: dic
         "n": n,
         "n_texts": rig.draws[left[0]].n_texts,
         "control": m.control,
+        "draws": job.permutations or job.swaps,
+        "seed": job.seed,
         "status": "ok",
         **job.options[m.name],
     }

@@ -41,6 +41,8 @@ COLUMNS: dict[str, pa.DataType] = {
     "n": pa.int64(),
     "n_texts": pa.int64(),
     "control": pa.string(),
+    "draws": pa.int64(),
+    "seed": pa.int64(),
     "status": pa.string(),
 }
 
