@@ -45,6 +45,7 @@ ROOMS = [
     "table",
     "sweep",
     "changes",
+    "moments",
     "neurons",
     "train",
     "manifold_map",

@@ -27,5 +27,6 @@ _PUBLIC = {
     "figures": "transect.figures",
     "controls": "transect.controls",
     "changes": "transect.changes",
+    "neurons": "transect.neurons",
 }
 publish(__name__, lambda: _PUBLIC)

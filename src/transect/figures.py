@@ -3,7 +3,9 @@
 A kind is a function `draw_KIND(study, figure)` returning a matplotlib Figure; `draw_all` writes PDF, SVG and PNG.
 """
 
+import importlib
 import math
+import pkgutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,14 +79,21 @@ def draw(study: Study, figure: Figure) -> "Canvas":
     """Draw one figure of a study; the caller closes it."""
     import matplotlib
 
-    from transect import figures_manifold
-
-    drawn = {**globals(), **vars(figures_manifold)}
-    kinds: dict[str, Callable[[Study, Figure], Any]] = {k[5:]: f for k, f in drawn.items() if k.startswith("draw_")}
+    kinds = _kinds()
     if figure.kind not in kinds:
         raise TransectError(f"no figure of kind {figure.kind!r}.", f"Kinds: {', '.join(sorted(kinds))}.")
     with matplotlib.rc_context(STYLE):
         return kinds[figure.kind](study, figure)
+
+
+def _kinds() -> dict[str, Callable[[Study, Figure], Any]]:
+    """Kinds drawn here and in the files named figures_…, by name."""
+    package = Path(__file__).parent
+    files = [m.name for m in pkgutil.iter_modules([str(package)]) if m.name.startswith("figures_")]
+    drawn = dict(globals())
+    for name in files:
+        drawn |= vars(importlib.import_module(f"transect.{name}"))
+    return {k[5:]: f for k, f in drawn.items() if k.startswith("draw_")}
 
 
 def save_all(study: Study, out: str | Path, formats: Sequence[str] = ("pdf", "svg", "png")) -> list[Path]:

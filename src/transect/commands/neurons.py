@@ -1,0 +1,104 @@
+"""`transect neurons STORE …` and `transect neurons prune MODEL …`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from transect.commands.shared import MODEL, OUT, SEED, bars, finish, the_model, the_stores
+
+
+class Neurons(click.Group):
+    """What is no subcommand's name is a store: `transect neurons STORE` is short for `transect neurons map STORE`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Route to `map` unless a subcommand is named."""
+        if args and args[0] not in self.commands:
+            args.insert(0, "map")
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Options before the store belong to `map` as well."""
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args.insert(0, "map")
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Neurons)
+def neurons() -> None:
+    """Lay neurons out by the correlation of their activations (map), or prune redundant ones (prune)."""
+
+
+@neurons.command("map")
+@click.argument("store")
+@OUT
+@click.option("--sites", default="mlp.act", show_default=True, help="Family or single site.")
+@click.option("--dim", default=3, show_default=True, help="Dimensions of the maps.")
+@click.option("--position0", is_flag=True, help="Keep the first token of every text.")
+@click.option("--cards", default=3, show_default=True, help="Neurons per block with their top token in context.")
+@SEED
+def lay_out(store: str, out: Path, **kwargs: Any) -> None:
+    """Maps of every block, with stress, control and reproducibility; sorted heatmaps; repetition in later blocks."""
+    from transect.studies.neurons import neurons as run
+
+    with bars() as told:
+        study = run(the_stores([store])[0], out=out, progress=told, **kwargs)
+    finish(study, out)
+
+
+@neurons.command("prune")
+@click.argument("model")
+@click.option("--texts", required=True, help="Texts: half to calibrate, half to evaluate.")
+@OUT
+@click.option("--fractions", default="0.1,0.25,0.5", show_default=True, help="Fractions of neurons to remove.")
+@click.option(
+    "--methods", default="redundancy,activation,magnitude,random", show_default=True, help="Which to compare."
+)
+@click.option("--save", type=click.FloatRange(0, 0.99), default=None, help="Also save the model pruned by so much.")
+@click.option("--no-compensation", is_flag=True, help="Do not fold removed neurons into the down-projection.")
+@click.option("--max-length", type=int, default=256, show_default=True, help="Cut texts at so many tokens.")
+@MODEL
+@SEED
+def prune(
+    model: str,
+    texts: str,
+    out: Path,
+    fractions: str,
+    methods: str,
+    save: float | None,
+    no_compensation: bool,
+    max_length: int,
+    seed: int,
+    **kwargs: Any,
+) -> None:
+    """Perplexity against the fraction of neurons removed, by redundancy and beside three other ways."""
+    import numpy as np
+
+    from transect.moments import model_moments
+    from transect.pruning import curve
+    from transect.pruning import prune as cut
+    from transect.study import Figure, Study
+    from transect.table import Table
+    from transect.texts import open_texts
+
+    samples, loaded = open_texts(texts, seed=seed), the_model(model, kwargs, seed)
+    order = np.random.default_rng(seed).permutation(len(samples))
+    calibration, evaluation = (samples.subset(order[k::2].tolist()) for k in (0, 1))
+    with bars() as told:
+        rows = curve(
+            loaded, calibration, evaluation, [float(f) for f in fractions.split(",")], methods=methods.split(","),
+            compensate=not no_compensation, seed=seed, max_length=max_length, progress=lambda d, t: told("pruning", d, t),
+        )  # fmt: skip
+    study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
+    study.findings = [
+        f"{r['method']}, {r['fraction']:.0%} removed: perplexity {r['value']:.1f} (not pruned {r['null']:.1f})."
+        for r in rows
+    ]
+    study.warnings = ["One split of the texts, one seed: no interval."]
+    caption = f"{loaded.name} on {texts}: {len(calibration)} texts to calibrate, {len(evaluation)} others to evaluate; seed {seed}."
+    study.figures = [Figure("pruning", "pruning", "pruning", "Perplexity against neurons removed", caption)]
+    if save is not None:
+        small = cut(loaded, model_moments(loaded, calibration, ["mlp.act"], max_length=max_length), save, seed=seed)
+        small.model.save_pretrained(out / "model")
+        small.tokenizer.save_pretrained(out / "model")
+    finish(study, out)

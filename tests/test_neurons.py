@@ -1,0 +1,222 @@
+"""Neurons: exact correlations, maps with known answers, orders, repetition, pruning that costs nothing where it should."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+import transect as ts
+from planted import planted_store
+from test_capture import make_texts
+from tiny import tiny_model, tiny_tokenizer
+from transect import neurons
+from transect.errors import TransectError
+from transect.moments import Accumulator, model_moments, store_moments
+from transect.pruning import compensation, curve, keep, perplexity, prune
+
+LENGTHS = [7, 31, 12, 50, 5, 23, 40, 17, 9, 28]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ts.Store:
+    """24 neurons: a large mean, heavy scales, two that are one (0, 1), one that is its opposite (2), one constant (3)."""
+    rng = np.random.default_rng(0)
+    n = sum(LENGTHS)
+    X = rng.normal(size=(n, 24)) @ rng.normal(size=(24, 24)) * np.geomspace(0.01, 100, 24) + 1000 * rng.normal(size=24)
+    X[:, 1], X[:, 2], X[:, 3] = 3 * X[:, 0] + 5, 10 - X[:, 0], 4.25
+    Y = np.concatenate([X[:, ::-1][:, :10], rng.normal(size=(n, 6))], axis=1)
+    sites = ["mlp.0.act", "mlp.1.act"]
+    return planted_store(tmp_path_factory.mktemp("n") / "s", [X, Y], LENGTHS, sites=sites)
+
+
+def test_correlation_is_exact_pearson(store: ts.Store) -> None:
+    X = store.points("mlp.0.act").astype(np.float64)
+    rho = ts.neurons.correlation(store, "mlp.0.act")
+    alive = [i for i in range(24) if i != 3]
+    assert np.allclose(rho[np.ix_(alive, alive)], np.corrcoef(X[:, alive].T), atol=2e-5)
+    assert rho[0, 1] == pytest.approx(1, abs=1e-5)
+    assert rho[0, 2] == pytest.approx(-1, abs=1e-5)
+    assert (rho[3, alive] == 0).all()
+    assert rho[3, 3] == 1
+    assert neurons.constant(store, "mlp.0.act").tolist() == [3]
+    first = np.cumsum([0, *LENGTHS])[:-1]
+    rest = np.corrcoef(np.delete(X, first, axis=0)[:, alive].T)
+    assert np.allclose(neurons.correlation(store, "mlp.0.act", position0=False)[np.ix_(alive, alive)], rest, atol=2e-5)
+
+
+def test_other_kinds(store: ts.Store) -> None:
+    X, Y = (store.points(s).astype(np.float64) for s in store.sites)
+    alive = [i for i in range(24) if i != 3]
+    ranks = neurons.correlation(store, "mlp.0.act", kind="spearman")
+    assert np.allclose(ranks[np.ix_(alive, alive)], spearmanr(X[:, alive]).statistic, atol=1e-4)
+    assert neurons.correlation(store, "mlp.0.act", kind="absolute")[0, 2] == pytest.approx(1, abs=1e-5)
+    between = neurons.correlation(store, "mlp.0.act", "mlp.1.act")
+    assert between.shape == (24, 16)
+    assert between[23, 0] == pytest.approx(1, abs=1e-5)
+    assert between[5, 12] == pytest.approx(np.corrcoef(X[:, 5], Y[:, 12])[0, 1], abs=2e-5)
+    prompts = [np.corrcoef(store.sample(i, "mlp.0.act").astype(float)[:, [5, 9]].T)[0, 1] for i in range(len(LENGTHS))]
+    assert neurons.correlation(store, "mlp.0.act", kind="prompt")[5, 9] == pytest.approx(np.mean(prompts), abs=1e-4)
+
+
+def test_streamed_is_all_at_once_whatever_the_blocks() -> None:
+    rng = np.random.default_rng(1)
+    X = (rng.normal(size=(301, 7)) * [1, 5, 0.1, 1, 1, 2, 3] + 50).astype(np.float32)
+    whole = Accumulator(7).update(X).freeze()
+    parts = Accumulator(7)
+    for begin, end in ((0, 1), (1, 90), (90, 91), (91, 301)):
+        parts.update(X[begin:end])
+    assert np.allclose(parts.freeze().correlation, whole.correlation, atol=1e-5)
+    assert np.allclose(whole.correlation, np.corrcoef(X.T.astype(float)), atol=1e-5)
+    assert np.allclose(parts.freeze().mean_x, X.mean(0), rtol=1e-5)
+    with pytest.raises(TransectError, match="at least 2 tokens, got 1"):
+        Accumulator(7).update(X[:1]).freeze()
+
+
+def test_without_a_store_it_is_the_same(tmp_path: Path) -> None:
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "tiny")
+    kept = ts.capture(model, make_texts(), tmp_path / "s", sites=["mlp.act"])
+    straight = model_moments(model, make_texts(), ["mlp.1.act"], position0=False)["mlp.1.act"]
+    stored = store_moments(kept, "mlp.1.act", position0=False)
+    assert straight.n == stored.n == kept.start[-1] - len(kept)
+    assert np.allclose(straight.correlation, stored.correlation, atol=1e-4)
+
+
+def test_a_map_that_exists_is_found_and_noise_is_not_one() -> None:
+    rng = np.random.default_rng(2)
+    P = rng.normal(size=(60, 3)) * [3, 1, 0.5]
+    D = np.linalg.norm(P[:, None] - P, axis=2)
+    D /= D.max()
+    made = ts.neurons.project(1 - D, dim=3, seed=0)
+    assert made.positions.shape == (60, 3)
+    assert made.stress < 0.01
+    assert made.control_stress > 0.3
+    assert neurons.align(made.positions, P)[1] > 0.999
+    again = ts.neurons.project(1 - D, dim=3, seed=0)
+    assert np.array_equal(again.positions, made.positions)
+    noise = np.corrcoef(rng.normal(size=(400, 5000)))
+    assert neurons.project(noise, 3).stress == pytest.approx(0.33, abs=0.01), "a hollow ball"
+    flat = neurons.project(1 - D, dim=2)
+    assert made.stress < flat.stress < flat.control_stress
+
+
+def test_stress_is_no_worse_than_a_peer() -> None:
+    import warnings
+
+    from sklearn.manifold import MDS
+
+    rng = np.random.default_rng(3)
+    rho = np.corrcoef(rng.normal(size=(80, 6)) @ rng.normal(size=(6, 300)) + rng.normal(size=(80, 300)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        peer = MDS(2, dissimilarity="precomputed", n_init=4, random_state=0).fit_transform(1 - rho)
+    assert (
+        neurons.project(rho, 2).stress <= neurons.stress(peer.astype(np.float32), (1 - rho).astype(np.float32)) * 1.01
+    )
+
+
+def test_a_line_is_put_in_order() -> None:
+    place = np.random.default_rng(4).permutation(40)
+    rho = 1 - np.abs(place[:, None] - place) / 39 * 1.8
+    for method in ("spectral", "leaf"):
+        order = neurons.seriate(rho, method)
+        assert np.array_equal(place[order], np.arange(40)) or np.array_equal(place[order], np.arange(40)[::-1])
+        assert neurons.order_cost(order, rho) > neurons.order_cost(np.arange(40), rho), (
+            "the loss pulls apart what is alike"
+        )
+
+
+def test_mistakes() -> None:
+    rho = np.eye(5)
+    with pytest.raises(TransectError, match="dim = 5 for 5 neurons"):
+        neurons.project(rho, 5)
+    bad = np.eye(5)
+    bad[2, 2] = np.nan
+    with pytest.raises(TransectError, match="not finite for 1 neurons"):
+        neurons.project(bad, 2)
+    with pytest.raises(TransectError, match="not symmetric"):
+        neurons.project(np.triu(np.ones((5, 5))), 2)
+    with pytest.raises(TransectError, match="cannot be aligned"):
+        neurons.align(np.ones((3, 2)), np.ones((4, 2)))
+
+
+def test_positions_file(store: ts.Store, tmp_path: Path) -> None:
+    path = neurons.save_positions(tmp_path / "p.safetensors", {"mlp.0.act": np.arange(48.0).reshape(24, 2)}, run="x")
+    assert np.array_equal(neurons.load_positions(path, store)["mlp.0.act"], np.arange(48.0).reshape(24, 2))
+    from safetensors.numpy import save_file
+
+    save_file({"projections.layers.3.mlp": np.ones((8, 3), np.float32)}, tmp_path / "seed.safetensors")
+    assert list(neurons.load_positions(tmp_path / "seed.safetensors")) == ["mlp.3.out"]
+    neurons.save_positions(tmp_path / "q.safetensors", {"mlp.0.act": np.ones((9, 2))})
+    with pytest.raises(TransectError, match="9 neurons, the store 24"):
+        neurons.load_positions(tmp_path / "q.safetensors", store)
+
+
+def test_study_finds_the_repeated_block(store: ts.Store, tmp_path: Path) -> None:
+    study = ts.studies.neurons(store, dim=2, skip=(1,), cards=2, out=tmp_path)
+    maps = study.tables["maps"]
+    assert maps.column("constant").tolist() == [1, 0]
+    assert all(r["null"] > 0 and 0 <= r["reproducibility"] <= 1 for r in maps)
+    repeat = next(iter(study.tables["repeats"]))
+    assert repeat["value"] > repeat["null"]
+    assert repeat["repeated"] >= 10, "ten neurons were copied"
+    assert "«" in study.tables["cards"].column("context")[0]
+    from transect.figures import save_all
+
+    assert len(save_all(study, tmp_path, formats=("svg",))) == 4
+
+
+def test_redundant_neurons_cost_nothing_to_remove(tmp_path: Path) -> None:
+    """Half the neurons repeat the other half: pruned by redundancy with compensation the model says what it said."""
+    twin = tiny_model("llama")
+    for block in twin.model.layers:
+        mlp = block.mlp
+        for linear in (mlp.gate_proj, mlp.up_proj):
+            linear.weight.data[24:] = linear.weight.data[:24]
+        mlp.down_proj.weight.data *= 20
+    model = ts.wrap_model(twin, tiny_tokenizer(), "twin")
+    texts = make_texts(24)
+    moments = model_moments(model, texts, ["mlp.act"])
+    ids = torch.arange(3, 40)[None]
+    with torch.inference_mode():
+        before = model.model(ids).logits
+        small = prune(model, moments, 0.5)
+        after = small.model(ids).logits
+        crude = prune(model, moments, 0.5, method="random", compensate=False).model(ids).logits
+    assert (after - before).abs().max() < 1e-3 * (crude - before).abs().max()
+    assert perplexity(small, texts) == pytest.approx(perplexity(model, texts), rel=1e-4)
+    small.model.save_pretrained(tmp_path / "m")
+    small.tokenizer.save_pretrained(tmp_path / "m")
+    again = ts.open_model(str(tmp_path / "m"))
+    assert again.config.intermediate_size == 24
+    with torch.inference_mode():
+        assert torch.allclose(again.model(ids).logits, after, atol=1e-5)
+
+
+def test_each_way_keeps_what_it_should() -> None:
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(500, 6)).astype(np.float32) * [1, 1, 5, 0.1, 1, 1]
+    X[:, 1] = X[:, 0] * 0.5
+    m = Accumulator(6).update(X).freeze()
+    columns = np.diag([1.0, 1, 1, 1, 9, 0.01])
+    assert keep(m, columns, 5, "redundancy", rng).tolist() == [0, 2, 3, 4, 5]
+    assert keep(m, columns, 5, "magnitude", rng).tolist() == [0, 1, 2, 3, 4]
+    assert keep(m, columns, 4, "activation", rng).tolist() == [0, 1, 2, 4]
+    fold = compensation(m, np.array([0, 2, 3, 4, 5]))
+    assert fold[0, 0] == pytest.approx(0.5, abs=1e-3)
+    assert np.abs(fold[0, 1:]).max() < 1e-2
+    with pytest.raises(TransectError, match=r"fraction 1\.5"):
+        prune(ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t"), {}, 1.5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_curve_compares_ways_on_other_texts(family: str) -> None:
+    model = ts.wrap_model(tiny_model(family), tiny_tokenizer(), family)
+    texts = make_texts(16)
+    first, second = texts.subset(list(range(8))), texts.subset(list(range(8, 16)))
+    rows = curve(model, first, second, [0.25, 0.5], methods=["redundancy", "random"])
+    assert len(rows) == 4
+    assert all(np.isfinite(r["value"]) and r["null"] > 1 for r in rows)
+    with pytest.raises(TransectError, match="share texts"):
+        curve(model, first, first, [0.5])
