@@ -46,13 +46,18 @@ ROOMS = [
     "sweep",
     "changes",
     "moments",
+    "live",
     "neurons",
+    "neurons_gradient",
+    "pruning",
     "train",
     "manifold_map",
     "intervene",
     "study",
+    "adapters",
     "studies",
     "figures",
+    "figures_compare",
     "report",
     "app",
     "commands",
@@ -61,7 +66,8 @@ ROOMS = [
 
 
 def room(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    name = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    return "figures" if name.startswith("figures_") else name
 
 
 def imports(path: Path) -> set[str]:

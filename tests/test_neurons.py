@@ -13,8 +13,10 @@ from test_capture import make_texts
 from tiny import tiny_model, tiny_tokenizer
 from transect import neurons
 from transect.errors import TransectError
+from transect.live import activations
 from transect.moments import Accumulator, model_moments, store_moments
-from transect.pruning import compensation, curve, keep, perplexity, prune
+from transect.neurons_gradient import project_batches
+from transect.pruning import METHODS, compensation, curve, perplexity, prune, removal
 
 LENGTHS = [7, 31, 12, 50, 5, 23, 40, 17, 9, 28]
 
@@ -200,9 +202,11 @@ def test_each_way_keeps_what_it_should() -> None:
     X[:, 1] = X[:, 0] * 0.5
     m = Accumulator(6).update(X).freeze()
     columns = np.diag([1.0, 1, 1, 1, 9, 0.01])
-    assert keep(m, columns, 5, "redundancy", rng).tolist() == [0, 2, 3, 4, 5]
-    assert keep(m, columns, 5, "magnitude", rng).tolist() == [0, 1, 2, 3, 4]
-    assert keep(m, columns, 4, "activation", rng).tolist() == [0, 1, 2, 4]
+    assert removal(m, columns, "redundancy", rng)[0][0] == 1
+    assert removal(m, columns, "magnitude", rng)[0][0] == 5
+    assert removal(m, columns, "activation", rng)[0][:2].tolist() == [5, 3]
+    assert sorted(removal(m, columns, "random", rng)[0]) == list(range(6))
+    assert all((np.diff(removal(m, columns, way, rng)[1]) >= 0).all() for way in METHODS)
     fold = compensation(m, np.array([0, 2, 3, 4, 5]))
     assert fold[0, 0] == pytest.approx(0.5, abs=1e-3)
     assert np.abs(fold[0, 1:]).max() < 1e-2
@@ -220,3 +224,61 @@ def test_curve_compares_ways_on_other_texts(family: str) -> None:
     assert all(np.isfinite(r["value"]) and r["null"] > 1 for r in rows)
     with pytest.raises(TransectError, match="share texts"):
         curve(model, first, first, [0.5])
+
+
+def test_global_pruning_takes_what_is_redundant_wherever_it_is() -> None:
+    """Only block 1 repeats itself: pruned globally by a sixth, only block 1 loses neurons, and nothing is lost."""
+    model = tiny_model("llama")
+    mlp = model.model.layers[1].mlp
+    for linear in (mlp.gate_proj, mlp.up_proj):
+        linear.weight.data[24:] = linear.weight.data[:24]
+    wrapped = ts.wrap_model(model, tiny_tokenizer(), "t")
+    moments = model_moments(wrapped, make_texts(24), ["mlp.act"])
+    small = prune(wrapped, moments, 1 / 6, scope="global")
+    gone = [int((b.mlp.down_proj.weight == 0).all(0).sum()) for b in small.model.model.layers]
+    assert gone[1] >= 22
+    assert gone[0] <= 1
+    ids = torch.arange(3, 40)[None]
+    with torch.inference_mode():
+        assert torch.allclose(small.model(ids).logits, model(ids).logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("init", ["line", "normal", "point"])
+def test_the_mini_batch_way_moves_towards_the_exact_one(init: str) -> None:
+    rng = np.random.default_rng(6)
+    latent = rng.normal(size=(12, 2))
+    batches = [
+        (rng.normal(size=(60, 2)) @ latent.T + 0.1 * rng.normal(size=(60, 12))).astype(np.float32) for _ in range(150)
+    ]
+    made = project_batches(batches, 2, init=init)
+    exact = neurons.project(np.corrcoef(np.concatenate(batches).T), 2)
+    assert exact.stress <= made.stress + 1e-3
+    assert made.stress < 0.75 * made.control_stress, "it left its beginning and found structure"
+    with pytest.raises(TransectError, match="init 'zero'"):
+        project_batches(batches, 2, init="zero")
+
+
+def test_activations_of_a_prompt_are_those_of_one_whole_pass() -> None:
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "tiny")
+    steps = list(activations(model, "the month of March", ["mlp.act", "resid"], max_new_tokens=4))
+    prompt = [s for s in steps if not s.generated]
+    assert "".join(s.token for s in prompt) == "the month of March"
+    assert [s.position for s in steps] == list(range(len(steps)))
+    assert 0 < len(steps) - len(prompt) <= 4
+    ids = torch.tensor([[s.id for s in steps]])
+    with torch.inference_mode():
+        whole = model.model(ids, output_hidden_states=True)
+    assert np.allclose(steps[-1].values["resid.1"], whole.hidden_states[1][0, -1].numpy(), atol=1e-5)
+    assert [int(t) for t in whole.logits[0, len(prompt) - 1 : -1].argmax(-1)] == [s.id for s in steps if s.generated]
+    assert steps[0].values["mlp.2.act"].shape == (48,)
+    with pytest.raises(TransectError, match="Shorten it"):
+        next(activations(model, "the month " * 300, max_new_tokens=9000))
+
+
+def test_maps_of_two_runs_are_laid_on_each_other(store: ts.Store, tmp_path: Path) -> None:
+    first = ts.studies.neurons(store, dim=2, skip=(), out=tmp_path, seed=0)
+    again = ts.studies.neurons(store, dim=2, skip=(), reference=tmp_path / "positions.safetensors", seed=1)
+    assert all(a > 0.98 for a in again.tables["maps"].column("aligned"))
+    x = [t.tables["positions"].where(site="mlp.0.act").column("x") for t in (first, again)]
+    assert np.corrcoef(*x)[0, 1] > 0.95
+    assert set(first.tables["poles"].column("pole")) == {"low", "high"}

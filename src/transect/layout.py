@@ -30,7 +30,13 @@ def make_manifest(
     import transformers
 
     identity = {
-        "model": {"name": model.name, "spec": model.spec, "kind": model.kind, "fingerprint": model.fingerprint},
+        "model": {
+            "name": model.name,
+            "spec": model.spec,
+            "kind": model.kind,
+            "fingerprint": model.fingerprint,
+            "heads": _heads(model),
+        },
         "texts": {
             "name": texts.name,
             "spec": texts.spec,
@@ -54,6 +60,12 @@ def make_manifest(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return {"format": FORMAT, "fingerprint": fingerprint, **identity, **state}
+
+
+def _heads(model: "Model") -> int | None:
+    """Attention heads, where the configuration says."""
+    config = model.base.config.get_text_config()
+    return next((v for n in ("num_attention_heads", "n_head", "num_heads") if (v := getattr(config, n, None))), None)
 
 
 def begin(out: Path, manifest: dict[str, Any], plan: list, index: Any) -> None:

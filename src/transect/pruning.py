@@ -50,59 +50,87 @@ def prune(
     fraction: float,
     *,
     method: str = "redundancy",
+    scope: str = "layer",
     compensate: bool = True,
     seed: int = 0,
 ) -> "Model":
-    """A copy of the model without `fraction` of the neurons of every MLP block; it saves and loads as a smaller model.
+    """A copy of the model without `fraction` of its MLP neurons.
 
     moments: of `mlp.act` over calibration texts. redundancy: again and again the less active one of the most correlated
     pair; activation: smallest root mean square activation × norm of its output; magnitude: smallest norm of its
-    weights; random. compensate: least squares of the removed neurons on the kept ones, folded into the down-projection.
+    weights; random. scope: "layer" removes the same share of every block and saves as a smaller model; "global" removes
+    the first neurons of all blocks together, by setting their weights to zero. compensate: least squares of the removed
+    neurons on the kept ones, folded into the down-projection.
     """
     if method not in METHODS:
         raise TransectError(f"method {method!r}: one of {', '.join(METHODS)}.")
+    if scope not in ("layer", "global"):
+        raise TransectError(f"scope {scope!r}: 'layer' or 'global'.")
     if not 0 <= fraction < 1:
         raise TransectError(f"fraction {fraction}: from 0 to below 1.")
     small = copy.deepcopy(model.model)
     taps = sites.discover(small)
-    for k, site in enumerate(s for s in taps if sites.family(s) == "mlp.act"):
-        if site not in moments:
-            raise TransectError(f"no moments of {site}.", "Compute them for the family mlp.act.")
-        down = taps[site].module
-        width = len(moments[site].mean_x)
-        count = width - round(fraction * width)
-        kept = keep(moments[site], _columns(down), count, method, np.random.default_rng([seed, k]))
-        _shrink(small, down, kept, moments[site] if compensate else None, site)
-    small.config.intermediate_size = count
+    blocks = [s for s in taps if sites.family(s) == "mlp.act"]
+    if missing := [s for s in blocks if s not in moments]:
+        raise TransectError(f"no moments of {missing[0]}.", "Compute them for the family mlp.act.")
+    kept = _kept(moments, {s: _columns(taps[s].module) for s in blocks}, fraction, method, scope, seed)
+    for site in blocks:
+        given = moments[site] if compensate else None
+        _cut(small, taps[site].module, kept[site], given, site, shrink=scope == "layer")
+    if scope == "layer":
+        small.config.intermediate_size = len(kept[blocks[0]])
     from transect.models import wrap_model
 
     return wrap_model(small, model.tokenizer, f"{model.name}, {fraction:.0%} pruned by {method}")
 
 
-def keep(m: Moments, columns: np.ndarray, count: int, method: str, rng: np.random.Generator) -> np.ndarray:
-    """Indices of the `count` neurons that stay, ascending. columns: down-projection [N, d], a row per neuron."""
+def _kept(
+    moments: dict[str, Moments], columns: dict[str, np.ndarray], fraction: float, method: str, scope: str, seed: int
+) -> dict[str, np.ndarray]:
+    """Per block the neurons that stay, ascending; at least one in each."""
+    orders = {
+        site: removal(moments[site], columns[site], method, np.random.default_rng([seed, k]))
+        for k, site in enumerate(columns)
+    }
+    if scope == "layer":
+        counts = {site: round(fraction * len(order)) for site, (order, _) in orders.items()}
+    else:
+        every = np.concatenate([score[:-1] for _, score in orders.values()])
+        limit = np.sort(every)[max(0, round(fraction * len(every)) - 1)] if fraction else -np.inf
+        counts = {site: int((score[:-1] <= limit).sum()) for site, (_, score) in orders.items()}
+    return {site: np.sort(order[counts[site] :]) for site, (order, _) in orders.items()}
+
+
+def removal(m: Moments, columns: np.ndarray, method: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(order of removal [N], ascending score [N] that compares between blocks). columns: down-projection [N, d]."""
     size = np.linalg.norm(columns, axis=1)
     rms = np.sqrt(np.maximum(m.var_x, 0) + m.mean_x**2)
-    if method == "random":
-        return np.sort(rng.permutation(len(size))[:count])
-    if method in ("magnitude", "activation"):
-        score = size if method == "magnitude" else size * rms
-        return np.sort(np.argsort(-score, kind="stable")[:count])
+    if method == "redundancy":
+        return _redundancy(m, size * rms)
+    score = {"random": rng.permutation(len(size)) / len(size), "magnitude": size, "activation": size * rms}[method]
+    order = np.argsort(score, kind="stable")
+    return order, np.asarray(score, float)[order]
+
+
+def _redundancy(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy: the most correlated pair loses its less active neuron; score −|ρ| at that moment, made ascending."""
     rho = np.abs(m.correlation)
-    np.fill_diagonal(rho, -1)
     rho[m.constant_x] = 2.0  # a constant neuron is told by any other
-    rho[np.arange(len(rho)), np.arange(len(rho))] = -1
-    closest = rho.max(axis=1)
-    weight, alive = size * rms, np.ones(len(size), bool)
-    for _ in range(len(size) - count):
+    np.fill_diagonal(rho, -1)
+    closest, alive = rho.max(axis=1), np.ones(len(rho), bool)
+    order, score = [], []
+    for _ in range(len(rho) - 1):
         i = int(np.argmax(np.where(alive, closest, -2)))
         j = int(np.argmax(rho[i]))
         out = i if m.constant_x[i] or weight[i] <= weight[j] else j
+        order.append(out)
+        score.append(-float(closest[i]))
         alive[out] = False
         stale = np.flatnonzero(alive & (rho[:, out] >= closest))
         rho[:, out] = -1
         closest[stale] = rho[stale].max(axis=1)
-    return np.flatnonzero(alive)
+    order.append(int(np.flatnonzero(alive)[0]))
+    return np.array(order), np.maximum.accumulate([*score, 1.0])
 
 
 def compensation(m: Moments, kept: np.ndarray, ridge: float = 1e-6) -> np.ndarray:
@@ -121,6 +149,7 @@ def curve(
     fractions: Sequence[float],
     *,
     methods: Sequence[str] = METHODS,
+    scope: str = "layer",
     compensate: bool = True,
     seed: int = 0,
     max_length: int | None = None,
@@ -134,11 +163,19 @@ def curve(
     rows = []
     jobs = [(method, f) for method in methods for f in fractions]
     for done, (method, fraction) in enumerate(jobs):
-        small = prune(model, moments, fraction, method=method, compensate=compensate, seed=seed)
+        small = prune(model, moments, fraction, method=method, scope=scope, compensate=compensate, seed=seed)
         value = perplexity(small, evaluation, max_length=max_length)
         row = {"measure": "perplexity", "run": model.name, "method": method, "fraction": fraction, "value": value}
         rows.append(
-            row | {"null": base, "n_texts": len(evaluation), "compensated": compensate, "seed": seed, "status": "ok"}
+            row
+            | {
+                "null": base,
+                "n_texts": len(evaluation),
+                "compensated": compensate,
+                "scope": scope,
+                "seed": seed,
+                "status": "ok",
+            }
         )
         if progress:
             progress(done + 1, len(jobs))
@@ -150,34 +187,38 @@ def _columns(down: Any) -> np.ndarray:
     return weight if type(down).__name__ == "Conv1D" else weight.T
 
 
-def _shrink(model: Any, down: Any, kept: np.ndarray, m: Moments | None, site: str) -> None:
-    """Cut the MLP around a down-projection to the kept neurons, in place."""
+def _cut(model: Any, down: Any, kept: np.ndarray, m: Moments | None, site: str, *, shrink: bool) -> None:
+    """Fold the removed neurons into the kept ones and take them out: made smaller, or set to zero in their place."""
     import torch
 
-    index = torch.from_numpy(kept)
-    conv = type(down).__name__ == "Conv1D"
+    conv, index = type(down).__name__ == "Conv1D", torch.from_numpy(kept)
     with torch.no_grad():
         columns = down.weight if conv else down.weight.T
         new = columns[index].clone()
         if m is not None and len(kept) < len(columns):
             gone = torch.from_numpy(np.setdiff1d(np.arange(len(columns)), kept))
-            fold = torch.from_numpy(compensation(m, kept)).to(columns.dtype)
-            new += fold.T @ columns[gone]
-        down.weight = torch.nn.Parameter((new if conv else new.T).contiguous())
-        _set_size(down, "in", len(kept))
+            new += torch.from_numpy(compensation(m, kept)).to(columns.dtype).T @ columns[gone]
+        if not shrink:
+            new = torch.zeros_like(columns).index_copy_(0, index, new)
         feeders = _feeders(model, down, len(columns))
         if not feeders:
-            raise TransectError(
-                f"{site}: found no projection into its neurons.", "Fused gate and up projections cannot be pruned."
-            )
-        for linear in feeders:
-            if type(linear).__name__ == "Conv1D":
-                linear.weight = torch.nn.Parameter(linear.weight[:, index].contiguous())
-            else:
-                linear.weight = torch.nn.Parameter(linear.weight[index].contiguous())
-            if linear.bias is not None:
-                linear.bias = torch.nn.Parameter(linear.bias[index].contiguous())
-            _set_size(linear, "out", len(kept))
+            raise TransectError(f"{site}: found no projection into its neurons.", "Fused projections cannot be pruned.")
+        down.weight = torch.nn.Parameter((new if conv else new.T).contiguous())
+        if shrink:
+            _set_size(down, "in", len(kept))
+            for linear in feeders:
+                _narrow(linear, index)
+
+
+def _narrow(linear: Any, index: Any) -> None:
+    """Keep the outputs `index` of a linear layer."""
+    import torch
+
+    weight = linear.weight[:, index] if type(linear).__name__ == "Conv1D" else linear.weight[index]
+    linear.weight = torch.nn.Parameter(weight.contiguous())
+    if linear.bias is not None:
+        linear.bias = torch.nn.Parameter(linear.bias[index].contiguous())
+    _set_size(linear, "out", len(index))
 
 
 def _feeders(model: Any, down: Any, width: int) -> list[Any]:

@@ -35,6 +35,12 @@ def neurons() -> None:
 @click.option("--sites", default="mlp.act", show_default=True, help="Family or single site.")
 @click.option("--dim", default=3, show_default=True, help="Dimensions of the maps.")
 @click.option("--position0", is_flag=True, help="Keep the first token of every text.")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Positions of the same neurons (another run) to align to.",
+)
 @click.option("--cards", default=3, show_default=True, help="Neurons per block with their top token in context.")
 @SEED
 def lay_out(store: str, out: Path, **kwargs: Any) -> None:
@@ -55,6 +61,13 @@ def lay_out(store: str, out: Path, **kwargs: Any) -> None:
     "--methods", default="redundancy,activation,magnitude,random", show_default=True, help="Which to compare."
 )
 @click.option("--save", type=click.FloatRange(0, 0.99), default=None, help="Also save the model pruned by so much.")
+@click.option(
+    "--scope",
+    type=click.Choice(["layer", "global"]),
+    default="layer",
+    show_default=True,
+    help="Same share of every block, or of all together.",
+)
 @click.option("--no-compensation", is_flag=True, help="Do not fold removed neurons into the down-projection.")
 @click.option("--max-length", type=int, default=256, show_default=True, help="Cut texts at so many tokens.")
 @MODEL
@@ -66,6 +79,7 @@ def prune(
     fractions: str,
     methods: str,
     save: float | None,
+    scope: str,
     no_compensation: bool,
     max_length: int,
     seed: int,
@@ -87,7 +101,7 @@ def prune(
     with bars() as told:
         rows = curve(
             loaded, calibration, evaluation, [float(f) for f in fractions.split(",")], methods=methods.split(","),
-            compensate=not no_compensation, seed=seed, max_length=max_length, progress=lambda d, t: told("pruning", d, t),
+            scope=scope, compensate=not no_compensation, seed=seed, max_length=max_length, progress=lambda d, t: told("pruning", d, t),
         )  # fmt: skip
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
     study.findings = [

@@ -26,6 +26,7 @@ def neurons(
     position0: bool = False,
     skip: tuple[int, ...] = (1, 2, 4),
     cards: int = 0,
+    reference: str | Path | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -33,24 +34,32 @@ def neurons(
     """The neuron study of one run: for every block of `sites` a map in `dim` dimensions with its stress, the stress of
     column-shuffled activations, split-half reproducibility, and an order on a line; for blocks `skip` apart how well a
     neuron is repeated, beside shuffled tokens. cards: so many neurons per block with their top tokens in context.
+    reference: positions of the same neurons in another run (a file); maps are turned onto them, and `aligned` tells how
+    well that goes (Procrustes correlation).
 
-    Tables: maps, positions, sorted, repeats, cards. With `out`, positions are also saved as OUT/positions.safetensors.
+    Tables: maps, positions, poles, sorted, repeats, cards. With `out`, positions are also saved as OUT/positions.safetensors.
     """
     chosen = names.select(store.sites, [sites])
     study = Study("neurons", "Which neurons do the same, and where are they repeated?", {})
     maps: list[dict[str, Any]] = []
     positions: dict[str, np.ndarray] = {}
     heat: list[dict[str, Any]] = []
+    others = {} if reference is None else rooms.load_positions(reference, store)
+    poles: list[dict[str, Any]] = []
     base = {"run": store.name, "n": len(store.select("all", position0)), "n_texts": len(store), "seed": seed}
     for k, site in enumerate(chosen):
         row, positions[site], cells = _map(store, site, dim, position0, seed)
+        if site in others:
+            positions[site], row["aligned"] = rooms.align(positions[site], others[site])
         maps.append(base | row)
+        poles += [base | pole for pole in _poles(store, site, positions[site], position0)]
         heat += cells if k in (0, len(chosen) // 2, len(chosen) - 1) else []
         if progress:
             progress("maps", k + 1, len(chosen))
     study.tables["maps"] = Table(maps)
     study.tables["positions"] = Table(_position_rows(store, positions))
     study.tables["sorted"] = Table(heat)
+    study.tables["poles"] = Table(poles)
     pairs = [(a, b, step) for step in skip for a, b in zip(chosen, chosen[step:], strict=False)]
     study.tables["repeats"] = Table([base | _repeat(store, *pair, position0, seed) for pair in pairs])
     if cards:
@@ -100,6 +109,29 @@ def _map(
     }
     cells = [*_heat(site, "before", rho), *_heat(site, "after", rho[np.ix_(order, order)])]
     return row, made.positions, cells
+
+
+def _poles(store: Store, site: str, positions: np.ndarray, position0: bool, count: int = 5) -> list[dict[str, Any]]:
+    """The neurons at both ends of the longest axis of a map, and how alike the ends are within and between."""
+    rho = store_moments(store, site, position0=position0).correlation
+    centred = positions - positions.mean(axis=0)
+    along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+    order = np.argsort(along)
+    count = min(count, len(order) // 2)
+    ends = {"low": order[:count], "high": order[-count:]}
+    between = float(rho[np.ix_(ends["low"], ends["high"])].mean())
+    return [
+        {
+            "measure": "pole_rho",
+            "site": site,
+            "pole": name,
+            "value": float(rho[np.ix_(end, end)].mean()),
+            "between": between,
+            "neurons": ", ".join(map(str, end.tolist())),
+            "status": "ok",
+        }
+        for name, end in ends.items()
+    ]
 
 
 def _neighbours(rho: np.ndarray, order: np.ndarray) -> float:
@@ -163,6 +195,7 @@ def _cards(store: Store, site: str, count: int, position0: bool) -> list[dict[st
     rho = store_moments(store, site, position0=position0).correlation
     np.fill_diagonal(rho, 0)
     rows = []
+    heads = store.manifest["model"].get("heads") if names.family(site).endswith("attn.head") else None
     for i in np.argsort(-kurtosis)[:count].tolist():
         top = int(np.argmax(np.abs(X[:, i])))
         text, at = int(chosen.texts[top]), int(chosen.position[top])
@@ -172,7 +205,7 @@ def _cards(store: Store, site: str, count: int, position0: bool) -> list[dict[st
         rows.append({
             "measure": "kurtosis", "site": site, "neuron": i, "value": float(kurtosis[i]), "mean": float(X[:, i].mean()),
             "active": float((np.abs(X[:, i]) > 0.1 * np.abs(X[:, i]).max()).mean()), "nearest": nearest,
-            "nearest_rho": float(rho[i, nearest]), "top": float(X[top, i]), "context": context, "status": "ok",
+            "nearest_rho": float(rho[i, nearest]), "head": i * heads // X.shape[1] if heads else None, "top": float(X[top, i]), "context": context, "status": "ok",
         })  # fmt: skip
     return rows
 
