@@ -1,5 +1,6 @@
 """Neurons: exact correlations, maps with known answers, orders, repetition, pruning that costs nothing where it should."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -282,3 +283,9 @@ def test_maps_of_two_runs_are_laid_on_each_other(store: ts.Store, tmp_path: Path
     x = [t.tables["positions"].where(site="mlp.0.act").column("x") for t in (first, again)]
     assert np.corrcoef(*x)[0, 1] > 0.95
     assert set(first.tables["poles"].column("pole")) == {"low", "high"}
+
+
+def test_umap_is_an_extra_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(TransectError, match=r"transect\[maps\]"):
+        neurons.project(np.eye(9), 2, method="umap")

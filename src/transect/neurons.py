@@ -59,7 +59,7 @@ def project(
     dim: int = 3,
     *,
     seed: int = 0,
-    method: Literal["smacof", "classical"] = "smacof",
+    method: Literal["smacof", "classical", "umap"] = "smacof",
     control: np.ndarray | None = None,
     max_iter: int = 300,
     tol: float = 1e-4,
@@ -67,7 +67,8 @@ def project(
     """Positions [N, dim] whose distances match 1 − ρ, with their stress and a control's.
 
     smacof: majorisation from classical scaling (de Leeuw 1977), over-relaxed (de Leeuw & Heiser 1980); classical:
-    classical scaling alone (Torgerson 1952). control: a correlation matrix without structure, such as that of shuffled
+    classical scaling alone (Torgerson 1952); umap: UMAP on the same distances (McInnes et al. 2018, arXiv:1802.03426; the
+    extra `maps`), which keeps neighbourhoods and not distances, so that its stress is only for comparison. control: a correlation matrix without structure, such as that of shuffled
     columns; by default the entries of ρ in random order. Neurons without a defined ρ raise; dim must be below N.
     """
     target = _target(rho)
@@ -244,6 +245,8 @@ def _shuffled(target: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int, tol: float) -> np.ndarray:
+    if method == "umap":
+        return _umap(target, dim, seed)
     X = _classical(target, dim, seed)
     if method == "classical":
         return X
@@ -257,6 +260,18 @@ def _scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int,
                 break
             before = now
     return _guttman(X, target)
+
+
+def _umap(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
+    """UMAP of precomputed distances, scaled to the size that fits them best."""
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise TransectError("UMAP is not installed.", "Install transect[maps], or use method='smacof'.") from None
+    X = UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(target)
+    X = np.asarray(X - X.mean(axis=0), np.float32)
+    D = _distances(X, X)
+    return X * np.float32((D * target).sum() / max(float((D**2).sum()), 1e-30))
 
 
 def _classical(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
