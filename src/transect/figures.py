@@ -62,6 +62,7 @@ LABELS = {
     "gride": "Gride dimension",
     "anisotropy": "mean cosine (uncentred)",
     "cka": "unbiased linear CKA",
+    "best_match": "mean largest |ρ|",
 }
 
 
@@ -158,7 +159,8 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
             ax.axhline(0, color="0.6", lw=0.6)
         _scale(ax, part.column(o.get("value", "value")))
         several = _several_depths(table)
-        ax.set_xlabel("depth (fraction of blocks)" if several else "layer l → l + 1" if _paired(part) else "layer")
+        plain = o.get("xlabel") or ("layer l → l + 1" if _paired(part) else "layer")
+        ax.set_xlabel("depth (fraction of blocks)" if several else plain)
     if o.get("changes"):
         _mark_changes(study, axes, [str(n) for n in names], palette, o)
     found: dict[str, Any] = {}

@@ -35,20 +35,18 @@ def draw_sorted(study: Study, figure: Figure) -> "Canvas":
     """Correlation heatmaps before and after seriation, side by side for each block."""
     table = study.tables[figure.table]
     chosen = [str(s) for s in table.values("site")]
-    canvas, axes = panels(2 * len(chosen), columns=2, height=2.5)
+    kinds = {"before": "in order of index", "after": "sorted", "control": "shuffled, sorted (control)"}
+    canvas, axes = panels(len(kinds) * len(chosen), columns=len(kinds), height=2.2)
     limit = float(np.nanquantile(np.abs(table.column("value")), 0.99)) or 1.0
-    for k, site in enumerate(chosen):
-        for ax, when in zip(axes[2 * k : 2 * k + 2], ("before", "after"), strict=True):
-            part = table.where(site=site, order=when)
+    cells = iter(axes)
+    for site in chosen:
+        for when, words in kinds.items():
+            ax, part = next(cells), table.where(site=site, order=when)
             side = int(max(part.column("row"))) + 1
             matrix = np.full((side, side), np.nan)
             matrix[part.column("row").astype(int), part.column("col").astype(int)] = part.column("value")
             image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-            ax.set(
-                title=f"{site}, {'in order of index' if when == 'before' else 'sorted'}",
-                xlabel="neuron (block)",
-                ylabel="neuron (block)",
-            )
+            ax.set(title=f"{site}\n{words}", xlabel="neuron (block)", ylabel="neuron (block)")
             ax.spines[:].set_visible(False)
     canvas.colorbar(image, ax=axes, label="mean ρ", shrink=0.6)
     return canvas

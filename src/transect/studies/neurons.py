@@ -60,7 +60,8 @@ def neurons(
     study.tables["positions"] = Table(_position_rows(store, positions))
     study.tables["sorted"] = Table(heat)
     study.tables["poles"] = Table(poles)
-    pairs = [(a, b, step) for step in skip for a, b in zip(chosen, chosen[step:], strict=False)]
+    apart = {(a, b): (names.layer(b) or 0) - (names.layer(a) or 0) for a in chosen for b in chosen}
+    pairs = [(a, b, step) for step in skip for (a, b), gap in apart.items() if gap == step]
     study.tables["repeats"] = Table([base | _repeat(store, *pair, position0, seed) for pair in pairs])
     if cards:
         study.tables["cards"] = Table([base | c for site in chosen for c in _cards(store, site, cards, position0)])
@@ -107,7 +108,9 @@ def _map(
         "mean_abs_rho_null": float(np.abs(control[np.triu_indices(len(rho), 1)]).mean()),
         "status": "ok",
     }
+    noise = rooms.seriate(control)
     cells = [*_heat(site, "before", rho), *_heat(site, "after", rho[np.ix_(order, order)])]
+    cells += _heat(site, "control", control[np.ix_(noise, noise)])
     return row, made.positions, cells
 
 
@@ -265,15 +268,20 @@ def _describe(study: Study, store: Store, chosen: list[str], dim: int, position0
             },
         ),
         Figure(
-            "sorted", "sorted", "sorted", "Correlations before and after seriation", f"Mean ρ in blocks. {origin}", {}
+            "sorted",
+            "sorted",
+            "sorted",
+            "Correlations before and after seriation",
+            f"Mean ρ in blocks; right: shuffled columns sorted the same way (control). {origin}",
+            {},
         ),
         Figure(
             "repeats",
             "depth",
             "repeats",
             "Repetition of neurons in later blocks",
-            f"Mean over neurons of the largest |ρ| with a neuron of a block further on; dotted: columns shuffled. {origin}",
-            {"measures": ["best_match"], "panels": "skip", **shown},
+            f"Mean over neurons of the largest |ρ| with a neuron of the block `skip` further on; dotted: columns shuffled. {origin}",
+            {"measures": ["best_match"], "panels": "skip", "xlabel": "layer l", **shown},
         ),
     ]
     if not len(repeats):
