@@ -327,3 +327,25 @@ def test_shuffled_tokens_keep_the_words_and_lose_the_order(llama: ts.Model, stor
         changed += not np.array_equal(mixed.token_ids(i), store.token_ids(i))
     assert changed > len(store) // 2
     assert not mixed.same_tokens(store)
+
+
+def test_a_disk_that_fills_up_keeps_finished_shards(
+    llama: ts.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, left = os.pwrite, [60_000]
+
+    def full(fd: int, data: memoryview, offset: int) -> int:
+        left[0] -= len(data)
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return write(fd, data, offset)
+
+    options = {"sites": ["resid"], "batch_tokens": 64, "shard_bytes": 20_000}
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(TransectError, match="No space left on device"):
+        ts.capture(llama, make_texts(), tmp_path / "s", **options)
+    monkeypatch.setattr(os, "pwrite", write)
+    kept = ts.open_store(tmp_path / "s")
+    assert 0 < len(kept.unfinished) < len(kept.plan)
+    assert not list((tmp_path / "s").rglob("*.partial"))
+    assert ts.capture(llama, make_texts(), tmp_path / "s", **options).verify() == []

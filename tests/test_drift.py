@@ -74,6 +74,14 @@ def test_no_trend_in_rank_is_called_stable_and_compression_is_found(
     assert next(iter(_verdict(layers, [store])))["verdict"] == "compression"
 
 
+def test_one_law_is_rejected_where_points_jump_and_only_there(study: tuple[ts.Study, Path]) -> None:
+    tests = study[0].tables["tests"].where(measure="centroid")
+    jump = tests.where(site=f"resid.{STEP}")
+    assert jump.column("p_max_t")[0] <= 0.01 + 1e-9
+    assert (tests.column("p_max_t") >= tests.column("p") - 1e-9).all()
+    assert (tests.where(lambda r: r["site"] != f"resid.{STEP}").column("p_max_t") > 0.05).mean() > 0.7
+
+
 def test_words_carry_numbers_controls_and_design(study: tuple[ts.Study, Path]) -> None:
     made = study[0]
     assert any(f"resid.{STEP} → resid.{STEP + 1}: excess" in f and "split-half null" in f for f in made.findings)

@@ -150,6 +150,12 @@ class _Job:
             writer.finish(
                 {"rows": size, "max_abs": self.peak, "splits": self.splits, "seconds": round(time.time() - begun, 3)}
             )
+        except OSError as error:
+            writer.abandon()
+            raise TransectError(
+                f"{store.path}: shard {k + 1} of {len(store.plan)} cannot be written ({error.strerror}); {k} are kept.",
+                "Free some space and run the same capture again: it resumes.",
+            ) from error
         except BaseException:
             writer.abandon()
             raise

@@ -140,7 +140,7 @@ def _svg(study: Study, figure: Figure) -> bytes:
 
 
 def _table(name: str, table: Table, most: int = 60) -> dict[str, Any]:
-    hidden = {"replicates", "halves"}
+    hidden = {"replicates", "halves", "null_draws"}
     columns = [c for c in table.columns if c not in hidden and table.arrow[c].null_count < len(table)]
     rows = [[_cell(row[c]) for c in columns] for row in list(table)[:most]]
     return {"name": name, "count": len(table), "shown": min(most, len(table)), "columns": columns, "rows": rows}

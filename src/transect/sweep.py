@@ -263,6 +263,7 @@ def _judged(m: Measure, value: float, answer: dict[str, list], splits: list[dict
         null_drops = np.mean([[_headline(m, r) for r in s["drop"]] for s in splits], axis=0)
         told |= dict(zip(("null_low", "null_high"), controls.jackknife(float(null), null_drops), strict=True))
         swapped = [_headline(m, r) for r in answer.get("swap", [])]
+        told |= {"null_draws": swapped} if swapped else {}
         told["p"] = controls.permutation_p(value, swapped, "greater" if m.itself == 0 else "two")
     else:
         draws = np.array([_headline(m, r) for r in answer.get("null", [])])

@@ -134,7 +134,7 @@ def show(table: "Table", as_json: bool = False, most: int = 200) -> None:
     if as_json:
         click.echo(json.dumps(rows, default=str))
         return
-    hidden = {"replicates", "halves", "null_low", "null_high", "corrected_low", "corrected_high"}
+    hidden = {"replicates", "halves", "null_draws", "null_low", "null_high", "corrected_low", "corrected_high"}
     names = [c for c in table.columns if c not in hidden and any(r[c] is not None for r in rows)]
     names = [c for c in names if c in ("value", "status") or len({str(r[c]) for r in rows}) > 1 or len(rows) == 1]
     lines = [names, *([_cell(r[c]) for c in names] for r in rows[:most])]

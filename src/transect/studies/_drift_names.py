@@ -12,3 +12,5 @@ STABLE = 1.10
 SCALES = (1, 4, 16, 64)
 #: Read on all tokens, sinks beyond position 0 included.
 OUTLIERS = ("massive_tokens", "outlier_tokens", "outlier_dimensions")
+#: Cheap enough for 99 permutations at every layer.
+TESTED = ("bures", "centroid")

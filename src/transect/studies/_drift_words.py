@@ -159,6 +159,12 @@ def _findings(study: Study, stores: list[Store], measure: str) -> list[str]:
             told.append(
                 f"{store.name}: the largest step is {row['site']} → {row['site2']}: excess {row['corrected']:.4g} [{row['corrected_low']:.4g}, {row['corrected_high']:.4g}] over a split-half null of {row['null']:.4g} ({measure}, unit-norm points)."
             )
+        for name in study.tables["tests"].values("measure"):
+            tests = study.tables["tests"].where(run=store.name, measure=name, status="ok")
+            told.append(
+                f"{store.name}: {int((tests.column('p_max_t') <= 0.05).sum())} of {len(tests)} steps differ from one law "
+                f"({name}, texts swapped, max-T p ≤ 0.05, B = 99)."
+            )
         for row in study.tables["verdict"].where(run=store.name, normalise="unit"):
             told.append(
                 f"{store.name}: {row['verdict']} — effective rank changes by a factor {math.exp(row['value']):.2f} [{math.exp(row['low']):.2f}, {math.exp(row['high']):.2f}] from the first to the last third of the depth."
@@ -204,6 +210,8 @@ def _methods(measure: str, n: int, texts: int, position: str, given: dict[str, A
         f"Points are tokens; position 0 is {position}. {n} tokens were drawn from each of two disjoint halves of {texts} texts, the same number from each of {given['groups']} groups of texts (seed {given['seed']}), and the same tokens were used at every layer.",
         f"Drift is {measure} ({m.source}): {m.summary} The null of an unpaired measure is its value between the two halves at one layer, averaged over the two layers compared; the headline is the excess over it. In the paired design both layers show the same tokens; in the disjoint design they show tokens of different texts.",
         "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t with G − 1 degrees of freedom). Measures of one layer are shown beside the same points with every column shuffled independently.",
+        "Whether two neighbouring layers follow one law is tested by swapping whole texts between them (99 draws, unit-norm "
+        "points), with max-T (Westfall & Young 1993) and Holm over the layers.",
         "Candidate change layers passed a MAD-z screen on first differences (3.5), PELT on the detrended curve (penalty 3 log n, inflated for lag-1 autocorrelation) and a shift of medians of 3 noise units; support is the share of half-samples of texts with a candidate within one layer.",
         f"The verdict compares effective rank between the first and the last third of the depth; stable means that the whole interval lies within a factor {STABLE}.",
     ]

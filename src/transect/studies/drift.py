@@ -16,7 +16,7 @@ from transect import controls, sites
 from transect.changes import candidates
 from transect.errors import TransectError
 from transect.store import Store
-from transect.studies._drift_names import LAYERS, OUTLIERS, SCALES, SIMPLE, STABLE, TRANSPORT
+from transect.studies._drift_names import LAYERS, OUTLIERS, SCALES, SIMPLE, STABLE, TESTED, TRANSPORT
 from transect.studies._drift_words import describe
 from transect.studies._published import published
 from transect.study import Study
@@ -80,6 +80,7 @@ def drift(
     study.tables["scales"] = merge([sweep("gride", s, scale=k, **once) for s in stores for k in SCALES])
     study.tables["centred"] = merge([sweep("anisotropy", s, centred=True, **once) for s in every])
     study.tables["outliers"] = merge([sweep(OUTLIERS, s, **every_token) for s in every])
+    study.tables["tests"] = merge([_tests(s, given) for s in stores])
     study.tables["changes"] = _changes(study.tables["adjacent"], measure, [c.name for c in controls])
     study.tables["verdict"] = _verdict(study.tables["layers"], stores)
     study.tables["companions"] = _companions(study.tables["adjacent"], measure)
@@ -119,6 +120,25 @@ def _control(store: Store, given: dict[str, Any], pca: int | None, measure: str,
 def _layers(store: Store, given: dict[str, Any], told: Any) -> Table:
     common: dict[str, Any] = {"permutations": 9, "progress": told, **given}
     return merge([sweep(LAYERS, store, normalise=how, **common) for how in ("raw", "unit")])
+
+
+def _tests(store: Store, given: dict[str, Any]) -> Table:
+    """Do two neighbouring layers follow one law? Texts swapped between them at random (99 draws), then max-T and Holm
+    over the layers."""
+    common: dict[str, Any] = {"pairs": "adjacent", "design": "paired", "normalise": "unit", "swaps": 99, **given}
+    common["groups"] = 3
+    table = sweep(TESTED, store, **common)
+    rows = list(table)
+    for name in TESTED:
+        own = [r for r in rows if r["measure"] == name and r["status"] == "ok"]
+        if not own:
+            continue
+        null = np.array([r["null_draws"] for r in own], float).T
+        centre, spread = null.mean(axis=0), np.maximum(null.std(axis=0), 1e-30)
+        joint = controls.max_t((np.array([r["value"] for r in own]) - centre) / spread, (null - centre) / spread)
+        for r, p, q in zip(own, joint, controls.holm([r["p"] for r in own]), strict=True):
+            r |= {"p_max_t": float(p), "p_holm": float(q), "control": "texts swapped between the two layers"}
+    return Table(rows, table.provenance)
 
 
 def _changes(adjacent: Table, measure: str, control_names: list[str]) -> Table:
