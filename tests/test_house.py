@@ -12,7 +12,7 @@ import transect as ts
 
 SOURCE = Path(ts.__file__).parent
 #: Import order. A file may import at module level only from earlier rows; inside functions it may also not go down.
-ROOMS = [
+ROOMS = (
     "lazy",
     "errors",
     "files",
@@ -40,6 +40,7 @@ ROOMS = [
     "controls",
     "stress",
     "shapes",
+    "scaling",
     "smds",
     "cells",
     "table",
@@ -51,18 +52,19 @@ ROOMS = [
     "neurons_gradient",
     "pruning",
     "train",
-    "manifold_map",
-    "intervene",
-    "study",
     "adapters",
+    "token_columns",
+    "manifold_plan",
+    "manifold_map",
+    "study",
+    "intervene",
     "studies",
     "figures",
-    "figures_compare",
     "report",
     "app",
     "commands",
     "cli",
-]
+)
 
 
 def room(path: Path) -> str:

@@ -8,8 +8,9 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import transect as ts
 from transect.errors import TransectError
+from transect.scaling import classical, smacof
 from transect.shapes import find_shape, straight
-from transect.smds import SupervisedMDS, classical, smacof
+from transect.smds import SupervisedMDS
 
 
 def cloud(n=57, d=9, seed=0):

@@ -92,7 +92,7 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
         if value == "added":
             kwargs["cmap"] = "RdBu_r"
         image = ax.imshow(grid, origin="lower", aspect="auto", interpolation="nearest", **kwargs)
-        _hatch(ax, [(j, i) for i, j in np.argwhere(~np.isfinite(grid))])
+        _hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(grid))])
         if value == "corrected":
             _dots(ax, part, names, heads)
         _layers(ax, names)
@@ -159,9 +159,9 @@ def draw_manifold_lines(study: Study, figure: Figure) -> "Canvas":
 
 
 def _bars(rows: list[dict[str, Any]], key: str) -> list[list[float]]:
-    low = [max(0.0, r[key] - r[f"{key}_low"]) if r[f"{key}_low"] is not None else 0.0 for r in rows]
-    high = [max(0.0, r[f"{key}_high"] - r[key]) if r[f"{key}_high"] is not None else 0.0 for r in rows]
-    return [low, high]
+    """Distances to the ends of the interval; 0 where there is none."""
+    ends = ("low", "high") if key == "value" else (f"{key}_low", f"{key}_high")
+    return [[abs(r[key] - r[end]) if r[end] is not None else 0.0 for r in rows] for end in ends]
 
 
 def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
@@ -175,9 +175,7 @@ def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
     part = study.tables[figure.table].where(run=o["run"])
     names = sorted(part.values("site"), key=sites.order)
     heads = list({r["column"]: r for r in part if r["column"] == r["column2"]}.values())
-    canvas, axes = plt.subplots(
-        1, len(names), figsize=(FULL, 3.1), squeeze=False, sharey=True, layout="constrained"
-    )
+    canvas, axes = plt.subplots(1, len(names), figsize=(FULL, 3.1), squeeze=False, sharey=True, layout="constrained")
     for ax, site in zip(axes[0], names, strict=True):
         grid, mark = np.full((len(heads), len(heads)), np.nan), None
         for r in part.where(site=site, status="ok"):
@@ -187,7 +185,7 @@ def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
             if {r["token"], r["token2"]} == {o.get("source"), o.get("destination")}:
                 mark = r
         image = ax.imshow(grid, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-        _hatch(ax, [(j, i) for i, j in np.argwhere(~np.isfinite(grid))])
+        _hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(grid))])
         title = f"{site}"
         if mark:
             for x, y in ((mark["column2"], mark["column"]), (mark["column"], mark["column2"])):
@@ -198,13 +196,13 @@ def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
         _smaller(ax)
     _tokens(axes[0, 0], heads, "y")
     _smaller(axes[0, 0])
-    canvas.colorbar(image, ax=axes, label="|cos| of W ◥   overlap ◣", shrink=0.75, pad=0.01)
+    canvas.colorbar(image, ax=axes, label="above: |cos| of W · below: overlap", shrink=0.75, pad=0.01)
     return canvas
 
 
 def _smaller(ax: "Axes") -> None:
     for tick in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
-        tick.set_fontsize(4.5)
+        tick.set_fontsize(4)
 
 
 def draw_manifold_scatter(study: Study, figure: Figure) -> "Canvas":
@@ -262,15 +260,24 @@ def draw_manifold_ranking(study: Study, figure: Figure) -> "Canvas":
         known = [(r["random"], k) for k, r in enumerate(rows) if r.get("random") is not None]
         ax.plot(*zip(*known, strict=True), "x", color=SIGN[1], ms=4, label="random weights")
     for k, r in enumerate(failed, len(rows)):
-        reason = r["status"] if len(r["status"]) < 75 else r["status"][:72] + "…"
+        told = r["status"].removeprefix(f"shape {r['shape']}: ")
+        reason = told if len(told) < 90 else told[:87] + "…"
         ax.text(0.01, k, reason, fontsize=6, va="center", color="0.35")
     ax.axvline(0, color="0.5", lw=0.6)
-    ax.set_yticks(range(len(rows) + len(failed)), [r["shape"].replace("_", " ") for r in [*rows, *failed]])
+    ax.set_yticks(range(len(rows) + len(failed)), [_named(r) for r in [*rows, *failed]])
     ax.set_ylim(len(rows) + len(failed) - 0.4, -0.6)
     ax.set_xlim(right=1.02)
-    ax.set_xlabel(f"corrected score at {rows[0]['site']}, {rows[0]['token'].removeprefix('landmark:')} (0: permuted labels)")
-    ax.legend(loc="lower right", frameon=False)
+    ax.set_xlabel(
+        f"corrected score at {rows[0]['site']}, {rows[0]['token'].removeprefix('landmark:')} (0: permuted labels)"
+    )
+    canvas.legend(loc="outside lower center", ncols=2, frameon=False)
     return canvas
+
+
+def _named(row: dict[str, Any]) -> str:
+    """A shape's name, with the dimensions its labels fill where they are fewer than the fit's."""
+    name, own = row["shape"].replace("_", " "), row.get("target_rank")
+    return name if own is None or own == row["dimension"] else f"{name} ({own}-D)"
 
 
 def draw_manifold_intervention(study: Study, figure: Figure) -> "Canvas":
@@ -288,8 +295,16 @@ def draw_manifold_intervention(study: Study, figure: Figure) -> "Canvas":
         rows = {r["site"]: r for r in part.where(measure=measure, status="ok")}
         x = [k for k, s in enumerate(names) if s in rows]
         shown = [rows[names[k]] for k in x]
-        ax.errorbar(x, [r["value"] for r in shown], yerr=_bars(shown, ""), fmt="o-", color=SIGN[0], label="along the manifold")
+        ax.errorbar(
+            x,
+            [r["value"] for r in shown],
+            yerr=_bars(shown, "value"),
+            fmt="o-",
+            color=SIGN[0],
+            label="along the manifold",
+        )
         ax.plot(x, [r["null"] for r in shown], "x--", color=SIGN[1], ms=4, label="random subspace, same size")
+        ax.plot(x, [r["covariance"] for r in shown], ":", color="0.35", label="points' covariance, same size")
         ax.fill_between(x, *[[r[b] for r in shown] for b in ("null_low", "null_high")], color=SIGN[1], alpha=0.2, lw=0)
         ax.set_xticks(range(len(names)), [str(sites.layer(s)) for s in names])
         ax.set_xlabel(f"layer ({sites.family(names[0])}) moved at {o['token'].removeprefix('landmark:')}")
@@ -297,5 +312,5 @@ def draw_manifold_intervention(study: Study, figure: Figure) -> "Canvas":
         ax.set_ylabel(words[measure])
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    canvas.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return canvas

@@ -13,12 +13,13 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.files import write_json
-from transect.manifold_plan import MapJob, Plan, plan_of
+from transect.manifold_plan import MapJob, Plan, Wanted, plan_of
+from transect.scaling import pseudo_inverse
 from transect.store import Store
 from transect.stress import scale_normalised
 
 #: Draws of the null for which the variance share is taken too.
-SHARES = 10
+SHARES = 5
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Prepared:
     held: np.ndarray
     M: np.ndarray
     cross: np.ndarray
+    hat: np.ndarray  # held · M in float32: what the null's right-hand sides are multiplied by
 
 
 def prepare(X: np.ndarray, plan: Plan, k: int) -> Prepared:
@@ -44,13 +46,14 @@ def prepare(X: np.ndarray, plan: Plan, k: int) -> Prepared:
     cross = np.add.reduceat(train, starts, axis=0).T
     n, d = train.shape
     if alpha == 0:
-        M = np.add.reduceat(np.linalg.pinv(train), starts, axis=1)
+        M = np.add.reduceat(pseudo_inverse(train), starts, axis=1)
     elif d <= n:
         M = cho_solve(cho_factor(train.T @ train + alpha * np.eye(d), overwrite_a=True), cross)
     else:
         E = np.repeat(np.eye(len(fold.counts)), fold.counts, axis=0)
         M = train.T @ cho_solve(cho_factor(train @ train.T + alpha * np.eye(n), overwrite_a=True), E)
-    return Prepared((X[fold.test] - mean) / size, M, cross)
+    held = (X[fold.test] - mean) / size
+    return Prepared(held, M, cross, (held @ M).astype(np.float32))
 
 
 def _size(train: np.ndarray, scale: str) -> Any:
@@ -65,7 +68,8 @@ def _size(train: np.ndarray, scale: str) -> Any:
 
 def fitted_map(prepared: Prepared, Y: np.ndarray, kind: str) -> np.ndarray:
     """Wᵀ [draws, d, k] for targets Y [draws, values, k]."""
-    W = (prepared.cross if kind == "orthonormal" else prepared.M) @ Y
+    side = prepared.cross if kind == "orthonormal" else prepared.M
+    W = (side @ Y.transpose(1, 0, 2).reshape(side.shape[1], -1)).reshape(len(side), len(Y), -1).transpose(1, 0, 2)
     if kind != "orthonormal":
         return W
     values, vectors = np.linalg.eigh(np.swapaxes(W, 1, 2) @ W)
@@ -73,25 +77,27 @@ def fitted_map(prepared: Prepared, Y: np.ndarray, kind: str) -> np.ndarray:
     return W @ (vectors * root[:, None]) @ np.swapaxes(vectors, 1, 2)
 
 
-def null_scores(Z: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], wanted: np.ndarray) -> np.ndarray:
-    """Scores of all draws at once: Z [k, held-out rows, draws] in float32, target distances [pairs, draws]."""
+def null_scores(Z: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], wanted: Wanted) -> np.ndarray:
+    """Scores of all draws at once: Z [k, held-out rows, draws] in float32."""
     draws = Z.shape[2]
-    dot, size, total = np.zeros(draws), np.zeros(draws), np.zeros(draws)
-    holes = not np.isfinite(wanted).all()
-    for begin in range(0, len(wanted), 256):
-        D = wanted[begin : begin + 256]
+    dot, size = np.zeros(draws), np.zeros(draws)
+    for begin in range(0, len(wanted.D), 256):
+        D = wanted.D[begin : begin + 256]
         i, j = (side[begin : begin + 256] for side in pairs)
         d2 = np.zeros_like(D)
         for component in Z:
-            gap = component[i] - component[j]
-            d2 += gap * gap
-        if holes:
-            known = np.isfinite(D)
-            D, d2 = np.where(known, D, 0), np.where(known, d2, 0)
-        dot += np.einsum("pb,pb->b", D, np.sqrt(d2))
+            gap = component[i]
+            gap -= component[j]
+            gap *= gap
+            d2 += gap
+        if wanted.known is not None:
+            d2 *= wanted.known[begin : begin + 256]
         size += d2.sum(axis=0)
-        total += np.einsum("pb,pb->b", D, D)
-    cosine2 = np.divide(dot**2, size * total, out=np.zeros(draws), where=size * total > 0)
+        np.sqrt(d2, out=d2)
+        d2 *= D
+        dot += d2.sum(axis=0)
+    bound = size * wanted.total
+    cosine2 = np.divide(dot**2, bound, out=np.zeros(draws), where=bound > 0)
     return 1 - np.sqrt(np.clip(1 - cosine2, 0, 1))
 
 
@@ -99,7 +105,7 @@ def evaluate_cell(prepared: list[Prepared], plan: Plan, name: str, kind: str) ->
     """Scores of every fold (all pairs), the statistic and its null (the null's pairs, first repeat), variance shares."""
     from scipy.spatial.distance import pdist
 
-    scores, nulls, shares, null_shares = [], [], [], []
+    scores, nulls, shares, null_shares, rank = [], [], [], [], plan.job.n_components
     for k, (fold, cell) in enumerate(zip(plan.folds, prepared, strict=True)):
         Y = plan.targets(name, k)
         held, null_wanted = plan.wanted(name, k)
@@ -107,26 +113,27 @@ def evaluate_cell(prepared: list[Prepared], plan: Plan, name: str, kind: str) ->
             maps = fitted_map(cell, Y, kind)
             Z = np.einsum("nd,bdk->knb", cell.held, maps, optimize=True)
         else:
-            A = (cell.held @ cell.M).astype(np.float32)
+            A = cell.hat
             flat = A @ np.ascontiguousarray(Y.transpose(1, 2, 0), np.float32).reshape(len(Y[0]), -1)
             Z = flat.reshape(len(A), Y.shape[2], len(Y)).transpose(1, 0, 2)
             maps = fitted_map(cell, Y[: 1 + SHARES], kind)
+        rank = min(rank, int((np.abs(Y[0]).max(axis=0) > 1e-9 * np.abs(Y[0]).max()).sum()))
         scores.append(1 - scale_normalised(held, pdist(cell.held @ maps[0])))
-        spread = float((cell.held**2).sum())
-        parts = [_share(cell.held, W, spread) for W in maps[: 1 + SHARES]]
+        parts = _shares(cell.held, maps[: 1 + SHARES])
         shares.append(parts[0])
         if fold.repeat == 0:
             nulls.append(null_scores(np.ascontiguousarray(Z, np.float32), fold.pairs, null_wanted))
             null_shares.append(np.mean(parts[1:]) if len(parts) > 1 else np.nan)
     null = np.mean(nulls, axis=0)
-    told = {"scores": scores, "statistic": float(null[0]), "null": null[1:].tolist()}
+    told = {"scores": scores, "statistic": float(null[0]), "null": null[1:].tolist(), "rank": rank}
     return told | {"share": float(np.mean(shares)), "null_share": _number(np.mean(null_shares)), "status": "ok"}
 
 
-def _share(X: np.ndarray, W: np.ndarray, spread: float) -> float:
-    """Share of the held-out points' spread about the training mean that lies in the columns' span."""
-    U, s, _ = np.linalg.svd(W, full_matrices=False)
-    return float(((X @ U[:, s > 1e-10 * max(float(s[0]), 1e-300)]) ** 2).sum() / spread)
+def _shares(X: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """Share of the held-out points' spread about the training mean that lies in the span of each W [draws, d, k]."""
+    Z = (X @ W.transpose(1, 0, 2).reshape(len(W[0]), -1)).reshape(len(X), len(W), -1).transpose(1, 0, 2)
+    inverse = np.linalg.pinv(W.transpose(0, 2, 1) @ W, rcond=1e-12, hermitian=True)
+    return np.einsum("bij,bji->b", inverse, Z.transpose(0, 2, 1) @ Z) / float((X**2).sum())
 
 
 def _number(x: Any) -> float | None:
@@ -164,7 +171,10 @@ def _attempt(
     if kind == "reuse":
         if not isinstance(source, list):
             return {"status": f"source: {source}"}
-        cell = [Prepared(own.held, its.M, its.cross) for own, its in zip(cell, source, strict=True)]
+        cell = [
+            Prepared(own.held, its.M, its.cross, (own.held @ its.M).astype(np.float32))
+            for own, its in zip(cell, source, strict=True)
+        ]
     return evaluate_cell(cell, plan, name, kind)
 
 

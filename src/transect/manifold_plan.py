@@ -15,8 +15,8 @@ import numpy as np
 
 from transect import __version__
 from transect.errors import TransectError
+from transect.scaling import classical, completed
 from transect.shapes import find_shape
-from transect.smds import classical, completed
 from transect.store import Store, open_store
 
 KINDS = ("free", "orthonormal", "reuse")
@@ -40,7 +40,7 @@ class MapJob:
     folds: int = 3
     repeats: int = 1
     permutations: int = 100
-    pairs: int = 4096
+    pairs: int = 2048
     seed: int = 0
 
     def key(self, site: str) -> str:
@@ -53,7 +53,7 @@ class MapJob:
 def _code() -> str:
     here = Path(__file__).parent
     parts = [
-        (here / f"{name}.py").read_bytes() for name in ("manifold_map", "manifold_plan", "shapes", "smds", "stress")
+        (here / f"{name}.py").read_bytes() for name in ("manifold_map", "manifold_plan", "scaling", "shapes", "stress")
     ]
     return hashlib.sha256(__version__.encode() + b"".join(parts)).hexdigest()[:12]
 
@@ -69,6 +69,15 @@ class Fold:
     counts: np.ndarray
     order: np.ndarray
     pairs: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Target distances of the null's pairs, [pairs, draws] in float32, 0 where not `known`; `total`: their squares' sum."""
+
+    D: np.ndarray
+    known: np.ndarray | None
+    total: np.ndarray
 
 
 def group_folds(groups: np.ndarray, folds: int, seed: tuple[int, ...]) -> list[np.ndarray]:
@@ -113,7 +122,7 @@ class Plan:
         self.draws = np.array(draws)  # row 0: the labels as they are
         self.shapes = {name: self._shape(name, json.loads(given)) for name, given in job.shapes}
         self._targets: dict[tuple[str, int], np.ndarray] = {}
-        self._wanted: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._wanted: dict[tuple[str, int], tuple[np.ndarray, Wanted]] = {}
 
     def _fold(self, repeat: int, test: np.ndarray, number: int) -> Fold:
         train = np.setdiff1d(np.arange(len(self.value)), test)
@@ -153,16 +162,18 @@ class Plan:
             self._targets[name, k] = made
         return self._targets[name, k]
 
-    def wanted(self, name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(target distances of all held-out pairs, of the null's pairs for every draw [pairs, draws] in float32)."""
+    def wanted(self, name: str, k: int) -> tuple[np.ndarray, Wanted]:
+        """(target distances of all held-out pairs, those of the null's pairs for every draw)."""
         if (name, k) not in self._wanted:
             fold, D = self.folds[k], self.shapes[name][1]  # type: ignore[index]
             held = self.value[fold.test]
             i, j = np.triu_indices(len(held), 1)
             draws = self.draws if fold.repeat == 0 else self.draws[:0]
             a, b = held[fold.pairs[0]], held[fold.pairs[1]]
-            null = D[draws[:, a], draws[:, b]].T.astype(np.float32)
-            self._wanted[name, k] = D[held[i], held[j]], np.ascontiguousarray(null)
+            null = np.ascontiguousarray(D[draws[:, a], draws[:, b]].T, np.float32)
+            known = None if np.isfinite(D).all() else np.isfinite(null)
+            null = np.nan_to_num(null, copy=False)
+            self._wanted[name, k] = D[held[i], held[j]], Wanted(null, known, (null.astype(float) ** 2).sum(axis=0))
         return self._wanted[name, k]
 
 

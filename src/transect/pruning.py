@@ -133,13 +133,20 @@ def _redundancy(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.array(order), np.maximum.accumulate([*score, 1.0])
 
 
-def compensation(m: Moments, kept: np.ndarray, ridge: float = 1e-6) -> np.ndarray:
-    """Least squares [removed, kept] of the removed activations on the kept ones, without intercept."""
+def compensation(m: Moments, kept: np.ndarray) -> np.ndarray:
+    """Ridge regression [removed, kept] of the removed activations on the kept ones, without intercept.
+
+    Activations are brought to root mean square 1 first. Below 4 tokens a kept neuron the ridge is neurons / tokens, because
+    plain least squares then fits the calibration tokens and is wrong everywhere else; above, 1e-6.
+    """
     second = m.cross + np.outer(m.mean_x, m.mean_x)
+    size = np.sqrt(np.maximum(np.diagonal(second), 0))
+    size = np.where(size > 0, size, 1.0)
+    second = second / size[:, None] / size
     gone = np.setdiff1d(np.arange(len(second)), kept)
-    inner = second[np.ix_(kept, kept)]
-    inner = inner + ridge * np.trace(inner) / len(kept) * np.eye(len(kept))
-    return np.linalg.solve(inner, second[np.ix_(kept, gone)]).T
+    ridge = 1e-6 if m.n >= 4 * len(kept) else len(kept) / m.n
+    inner = second[np.ix_(kept, kept)] + ridge * np.eye(len(kept))
+    return np.linalg.solve(inner, second[np.ix_(kept, gone)]).T * size[gone][:, None] / size[kept]
 
 
 def curve(

@@ -119,9 +119,6 @@ def _turn(radius: float, angle: np.ndarray) -> np.ndarray:
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-# one label, coordinates
-
-
 @shape("coordinates")
 def circle(y: np.ndarray, *, period: float = 1.0, radius: float = 1.0) -> np.ndarray:
     """A circle, straight-line (chord) distances; labels a period apart are one point."""
@@ -182,14 +179,13 @@ def polytope(y: np.ndarray, *, dimension: int = 3, seed: int = 0, values: Sequen
     return V[place]
 
 
-# one label, distances
-
-
 @shape("distances")
 def discrete_circle(y: np.ndarray, *, period: float = 12.0) -> np.ndarray:
     """Steps along a ring of `period` places, the shorter way round; labels are whole numbers."""
-    if (y % 1 != 0).any() or period % 1 != 0:
-        raise TransectError(f"shape discrete_circle: label {y[y % 1 != 0][:1]} is no whole number.", "Use circle.")
+    part = y[y % 1 != 0]
+    if len(part) or period % 1:
+        what = f"label {part[0]:.6g}" if len(part) else f"period {period:g}"
+        raise TransectError(f"shape discrete_circle: {what} is no whole number.", "Use circle.")
     gap = np.abs(y[:, None] - y) % period
     return np.minimum(gap, period - gap)
 
@@ -247,9 +243,6 @@ def graph(y: np.ndarray, *, neighbours: int = 5, values: Sequence[Any] | None = 
     paths = shortest_path(np.minimum(links, links.T), directed=False)
     at = place.ravel()[: len(y)]
     return np.where(np.isfinite(paths), paths, np.nan)[np.ix_(at, at)]
-
-
-# two labels
 
 
 @shape("coordinates", columns=2)

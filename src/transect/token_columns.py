@@ -4,6 +4,7 @@ Between two landmarks that are equally far apart in every text, every position i
 (a day of one or two digits), only the words that are the same token in all texts are; the rest is masked, and counted.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def columns(
     anchors, notes = _anchors(store)
     found: list[tuple[np.ndarray, Column]] = []
     ends = [("start", np.full(len(store), -1)), *anchors, ("end", store.lengths)]
-    for (name, at), (after, until) in zip(ends[:-1], ends[1:], strict=True):
+    for (name, at), (after, until) in itertools.pairwise(ends):
         if name != "start":
             found.append((at, Column(f"landmark:{name}", _piece(pieces, at), name)))
         made, note = _between(store, pieces, (name, at), (after, until))

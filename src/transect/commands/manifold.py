@@ -9,9 +9,15 @@ import click
 from transect.commands.shared import JSON, SEED, WORK, bars, finish, options, show, the_stores
 
 SHAPE = options(
-    click.option("--label", required=True, help="Label of the texts; several separated by commas (latitude,longitude)."),
-    click.option("--shape", default="circle", show_default=True, help="Where labels would lie: circle, line, sphere, …"),
-    click.option("--period", type=float, default=None, help="Of the shape, in the label's units.  [default: 12 for month, …]"),
+    click.option(
+        "--label", required=True, help="Label of the texts; several separated by commas (latitude,longitude)."
+    ),
+    click.option(
+        "--shape", default="circle", show_default=True, help="Where labels would lie: circle, line, sphere, …"
+    ),
+    click.option(
+        "--period", type=float, default=None, help="Of the shape, in the label's units.  [default: 12 for month, …]"
+    ),
     click.option("--parameters", default="{}", help='Others, as JSON: {"spiral": {"growth": 2}}.'),
     click.option("--components", default=2, show_default=True, help="Dimensions of the subspace."),
     click.option("--discover", is_flag=True, help="Try every shape that these labels allow."),
@@ -21,7 +27,9 @@ PLACE = options(
     click.option("--token", "tokens", multiple=True, help="landmark:NAME+k.  [default: every comparable position]"),
     click.option("--source", default=None, help="Token whose subspace is reused.  [default: where the label comes in]"),
     click.option("--destination", default=None, help="Token marked in figures.  [default: the last landmark]"),
-    click.option("--position0", is_flag=True, help="Keep the first token of every text (left out by default: the sink)."),
+    click.option(
+        "--position0", is_flag=True, help="Keep the first token of every text (left out by default: the sink)."
+    ),
 )
 FOLDS = options(
     click.option("--group", default=None, help="Label whose values folds hold out.  [default: the label]"),
@@ -35,7 +43,9 @@ FOLDS = options(
 )
 MOVE = options(
     click.option("--intervene", is_flag=True, help="Also move points along the manifold and measure the next token."),
-    click.option("--shift", type=float, default=None, help="How far, in the label's units.  [default: a quarter period]"),
+    click.option(
+        "--shift", type=float, default=None, help="How far, in the label's units.  [default: a quarter period]"
+    ),
     click.option("--at", default=None, help="Token to move at.  [default: the source]"),
     click.option("--prompt", default=None, help="Words appended to each text, where the next token is read."),
 )
@@ -43,7 +53,9 @@ MOVE = options(
 
 @click.command()
 @click.argument("stores", nargs=-1, required=True)
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder.  [default: the first store's, -manifold]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=None, help="Folder.  [default: the first store's, -manifold]"
+)
 @click.option("--control", "controls", multiple=True, help="Store of the same texts through random weights.")
 @SHAPE
 @PLACE

@@ -150,7 +150,7 @@ def _procrustes_pairs(clouds: Mapping[int, Centred], which: Pairs) -> list[float
 def _smaller(X: np.ndarray) -> np.ndarray:
     """Points of unit Frobenius norm in at most n dimensions: a rotation, which changes no angle."""
     X = X / max(float(np.linalg.norm(X)), np.finfo(float).tiny)
-    return np.linalg.qr(X.T, mode="r").T if X.shape[1] > len(X) else X
+    return np.asarray(np.linalg.qr(X.T, mode="r")).T if X.shape[1] > len(X) else X
 
 
 def _angle(X: np.ndarray, Y: np.ndarray) -> float:

@@ -76,10 +76,16 @@ def map_rows(
     first = next(iter(answers))
     for key in next(iter(answers[first].values())):
         kind, name = key.split()
-        base = {"measure": "smds", "run": store.name, "kind": kind, "shape": name, "dimension": job.n_components}
+        base: dict[str, Any] = {
+            "measure": "smds",
+            "run": store.name,
+            "kind": kind,
+            "shape": name,
+            "dimension": job.n_components,
+        }
         base |= {"label": "/".join(job.label), "control": "permuted labels", "n_texts": len(store), "n": len(store)}
         base |= {"design": f"{job.folds} folds by {job.group or 'label'} × {job.repeats}", "normalise": job.scale}
-        family = [
+        family: list[dict[str, Any]] = [
             base
             | {"site": site, "token": c.token, "piece": c.piece, "landmark": c.landmark, "column": k}
             | {"parameters": shapes[name]}
@@ -109,10 +115,18 @@ def _cell(answer: dict[str, Any], random: Sequence[dict[str, Any] | None], job: 
     scores, level = np.array(answer["scores"]), correct(answer["scores"], null)
     (low, high), (corrected_low, corrected_high) = interval(scores, ratio), interval(level, ratio)
     bounds = np.quantile(answer["null"], [0.05, 0.95]) if answer["null"] else [math.nan] * 2
-    row = {"value": scores.mean(), "low": low, "high": high, "null": null, "null_low": bounds[0], "null_high": bounds[1]}
+    row = {
+        "value": scores.mean(),
+        "low": low,
+        "high": high,
+        "null": null,
+        "null_low": bounds[0],
+        "null_high": bounds[1],
+    }
     row |= {"corrected": level.mean(), "corrected_low": corrected_low, "corrected_high": corrected_high}
     row |= {"p": controls.permutation_p(answer["statistic"], answer["null"]), "replicates": level.tolist()}
-    row |= {"share": answer["share"], "null_share": answer["null_share"], "status": "ok"}
+    row |= {"share": answer["share"], "null_share": answer["null_share"]}
+    row |= {"target_rank": answer["rank"], "status": "ok"}
     known = [r for r in random if r and r["status"] == "ok"]
     if known:
         theirs = np.mean([correct(r["scores"], _null(r)) for r in known], axis=0)

@@ -33,6 +33,7 @@ def similarity(store: Store, job: MapJob, columns: Sequence[Column], sites: Sequ
             for j, other in enumerate(columns[k:], k):
                 row = base | {"site": site, "site2": site, "token": c.token, "token2": other.token}
                 row |= {"piece": c.piece, "piece2": other.piece, "column": k, "column2": j}
+                row |= {"landmark": c.landmark}
                 rows.append(row | _alike(maps[c.token], maps[other.token]))
     return rows
 

@@ -1,6 +1,5 @@
 """The manifold study in words and figures: findings with their numbers, warnings, methods, captions."""
 
-import json
 from typing import Any
 
 from transect import __version__, sites
@@ -84,7 +83,9 @@ def _transfer(study: Study, store: Store, job: MapJob) -> list[str]:
     told = []
     words = {"reuse": f"the subspace fitted at {job.source} reads", "orthonormal": "a rigid (orthonormal) map reads"}
     for kind, phrase in words.items():
-        rows = [r for r in study.tables["map"].where(run=store.name, kind=kind, status="ok") if r["token"] != job.source]
+        rows = [
+            r for r in study.tables["map"].where(run=store.name, kind=kind, status="ok") if r["token"] != job.source
+        ]
         if rows:
             top = max(rows, key=lambda r: r["corrected"])
             told.append(
@@ -124,6 +125,8 @@ def _methods(job: MapJob, design: str) -> list[str]:
         "Embedding: the same cell at resid.0, before any block. Random weights: the same map of the control runs.",
         "Shapes that leave distances undefined (chains, separate graphs) enter the map by shortest paths; pairs without a"
         " distance are not scored.",
+        "Shapes are compared at one number of dimensions; one whose labels fill fewer (a line fills one) is marked, for it asks"
+        " less. The null takes it that how many texts share a value has nothing to do with the value.",
     ]
 
 
@@ -136,7 +139,11 @@ def figures(study: Study, runs: list[Store], job: MapJob, origin: str, destinati
     for k, store in enumerate(runs):
         end = f"-{k + 1}" if k else ""
         base: dict[str, Any] = {"run": store.name, "shape": name, "source": job.source, "destination": to}
-        panels = ["corrected", "random", "added"] if _has(study.tables["map"], store, "added") else ["value", "corrected"]
+        panels = (
+            ["value", "corrected", "random", "added"]
+            if _has(study.tables["map"], store, "added")
+            else ["value", "corrected"]
+        )
         caption = f"Supervised MDS of {label} on a {name} at every site and token of {store.name}; {null}. {origin}"
         titles = {"kind": "free", "panels": panels}
         made.append(Figure(f"map{end}", "manifold_map", "map", f"{label} on a {name}", caption, base | titles))
@@ -157,7 +164,9 @@ def figures(study: Study, runs: list[Store], job: MapJob, origin: str, destinati
             made.append(Figure(f"{kind}{end}", "manifold_map", "map", title, f"{title}; {null}. {origin}", options))
         text = "|cosine| of W (upper) and mean squared cosine of principal angles (lower) between tokens"
         caption = f"{text}; outlined: source to destination, its null in brackets (permuted labels). {origin}"
-        made.append(Figure(f"similarity{end}", "manifold_similarity", "similarity", "Subspaces of tokens", caption, base))
+        made.append(
+            Figure(f"similarity{end}", "manifold_similarity", "similarity", "Subspaces of tokens", caption, base)
+        )
         caption = f"Held-out texts in the subspace fitted on the others, beside where their labels belong. {origin}"
         made.append(Figure(f"scatter{end}", "manifold_scatter", "scatter", f"{label}, held-out texts", caption, base))
         if "discovery" in study.tables:
@@ -182,8 +191,3 @@ def _destination(study: Study, destination: str | None) -> str | None:
     if destination:
         return destination if destination in names else f"landmark:{destination}"
     return rows[-1]["token"] if rows else None
-
-
-def parameters_of(text: str) -> dict[str, Any]:
-    """A shape's parameters from a table's JSON."""
-    return json.loads(text)
