@@ -76,7 +76,7 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
     """Site × token heatmaps: the score with its null as a strip below, what is beyond it, and what training added."""
     import matplotlib.pyplot as plt
 
-    from transect.figures import _hatch
+    from transect.figures import hatch
 
     o = figure.options
     part = study.tables[figure.table].where(run=o["run"], shape=o["shape"], kind=o["kind"])
@@ -92,7 +92,7 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
         if value == "added":
             kwargs["cmap"] = "RdBu_r"
         image = ax.imshow(grid, origin="lower", aspect="auto", interpolation="nearest", **kwargs)
-        _hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(grid))])
+        hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(grid))])
         if value == "corrected":
             _dots(ax, part, names, heads)
         _layers(ax, names)
@@ -142,8 +142,8 @@ def draw_manifold_lines(study: Study, figure: Figure) -> "Canvas":
         )
         if any(r.get("random") is not None for r in rows):
             ax.plot(x, [r["random"] for r in rows], color=colour, dashes=(3, 1.5), lw=0.9)
-        spread = [[(r[b] - r["null"]) / (1 - r["null"]) for r in rows] for b in ("null_low", "null_high")]
-        ax.fill_between(x, *spread, color="0.6", alpha=0.25, lw=0)
+        low, high = ([(r[b] - r["null"]) / (1 - r["null"]) for r in rows] for b in ("null_low", "null_high"))
+        ax.fill_between(x, low, high, color="0.6", alpha=0.25, lw=0)
     heads = _grid(part, "value")[1]
     ax.axhline(0, color="0.5", lw=0.6)
     ax.plot([], [], color="0.3", dashes=(3, 1.5), lw=0.9, label="random weights")
@@ -169,7 +169,7 @@ def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
     import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
 
-    from transect.figures import _hatch
+    from transect.figures import hatch
 
     o = figure.options
     part = study.tables[figure.table].where(run=o["run"])
@@ -185,7 +185,7 @@ def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
             if {r["token"], r["token2"]} == {o.get("source"), o.get("destination")}:
                 mark = r
         image = ax.imshow(grid, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-        _hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(grid))])
+        hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(grid))])
         title = f"{site}"
         if mark:
             for x, y in ((mark["column2"], mark["column"]), (mark["column"], mark["column2"])):
@@ -213,7 +213,7 @@ def draw_manifold_scatter(study: Study, figure: Figure) -> "Canvas":
     part = study.tables[figure.table].where(run=o["run"])
     cells = list(dict.fromkeys((r["site"], r["token"]) for r in part))
     solid = "z3" in part.columns and any(r["z3"] is not None for r in part)
-    kwargs = {"subplot_kw": {"projection": "3d"}} if solid else {}
+    kwargs: Any = {"subplot_kw": {"projection": "3d"}} if solid else {}
     canvas, axes = plt.subplots(
         1, 1 + len(cells), figsize=(2.25 * (1 + len(cells)), 2.5), squeeze=False, layout="constrained", **kwargs
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from transect.errors import TransectError
+from transect.mds import per_neuron, scaled, stress
 from transect.moments import Moments, prompt_average, store_moments
 from transect.store import Store
 
@@ -74,21 +75,11 @@ def project(
     target = _target(rho)
     if not 1 <= dim < len(target):
         raise TransectError(f"project: dim = {dim} for {len(target)} neurons.", f"Choose 1 to {len(target) - 1}.")
-    positions = _scaled(target, dim, seed, method, max_iter, tol)
+    positions = scaled(target, dim, seed, method, max_iter, tol)
     null = _shuffled(target, seed) if control is None else _target(control)
-    flat = _scaled(null, dim, seed, method, max_iter, tol)
-    per = _per_neuron(positions, target)
+    flat = scaled(null, dim, seed, method, max_iter, tol)
+    per = per_neuron(positions, target)
     return Projection(positions, stress(positions, target), stress(flat, null), per)
-
-
-def stress(positions: np.ndarray, target: np.ndarray) -> float:
-    """√(Σ(D − D̂)² / ΣD²) over all pairs: 0 is exact; pure noise in 3-D ends in a hollow ball at about 0.33."""
-    wrong = right = 0.0
-    for rows in _row_blocks(len(target)):
-        D = _distances(positions[rows], positions)
-        wrong += float(((D - target[rows]) ** 2).sum(dtype=np.float64))
-        right += float((target[rows].astype(np.float64) ** 2).sum())
-    return float(np.sqrt(wrong / right)) if right else 0.0
 
 
 def align(positions: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, float]:
@@ -107,7 +98,7 @@ def align(positions: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, flo
 def reproducibility(store: Store, site: str, dim: int = 3, *, seed: int = 0, position0: bool = True) -> float:
     """Procrustes correlation of the maps drawn from two halves of the texts, 0 to 1."""
     halves = [_own_diagonal(store_moments(store, site, half=h, position0=position0).correlation) for h in (0, 1)]
-    maps = [_scaled(_target(rho), dim, seed, "smacof", 300, 1e-4) for rho in halves]
+    maps = [scaled(_target(rho), dim, seed, "smacof", 300, 1e-4) for rho in halves]
     return align(*maps)[1]
 
 
@@ -242,93 +233,3 @@ def _shuffled(target: np.ndarray, seed: int) -> np.ndarray:
     out = np.zeros_like(target)
     out[upper] = np.random.default_rng([seed, 7]).permutation(target[upper])
     return out + out.T
-
-
-def _scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int, tol: float) -> np.ndarray:
-    if method == "umap":
-        return _umap(target, dim, seed)
-    X = _classical(target, dim, seed)
-    if method == "classical":
-        return X
-    before = np.inf
-    for k in range(max_iter):
-        step = _guttman(X, target)
-        X = 2 * step - X if k % 5 else step  # over-relaxed; the plain step in between keeps the descent
-        if k % 5 == 0:
-            now = stress(X, target)
-            if before - now < tol * now:
-                break
-            before = now
-    return _guttman(X, target)
-
-
-def _umap(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
-    """UMAP of precomputed distances, scaled to the size that fits them best."""
-    try:
-        from umap import UMAP
-    except ImportError:
-        raise TransectError("UMAP is not installed.", "Install transect[maps], or use method='smacof'.") from None
-    X = UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(target)
-    X = np.asarray(X - X.mean(axis=0), np.float32)
-    D = _distances(X, X)
-    return X * np.float32((D * target).sum() / max(float((D**2).sum()), 1e-30))
-
-
-def _classical(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
-    """Classical scaling: top eigenvectors of −½ H D² H. Directions without variance get a little noise, not zeros."""
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    squares = target.astype(np.float64) ** 2
-    n = len(target)
-
-    def product(v: np.ndarray) -> np.ndarray:
-        v = v - v.mean()
-        out = -0.5 * (squares @ v)
-        return out - out.mean()
-
-    rng = np.random.default_rng([seed, 8])
-    if dim < n - 1 and n > 3:
-        operator: Any = LinearOperator((n, n), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
-        values, vectors = eigsh(operator, k=dim, which="LA", v0=rng.normal(size=n))
-    else:
-        centred = np.stack([product(e) for e in np.eye(n)])
-        values, vectors = np.linalg.eigh((centred + centred.T) / 2)
-        values, vectors = values[-dim:], vectors[:, -dim:]
-    X = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))
-    X = X * np.sign(X[np.abs(X).argmax(axis=0), np.arange(dim)] + 1e-30)
-    return (X + 1e-3 * float(target.mean()) * rng.normal(size=X.shape)).astype(np.float32)
-
-
-def _guttman(X: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """One majorisation step: B(X) X / N."""
-    out = np.empty_like(X)
-    for rows in _row_blocks(len(target)):
-        D = _distances(X[rows], X)
-        np.maximum(D, 1e-9, out=D)
-        np.divide(target[rows], D, out=D)
-        out[rows] = D.sum(axis=1, keepdims=True) * X[rows] - D @ X
-    return out / np.float32(len(X))
-
-
-def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """Euclidean distances of centred float32 positions by one product; near-coincident points are exact to about 1e-3
-    of the spread, which is far below any stress."""
-    total = A @ (-2 * B.T)
-    total += np.einsum("ij,ij->i", A, A)[:, None]
-    total += np.einsum("ij,ij->i", B, B)
-    np.maximum(total, 0, out=total)
-    return np.sqrt(total, out=total)
-
-
-def _row_blocks(n: int) -> list[slice]:
-    size = max(1, (8 << 20) // (4 * n))
-    return [slice(k, min(k + size, n)) for k in range(0, n, size)]
-
-
-def _per_neuron(positions: np.ndarray, target: np.ndarray) -> np.ndarray:
-    out = np.empty(len(target))
-    for rows in _row_blocks(len(target)):
-        D = _distances(positions[rows], positions)
-        scale = np.maximum((target[rows].astype(np.float64) ** 2).sum(axis=1), 1e-30)
-        out[rows] = np.sqrt(((D - target[rows]) ** 2).sum(axis=1, dtype=np.float64) / scale)
-    return out

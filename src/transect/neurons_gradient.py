@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from transect.errors import TransectError
+from transect.mds import stress
 from transect.moments import Accumulator
-from transect.neurons import Projection, stress
+from transect.neurons import Projection
 
 INITIALISATIONS = ("line", "normal", "point")
 

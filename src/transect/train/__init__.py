@@ -1,0 +1,1 @@
+"""Training: recipes, tasks and loops. Nothing is captured while training runs; checkpoints are captured afterwards."""

@@ -1,0 +1,317 @@
+"""Fine-tuning: a Recipe → checkpoints that open like any model, with their scores. One loop on one device, both methods.
+
+    DIR/recipe.json            the recipe, fingerprints, versions
+    DIR/metrics.csv            a row for each evaluation: step, losses, metrics, learning rate
+    DIR/checkpoint-00040/      weights (or adapter), head, scores at that step
+    DIR/                       the same at the end, and result.json
+
+Batches and dropout follow from seed and step alone, so that a resumed run ends where an unbroken one does.
+"""
+
+import contextlib
+import csv
+import importlib.util
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transect import __version__
+from transect.errors import TransectError
+from transect.files import write_json
+from transect.models import Model, open_model
+from transect.train.recipe import Recipe
+from transect.train.scores import learned
+from transect.train.tasks import Task, mixed, open_task
+
+Progress = Callable[[int, int], None]
+
+
+def finetune(recipe: Recipe, out: str | Path, *, device: str | None = None, progress: Progress | None = None) -> Path:
+    """Train as the recipe says and write everything to `out`; a finished run is left alone, an unfinished one resumes.
+
+    Returns the folder. TransectError when the folder holds something else, when labels or model do not fit the task, or
+    when the loss stops being finite: the checkpoints written before stay.
+    """
+    recipe, out = recipe.settled(), Path(out)
+    if _finished(recipe, out):
+        return out
+    task = open_task(recipe.task)
+    opened = open_model(recipe.model, device=device)
+    with quiet(), warnings.catch_warnings():  # peft asks transformers under a name that it gives up
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        _Run(recipe, task, opened, out).train(progress)
+    return out
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress bars of transformers: the run shows one of its own."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _finished(recipe: Recipe, out: Path) -> bool:
+    if not out.exists() or not any(out.iterdir()):
+        return False
+    if not (out / "recipe.json").is_file():
+        raise TransectError(f"{out} is not empty and holds no run.", "Choose another --out.")
+    if told := Recipe.load(out / "recipe.json").differences(recipe):
+        raise TransectError(f"{out} holds another run: {', '.join(told[:4])}.", "Choose another --out.")
+    return (out / "result.json").is_file()
+
+
+class _Run:
+    """Model, data and optimiser of one run."""
+
+    def __init__(self, recipe: Recipe, task: Task, opened: Model, out: Path) -> None:
+        import torch
+
+        from transect.train.heads import Tuned, encode, with_lora
+
+        self.recipe, self.task, self.out, self.opened = recipe, task, out, opened
+        self.provenance = {"transect": __version__, "torch": torch.__version__, "task_fingerprint": task.fingerprint}
+        self.provenance["model_fingerprint"] = {k: v for k, v in opened.fingerprint.items() if k != "source"}
+        if recipe.method == "lora":
+            opened.model = with_lora(opened.model, recipe)
+        if recipe.gradient_checkpointing:
+            lean = (
+                getattr(opened.model, "activation_checkpointing_enable", None)
+                or opened.model.gradient_checkpointing_enable
+            )
+            lean({"use_reentrant": False})
+        self.model = Tuned(opened, task, recipe.seed)
+        self.model.to(opened.device)
+        words, first = opened.tokenizer, opened.kind == "encoder"
+        self.pad = int(words.pad_token_id or 0)
+        self.rows = encode(task, mixed(task.train, recipe.train_limit), words, recipe.max_length, first)
+        self.held = encode(task, mixed(task.validation, recipe.eval_limit), words, recipe.max_length, first)
+        self.trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        self.optimiser, self.schedule = self._optimiser()
+        self.before: Any = None
+        self.best: dict[str, Any] = {}  # trained weights at the lowest loss, kept while patience is asked for
+        self.log: list[dict[str, Any]] = []
+
+    def _optimiser(self) -> tuple[Any, Any]:
+        import torch
+
+        r = self.recipe
+        body = [(n, p) for n, p in self.trained.items() if not n.startswith("head.")]
+        groups = [
+            {"params": [p for _, p in body if p.ndim > 1], "weight_decay": r.weight_decay, "lr": r.learning_rate},
+            {"params": [p for _, p in body if p.ndim <= 1], "weight_decay": 0.0, "lr": r.learning_rate},
+            {"params": [p for n, p in self.trained.items() if n.startswith("head.")], "weight_decay": 0.0, "lr": r.head_rate},
+        ]  # fmt: skip
+        optimiser = torch.optim.AdamW([g for g in groups if g["params"]])
+        up = max(1, round(r.warmup * r.steps))
+
+        def shape(step: int) -> float:
+            return (step + 1) / up if step < up else max(0.0, (r.steps - step) / max(1, r.steps - up))
+
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, shape)
+
+    def train(self, progress: Progress | None) -> None:
+        """Steps, evaluations, checkpoints, and the result."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        step = self._resume()
+        if not step:
+            self.recipe.save(self.out / "recipe.json", **self.provenance)
+        begun, sums = time.time(), []
+        judged = self._evaluate(0, sums) if not step else None
+        self.model.train()
+        while step < self.recipe.steps and not self._stale():
+            sums.append(self._step(step))
+            step += 1
+            if progress:
+                progress(step, self.recipe.steps)
+            if step % int(self.recipe.evaluate_every or 1) == 0 or step in self.recipe.checkpoints:
+                judged, sums = self._evaluate(step, sums), []
+                if self.recipe.patience and judged.loss <= min(r["loss"] for r in self.log):
+                    self.best = {n: p.detach().clone() for n, p in self.trained.items()}
+                if step in self.recipe.checkpoints and step < self.recipe.steps:
+                    self._checkpoint(step)
+        self._finish(step, judged, time.time() - begun)
+
+    def _stale(self) -> bool:
+        """Whether the loss has not fallen for `patience` evaluations."""
+        losses = [r["loss"] for r in self.log]
+        return bool(self.recipe.patience) and len(losses) - 1 - int(np.argmin(losses)) >= self.recipe.patience
+
+    def _step(self, step: int) -> float:
+        """One optimiser step over `accumulate` batches; seed and step decide batches and dropout."""
+        import torch
+
+        from transect.train.heads import collate
+
+        r, total = self.recipe, 0.0
+        torch.manual_seed(r.seed * 1_000_003 + step)
+        for part in range(r.accumulate):
+            chosen = self._batch(step * r.accumulate + part)
+            with self._precision():
+                loss = self.model(collate(chosen, self.pad, self.opened.device))[0].mean() / r.accumulate
+            if not bool(torch.isfinite(loss)):
+                raise TransectError(
+                    f"{self.out}: the loss is {float(loss.detach())} at step {step + 1}.",
+                    f"Kept: {self._kept()}. Lower the learning rate (now {r.learning_rate:g}), into another --out.",
+                )
+            loss.backward()
+            total += float(loss.detach())
+        torch.nn.utils.clip_grad_norm_(list(self.trained.values()), r.clip)
+        self.optimiser.step()
+        self.schedule.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return total
+
+    def _precision(self) -> Any:
+        """Arithmetic in bfloat16 where the recipe says so; weights and optimiser stay in float32."""
+        import torch
+
+        lean = self.recipe.precision == "bfloat16"
+        return torch.autocast(self.opened.device.type, dtype=torch.bfloat16, enabled=lean)
+
+    def _batch(self, k: int) -> list[dict[str, Any]]:
+        """The k-th batch: every epoch is a permutation by seed and epoch."""
+        n, size = len(self.rows), min(self.recipe.batch, len(self.rows))
+        wanted = range(k * size, (k + 1) * size)
+        orders = {e: np.random.default_rng([self.recipe.seed, e]).permutation(n) for e in {w // n for w in wanted}}
+        return [self.rows[int(orders[w // n][w % n])] for w in wanted]
+
+    def _evaluate(self, step: int, sums: list[float], keep: bool = False) -> Any:
+        from transect.train.heads import judge
+
+        with self._precision():
+            judged = judge(self.model, self.task, self.held, self.pad, self.opened.device, 2 * self.recipe.batch)
+        if keep:
+            return judged
+        if self.before is None:
+            self.before = judged.losses
+        row = {"step": step, "train_loss": float(np.mean(sums)) if sums else None, "loss": judged.loss}
+        row |= judged.metrics | {"learning_rate": self.schedule.get_last_lr()[0]}
+        self.log = [r for r in self.log if r["step"] < step] + [row]
+        self._write_log(row)
+        return judged
+
+    def _write_log(self, row: dict[str, Any]) -> None:
+        with (self.out / "metrics.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer.writeheader()
+            writer.writerows(self.log)
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportPrivateImportUsage]
+
+            with SummaryWriter(str(self.out / "tensorboard")) as board:
+                for name, value in row.items():
+                    if name != "step" and value is not None:
+                        board.add_scalar(name, value, row["step"])
+
+    # files
+
+    def _save(self, folder: Path, step: int) -> None:
+        """Weights or adapter with head and tokenizer, whole or not at all."""
+        from safetensors.torch import save_file
+
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        inner = self.opened.model
+        if self.recipe.method == "lora":
+            inner.save_pretrained(str(partial), save_embedding_layers=False)
+        else:
+            inner.save_pretrained(str(partial))
+            self.opened.tokenizer.save_pretrained(str(partial))
+        if self.model.head is not None:
+            state = {k: v.detach().cpu().contiguous() for k, v in self.model.head.state_dict().items()}
+            save_file(state, str(partial / "head.safetensors"))
+        write_json(partial / "scores.json", {"step": step} | next((r for r in self.log if r["step"] == step), {}))
+        if folder == self.out:
+            for file in partial.iterdir():
+                file.replace(folder / file.name)
+            partial.rmdir()
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+
+    def _checkpoint(self, step: int) -> None:
+        """Weights to look at, and what the run needs to go on."""
+        import torch
+
+        self._save(self.out / f"checkpoint-{step:05d}", step)
+        state = {
+            "step": step,
+            "best": self.best,
+            "trained": {n: p.detach() for n, p in self.trained.items()},
+            "before": torch.tensor(self.before),
+        }
+        partial = self.out / ".state.partial"
+        torch.save(state | {"optimiser": self.optimiser.state_dict(), "log": json.dumps(self.log)}, partial)
+        partial.replace(self.out / "state.pt")
+
+    def _resume(self) -> int:
+        import torch
+
+        file = self.out / "state.pt"
+        if not file.is_file():
+            return 0
+        try:
+            state = torch.load(file, weights_only=True, map_location=self.opened.device)
+        except Exception as error:  # torch raises whatever its archive reader met
+            raise TransectError(f"{file}: cut short or damaged ({error}).", "Delete it to start over.") from error
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(state["trained"][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.last_epoch = int(state["step"])
+        for group, rate in zip(self.optimiser.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = rate * self.schedule.lr_lambdas[0](int(state["step"]))
+        self.best = state.get("best", {})
+        self.log, self.before = json.loads(state["log"]), state["before"].cpu().numpy()
+        return int(state["step"])
+
+    def _kept(self) -> str:
+        kept = sorted(p.name for p in self.out.glob("checkpoint-*"))
+        return kept[-1] if kept else "no checkpoint yet"
+
+    def _finish(self, step: int, judged: Any, seconds: float) -> None:
+        import torch
+
+        if self.best:
+            with torch.no_grad():
+                for name, parameter in self.trained.items():
+                    parameter.copy_(self.best[name])
+            step = min(self.log, key=lambda r: r["loss"])["step"]
+        if self.best or judged is None:  # the weights are not those of the last evaluation
+            judged = self._evaluate(step, [], keep=True)
+        self._save(self.out, step)
+        baseline = -self.before if self.task.kind == "lm" else judged.baseline
+        good, gap, error = learned(judged.scores, baseline)
+        if self.recipe.merge and self.recipe.method == "lora":
+            self.opened.model.merge_and_unload().save_pretrained(str(self.out / "merged"))
+            self.opened.tokenizer.save_pretrained(str(self.out / "merged"))
+        final = next(r for r in self.log if r["step"] == step)
+        told = {"task": self.task.name, "kind": self.task.kind, "headline": self.task.headline, "step": step}
+        told |= {
+            "metrics": {k: v for k, v in final.items() if k not in ("step", "train_loss", "stopped")},
+            "n": len(self.held),
+        }
+        told |= {
+            "learned": good,
+            "over_baseline": gap,
+            "over_baseline_error": error,
+            "baseline": float(np.mean(baseline)),
+        }
+        told |= {"seconds": round(seconds, 1), "trained_parameters": sum(p.numel() for p in self.trained.values())}
+        write_json(self.out / "result.json", told | {"recipe": asdict(self.recipe)} | self.provenance)
+        (self.out / "state.pt").unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""Recipes: frozen descriptions of training runs, saved beside their results, and the presets named after tasks.
+
+A recipe decides everything that a run depends on but the machine; two runs of one recipe on one machine are equal.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from transect.errors import TransectError
+from transect.files import read_json, write_json
+
+METHODS = ("lora", "full")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One fine-tuning run. Fields with None are filled by `settled` from the method, the task and the steps."""
+
+    model: str
+    task: str
+    method: str = "lora"
+    seed: int = 0
+    steps: int = 200
+    batch: int = 8
+    accumulate: int = 1
+    learning_rate: float | None = None  # of the body: 5e-4 for LoRA, 5e-5 for full
+    head_rate: float = 1e-3
+    warmup: float = 0.1  # share of the steps, linear; then linear decay to 0
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    max_length: int = 128
+    train_limit: int | None = None
+    eval_limit: int | None = 400
+    evaluate_every: int | None = None  # a quarter of the steps
+    checkpoints: tuple[int, ...] = ()
+    patience: int = 0  # evaluations without a lower loss before the run stops; 0: never, and the last weights are kept
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    targets: str = "all-linear"  # or module names separated by commas
+    merge: bool = False
+    precision: str = "float32"
+    gradient_checkpointing: bool = False
+
+    def settled(self) -> "Recipe":
+        """Every field filled and checked; TransectError for one that cannot be."""
+        if self.method not in METHODS:
+            raise TransectError(f"method {self.method!r}.", f"There are {' and '.join(METHODS)}.")
+        if self.precision not in PRECISIONS:
+            raise TransectError(f"precision {self.precision!r}.", f"There are {' and '.join(PRECISIONS)}.")
+        for name in ("steps", "batch", "accumulate", "rank", "alpha", "max_length"):
+            if getattr(self, name) < 1:
+                raise TransectError(f"{name} = {getattr(self, name)}.", "Take 1 or more.")
+        rate = self.learning_rate if self.learning_rate is not None else {"lora": 5e-4, "full": 5e-5}[self.method]
+        if not (0 < rate < 1 and 0 < self.head_rate < 1 and 0 <= self.warmup < 1 and 0 <= self.dropout < 1):
+            raise TransectError(
+                f"learning rates {rate:g} and {self.head_rate:g}, warmup {self.warmup:g}, dropout {self.dropout:g}.",
+                "Rates lie between 0 and 1, shares from 0 up to 1.",
+            )
+        if beyond := [k for k in self.checkpoints if not 1 <= k <= self.steps]:
+            raise TransectError(f"checkpoint at step {beyond[0]} of {self.steps}.", "Choose steps of the run.")
+        every = self.evaluate_every or max(1, self.steps // 4)
+        return replace(
+            self, learning_rate=rate, evaluate_every=every, checkpoints=tuple(sorted({*self.checkpoints, self.steps}))
+        )
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Write as JSON, with versions and fingerprints in `more`."""
+        write_json(path, asdict(self) | more)
+
+    @classmethod
+    def load(cls, path: Path) -> "Recipe":
+        """The recipe in a file; what else stands there is left out."""
+        told = read_json(path, "run")
+        known = {f.name for f in fields(cls)}
+        try:
+            told["checkpoints"] = tuple(told.get("checkpoints", ()))
+            return cls(**{k: v for k, v in told.items() if k in known})
+        except TypeError as error:
+            raise TransectError(f"{path}: not a recipe ({error}).") from error
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Fields in which two recipes differ, as words."""
+        mine, theirs = json.loads(json.dumps([asdict(self), asdict(other)]))
+        return [f"{k} {mine[k]} / {theirs[k]}" for k in mine if mine[k] != theirs[k]]
+
+
+#: What a task asks for where the user says nothing. GLUE tasks follow Devlin et al. 2019 in length; SQuAD contexts are cut
+#: at 384 tokens without a stride: an answer beyond the cut counts as missed.
+PRESETS: dict[str, dict[str, Any]] = {
+    "mrpc": {"steps": 690, "batch": 16, "max_length": 128},
+    "rte": {"steps": 470, "batch": 16, "max_length": 256},
+    "sst2": {"steps": 2000, "batch": 32, "max_length": 64},
+    "squad_v2": {"steps": 4000, "batch": 16, "max_length": 384},
+    "reviews": {"steps": 160, "batch": 8, "max_length": 40},
+}
+
+
+def preset(model: str, task: str, **given: Any) -> Recipe:
+    """The recipe of a task's preset with `given` in place of its own values; None means not given."""
+    name = task.partition("@")[0]
+    return Recipe(model, task, **(PRESETS.get(name, {}) | {k: v for k, v in given.items() if v is not None}))
