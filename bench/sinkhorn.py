@@ -156,6 +156,16 @@ def main() -> None:
         print(f"n = {n}, epsilon 0.05 x median, tol 1e-3")
         entropic([X[:n] for X in clouds], pairs)
         exact([X[:n] for X in clouds], pairs)
+    if len(options.sizes) > 1:
+        growth(clouds, pairs[:6], min(options.sizes), max(options.sizes))
+
+
+def growth(clouds: Clouds, pairs: Pairs, small: int, large: int) -> None:
+    """Exponent of CPU seconds in n between two sizes."""
+    for name, m in (("sinkhorn", sinkhorn), ("wasserstein", wasserstein), ("bures", bures)):
+        seconds = [timed(lambda n=n, m=m: m.values([X[:n] for X in clouds], pairs))[0] for n in (small, large)]
+        exponent = np.log(seconds[1] / seconds[0]) / np.log(large / small)
+        print(f"growth of {name} from n = {small} to {large}: exponent {exponent:.2f}")
 
 
 if __name__ == "__main__":

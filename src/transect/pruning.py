@@ -51,15 +51,17 @@ def prune(
     *,
     method: str = "redundancy",
     scope: str = "layer",
+    threshold: float | None = None,
     compensate: bool = True,
     seed: int = 0,
 ) -> "Model":
-    """A copy of the model without `fraction` of its MLP neurons.
+    """A copy of the model without `fraction` of its MLP neurons, or without those correlated beyond `threshold`.
 
     moments: of `mlp.act` over calibration texts. redundancy: again and again the less active one of the most correlated
     pair; activation: smallest root mean square activation × norm of its output; magnitude: smallest norm of its
     weights; random. scope: "layer" removes the same share of every block and saves as a smaller model; "global" removes
-    the first neurons of all blocks together, by setting their weights to zero. compensate: least squares of the removed
+    the first neurons of all blocks together, by setting their weights to zero. threshold: instead of a fraction, prune until no pair
+    is correlated beyond it. compensate: least squares of the removed
     neurons on the kept ones, folded into the down-projection.
     """
     if method not in METHODS:
@@ -68,12 +70,15 @@ def prune(
         raise TransectError(f"scope {scope!r}: 'layer' or 'global'.")
     if not 0 <= fraction < 1:
         raise TransectError(f"fraction {fraction}: from 0 to below 1.")
+    if threshold is not None and (method != "redundancy" or scope != "global" or not 0 < threshold <= 1):
+        raise TransectError(f"threshold {threshold}: a |ρ| above 0 for method 'redundancy' and scope 'global'.")
     small = copy.deepcopy(model.model)
     taps = sites.discover(small)
     blocks = [s for s in taps if sites.family(s) == "mlp.act"]
     if missing := [s for s in blocks if s not in moments]:
         raise TransectError(f"no moments of {missing[0]}.", "Compute them for the family mlp.act.")
-    kept = _kept(moments, {s: _columns(taps[s].module) for s in blocks}, fraction, method, scope, seed)
+    columns = {s: _columns(taps[s].module) for s in blocks}
+    kept = _kept(moments, columns, fraction, method, scope, seed, threshold)
     for site in blocks:
         given = moments[site] if compensate else None
         _cut(small, taps[site].module, kept[site], given, site, shrink=scope == "layer")
@@ -85,7 +90,13 @@ def prune(
 
 
 def _kept(
-    moments: dict[str, Moments], columns: dict[str, np.ndarray], fraction: float, method: str, scope: str, seed: int
+    moments: dict[str, Moments],
+    columns: dict[str, np.ndarray],
+    fraction: float,
+    method: str,
+    scope: str,
+    seed: int,
+    threshold: float | None,
 ) -> dict[str, np.ndarray]:
     """Per block the neurons that stay, ascending; at least one in each."""
     orders = {
@@ -97,6 +108,7 @@ def _kept(
     else:
         every = np.concatenate([score[:-1] for _, score in orders.values()])
         limit = np.sort(every)[max(0, round(fraction * len(every)) - 1)] if fraction else -np.inf
+        limit = limit if threshold is None else -threshold
         counts = {site: int((score[:-1] <= limit).sum()) for site, (_, score) in orders.items()}
     return {site: np.sort(order[counts[site] :]) for site, (order, _) in orders.items()}
 
