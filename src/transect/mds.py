@@ -1,5 +1,6 @@
 """Multidimensional scaling of a full target matrix: classical scaling, then over-relaxed majorisation, in row blocks."""
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,10 @@ def scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int, 
 def _umap(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
     """UMAP of precomputed distances, scaled to the size that fits them best."""
     try:
-        from umap import UMAP
+        umap = importlib.import_module("umap")
     except ImportError:
         raise TransectError("UMAP is not installed.", "Install transect[maps], or use method='smacof'.") from None
-    X = UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(target)
+    X = umap.UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(target)
     X = np.asarray(X - X.mean(axis=0), np.float32)
     D = _distances(X, X)
     return X * np.float32((D * target).sum() / max(float((D**2).sum()), 1e-30))
