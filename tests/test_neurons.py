@@ -242,11 +242,11 @@ def test_global_pruning_takes_what_is_redundant_wherever_it_is() -> None:
     ids = torch.arange(3, 40)[None]
     with torch.inference_mode():
         assert torch.allclose(small.model(ids).logits, model(ids).logits, atol=1e-3)
-    by_rho = prune(wrapped, moments, 0, scope="global", threshold=0.9999)
+    by_rho = prune(wrapped, moments, 0.0, scope="global", threshold=0.9999)
     gone = [int((b.mlp.down_proj.weight == 0).all(0).sum()) for b in by_rho.model.model.layers]
     assert gone[1] == 24, "every twin, and nothing else"
     with pytest.raises(TransectError, match=r"threshold 0\.9"):
-        prune(wrapped, moments, 0, threshold=0.9)
+        prune(wrapped, moments, 0.0, threshold=0.9)
 
 
 @pytest.mark.parametrize("init", ["line", "normal", "point"])
