@@ -169,3 +169,12 @@ def test_a_planted_level_is_found_with_its_size_and_support() -> None:
     assert candidates(single + noise("white", rng) * 0.1) == [], "one outlying layer is no change of level"
     assert breakpoints(np.zeros(20)) == []
     assert mad_z(np.array([0.0, 0, 0, 5, 5, 5])).tolist() == [0, 0, np.inf, 0, 0]
+
+
+def test_a_projected_study_names_its_basis_and_flags_a_short_curve(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    layers = [rng.normal(size=(TEXTS * LENGTH, WIDTH)) + k for k in range(3)]
+    store = planted_store(tmp_path / "s", layers, [LENGTH] * TEXTS)
+    study = ts.studies.drift(store, n=40, groups=4, resamples=1, pca=2, workers=1)
+    assert study.tables["adjacent"].where(measure="sinkhorn").values("pca") == [2]
+    assert "at least 8 points" in study.tables["changes"].column("status")[0]

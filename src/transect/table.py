@@ -27,6 +27,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "position0": pa.string(),
     "massive": pa.string(),
     "normalise": pa.string(),
+    "pca": pa.int64(),
     "design": pa.string(),
     "value": pa.float64(),
     "low": pa.float64(),
