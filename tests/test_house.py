@@ -52,6 +52,7 @@ ROOMS = (
     "neurons",
     "neurons_gradient",
     "pruning",
+    "pruning_curve",
     "train",
     "token_columns",
     "manifold_plan",
@@ -65,6 +66,7 @@ ROOMS = (
     "app",
     "commands",
     "cli",
+    "__main__",
 )
 
 

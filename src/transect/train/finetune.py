@@ -8,14 +8,9 @@
 Batches and dropout follow from seed and step alone, so that a resumed run ends where an unbroken one does.
 """
 
-import contextlib
-import csv
-import importlib.util
-import json
-import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +23,7 @@ from transect.files import write_json
 from transect.models import Model, open_model
 from transect.train.recipe import Recipe
 from transect.train.scores import learned
+from transect.train.state import check_folder, kept, load_state, quiet, restore, save_state, whole, write_log
 from transect.train.tasks import Task, mixed, open_task
 
 Progress = Callable[[int, int], None]
@@ -40,7 +36,7 @@ def finetune(recipe: Recipe, out: str | Path, *, device: str | None = None, prog
     when the loss stops being finite: the checkpoints written before stay.
     """
     recipe, out = recipe.settled(), Path(out)
-    if _finished(recipe, out):
+    if check_folder(recipe, out):
         return out
     task = open_task(recipe.task)
     opened = open_model(recipe.model, device=device)
@@ -48,30 +44,6 @@ def finetune(recipe: Recipe, out: str | Path, *, device: str | None = None, prog
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         _Run(recipe, task, opened, out).train(progress)
     return out
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the progress bars of transformers: the run shows one of its own."""
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _finished(recipe: Recipe, out: Path) -> bool:
-    if not out.exists() or not any(out.iterdir()):
-        return False
-    if not (out / "recipe.json").is_file():
-        raise TransectError(f"{out} is not empty and holds no run.", "Choose another --out.")
-    if told := Recipe.load(out / "recipe.json").differences(recipe):
-        raise TransectError(f"{out} holds another run: {', '.join(told[:4])}.", "Choose another --out.")
-    return (out / "result.json").is_file()
 
 
 class _Run:
@@ -165,7 +137,7 @@ class _Run:
             if not bool(torch.isfinite(loss)):
                 raise TransectError(
                     f"{self.out}: the loss is {float(loss.detach())} at step {step + 1}.",
-                    f"Kept: {self._kept()}. Lower the learning rate (now {r.learning_rate:g}), into another --out.",
+                    f"Kept: {kept(self.out)}. Lower the learning rate (now {r.learning_rate:g}), into another --out.",
                 )
             loss.backward()
             total += float(loss.detach())
@@ -201,21 +173,8 @@ class _Run:
         row = {"step": step, "train_loss": float(np.mean(sums)) if sums else None, "loss": judged.loss}
         row |= judged.metrics | {"learning_rate": self.schedule.get_last_lr()[0]}
         self.log = [r for r in self.log if r["step"] < step] + [row]
-        self._write_log(row)
+        write_log(self.out, self.log)
         return judged
-
-    def _write_log(self, row: dict[str, Any]) -> None:
-        with (self.out / "metrics.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            writer.writeheader()
-            writer.writerows(self.log)
-        if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportPrivateImportUsage]
-
-            with SummaryWriter(str(self.out / "tensorboard")) as board:
-                for name, value in row.items():
-                    if name != "step" and value is not None:
-                        board.add_scalar(name, value, row["step"])
 
     # files
 
@@ -223,66 +182,41 @@ class _Run:
         """Weights or adapter with head and tokenizer, whole or not at all."""
         from safetensors.torch import save_file
 
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         inner = self.opened.model
-        if self.recipe.method == "lora":
-            inner.save_pretrained(str(partial), save_embedding_layers=False)
-        else:
-            inner.save_pretrained(str(partial))
-            self.opened.tokenizer.save_pretrained(str(partial))
-        if self.model.head is not None:
-            state = {k: v.detach().cpu().contiguous() for k, v in self.model.head.state_dict().items()}
-            save_file(state, str(partial / "head.safetensors"))
-        write_json(partial / "scores.json", {"step": step} | next((r for r in self.log if r["step"] == step), {}))
-        if folder == self.out:
-            for file in partial.iterdir():
-                file.replace(folder / file.name)
-            partial.rmdir()
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        with whole(folder, into=folder == self.out) as partial:
+            if self.recipe.method == "lora":
+                inner.save_pretrained(str(partial), save_embedding_layers=False)
+            else:
+                inner.save_pretrained(str(partial))
+                self.opened.tokenizer.save_pretrained(str(partial))
+            if self.model.head is not None:
+                state = {k: v.detach().cpu().contiguous() for k, v in self.model.head.state_dict().items()}
+                save_file(state, str(partial / "head.safetensors"))
+            write_json(partial / "scores.json", {"step": step} | next((r for r in self.log if r["step"] == step), {}))
 
     def _checkpoint(self, step: int) -> None:
         """Weights to look at, and what the run needs to go on."""
         import torch
 
         self._save(self.out / f"checkpoint-{step:05d}", step)
-        state = {
-            "step": step,
-            "best": self.best,
-            "trained": {n: p.detach() for n, p in self.trained.items()},
-            "before": torch.tensor(self.before),
-        }
-        partial = self.out / ".state.partial"
-        torch.save(state | {"optimiser": self.optimiser.state_dict(), "log": json.dumps(self.log)}, partial)
-        partial.replace(self.out / "state.pt")
+        save_state(
+            self.out,
+            step,
+            self.log,
+            best=self.best,
+            trained={n: p.detach() for n, p in self.trained.items()},
+            before=torch.tensor(self.before),
+            optimiser=self.optimiser.state_dict(),
+        )
 
     def _resume(self) -> int:
-        import torch
-
-        file = self.out / "state.pt"
-        if not file.is_file():
+        state = load_state(self.out, self.opened.device)
+        if state is None:
             return 0
-        try:
-            state = torch.load(file, weights_only=True, map_location=self.opened.device)
-        except Exception as error:  # torch raises whatever its archive reader met
-            raise TransectError(f"{file}: cut short or damaged ({error}).", "Delete it to start over.") from error
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                parameter.copy_(state["trained"][name])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.last_epoch = int(state["step"])
-        for group, rate in zip(self.optimiser.param_groups, self.schedule.base_lrs, strict=True):
-            group["lr"] = rate * self.schedule.lr_lambdas[0](int(state["step"]))
+        restore(self.trained, self.optimiser, self.schedule, state)
         self.best = state.get("best", {})
-        self.log, self.before = json.loads(state["log"]), state["before"].cpu().numpy()
-        return int(state["step"])
-
-    def _kept(self) -> str:
-        kept = sorted(p.name for p in self.out.glob("checkpoint-*"))
-        return kept[-1] if kept else "no checkpoint yet"
+        self.log, self.before = state["log"], state["before"].cpu().numpy()
+        return state["step"]
 
     def _finish(self, step: int, judged: Any, seconds: float) -> None:
         import torch

@@ -15,8 +15,36 @@ METHODS = ("lora", "full")
 PRECISIONS = ("float32", "bfloat16")
 
 
+def _fields(recipe: Any) -> dict[str, Any]:
+    return asdict(recipe)
+
+
+class Saved:
+    """What every recipe can: be written, read, and told from another."""
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Write as JSON, with versions and fingerprints in `more`."""
+        write_json(path, _fields(self) | more)
+
+    @classmethod
+    def load(cls, path: Path) -> Any:
+        """The recipe in a file; what else stands there is left out."""
+        told = read_json(path, "run")
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        try:
+            mine = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k in known}
+            return cls(**mine)
+        except TypeError as error:
+            raise TransectError(f"{path}: not a recipe ({error}).") from error
+
+    def differences(self, other: "Saved") -> list[str]:
+        """Fields in which two recipes differ, as words."""
+        mine, theirs = json.loads(json.dumps([_fields(self), _fields(other)]))
+        return [f"{k} {mine[k]} / {theirs[k]}" for k in mine if mine[k] != theirs[k]]
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Saved):
     """One fine-tuning run. Fields with None are filled by `settled` from the method, the task and the steps."""
 
     model: str
@@ -66,26 +94,6 @@ class Recipe:
         return replace(
             self, learning_rate=rate, evaluate_every=every, checkpoints=tuple(sorted({*self.checkpoints, self.steps}))
         )
-
-    def save(self, path: Path, **more: Any) -> None:
-        """Write as JSON, with versions and fingerprints in `more`."""
-        write_json(path, asdict(self) | more)
-
-    @classmethod
-    def load(cls, path: Path) -> "Recipe":
-        """The recipe in a file; what else stands there is left out."""
-        told = read_json(path, "run")
-        known = {f.name for f in fields(cls)}
-        try:
-            told["checkpoints"] = tuple(told.get("checkpoints", ()))
-            return cls(**{k: v for k, v in told.items() if k in known})
-        except TypeError as error:
-            raise TransectError(f"{path}: not a recipe ({error}).") from error
-
-    def differences(self, other: "Recipe") -> list[str]:
-        """Fields in which two recipes differ, as words."""
-        mine, theirs = json.loads(json.dumps([asdict(self), asdict(other)]))
-        return [f"{k} {mine[k]} / {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
 
 #: What a task asks for where the user says nothing. GLUE tasks follow Devlin et al. 2019 in length; SQuAD contexts are cut

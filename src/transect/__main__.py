@@ -1,0 +1,5 @@
+"""`python -m transect …`, and so `torchrun -m transect train …`: the same commands as `transect`."""
+
+from transect.cli import main
+
+main()

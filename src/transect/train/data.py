@@ -1,0 +1,228 @@
+"""From texts to token streams on disk: a split by document, a tokenizer, and one memory-mapped array for each part.
+
+    DIR/data.json        what is there: texts, split, counts of documents, tokens, words and bytes
+    DIR/tokenizer/       as transformers saves one
+    DIR/train.bin …      token ids, uint16 where they fit, else uint32; a document ends in the end-of-text token
+    DIR/prompts.jsonl    beginnings of held-out documents, to look at a model with
+
+Sequences are cut from the stream when they are needed, side by side; nothing is kept in memory.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.files import read_json, write_bytes, write_json
+from transect.texts import open_texts
+from transect.train.pretraining import Pretraining
+
+PARTS = ("train", "validation", "test")
+END = "<|endoftext|>"
+HELD = 0.05  # share of the documents that validation gets, and test; at least one each
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Token ids of one part, memory-mapped [tokens], with the words and bytes of the text they came from."""
+
+    ids: np.ndarray
+    documents: int
+    words: int
+    bytes: int
+
+    def blocks(self, size: int) -> int:
+        """How many sequences of `size` tokens with their next tokens lie side by side."""
+        return max(0, (len(self.ids) - 1) // size)
+
+    def sequences(self, which: Sequence[int], size: int) -> np.ndarray:
+        """The sequences `which`, [count, size + 1] int64: inputs and, one further, targets."""
+        return np.stack([self.ids[k * size : k * size + size + 1] for k in which]).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Streams of the three parts, the tokenizer, and the identity of both."""
+
+    folder: Path
+    parts: dict[str, Stream]
+    tokenizer: Any
+    fingerprint: str
+
+
+def prepare(recipe: Pretraining, folder: Path) -> Data:
+    """The data of a recipe in `folder`, made there unless it is there. TransectError when the folder holds other data,
+    or when a part is shorter than a block."""
+    asked = {"texts": recipe.texts, "tokenizer": recipe.tokenizer}
+    asked |= {"vocab": recipe.vocab} if recipe.tokenizer == "bpe" else {}
+    if (folder / "data.json").is_file():
+        told = read_json(folder / "data.json", "data")
+        if told.get("asked") != asked:
+            raise TransectError(
+                f"{folder} holds the data of {told.get('asked')}, asked {asked}.", "Choose another --data."
+            )
+    else:
+        told = _make(asked, folder)
+    return _check(_open(folder, told), recipe)
+
+
+def _open(folder: Path, told: dict[str, Any]) -> Data:
+    from transect.checkpoints import load_tokenizer
+
+    parts = {}
+    for part, counts in told["parts"].items():
+        file, size = folder / f"{part}.bin", np.dtype(told["dtype"]).itemsize
+        if not file.is_file() or file.stat().st_size != counts["tokens"] * size:
+            raise TransectError(f"{file} is missing or cut short.", "Delete the data folder and run again.")
+        ids = np.memmap(file, told["dtype"], "r", shape=(counts["tokens"],))
+        parts[part] = Stream(ids, counts["documents"], counts["words"], counts["bytes"])
+    return Data(
+        folder, parts, load_tokenizer(folder / "tokenizer", {"local_files_only": True}), str(told["fingerprint"])
+    )
+
+
+def _check(data: Data, recipe: Pretraining) -> Data:
+    for part, stream in data.parts.items():
+        if stream.blocks(recipe.block) < 1:
+            raise TransectError(
+                f"{recipe.texts}: the {part} part has {len(stream.ids)} tokens, a block takes {recipe.block + 1}.",
+                f"Give more text, or --block {max(2, len(stream.ids) // 2)} at most.",
+            )
+    return data
+
+
+def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
+    documents = _documents(asked["texts"])
+    tokenizer = _tokenizer(asked, documents["train"])
+    kind = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(str(folder / "tokenizer"))
+    digest, parts = hashlib.sha256(json.dumps(asked).encode()), {}
+    for part in PARTS:
+        parts[part] = _write(folder / f"{part}.bin", documents[part], tokenizer, kind)
+        digest.update((folder / f"{part}.bin").read_bytes())
+    shown = [json.dumps({"text": _beginning(d), "part": "test"}) for d in documents["test"][:60]]
+    write_bytes(folder / "prompts.jsonl", "\n".join(shown).encode())
+    told = {"asked": asked, "dtype": np.dtype(kind).name, "vocabulary": len(tokenizer), "parts": parts}
+    told |= {"split": f"documents, {HELD:.0%} validation, {HELD:.0%} test, by hash, unless the texts bring their own"}
+    write_json(folder / "data.json", told | {"fingerprint": digest.hexdigest()[:16]})
+    return read_json(folder / "data.json", "data")
+
+
+def _write(file: Path, documents: list[str], tokenizer: Any, kind: Any) -> dict[str, int]:
+    """Encode documents one after the other; the end-of-text token closes each."""
+    end, count = tokenizer.eos_token_id, 0
+    limit = int(np.iinfo(kind).max)
+    with file.open("wb") as sink:
+        for ids in _encoded(documents, tokenizer):
+            array = np.array([*ids, end] if end is not None else ids, dtype=np.int64)
+            assert not len(array) or array.max() <= limit
+            sink.write(array.astype(kind).tobytes())
+            count += len(array)
+    words = sum(len(d.split()) for d in documents)
+    return {
+        "documents": len(documents),
+        "tokens": count,
+        "words": words,
+        "bytes": sum(len(d.encode()) for d in documents),
+    }
+
+
+def _encoded(documents: list[str], tokenizer: Any) -> Iterator[list[int]]:
+    for k in range(0, len(documents), 64):
+        yield from tokenizer(documents[k : k + 64], add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _beginning(document: str, characters: int = 400) -> str:
+    """The first so many characters of a document, up to a space."""
+    return (
+        document if len(document) <= characters else document[:characters].rpartition(" ")[0] or document[:characters]
+    )
+
+
+# documents
+
+
+def _documents(spec: str) -> dict[str, list[str]]:
+    """Documents of each part. Files TRAIN,VALIDATION[,TEST] and sets with their own parts keep those; else one document
+    in twenty, by the hash of its content, goes to validation and one to test."""
+    if spec == "wikitext2":
+        return {part: _whole(f"wikitext2:{part}") for part in PARTS}
+    if "," in spec:
+        files = [f.strip() for f in spec.split(",")]
+        if len(files) not in (2, 3):
+            raise TransectError(f"{len(files)} files of text.", "Give TRAIN,VALIDATION or TRAIN,VALIDATION,TEST.")
+        return {part: _whole(files[min(k, len(files) - 1)]) for k, part in enumerate(PARTS)}
+    documents = _whole(spec)
+    if len(documents) < 3:
+        raise TransectError(
+            f"{spec}: {len(documents)} documents; train, validation and test need one each.",
+            "One line of a .txt file is one document; or give TRAIN,VALIDATION,TEST.",
+        )
+    order = sorted(documents, key=lambda d: hashlib.sha256(d.encode("utf-8", "surrogatepass")).hexdigest())
+    held = max(1, round(HELD * len(order)))
+    return {"validation": order[:held], "test": order[held : 2 * held], "train": order[2 * held :]}
+
+
+def _whole(spec: str) -> list[str]:
+    """Documents of a spec: texts of one group (paragraphs of a speech) are one."""
+    opened = open_texts(spec)
+    if opened.groups is None:
+        return list(opened.texts)
+    joined: dict[str, list[str]] = {}
+    for group, text in zip(opened.groups, opened.texts, strict=True):
+        joined.setdefault(group, []).append(text)
+    return ["\n\n".join(texts) for texts in joined.values()]
+
+
+# tokenizers
+
+
+def _tokenizer(asked: dict[str, Any], train: list[str]) -> Any:
+    if asked["tokenizer"] == "bpe":
+        return _bpe(train, asked["vocab"])
+    if asked["tokenizer"] == "char":
+        return _char(train)
+    from transect import checkpoints
+    from transect.models import smollm2_folder
+
+    name = asked["tokenizer"]
+    source = smollm2_folder() if name == "smollm2" else name
+    return checkpoints.load_tokenizer(source, checkpoints.hub_options(source, None, False))
+
+
+def _bpe(train: list[str], vocab: int) -> Any:
+    """Byte-level BPE with its merges learned on `train` alone."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    if vocab < 257:
+        raise TransectError(f"a vocabulary of {vocab} for BPE.", "Bytes and the end-of-text token take 257.")
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    made.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    how = {"vocab_size": vocab, "special_tokens": [END], "initial_alphabet": alphabet, "show_progress": False}
+    made.train_from_iterator(train, trainers.BpeTrainer(**how))
+    return _wrapped(made)
+
+
+def _char(train: list[str]) -> Any:
+    """Every character of `train` a token; others are unknown."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    known = [END, "<unk>", *sorted({c for text in train for c in text})]
+    made = Tokenizer(models.WordLevel({c: k for k, c in enumerate(known)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")  # type: ignore[assignment]
+    made.decoder = decoders.Fuse()  # type: ignore[assignment]
+    return _wrapped(made, unk_token="<unk>")
+
+
+def _wrapped(made: Any, **special: str) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END, pad_token=END, **special)

@@ -1,0 +1,238 @@
+"""One small decoder as a transformers model, so that capture, generation and saving work on it as on any other.
+
+Every architectural choice that a comparison turns is a field of `TransectConfig`: where norms stand, which norm, which
+MLP, positions, grouped-query attention, biases. Arms that differ in one field share everything else, weights included.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import initialization as init
+from transformers.cache_utils import DynamicCache
+from transformers.generation.utils import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+from transect.train.decoder_config import TransectConfig
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467), computed in the precision of its weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+def make_norm(c: TransectConfig) -> nn.Module:
+    """A norm over the width: RMSNorm, or LayerNorm with its mean taken out and, where asked, a bias."""
+    if c.norm == "rmsnorm":
+        return RMSNorm(c.hidden_size, eps=c.norm_eps)
+    return nn.LayerNorm(c.hidden_size, eps=c.norm_eps, bias=c.norm_bias)
+
+
+class RoleLinear(nn.Linear):
+    """A linear map that knows what it is for: "score" (queries, keys), "value" (values, into the MLP), "stream"."""
+
+    def __init__(self, role: str, ins: int, outs: int, bias: bool) -> None:
+        super().__init__(ins, outs, bias=bias)
+        self.role = role
+
+
+class Attention(nn.Module):
+    """Causal self-attention with grouped key-value heads. [texts, tokens, width] → the same."""
+
+    def __init__(self, c: TransectConfig, block: int) -> None:
+        super().__init__()
+        self.block, self.head_dim, self.groups = block, c.head_dim, c.num_attention_heads // c.num_key_value_heads
+        narrow = c.num_key_value_heads * c.head_dim
+        self.q_proj = RoleLinear("score", c.hidden_size, c.hidden_size, c.bias)
+        self.k_proj = RoleLinear("score", c.hidden_size, narrow, c.bias)
+        self.v_proj = RoleLinear("value", c.hidden_size, narrow, c.bias)
+        self.o_proj = RoleLinear("stream", c.hidden_size, c.hidden_size, c.bias)
+
+    def forward(
+        self, x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor] | None, mask: Any, cache: Any
+    ) -> torch.Tensor:
+        shape = (*x.shape[:2], -1, self.head_dim)
+        q, k, v = (p(x).view(shape).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        if cache is not None:
+            k, v = cache.update(k, v, self.block)
+        causal = mask is None and q.shape[2] > 1
+        heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.groups > 1)
+        return self.o_proj(heads.transpose(1, 2).reshape(x.shape))
+
+
+def rotate(x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864), halves of a head as pairs: [texts, heads, tokens, head]."""
+    cos, sin = (part.to(x.dtype) for part in rotation)
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class MLP(nn.Module):
+    """SwiGLU (Shazeer 2020, arXiv:2002.05202) or GELU. [texts, tokens, width] → the same."""
+
+    def __init__(self, c: TransectConfig) -> None:
+        super().__init__()
+        d, wide = c.hidden_size, c.intermediate_size
+        self.gate_proj = RoleLinear("value", d, wide, c.bias) if c.mlp == "swiglu" else None
+        self.up_proj = RoleLinear("value", d, wide, c.bias)
+        self.down_proj = RoleLinear("stream", wide, d, c.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.gate_proj is None:
+            return self.down_proj(F.gelu(self.up_proj(x), approximate="tanh"))
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """Attention, then MLP. What leaves it is the stream: after a norm where the placement is post or deepnorm."""
+
+    def __init__(self, c: TransectConfig, block: int) -> None:
+        super().__init__()
+        how = c.placement(block)
+        self.scale = (2 * c.num_hidden_layers) ** 0.25 if how == "deepnorm" else 1.0
+        before, added, whole = how in ("pre", "peri"), how == "peri", how in ("post", "deepnorm")
+        if before:
+            self.input_layernorm, self.pre_feedforward_layernorm = make_norm(c), make_norm(c)
+        if added:  # names that sites.py knows for norms of what is added
+            self.post_attention_layernorm, self.post_feedforward_layernorm = make_norm(c), make_norm(c)
+        if whole:
+            self.sum_norm_attention, self.sum_norm_mlp = make_norm(c), make_norm(c)
+        self.before, self.added, self.whole = before, added, whole
+        self.attention, self.mlp = Attention(c, block), MLP(c)
+
+    def forward(self, x: torch.Tensor, rotation: Any, mask: Any, cache: Any) -> torch.Tensor:
+        y = self.attention(self.input_layernorm(x) if self.before else x, rotation, mask, cache)
+        y = self.post_attention_layernorm(y) if self.added else y
+        x = self.scale * x + y if self.scale != 1.0 else x + y
+        x = self.sum_norm_attention(x) if self.whole else x
+        y = self.mlp(self.pre_feedforward_layernorm(x) if self.before else x)
+        y = self.post_feedforward_layernorm(y) if self.added else y
+        x = self.scale * x + y if self.scale != 1.0 else x + y
+        return self.sum_norm_mlp(x) if self.whole else x
+
+
+class TransectPreTrained(PreTrainedModel):
+    """What the two models share: configuration and initial weights."""
+
+    config_class = TransectConfig
+    base_model_prefix = "model"
+    _no_split_modules = ["Block"]  # noqa: RUF012  transformers reads it from the class
+    _supports_sdpa = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """The initial weights that `TransectConfig` states."""
+        c: Any = self.config
+        if isinstance(module, RoleLinear) and c.norm_placement == "deepnorm":
+            gain = 1.0 if module.role == "score" else (8 * c.num_hidden_layers) ** -0.25
+            init.xavier_normal_(module.weight, gain=gain)
+        elif isinstance(module, nn.Linear | nn.Embedding):
+            narrow = math.sqrt(2 * c.num_hidden_layers) if getattr(module, "role", "") == "stream" else 1.0
+            init.normal_(module.weight, std=c.initializer_range / narrow)
+        elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
+            init.ones_(module.weight)
+        if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
+            init.zeros_(bias)
+
+
+class TransectModel(TransectPreTrained):
+    """The decoder without its head: token ids [texts, tokens] → states [texts, tokens, width]."""
+
+    def __init__(self, config: TransectConfig) -> None:
+        super().__init__(config)
+        last = config.placement(config.num_hidden_layers - 1)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        if config.positions == "learned":
+            self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.layers = nn.ModuleList([Block(config, k) for k in range(config.num_hidden_layers)])
+        self.norm = make_norm(config) if last in ("pre", "peri") else nn.Identity()
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **_: Any,
+    ) -> BaseModelOutputWithPast:
+        x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache()
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        at = torch.arange(past, past + x.shape[1], device=x.device)
+        where = at[None] if position_ids is None else position_ids
+        rotation = self._rotation(where) if self.config.positions == "rope" else None
+        if rotation is None:
+            x = x + self.embed_positions(where)
+        mask = _mask(attention_mask, at)
+        seen = [x]
+        for layer in self.layers:
+            x = layer(x, rotation, mask, past_key_values)
+            seen.append(x)
+        x = self.norm(x)
+        states = (*seen[:-1], x) if output_hidden_states else None
+        return BaseModelOutputWithPast(last_hidden_state=x, past_key_values=past_key_values, hidden_states=states)
+
+    def _rotation(self, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        half = torch.arange(0, self.config.head_dim, 2, device=where.device, dtype=torch.int64).float()
+        angles = where[:, None, :, None].float() / self.config.rope_theta ** (half / self.config.head_dim)
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos(), angles.sin()
+
+
+def _mask(given: torch.Tensor | None, at: torch.Tensor) -> torch.Tensor | None:
+    """Which keys each query sees, [texts, 1, queries, keys]; None where causality is all there is to say."""
+    first = int(at[0])
+    if given is None or bool(given.all()):
+        if first == 0 or len(at) == 1:
+            return None
+        return torch.arange(int(at[-1]) + 1, device=at.device)[None, None, None, :] <= at[None, None, :, None]
+    causal = torch.arange(given.shape[1], device=at.device)[None, :] <= at[:, None]
+    seen = causal[None] & given[:, None, :].bool()
+    own = torch.arange(given.shape[1], device=at.device)[None, :] == at[:, None]  # padding sees itself, not nothing
+    return (seen | own[None])[:, None]
+
+
+class TransectForCausalLM(TransectPreTrained, GenerationMixin):
+    """The decoder with its head: token ids → logits over the next token, and the mean loss where labels are given."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: TransectConfig) -> None:
+        super().__init__(config)
+        self.model = TransectModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        logits_to_keep: int = 0,
+        **more: Any,
+    ) -> CausalLMOutputWithPast:
+        out = self.model(input_ids=input_ids, attention_mask=attention_mask, **more)
+        logits = self.lm_head(out.last_hidden_state[:, -logits_to_keep:])
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+        return CausalLMOutputWithPast(
+            loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states
+        )
+
+
+AutoConfig.register(TransectConfig.model_type, TransectConfig, exist_ok=True)
+AutoModel.register(TransectConfig, TransectModel, exist_ok=True)
+AutoModelForCausalLM.register(TransectConfig, TransectForCausalLM, exist_ok=True)

@@ -1,0 +1,102 @@
+"""The decoder's configuration: which choices there are, what each means, and which combinations make no decoder."""
+
+from typing import Any
+
+from transformers.configuration_utils import PretrainedConfig
+
+from transect.errors import TransectError
+
+PLACEMENTS = ("pre", "post", "peri", "mix", "deepnorm", "none")
+NORMS = ("rmsnorm", "layernorm")
+MLPS = ("swiglu", "gelu")
+POSITIONS = ("rope", "learned")
+
+
+class TransectConfig(PretrainedConfig):
+    """Shape and choices of a decoder. Placement of the norms, with F a sublayer and N a norm:
+
+    pre x + F(N x) · post N(x + F x) · peri x + N(F(N x)) (Kim et al. 2025, arXiv:2502.02732) · mix: post in the first
+    `mix_fraction` of the blocks, pre in the others (Mix-LN, Li et al. 2024, arXiv:2412.13795) · deepnorm N(αx + F x)
+    with α = (2L)^¼ (Wang et al. 2022, arXiv:2203.00555) · none x + F x. A norm stands before the head where the last
+    block is pre or peri; post and deepnorm end in one already, none has none.
+
+    intermediate_size: 4 × hidden for GELU, two thirds of that for SwiGLU (three matrices instead of two), when not given.
+    Matrices and embeddings start as N(0, initializer_range), the two projections into the stream divided by √(2L), the
+    same in every arm and equal for equal seeds; deepnorm starts as its paper states (Xavier, gain β = (8L)^-¼ on values,
+    output and MLP, 1 on queries and keys). GELU is the tanh form, as in GPT-2.
+    """
+
+    model_type = "transect"
+    attribute_map = {"n_positions": "max_position_embeddings"}  # noqa: RUF012  transformers reads it from the class
+
+    def __init__(
+        self,
+        vocab_size: int = 4096,
+        hidden_size: int = 128,
+        num_hidden_layers: int = 4,
+        num_attention_heads: int = 4,
+        num_key_value_heads: int | None = None,
+        intermediate_size: int | None = None,
+        max_position_embeddings: int = 256,
+        norm_placement: str = "pre",
+        mix_fraction: float = 0.25,
+        norm: str = "rmsnorm",
+        norm_bias: bool = False,
+        norm_eps: float = 1e-5,
+        mlp: str = "swiglu",
+        positions: str = "rope",
+        rope_theta: float = 10000.0,
+        bias: bool = False,
+        initializer_range: float = 0.02,
+        tie_word_embeddings: bool = True,
+        use_cache: bool = True,
+        **more: Any,
+    ) -> None:
+        wide = 4 * hidden_size
+        self.vocab_size, self.hidden_size, self.num_hidden_layers = vocab_size, hidden_size, num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.num_key_value_heads = num_key_value_heads or num_attention_heads
+        self.intermediate_size = intermediate_size or (round(2 * wide / 3) if mlp == "swiglu" else wide)
+        self.max_position_embeddings = max_position_embeddings
+        self.norm_placement, self.mix_fraction = norm_placement, mix_fraction
+        self.norm, self.norm_bias, self.norm_eps = norm, norm_bias, norm_eps
+        self.mlp, self.positions, self.rope_theta, self.bias = mlp, positions, rope_theta, bias
+        self.initializer_range, self.use_cache = initializer_range, use_cache
+        check(self)
+        super().__init__(**more | {"tie_word_embeddings": tie_word_embeddings})
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    def placement(self, block: int) -> str:
+        """Placement of the norms in one block: mix becomes post or pre."""
+        if self.norm_placement != "mix":
+            return self.norm_placement
+        return "post" if block < round(self.mix_fraction * self.num_hidden_layers) else "pre"
+
+
+def check(c: TransectConfig) -> None:
+    """Raise TransectError for a configuration that makes no decoder."""
+    for name, allowed in (("norm_placement", PLACEMENTS), ("norm", NORMS), ("mlp", MLPS), ("positions", POSITIONS)):
+        if getattr(c, name) not in allowed:
+            raise TransectError(f"{name} {getattr(c, name)!r}.", f"There are {', '.join(allowed)}.")
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    if small := [n for n in sizes if getattr(c, n) < 1]:
+        raise TransectError(f"{small[0]} = {getattr(c, small[0])}.", "Take 1 or more.")
+    if c.hidden_size % c.num_attention_heads:
+        raise TransectError(
+            f"a width of {c.hidden_size} does not divide into {c.num_attention_heads} heads.", "Choose a multiple."
+        )
+    if c.positions == "rope" and c.head_dim % 2:
+        raise TransectError(
+            f"heads of odd size {c.head_dim} ({c.hidden_size} / {c.num_attention_heads}) cannot be rotated.",
+            "Choose an even head size, or learned positions.",
+        )
+    if c.num_attention_heads % c.num_key_value_heads:
+        raise TransectError(
+            f"{c.num_attention_heads} heads cannot share {c.num_key_value_heads} key-value heads.", "Choose a divisor."
+        )
+    if not 0 <= c.mix_fraction <= 1:
+        raise TransectError(f"mix_fraction = {c.mix_fraction:g}.", "Take a share from 0 to 1.")

@@ -1,0 +1,126 @@
+"""The recipe of a pretraining run: corpus, tokenizer, decoder, schedule, checkpoints; and its presets.
+
+Like every recipe it decides everything but the machine. A batch is counted over all processes, so that a run on two is
+the run on one up to rounding.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from transect.errors import TransectError
+from transect.train.recipe import PRECISIONS, Saved
+
+
+@dataclass(frozen=True)
+class Pretraining(Saved):
+    """One pretraining run. tokenizer: "bpe" (trained on the train part), "char", or a folder or hub id of one that is
+    there; vocab: how many tokens BPE makes. checkpoints: steps at which weights are kept; 0 and the last always are."""
+
+    texts: str
+    tokenizer: str = "bpe"
+    vocab: int = 4096
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int | None = None
+    width: int = 128
+    block: int = 128  # tokens in a training sequence, and the context of the model
+    norm_placement: str = "pre"
+    mix_fraction: float = 0.25
+    norm: str = "rmsnorm"
+    norm_bias: bool = False
+    mlp: str = "swiglu"
+    positions: str = "rope"
+    bias: bool = False
+    tied: bool = True
+    seed: int = 0
+    steps: int = 400
+    batch: int = 16  # sequences in a step's part, all processes together
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    floor: float = 0.1  # the cosine ends at this share of the learning rate
+    warmup: int = 40  # steps, linear
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.1  # of matrices
+    clip: float = 1.0
+    evaluate_every: int = 100
+    evaluate_blocks: int = 64  # validation blocks of the curve; the result is on all of validation and test
+    stride: int | None = None  # of the windows behind the final perplexity; None: they do not overlap
+    checkpoints: tuple[int, ...] = ()
+    precision: str = "float32"
+    compile: bool = False
+
+    def settled(self) -> "Pretraining":
+        """Every field filled and checked; TransectError for one that cannot be."""
+        whole = ("vocab", "layers", "heads", "width", "block", "steps", "batch", "accumulate")
+        for name in (*whole, "evaluate_every", "evaluate_blocks"):
+            if getattr(self, name) < 1:
+                raise TransectError(f"{name} = {getattr(self, name)}.", "Take 1 or more.")
+        if self.block < 2:
+            raise TransectError("a block of 1 token has nothing to predict from.", "Take 2 or more.")
+        if self.precision not in PRECISIONS:
+            raise TransectError(f"precision {self.precision!r}.", f"There are {' and '.join(PRECISIONS)}.")
+        if not (0 < self.learning_rate < 1 and 0 <= self.floor <= 1 and self.clip > 0 and self.weight_decay >= 0):
+            raise TransectError(
+                f"learning rate {self.learning_rate:g}, floor {self.floor:g}, clip {self.clip:g}, weight decay "
+                f"{self.weight_decay:g}.",
+                "The rate lies between 0 and 1, the floor is a share, clip is above 0.",
+            )
+        if not 0 <= self.warmup < self.steps:
+            raise TransectError(f"warmup of {self.warmup} in {self.steps} steps.", "Take fewer than the steps.")
+        if self.stride is not None and not 1 <= self.stride <= self.block:
+            raise TransectError(f"stride {self.stride} with blocks of {self.block}.", f"Take 1 to {self.block}.")
+        if beyond := [k for k in self.checkpoints if not 0 <= k <= self.steps]:
+            raise TransectError(f"checkpoint at step {beyond[0]} of {self.steps}.", "Choose steps of the run.")
+        return replace(self, checkpoints=tuple(sorted({0, *self.checkpoints, self.steps})))
+
+    def shape(self, step: int) -> float:
+        """Share of the learning rate at a step: linear warmup, then half a cosine down to the floor."""
+        import math
+
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+#: seed: the run of the program that this replaces (6 layers × 6 heads × 384, block 256, 1000 steps). demo: about two
+#: minutes on one core. tiny: seconds.
+PRESETS: dict[str, dict[str, Any]] = {
+    "seed": {"layers": 6, "heads": 6, "width": 384, "block": 256, "vocab": 8192, "steps": 1000, "warmup": 100}
+    | {"batch": 16, "learning_rate": 6e-4, "evaluate_every": 50, "checkpoints": (200, 400, 600, 800)},
+    "demo": {"layers": 4, "heads": 4, "width": 128, "block": 128, "vocab": 4096, "steps": 400, "warmup": 40}
+    | {"batch": 16, "learning_rate": 2e-3, "evaluate_every": 50, "checkpoints": "log"},
+    "tiny": {"layers": 2, "heads": 2, "width": 32, "block": 32, "vocab": 400, "steps": 60, "warmup": 5}
+    | {"batch": 8, "learning_rate": 3e-3, "evaluate_every": 10, "evaluate_blocks": 8},
+}
+
+
+def preset(name: str, **given: Any) -> Pretraining:
+    """The recipe of a preset with `given` in place of its own values; None means not given.
+
+    checkpoints may also be "log" (powers of two) or a whole number (every so many steps).
+    """
+    if name not in PRESETS:
+        raise TransectError(f"no preset {name!r}.", f"There are {', '.join(PRESETS)}.")
+    chosen = PRESETS[name] | {k: v for k, v in given.items() if v is not None}
+    steps = int(chosen["steps"])
+    if "warmup" not in given or given["warmup"] is None:
+        chosen["warmup"] = min(int(chosen["warmup"]), steps // 10)
+    if (given.get("checkpoints") is None) and isinstance(chosen.get("checkpoints"), tuple):
+        chosen["checkpoints"] = tuple(k for k in chosen["checkpoints"] if k <= steps)
+    return Pretraining(**chosen | {"checkpoints": marks(chosen.get("checkpoints", ()), steps)})
+
+
+def marks(asked: Any, steps: int) -> tuple[int, ...]:
+    """Steps at which weights are kept: a tuple as it is, "log" 1, 2, 4, …, a number every so many, "10,20" those."""
+    if isinstance(asked, tuple):
+        return asked
+    text = str(asked).strip()
+    if text == "log":
+        return tuple(2**k for k in range(steps.bit_length()) if 2**k <= steps)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise TransectError(f"checkpoints {text!r}.", "Write log, a number of steps between them, or steps like 10,20.")
+    if len(parts) == 1 and int(parts[0]) > 0:
+        return tuple(range(int(parts[0]), steps + 1, int(parts[0])))
+    return tuple(int(part) for part in parts)
