@@ -1,6 +1,7 @@
 """Neurons: exact correlations, maps with known answers, orders, repetition, pruning that costs nothing where it should."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from transect.errors import TransectError
 from transect.live import activations
 from transect.moments import Accumulator, model_moments, store_moments
 from transect.neurons_gradient import project_batches
-from transect.pruning import METHODS, compensation, curve, perplexity, prune, removal
+from transect.pruning import METHODS, compensation, prune, removal
+from transect.pruning_curve import curve, losses, perplexity
 
 LENGTHS = [7, 31, 12, 50, 5, 23, 40, 17, 9, 28]
 
@@ -105,8 +107,6 @@ def test_a_map_that_exists_is_found_and_noise_is_not_one() -> None:
 
 
 def test_stress_is_no_worse_than_a_peer() -> None:
-    import warnings
-
     from sklearn.manifold import MDS
 
     rng = np.random.default_rng(3)
@@ -117,6 +117,17 @@ def test_stress_is_no_worse_than_a_peer() -> None:
     assert (
         neurons.project(rho, 2).stress <= neurons.stress(peer.astype(np.float32), (1 - rho).astype(np.float32)) * 1.01
     )
+
+
+def test_copies_of_a_neuron_stay_together() -> None:
+    """4, 5 and 6 near-copies of three unrelated neurons: a triangle. Distances that float32 rounds to 0 once threw copies apart."""
+    rng = np.random.default_rng(9)
+    X = np.concatenate([rng.normal(size=(900, 1)) @ (0.5 + rng.random((1, k))) for k in (4, 5, 6)], axis=1)
+    rho = np.corrcoef((X + 0.01 * rng.normal(size=X.shape)).T)
+    made = neurons.project(rho, 3)
+    kind = np.repeat([0, 1, 2], [4, 5, 6])
+    assert max(made.positions[kind == k].std(axis=0).max() for k in range(3)) < 5e-3
+    assert made.stress < 0.01 < 0.3 < made.control_stress
 
 
 def test_a_line_is_put_in_order() -> None:
@@ -216,15 +227,48 @@ def test_each_way_keeps_what_it_should() -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_curve_compares_ways_on_other_texts(family: str) -> None:
+def test_curve_judges_every_text_by_a_model_that_never_saw_it(family: str, tmp_path: Path) -> None:
     model = ts.wrap_model(tiny_model(family), tiny_tokenizer(), family)
     texts = make_texts(16)
-    first, second = texts.subset(list(range(8))), texts.subset(list(range(8, 16)))
-    rows = curve(model, first, second, [0.25, 0.5], methods=["redundancy", "random"])
-    assert len(rows) == 4
-    assert all(np.isfinite(r["value"]) and r["null"] > 1 for r in rows)
-    with pytest.raises(TransectError, match="share texts"):
-        curve(model, first, first, [0.5])
+    rows = curve(model, texts, [0.0, 0.5], methods=["redundancy", "clusters", "random"], groups=8)
+    assert len(rows) == 6
+    assert all(r["low"] <= r["value"] <= r["high"] and r["n_texts"] == 16 for r in rows)
+    assert all(r["null"] == pytest.approx(perplexity(model, texts), rel=1e-6) for r in rows)
+    whole = [r for r in rows if r["fraction"] == 0]
+    assert all(r["ratio"] == pytest.approx(1, abs=1e-4) and r["ratio_high"] - r["ratio_low"] < 1e-3 for r in whole)
+    assert all(r["value"] == pytest.approx(r["null"] * r["ratio"], rel=1e-6) for r in rows)
+    with pytest.raises(TransectError, match="folds = 1"):
+        curve(model, texts, [0.5], folds=1)
+    (tmp_path / "twice.jsonl").write_text('{"text": "March and May"}\n' * 3)
+    with pytest.raises(TransectError, match="occur twice"):
+        curve(model, ts.open_texts(str(tmp_path / "twice.jsonl")), [0.5])
+
+
+def test_losses_are_those_of_a_loop_over_single_texts() -> None:
+    model, texts = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t"), make_texts(5)
+    total, count = losses(model, texts)
+    for text, summed, tokens in zip(texts.texts, total, count, strict=True):
+        ids = model.tokenizer(text, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            told = model.model(ids, labels=ids).loss
+        assert summed / tokens == pytest.approx(float(told), rel=1e-5)
+        assert tokens == ids.shape[1] - 1
+
+
+def test_clusters_of_the_map_keep_their_most_active_neuron() -> None:
+    """Three bundles of 4, 5 and 6 copies with unequal gains: when three are left, they are the loudest of each."""
+    rng = np.random.default_rng(9)
+    X = np.concatenate([rng.normal(size=(900, 1)) @ (0.5 + rng.random((1, k))) for k in (4, 5, 6)], axis=1)
+    X = (X + 0.01 * rng.normal(size=X.shape)) @ np.eye(15, 16)  # the sixteenth never moves
+    m = Accumulator(16).update(X.astype(np.float32)).freeze()
+    columns = np.eye(16) * rng.uniform(0.5, 2, 16)[:, None]
+    order, score = removal(m, columns, "clusters", rng)
+    assert order[0] == 15
+    assert sorted(order) == list(range(16))
+    loud = np.linalg.norm(columns, axis=1) * np.sqrt(m.var_x + m.mean_x**2)
+    best = {int(k[0] + np.argmax(loud[k])) for k in (np.arange(4), np.arange(4, 9), np.arange(9, 15))}
+    assert set(order[-3:].tolist()) == best
+    assert score[-4] < 0.1 < score[-3], "merging two bundles costs far more than merging copies"
 
 
 def test_global_pruning_takes_what_is_redundant_wherever_it_is() -> None:
@@ -249,7 +293,7 @@ def test_global_pruning_takes_what_is_redundant_wherever_it_is() -> None:
         prune(wrapped, moments, 0.0, threshold=0.9)
 
 
-@pytest.mark.parametrize("init", ["line", "normal", "point"])
+@pytest.mark.parametrize("init", ["line", "normal", "point", "uniform"])
 def test_the_mini_batch_way_moves_towards_the_exact_one(init: str) -> None:
     rng = np.random.default_rng(6)
     latent = rng.normal(size=(12, 2))
@@ -290,7 +334,45 @@ def test_maps_of_two_runs_are_laid_on_each_other(store: ts.Store, tmp_path: Path
     assert set(first.tables["poles"].column("pole")) == {"low", "high"}
 
 
-def test_umap_is_an_extra_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "umap", None)
+@pytest.mark.parametrize("method", ["umap", "pacmap"])
+def test_neighbour_maps_are_an_extra_and_say_so(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, method, None)
     with pytest.raises(TransectError, match=r"transect\[maps\]"):
-        neurons.project(np.eye(9), 2, method="umap")
+        neurons.project(np.eye(9), 2, method=method)
+
+
+@pytest.mark.parametrize("method", ["umap", "pacmap"])
+def test_neighbour_maps_keep_bundles_together(method: str) -> None:
+    """Two bundles of 30 and 50 correlated neurons: most of a neuron's neighbours on the map are of its own bundle."""
+    rng = np.random.default_rng(10)
+    kind = np.repeat([0, 1], [30, 50])
+    X = rng.normal(size=(600, 2))[:, kind] + 0.7 * rng.normal(size=(600, 80))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the libraries say of each other
+        made = neurons.project(np.corrcoef(X.T), 2, method=method)
+    assert made.positions.shape == (80, 2)
+    assert np.isfinite(made.positions).all()
+    D = np.linalg.norm(made.positions[:, None] - made.positions, axis=2)
+    np.fill_diagonal(D, np.inf)
+    near = np.argsort(D, axis=1)[:, :5]
+    assert (kind[near] == kind[:, None]).mean() > 0.95
+
+
+def test_positions_in_the_layout_of_transformer_projector(store: ts.Store, tmp_path: Path) -> None:
+    """Its checkpoints also hold correlation matrices, which are no positions; its names carry a prefix of the wrapper."""
+    from safetensors.numpy import load_file, save_file
+
+    P = {"mlp.0.out": np.ones((8, 3), np.float32), "attn.12.out": np.zeros((8, 3), np.float32)}
+    path = neurons.save_positions(tmp_path / "model.safetensors", P, layout="modules", run="x")
+    assert set(load_file(path)) == {
+        "model.layers.0.mlp.neuron_projections",
+        "model.layers.12.self_attn.neuron_projections",
+    }
+    told = {f"hf_model.{k}": v for k, v in load_file(path).items()}
+    told |= {k.replace("neuron_projections", "correlation_matrix"): np.eye(8, dtype=np.float32) for k in told}
+    save_file(told, tmp_path / "theirs.safetensors")
+    back = neurons.load_positions(tmp_path / "theirs.safetensors")
+    assert set(back) == set(P)
+    assert all(np.array_equal(back[s], P[s]) for s in P)
+    with pytest.raises(TransectError, match=r"mlp\.0\.act is not the output"):
+        neurons.save_positions(path, {"mlp.0.act": np.ones((4, 2))}, layout="modules")

@@ -18,8 +18,9 @@ THREADS = "TRANSECT_THREADS"
 
 
 def threads() -> int:
-    """How many threads a block may use here."""
-    return int(os.environ.get(THREADS, 0)) or len(os.sched_getaffinity(0))
+    """How many threads a block may use here: TRANSECT_THREADS, OMP_NUM_THREADS, or the cores this process may use."""
+    asked = next((v for v in map(os.environ.get, (THREADS, "OMP_NUM_THREADS")) if v and v.isdigit() and int(v)), None)
+    return int(asked or len(os.sched_getaffinity(0)))
 
 
 def run_blocks(

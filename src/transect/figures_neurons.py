@@ -53,13 +53,17 @@ def draw_sorted(study: Study, figure: Figure) -> "Canvas":
 
 
 def draw_pruning(study: Study, figure: Figure) -> "Canvas":
-    """Perplexity against the fraction of neurons removed, a line per method, the unpruned model as a dashed line."""
+    """Perplexity against the fraction of neurons removed, a line per method, bars by text, the unpruned model dashed."""
     table = study.tables[figure.table]
     canvas, (ax,) = panels(1, height=2.4)
     for colour, method in zip(COLOURS, table.values("method"), strict=False):
         part = table.where(method=method)
         order = np.argsort(part.column("fraction"))
-        ax.plot(part.column("fraction")[order], part.column("value")[order], "o-", color=colour, label=str(method))
+        value = part.column("value")[order]
+        arms = np.abs(np.stack([part.column("low")[order], part.column("high")[order]]) - value)
+        ax.errorbar(
+            part.column("fraction")[order], value, arms, fmt="o-", ms=3, capsize=2, color=colour, label=str(method)
+        )
     ax.axhline(float(table.column("null")[0]), color="0.4", ls="--", lw=0.8, label="not pruned")
     ax.set_yscale("log")
     ax.set(xlabel="fraction of MLP neurons removed", ylabel="perplexity (per token)")

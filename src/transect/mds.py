@@ -7,6 +7,9 @@ import numpy as np
 
 from transect.errors import TransectError
 
+#: Methods that keep neighbourhoods, not distances: module → name. Both come with the extra `maps`.
+NEIGHBOURS = {"umap": "UMAP", "pacmap": "PaCMAP"}
+
 
 def stress(positions: np.ndarray, target: np.ndarray) -> float:
     """√(Σ(D − D̂)² / ΣD²) over all pairs: 0 is exact; pure noise in 3-D ends in a hollow ball at about 0.33."""
@@ -19,8 +22,8 @@ def stress(positions: np.ndarray, target: np.ndarray) -> float:
 
 
 def scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int, tol: float) -> np.ndarray:
-    if method == "umap":
-        return _umap(target, dim, seed)
+    if method in NEIGHBOURS:
+        return _neighbours(target, dim, seed, method)
     X = _classical(target, dim, seed)
     if method == "classical":
         return X
@@ -36,13 +39,20 @@ def scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int, 
     return _guttman(X, target)
 
 
-def _umap(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
-    """UMAP of precomputed distances, scaled to the size that fits them best."""
+def _neighbours(target: np.ndarray, dim: int, seed: int, method: str) -> np.ndarray:
+    """UMAP of the distances, or PaCMAP of points whose squared distances are twice them, at the size that fits best."""
     try:
-        umap = importlib.import_module("umap")
+        room = importlib.import_module(method)
     except ImportError:
-        raise TransectError("UMAP is not installed.", "Install transect[maps], or use method='smacof'.") from None
-    X = umap.UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(target)
+        name = NEIGHBOURS[method]
+        raise TransectError(f"{name} is not installed.", "Install transect[maps], or use method='smacof'.") from None
+    if method == "umap":
+        X = room.UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(target)
+    else:
+        values, vectors = np.linalg.eigh(1 - target.astype(np.float64))
+        points = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+        near = min(10, len(target) - 2)
+        X = room.PaCMAP(n_components=dim, n_neighbors=near, random_state=seed, apply_pca=False).fit_transform(points)
     X = np.asarray(X - X.mean(axis=0), np.float32)
     D = _distances(X, X)
     return X * np.float32((D * target).sum() / max(float((D**2).sum()), 1e-30))
@@ -74,11 +84,15 @@ def _classical(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
 
 
 def _guttman(X: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """One majorisation step: B(X) X / N."""
-    out = np.empty_like(X)
+    """One majorisation step: B(X) X / N.
+
+    Distances below what float32 products resolve are taken as that much: dividing by a 0 that is rounding throws
+    near-copies apart.
+    """
+    out, floor = np.empty_like(X), max(1e-3 * float(np.sqrt((X**2).sum(axis=1).mean())), 1e-9)
     for rows in _row_blocks(len(target)):
         D = _distances(X[rows], X)
-        np.maximum(D, 1e-9, out=D)
+        np.maximum(D, floor, out=D)
         np.divide(target[rows], D, out=D)
         out[rows] = D.sum(axis=1, keepdims=True) * X[rows] - D @ X
     return out / np.float32(len(X))

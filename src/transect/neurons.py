@@ -4,6 +4,7 @@ Positions come with their stress, the stress of a control without structure, and
 scaling; an order on a line comes from spectral seriation, since the sum Σ D·C is smallest when all points collapse.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,6 +15,8 @@ from transect.errors import TransectError
 from transect.mds import per_neuron, scaled, stress
 from transect.moments import Moments, prompt_average, store_moments
 from transect.store import Store
+
+OUTPUTS = re.compile(r"(mlp|attn)\.\d+\.out")
 
 
 class Projection(NamedTuple):
@@ -60,7 +63,7 @@ def project(
     dim: int = 3,
     *,
     seed: int = 0,
-    method: Literal["smacof", "classical", "umap"] = "smacof",
+    method: Literal["smacof", "classical", "umap", "pacmap"] = "smacof",
     control: np.ndarray | None = None,
     max_iter: int = 300,
     tol: float = 1e-4,
@@ -69,7 +72,8 @@ def project(
 
     smacof: majorisation from classical scaling (de Leeuw 1977), over-relaxed (de Leeuw & Heiser 1980); classical:
     classical scaling alone (Torgerson 1952); umap: UMAP on the same distances (McInnes et al. 2018, arXiv:1802.03426; the
-    extra `maps`), which keeps neighbourhoods and not distances, so that its stress is only for comparison. control: a correlation matrix without structure, such as that of shuffled
+    extra `maps`); pacmap: PaCMAP (Wang et al. 2021, arXiv:2012.04456; same extra) of points whose squared distances are
+    2(1 − ρ). Both keep neighbourhoods and not distances, so that their stress is only for comparison. control: a correlation matrix without structure, such as that of shuffled
     columns; by default the entries of ρ in random order. Neurons without a defined ρ raise; dim must be below N.
     """
     target = _target(rho)
@@ -137,19 +141,34 @@ def order_cost(order: np.ndarray, rho: np.ndarray) -> float:
     return float((np.abs(place[:, None] - place)[upper] * ((1 - rho) / 2)[upper]).sum())
 
 
-def save_positions(path: str | Path, positions: Mapping[str, np.ndarray], **origin: Any) -> Path:
-    """Positions of several sites as safetensors: site → float32 [N, dim], origin in the metadata."""
+def save_positions(
+    path: str | Path,
+    positions: Mapping[str, np.ndarray],
+    *,
+    layout: Literal["sites", "modules"] = "sites",
+    **origin: Any,
+) -> Path:
+    """Positions of several sites as safetensors, float32 [N, dim], origin in the metadata.
+
+    sites: named by site. modules: `model.layers.3.mlp.neuron_projections` and `….self_attn.neuron_projections`, as the
+    program Transformer Projector reads them; it knows block outputs alone, so that other sites than `mlp.out` and
+    `attn.out` are refused.
+    """
     from safetensors.numpy import save
 
     from transect.files import write_bytes
 
-    data = {site: np.ascontiguousarray(p, np.float32) for site, p in positions.items()}
+    if layout == "modules" and (odd := [s for s in positions if not OUTPUTS.fullmatch(s)]):
+        raise TransectError(f"{odd[0]} is not the output of a block.", "Lay out mlp.out and attn.out.")
+    named = {_module_of(site) if layout == "modules" else site: p for site, p in positions.items()}
+    data = {name: np.ascontiguousarray(p, np.float32) for name, p in named.items()}
     write_bytes(Path(path), save(data, {k: str(v) for k, v in origin.items()}))
     return Path(path)
 
 
 def load_positions(path: str | Path, store: Store | None = None) -> dict[str, np.ndarray]:
-    """Positions from safetensors, ours or any file of [N, dim] tensors whose names hold a layer number and mlp or attn.
+    """Positions from safetensors, by site: both layouts of `save_positions`, a checkpoint of
+    Transformer Projector, or any file of [N, dim] tensors whose names hold a layer number and mlp or attn.
 
     With a store, sites that it does not hold or that have another width are refused.
     """
@@ -159,8 +178,9 @@ def load_positions(path: str | Path, store: Store | None = None) -> dict[str, np
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise TransectError(f"{path}: not a readable safetensors file ({error}).") from error
-    named = {_site_of(key): value for key, value in found.items() if value.ndim == 2}
+        raise TransectError(f"{path}: not a readable safetensors file ({error}).", "Check the path.") from error
+    learned = {key: value for key, value in found.items() if "neuron_projection" in key}
+    named = {_site_of(key): value for key, value in (learned or found).items() if value.ndim == 2}
     for site, value in named.items() if store else ():
         assert store is not None
         if store.width(site) != len(value):
@@ -174,9 +194,12 @@ def load_positions(path: str | Path, store: Store | None = None) -> dict[str, np
 # below: helpers in reading order
 
 
-def _site_of(key: str) -> str:
-    import re
+def _module_of(site: str) -> str:
+    block, layer, _ = site.split(".")
+    return f"model.layers.{layer}.{'self_attn' if block == 'attn' else block}.neuron_projections"
 
+
+def _site_of(key: str) -> str:
     from transect.sites import SITE
 
     if SITE.match(key):

@@ -13,7 +13,7 @@ from transect.mds import stress
 from transect.moments import Accumulator
 from transect.neurons import Projection
 
-INITIALISATIONS = ("line", "normal", "point")
+INITIALISATIONS = ("uniform", "normal", "point", "line")
 
 
 def project_batches(
@@ -21,6 +21,7 @@ def project_batches(
     dim: int = 3,
     *,
     init: str = "normal",
+    spread: float = 0.5,
     loss: Literal["mse", "order"] = "mse",
     norm: float = 2.0,
     lr: float = 0.05,
@@ -31,8 +32,9 @@ def project_batches(
     """Positions [N, dim] from batches of activations [tokens, N], one AdamW step a batch.
 
     mse: (distance − (1 − ρ))² with ρ of the batch alone. order: Σ D·(1 − ρ)/2 divided by Σ D, because the published sum is
-    smallest when all points collapse. init: an even line of length √N, a normal cloud, or one point with a little noise
-    (exactly one point has no gradient). norm: order of the distance. The stress is against ρ over all batches; the
+    smallest when all points collapse. init: uniform in a cube of side `spread`, normal with that deviation, one point with
+    a little noise (exactly one point has no gradient), or an even line of length √N. The replaced program spreads by √N,
+    which many steps must first undo: targets lie between 0 and 2. norm: order of the distance. The stress is against ρ over all batches; the
     control is the same way through batches whose columns are shuffled.
     """
     if init not in INITIALISATIONS:
@@ -44,7 +46,7 @@ def project_batches(
     if not 1 <= dim < width:
         raise TransectError(f"dim = {dim} for {width} neurons.", f"Choose 1 to {width - 1}.")
     rng = np.random.default_rng([seed, 11])
-    options = (dim, init, loss, norm, lr, weight_decay, epochs, seed)
+    options = (dim, init, spread, loss, norm, lr, weight_decay, epochs, seed)
     found, target = _descend(held, *options)
     flat, null = _descend([rng.permuted(b, axis=0) for b in held], *options)
     per = np.sqrt(((_euclidean(found) - target) ** 2).sum(1) / np.maximum((target**2).sum(1), 1e-30))
@@ -55,6 +57,7 @@ def _descend(
     batches: list[np.ndarray],
     dim: int,
     init: str,
+    spread: float,
     loss: str,
     norm: float,
     lr: float,
@@ -66,7 +69,7 @@ def _descend(
     import torch
 
     width = batches[0].shape[1]
-    positions = torch.nn.Parameter(torch.from_numpy(_start(init, width, dim, seed)))
+    positions = torch.nn.Parameter(torch.from_numpy(_start(init, spread, width, dim, seed)))
     optimiser = torch.optim.AdamW([positions], lr=lr, weight_decay=weight_decay)
     whole = Accumulator(width)
     for epoch in range(epochs):
@@ -86,13 +89,14 @@ def _descend(
     return positions.detach().numpy(), (1 - rho).astype(np.float32)
 
 
-def _start(init: str, width: int, dim: int, seed: int) -> np.ndarray:
+def _start(init: str, spread: float, width: int, dim: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, 10])
     if init == "line":
         line = np.linspace(0, np.sqrt(width), width)[:, None] * np.eye(dim)[0]
         return (line + 1e-3 * rng.normal(size=(width, dim))).astype(np.float32)
-    scale = 0.5 if init == "normal" else 1e-2
-    return (scale * rng.normal(size=(width, dim))).astype(np.float32)
+    if init == "uniform":
+        return (spread * rng.random((width, dim))).astype(np.float32)
+    return ((spread if init == "normal" else 1e-2) * rng.normal(size=(width, dim))).astype(np.float32)
 
 
 def _euclidean(positions: np.ndarray) -> np.ndarray:

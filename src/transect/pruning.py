@@ -1,47 +1,25 @@
 """Pruning by redundancy, measured: neurons that others predict are dropped and the down-projection makes up for them.
 
-Beside it magnitude, activation-norm and random pruning, with and without the same compensation, so that perplexity
-against the fraction removed says what redundancy is worth.
+Beside it clusters of the neurons' map, magnitude, activation-norm and random pruning, with and without the same
+compensation, so that perplexity against the fraction removed (`pruning_curve`) says what redundancy is worth.
 """
 
 import copy
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from transect import sites
 from transect.errors import TransectError
-from transect.moments import Moments, model_moments
+from transect.mds import scaled
+from transect.moments import Moments
 
 if TYPE_CHECKING:
     from transect.models import Model
-    from transect.texts import Texts
 
-METHODS = ("redundancy", "activation", "magnitude", "random")
-
-
-def perplexity(model: "Model", texts: "Texts", *, max_length: int | None = None) -> float:
-    """exp of the mean next-token negative log-likelihood over all tokens but the first of each text, ≥ 1."""
-    import torch
-
-    from transect.passes import make_batch, make_plan
-    from transect.texts import tokenize
-
-    if model.kind != "decoder":
-        raise TransectError(f"perplexity needs a decoder, {model.name} is an {model.kind}.")
-    tokenized = tokenize(texts, model.tokenizer, max_length)
-    lengths = [len(t) for t in tokenized.ids]
-    total = count = 0.0
-    for members in make_plan(lengths, lengths, 2048, sum(lengths))[0]:
-        batch = make_batch(tokenized, members, [np.arange(n) for n in lengths])
-        with torch.inference_mode():
-            logits = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits.float()
-        losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), batch.ids[:, 1:], reduction="none")
-        real = batch.mask[:, 1:].bool()
-        total += float(losses[real].double().sum())
-        count += float(real.sum())
-    return float(np.exp(total / count))
+METHODS = ("redundancy", "clusters", "activation", "magnitude", "random")
+#: Dimensions of the map whose clusters are merged.
+MAP = 3
 
 
 def prune(
@@ -58,7 +36,8 @@ def prune(
     """A copy of the model without `fraction` of its MLP neurons, or without those correlated beyond `threshold`.
 
     moments: of `mlp.act` over calibration texts. redundancy: again and again the less active one of the most correlated
-    pair; activation: smallest root mean square activation × norm of its output; magnitude: smallest norm of its
+    pair; clusters: neurons close together in their 3-D map are merged (average linkage) and the most active one of a
+    cluster stays; activation: smallest root mean square activation × norm of its output; magnitude: smallest norm of its
     weights; random. scope: "layer" removes the same share of every block and saves as a smaller model; "global" removes
     the first neurons of all blocks together, by setting their weights to zero. threshold: instead of a fraction, prune until no pair
     is correlated beyond it. compensate: least squares of the removed
@@ -119,6 +98,8 @@ def removal(m: Moments, columns: np.ndarray, method: str, rng: np.random.Generat
     rms = np.sqrt(np.maximum(m.var_x, 0) + m.mean_x**2)
     if method == "redundancy":
         return _redundancy(m, size * rms)
+    if method == "clusters":
+        return _clusters(m, size * rms)
     score = {"random": rng.permutation(len(size)) / len(size), "magnitude": size, "activation": size * rms}[method]
     order = np.argsort(score, kind="stable")
     return order, np.asarray(score, float)[order]
@@ -145,6 +126,28 @@ def _redundancy(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.array(order), np.maximum.accumulate([*score, 1.0])
 
 
+def _clusters(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Constant neurons, then at each merge of two clusters the less active of the two that stand for them; score: the
+    distance in the map at which they merged, below 0 for constant ones."""
+    from scipy.cluster.hierarchy import linkage
+
+    live = np.flatnonzero(~m.constant_x)
+    order, score = np.flatnonzero(m.constant_x).tolist(), [-1.0] * int(m.constant_x.sum())
+    if len(live) > MAP + 1:
+        target = (1 - m.correlation[np.ix_(live, live)]).astype(np.float32)
+        np.fill_diagonal(target, 0)
+        stands = dict(enumerate(live.tolist()))
+        for step, (i, j, height, _) in enumerate(linkage(scaled(target, MAP, 0, "smacof", 300, 1e-4), "average")):
+            pair = sorted((stands.pop(int(i)), stands.pop(int(j))), key=lambda k: (weight[k], k))
+            order.append(pair[0])
+            score.append(float(height))
+            stands[len(live) + step] = pair[1]
+        live = np.array(list(stands.values()))
+    order += live[np.argsort(weight[live], kind="stable")].tolist()
+    score += [score[-1] if score else 0.0] * (len(order) - len(score) - 1) + [np.inf]
+    return np.array(order), np.array(score)
+
+
 def compensation(m: Moments, kept: np.ndarray) -> np.ndarray:
     """Ridge regression [removed, kept] of the removed activations on the kept ones, without intercept.
 
@@ -159,46 +162,6 @@ def compensation(m: Moments, kept: np.ndarray) -> np.ndarray:
     ridge = 1e-6 if m.n >= 4 * len(kept) else len(kept) / m.n
     inner = second[np.ix_(kept, kept)] + ridge * np.eye(len(kept))
     return np.linalg.solve(inner, second[np.ix_(kept, gone)]).T * size[gone][:, None] / size[kept]
-
-
-def curve(
-    model: "Model",
-    calibration: "Texts",
-    evaluation: "Texts",
-    fractions: Sequence[float],
-    *,
-    methods: Sequence[str] = METHODS,
-    scope: str = "layer",
-    compensate: bool = True,
-    seed: int = 0,
-    max_length: int | None = None,
-    progress: Any = None,
-) -> list[dict[str, Any]]:
-    """Rows of perplexity against fraction removed for every method; the calibration texts are not evaluated."""
-    if set(calibration.hashes) & set(evaluation.hashes):
-        raise TransectError("calibration and evaluation share texts.", "Split them.")
-    moments = model_moments(model, calibration, ["mlp.act"], max_length=max_length)
-    base = perplexity(model, evaluation, max_length=max_length)
-    rows = []
-    jobs = [(method, f) for method in methods for f in fractions]
-    for done, (method, fraction) in enumerate(jobs):
-        small = prune(model, moments, fraction, method=method, scope=scope, compensate=compensate, seed=seed)
-        value = perplexity(small, evaluation, max_length=max_length)
-        row = {"measure": "perplexity", "run": model.name, "method": method, "fraction": fraction, "value": value}
-        rows.append(
-            row
-            | {
-                "null": base,
-                "n_texts": len(evaluation),
-                "compensated": compensate,
-                "scope": scope,
-                "seed": seed,
-                "status": "ok",
-            }
-        )
-        if progress:
-            progress(done + 1, len(jobs))
-    return rows
 
 
 def _columns(down: Any) -> np.ndarray:

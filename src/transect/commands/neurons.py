@@ -58,7 +58,7 @@ def lay_out(store: str, out: Path, **kwargs: Any) -> None:
 @OUT
 @click.option("--fractions", default="0.1,0.25,0.5", show_default=True, help="Fractions of neurons to remove.")
 @click.option(
-    "--methods", default="redundancy,activation,magnitude,random", show_default=True, help="Which to compare."
+    "--methods", default="redundancy,clusters,activation,magnitude,random", show_default=True, help="Which to compare."
 )
 @click.option("--save", type=click.FloatRange(0, 0.99), default=None, help="Also save the model pruned by so much.")
 @click.option(
@@ -68,6 +68,7 @@ def lay_out(store: str, out: Path, **kwargs: Any) -> None:
     show_default=True,
     help="Same share of every block, or of all together.",
 )
+@click.option("--folds", type=int, default=2, show_default=True, help="Parts of the texts, judged in turn.")
 @click.option("--no-compensation", is_flag=True, help="Do not fold removed neurons into the down-projection.")
 @click.option("--max-length", type=int, default=256, show_default=True, help="Cut texts at so many tokens.")
 @MODEL
@@ -80,39 +81,43 @@ def prune(
     methods: str,
     save: float | None,
     scope: str,
+    folds: int,
     no_compensation: bool,
     max_length: int,
     seed: int,
     **kwargs: Any,
 ) -> None:
-    """Perplexity against the fraction of neurons removed, by redundancy and beside three other ways."""
-    import numpy as np
+    """Perplexity against the fraction of neurons removed, by redundancy and beside other ways.
 
+    Each fold of the texts is judged by a model calibrated on the others.
+    """
     from transect.moments import model_moments
-    from transect.pruning import curve
     from transect.pruning import prune as cut
+    from transect.pruning_curve import curve
     from transect.study import Figure, Study
     from transect.table import Table
     from transect.texts import open_texts
 
     samples, loaded = open_texts(texts, seed=seed), the_model(model, kwargs, seed)
-    order = np.random.default_rng(seed).permutation(len(samples))
-    calibration, evaluation = (samples.subset(order[k::2].tolist()) for k in (0, 1))
     with bars() as told:
         rows = curve(
-            loaded, calibration, evaluation, [float(f) for f in fractions.split(",")], methods=methods.split(","),
+            loaded, samples, [float(f) for f in fractions.split(",")], methods=methods.split(","), folds=folds,
             scope=scope, compensate=not no_compensation, seed=seed, max_length=max_length, progress=lambda d, t: told("pruning", d, t),
         )  # fmt: skip
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
     study.findings = [
-        f"{r['method']}, {r['fraction']:.0%} removed: perplexity {r['value']:.1f} (not pruned {r['null']:.1f})."
+        f"{r['method']}, {r['fraction']:.0%} removed: perplexity {r['value']:.1f} [{r['low']:.1f}, {r['high']:.1f}], "
+        f"{r['ratio']:.2f} × [{r['ratio_low']:.2f}, {r['ratio_high']:.2f}] that of the whole model ({r['null']:.1f})."
         for r in rows
     ]
-    study.warnings = ["One split of the texts, one seed: no interval."]
-    caption = f"{loaded.name} on {texts}: {len(calibration)} texts to calibrate, {len(evaluation)} others to evaluate; seed {seed}."
+    study.warnings = ["Intervals resample texts; random pruning is drawn once for each fold."]
+    caption = (
+        f"{loaded.name} on {texts}: {len(samples)} texts, {rows[0]['n']:,} tokens, each judged by a model calibrated on the "
+        f"other {'half' if folds == 2 else 'folds'}; bars: 95 % by text; seed {seed}."
+    )
     study.figures = [Figure("pruning", "pruning", "pruning", "Perplexity against neurons removed", caption)]
     if save is not None:
-        small = cut(loaded, model_moments(loaded, calibration, ["mlp.act"], max_length=max_length), save, seed=seed)
+        small = cut(loaded, model_moments(loaded, samples, ["mlp.act"], max_length=max_length), save, seed=seed)
         small.model.save_pretrained(out / "model")
         small.tokenizer.save_pretrained(out / "model")
     finish(study, out)

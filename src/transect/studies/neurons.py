@@ -37,7 +37,8 @@ def neurons(
     reference: positions of the same neurons in another run (a file); maps are turned onto them, and `aligned` tells how
     well that goes (Procrustes correlation).
 
-    Tables: maps, positions, poles, sorted, repeats, cards. With `out`, positions are also saved as OUT/positions.safetensors.
+    Tables: maps, positions, poles, sorted, repeats, cards. With `out`, positions are also saved as
+    OUT/positions.safetensors, those of block outputs also as OUT/model.safetensors as the program Transformer Projector reads them.
     """
     chosen = names.select(store.sites, [sites])
     study = Study("neurons", "Which neurons do the same, and where are they repeated?", {})
@@ -68,6 +69,8 @@ def neurons(
     if out is not None:
         origin = {"fingerprint": store.fingerprint, "run": store.name, "distance": "1 - rho", "dim": dim}
         rooms.save_positions(Path(out) / "positions.safetensors", positions, **origin)
+        if outputs := {s: p for s, p in positions.items() if rooms.OUTPUTS.fullmatch(s)}:
+            rooms.save_positions(Path(out) / "model.safetensors", outputs, layout="modules", **origin)
     _describe(study, store, chosen, dim, position0)
     return study
 
