@@ -9,6 +9,7 @@ from transect.measures.spectra import (
     condition_number,
     effective_rank,
     gride,
+    isoscore,
     participation_ratio,
     spectral_entropy,
     stable_rank,
@@ -159,3 +160,18 @@ def test_too_few_distinct_points_and_lattices():
         gride(X, scale=0)
     with pytest.raises(TransectError, match="equally far"):
         twonn(np.stack([np.arange(9.0) % 3, np.arange(9.0) // 3], axis=1))
+
+
+def test_isoscore_is_the_published_construction():
+    """Rudman et al. 2022, section 4: normalised PCA variances against the diagonal of ones, rescaled twice; d = 5, n = 70."""
+    X = np.random.default_rng(8).standard_normal((70, 5)) * [5, 3, 1, 0.5, 0.2] + [1, 2, 3, 4, 5]
+    d, variances = 5, np.linalg.eigvalsh(np.cov(X.T))
+    scaled = np.sqrt(d) * variances / np.linalg.norm(variances)
+    defect = np.linalg.norm(scaled - 1) / np.sqrt(2 * (d - np.sqrt(d)))
+    share = (d - defect**2 * (d - np.sqrt(d))) ** 2 / d**2
+    assert isoscore(X) == pytest.approx((d * share - 1) / (d - 1), rel=1e-9)
+    corners = np.array([[s * (k == j) * 3.0 for j in range(4)] for k in range(4) for s in (1, -1)])
+    assert isoscore(corners + 7) == pytest.approx(1, rel=1e-9)
+    assert isoscore(np.outer(np.arange(9.0), [1, 2, 3])) == pytest.approx(0, abs=1e-9)
+    with pytest.raises(TransectError, match="one dimension"):
+        isoscore(X[:, :1])

@@ -133,6 +133,19 @@ def _top(shares: np.ndarray, k: int) -> float:
 _share_spectrum(top_variance, _top)
 
 
+@measure(source="Rudman et al. 2022, arXiv:2108.07344", invariant_to=SHAPE_ONLY)
+def isoscore(X: Float[np.ndarray, "n d"]) -> float:
+    """IsoScore: how evenly the variance fills the d dimensions, 0 (one direction) to 1 (all alike).
+
+    Their construction reduces to (participation ratio − 1) / (d − 1), which is how it is computed; it is biased down by
+    sampling as that is (n points of an isotropic Gaussian read about n / (n + d)). Raises when all points are equal, or
+    d is 1.
+    """
+    if X.shape[1] < 2:
+        raise TransectError("isoscore: one dimension has no isotropy.", "Pass points of 2 dimensions or more.")
+    return (_participation(spectrum(X)) - 1) / (X.shape[1] - 1)
+
+
 @measure(
     source="Facco et al. 2017, doi:10.1038/s41598-017-11873-y; Denti et al. 2022", invariant_to=SHAPE_ONLY, min_points=4
 )

@@ -18,13 +18,46 @@ def anisotropy(X: Float[np.ndarray, "n d"], *, centred: bool = False) -> float:
     near -1 / (n - 1). Every point weighs the same whatever its norm. Raises when a point has norm 0, for it has no
     direction.
     """
-    A = X - X.mean(axis=0, dtype=np.float64) if centred else X.astype(np.float64)
-    norms = np.linalg.norm(A, axis=1)
-    zero = norms <= 1e-14 * np.abs(X).max() * np.sqrt(X.shape[1])
-    if zero.any():
-        raise TransectError(f"anisotropy: {zero.sum()} of {len(X)} points have norm 0 (no direction).", "Drop them.")
-    total = (A / norms[:, None]).sum(axis=0)
+    total = _directions(X, centred, "anisotropy").sum(axis=0)
     return float((total @ total - len(X)) / (len(X) * (len(X) - 1)))
+
+
+@measure(
+    source="Dong et al. 2021, arXiv:2103.03404 (residual of the rank-one part); Noci et al. 2022, arXiv:2206.03126",
+    invariant_to={"rotation", "isotropic scaling", "row order"},
+)
+def rank_residual(X: Float[np.ndarray, "n d"]) -> float:
+    """Residual ‖X − 1x̄ᵀ‖ / ‖X‖ of the best matrix of equal rows, Frobenius norms, 0 to 1; 0 is rank collapse.
+
+    x̄ is the mean, the best row in this norm; Dong et al. take the geometric mean of the 1- and ∞-norm, where rank
+    collapse is the same event. Of the states of one text it says how far its tokens still differ; tokens with one mean
+    of norm m and deviations of root mean square s give s / √(s² + m²). Raises when all points are 0.
+    """
+    A = _scaled(X)
+    total = (A**2).sum()
+    if not total > 0:
+        raise TransectError("rank_residual: all points are 0.", "Pass points with a norm.")
+    return float(np.sqrt(((A - A.mean(axis=0)) ** 2).sum() / total))
+
+
+@measure(
+    source="Geshkovski et al. 2023, arXiv:2312.10794, arXiv:2305.05465 (tokens cluster on the sphere with depth)",
+    invariant_to={"rotation", "isotropic scaling", "row order"},
+)
+def cluster_count(X: Float[np.ndarray, "n d"], *, cosine: float = 0.9, centred: bool = False) -> float:
+    """Number of clusters of directions, 1 to n: connected components of points whose cosine is at least `cosine`.
+
+    Single linkage on the sphere: chains count as one. Attention alone is predicted to bring deep states to few clusters,
+    in the end one. It grows with n, so compare at equal n, and falls to 1 where all points share a large mean; centred
+    takes the mean out first. Raises when a point has norm 0, or cosine is not between -1 and 1.
+    """
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    if not -1 < cosine < 1:
+        raise TransectError(f"cluster_count: cosine = {cosine:g}.", "Take a value between -1 and 1.")
+    U = _directions(X, centred, "cluster_count")
+    return float(connected_components(csr_matrix(U @ U.T >= cosine), directed=False, return_labels=False))
 
 
 @measure(
@@ -93,6 +126,16 @@ def massive_tokens(X: Float[np.ndarray, "n d"], *, factor: float = 10.0) -> floa
         raise TransectError(f"massive_tokens: factor = {factor:g}.", "Take a factor above 0.")
     norms = _norms(X)
     return float((norms > factor * np.median(norms)).mean())
+
+
+def _directions(X: np.ndarray, centred: bool, name: str) -> np.ndarray:
+    """Points brought to norm 1 in float64, about their mean where asked."""
+    A = X - X.mean(axis=0, dtype=np.float64) if centred else X.astype(np.float64)
+    norms = np.linalg.norm(A, axis=1)
+    zero = norms <= 1e-14 * np.abs(X).max() * np.sqrt(X.shape[1])
+    if zero.any():
+        raise TransectError(f"{name}: {zero.sum()} of {len(X)} points have norm 0 (no direction).", "Drop them.")
+    return A / norms[:, None]
 
 
 def _norms(X: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
     DIR/data.json        what is there: texts, split, counts of documents, tokens, words and bytes
     DIR/tokenizer/       as transformers saves one
     DIR/train.bin …      token ids, uint16 where they fit, else uint32; a document ends in the end-of-text token
-    DIR/prompts.jsonl    beginnings of held-out documents, to look at a model with
+    DIR/prompts.jsonl    excerpts of held-out documents, to look at a model with
 
 Sequences are cut from the stream when they are needed, side by side; nothing is kept in memory.
 """
@@ -106,7 +106,7 @@ def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     for part in PARTS:
         parts[part] = _write(folder / f"{part}.bin", documents[part], tokenizer, kind)
         digest.update((folder / f"{part}.bin").read_bytes())
-    shown = [json.dumps({"text": _beginning(d), "part": "test"}) for d in documents["test"][:60]]
+    shown = [json.dumps({"text": text}) for text in excerpts(documents["test"])]
     write_bytes(folder / "prompts.jsonl", "\n".join(shown).encode())
     told = {"asked": asked, "dtype": np.dtype(kind).name, "vocabulary": len(tokenizer), "parts": parts}
     told |= {"split": f"documents, {HELD:.0%} validation, {HELD:.0%} test, by hash, unless the texts bring their own"}
@@ -138,11 +138,15 @@ def _encoded(documents: list[str], tokenizer: Any) -> Iterator[list[int]]:
         yield from tokenizer(documents[k : k + 64], add_special_tokens=False, verbose=False)["input_ids"]
 
 
-def _beginning(document: str, characters: int = 400) -> str:
-    """The first so many characters of a document, up to a space."""
-    return (
-        document if len(document) <= characters else document[:characters].rpartition(" ")[0] or document[:characters]
-    )
+def excerpts(documents: list[str], count: int = 60, characters: int = 400) -> list[str]:
+    """At most `count` paragraphs, cut at a space before so many characters: one of each document, then another."""
+    found: list[tuple[int, int, str]] = []
+    for d, document in enumerate(documents):
+        paragraphs = [p for p in document.split("\n\n") if len(p) >= 100] or [document]
+        for k, text in enumerate(paragraphs):
+            short = text if len(text) <= characters else text[:characters].rpartition(" ")[0] or text[:characters]
+            found.append((k, d, short))
+    return [text for _, _, text in sorted(found)[:count]]
 
 
 # documents
