@@ -49,6 +49,8 @@ ROOMS = (
     "moments",
     "mds",
     "live",
+    "within",
+    "gradients",
     "neurons",
     "neurons_gradient",
     "pruning",

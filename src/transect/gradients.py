@@ -1,0 +1,109 @@
+"""Gradients of the next-token loss at the state of each token: how much the loss at a token still depends on each layer.
+
+The gradient is of the token's own loss, −log p(next token), by its own state at each layer. In a causal model neither
+depends on what comes later, so the number is the same whatever the length of the text. (The gradient of a mean over a
+text falls as 1 / length, that of a sum grows with the tokens that follow.)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transect import __version__, sites
+from transect.errors import TransectError
+from transect.passes import hooked
+from transect.store import Store
+from transect.table import Table
+from transect.within import summary
+
+if TYPE_CHECKING:
+    import torch
+
+    from transect.models import Model
+
+
+def gradients(
+    models: "Sequence[tuple[Store, Model]]",
+    *,
+    texts: int = 12,
+    positions: int = 4,
+    longest: int = 96,
+    groups: int = 10,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Table:
+    """gradient_norm ‖∂ℓ/∂h‖ and relative_gradient ‖∂ℓ/∂h‖·‖h‖ at every resid site, on texts and positions drawn by seed.
+
+    The relative one is what a relative change of the state does: it can be compared between layers of different norm.
+    null: the same for the loss of a next token that comes from another place, drawn once. Position 0 is left out; texts
+    are cut at `longest` tokens.
+    """
+    rows: list[dict[str, Any]] = []
+    for done, (store, model) in enumerate(models):
+        chosen = _draw(store, texts, positions, longest, seed)
+        told = [token_gradients(model, ids, at, other) for ids, at, other in chosen]
+        base = {"run": store.name, "token": f"{positions} a text", "position0": "dropped", "normalise": "raw"}
+        base |= {"design": "within", "n": len(chosen) * positions, "n_texts": len(chosen), "seed": seed}
+        base |= {"control": "another next token"}
+        for site in told[0]:
+            true, null, size = (np.array([t[site][k] for t in told]) for k in range(3))  # [texts, positions]
+            for name, scale in (("gradient_norm", np.ones_like(size)), ("relative_gradient", size)):
+                found = summary((true * scale).mean(axis=1), [float((null * scale).mean())], groups, seed)
+                rows.append(base | {"measure": name, "site": site} | found | {"p": None})
+        if progress:
+            progress(done + 1, len(models))
+    return Table(rows, {"transect": __version__})
+
+
+def _draw(store: Store, texts: int, positions: int, longest: int, seed: int) -> list[tuple[np.ndarray, ...]]:
+    """(token ids, positions, next tokens of other places) of texts drawn from those that are long enough."""
+    rng = np.random.default_rng([seed, 9])
+    enough = [i for i in range(len(store)) if store.lengths[i] >= positions + 2]
+    if len(enough) < 4:
+        raise TransectError(f"{store.path}: {len(enough)} texts have {positions + 2} tokens.", "Give longer texts.")
+    chosen = []
+    for i in sorted(rng.permutation(enough)[:texts].tolist()):
+        ids = np.asarray(store.token_ids(i))[: longest + 1]
+        chosen.append((ids, np.sort(rng.choice(np.arange(1, len(ids) - 1), positions, replace=False))))
+    following = rng.permutation(np.concatenate([ids[at + 1] for ids, at in chosen])).reshape(len(chosen), positions)
+    return [(ids, at, other) for (ids, at), other in zip(chosen, following, strict=True)]
+
+
+def token_gradients(
+    model: "Model", ids: np.ndarray, at: np.ndarray, other: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Site → (norm of the gradient, the same for the next tokens `other`, norm of the state), each [positions].
+
+    ids: tokens of one text; at: the positions asked. The text is copied once for each, cut behind it.
+    """
+    import torch
+
+    taps = sites.discover(model.model)
+    chosen = [taps[s] for s in sites.select(list(taps), ["resid"])]
+    copies = torch.from_numpy(np.stack([ids[: at.max() + 1]] * len(at)).astype(np.int64)).to(model.device)
+    mask = torch.arange(copies.shape[1])[None] <= torch.from_numpy(at)[:, None]
+    row, place = torch.arange(len(at)), torch.from_numpy(at)
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(site: str, value: "torch.Tensor") -> None:
+        seen[site] = value if value.requires_grad else value.requires_grad_(True)
+
+    frozen = [p for p in model.model.parameters() if p.requires_grad]
+    for p in frozen:
+        p.requires_grad_(False)
+    try:
+        with torch.enable_grad(), hooked(chosen, keep):
+            out = model.model(input_ids=copies, attention_mask=mask.long().to(model.device), use_cache=False)
+        scores = out.logits[row, place].float()
+        norms = []
+        for following in (ids[at + 1], other):
+            wanted = torch.from_numpy(np.asarray(following, np.int64)).to(model.device)
+            loss = torch.nn.functional.cross_entropy(scores, wanted, reduction="sum")
+            found = torch.autograd.grad(loss, list(seen.values()), retain_graph=True)
+            norms.append([g[row, place].float().norm(dim=-1).cpu().numpy().astype(float) for g in found])
+    finally:
+        for p in frozen:
+            p.requires_grad_(True)
+    sizes = [v.detach()[row, place].float().norm(dim=-1).cpu().numpy().astype(float) for v in seen.values()]
+    return dict(zip(seen, zip(*norms, sizes, strict=True), strict=True))
