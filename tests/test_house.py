@@ -64,6 +64,8 @@ ROOMS = (
     "intervene",
     "studies",
     "figures",
+    "wire",
+    "explore",
     "report",
     "app",
     "commands",

@@ -1,0 +1,83 @@
+"""What a study that was not computed would cost: from the sizes of a store and the rates of docs/benchmarks.md.
+
+Orders of magnitude on one core, rounded to one digit, never a promise; the command stands beside each.
+"""
+
+import math
+from typing import Any
+
+#: CPU seconds per unit of work on one core of an ordinary server, from the benches and one run of each study.
+RATE = {
+    "sinkhorn": 2.0e-11,  # × pairs × n² × d
+    "correlation": 4.0e-11,  # × tokens × width², twice (control)
+    "layout": 2.5e-6,  # × width²
+    "smds": 4.0e-9,  # × cells × folds × min(n, d)² × max(n, d) ÷ 100
+}
+
+
+def estimates(stores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for every store and study: CPU seconds, the command to type, or why it cannot be."""
+    return [_row(store, name) for store in stores for name in ("drift", "manifold", "neurons", "compare")]
+
+
+def _row(store: dict[str, Any], study: str) -> dict[str, Any]:
+    seconds, why = COST[study](store, stores_families(store))
+    words = {
+        "drift": f"transect drift {store['path']} --out {store['path']}-drift",
+        "manifold": f"transect manifold {store['path']} --label {next(iter(store['labels']), 'LABEL')}",
+        "neurons": f"transect neurons map {store['path']} --out {store['path']}-neurons",
+        "compare": f"transect compare {store['path']} OTHER --out {store['path']}-compare",
+    }
+    return {"store": store["id"], "study": study, "seconds": _rounded(seconds), "why": why, "command": words[study]}
+
+
+def stores_families(store: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """family → (sites, width)."""
+    return {name: (told["sites"], told["width"]) for name, told in store["families"].items()}
+
+
+def _drift(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> tuple[float | None, str]:
+    if "resid" not in families:
+        return None, "needs the residual stream: capture with --sites resid"
+    layers, width = families["resid"]
+    n = min(1000, store["rows"] // 2)
+    pairs = layers * (layers - 1) / 2 * 2 * 12  # raw and unit-norm; groups left out
+    return RATE["sinkhorn"] * pairs * n**2 * width, f"{layers} layers, n = {n}"
+
+
+def _manifold(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> tuple[float | None, str]:
+    if not store["labels"]:
+        return None, "needs texts with labels"
+    if "resid" not in families:
+        return None, "needs the residual stream: capture with --sites resid"
+    layers, width = families["resid"]
+    n, cells = store["texts_held"], layers * min(40, store["rows"] // max(1, store["texts_held"]))
+    small, large = sorted((n, width))
+    return RATE["smds"] * cells * 9 * small**2 * large / 100 + cells * 0.05, f"{cells} cells, {n} texts"
+
+
+def _neurons(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> tuple[float | None, str]:
+    family = next((f for f in ("mlp.act", "attn.head") if f in families), None)
+    if family is None:
+        return None, "needs neurons: capture with --sites mlp.act"
+    blocks, width = families[family]
+    once = RATE["correlation"] * store["rows"] * width**2 * 2 + RATE["layout"] * width**2 * 4
+    return blocks * once, f"{blocks} blocks of {width} neurons ({family})"
+
+
+def _compare(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> tuple[float | None, str]:
+    if "resid" not in families:
+        return None, "needs the residual stream: capture with --sites resid"
+    layers, width = families["resid"]
+    n = min(500, store["rows"] // 2)
+    return RATE["sinkhorn"] * layers * n**2 * width * 24 + layers**2 * n**2 * 4e-9 * 12, "for each further run"
+
+
+COST = {"drift": _drift, "manifold": _manifold, "neurons": _neurons, "compare": _compare}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    if seconds is None:
+        return None
+    step = 10 ** math.floor(math.log10(max(seconds, 1)))
+    return float(max(1, round(seconds / step) * step))

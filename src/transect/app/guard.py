@@ -1,0 +1,79 @@
+"""Who may ask: only a page of this server, with its token, under this machine's own name. An ASGI layer around the app.
+
+The token keeps out other users and programs of the machine; the Host check keeps out pages that point their own name at
+127.0.0.1; the Origin check keeps out other sites in the same browser.
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.responses import PlainTextResponse, Response
+
+#: The one style sheet that Observable Plot writes into its SVG (its class name is fixed by the page).
+PLOT_STYLE = (
+    ":where(.tx-plot) {\n  --plot-background: white;\n  display: block;\n  height: auto;\n  height: intrinsic;\n"
+    "  max-width: 100%;\n}\n:where(.tx-plot text),\n:where(.tx-plot tspan) {\n  white-space: pre;\n}"
+)
+STYLE_HASH = base64.b64encode(hashlib.sha256(PLOT_STYLE.encode()).digest()).decode()
+POLICY = (
+    f"default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{STYLE_HASH}'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class Guard:
+    """Refuses what does not come from the page; puts the headers above on every answer."""
+
+    def __init__(self, app: Any, token: str, hosts: set[str]) -> None:
+        self.app, self.token, self.hosts = app, token, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        refused = self.refusal(scope)
+
+        async def marked(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                named = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
+                message["headers"] = [h for h in message["headers"] if h[0].decode() not in HEADERS] + named
+            await send(message)
+
+        await (refused or self.app)(scope, receive, marked)
+
+    def refusal(self, scope: Scope) -> Response | None:
+        """Why not, or None. Scripts and styles hold no data and need no token."""
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        host = headers.get("host", "")
+        if host not in self.hosts:
+            return PlainTextResponse("this server answers to 127.0.0.1 and localhost only", 421)
+        origin = headers.get("origin")
+        if origin is not None and origin != f"http://{host}":
+            return PlainTextResponse("another site asked", 403)
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return PlainTextResponse("another site asked", 403)
+        if scope["path"] == "/" or scope["path"].startswith("/api/"):
+            query = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+            given = headers.get("x-transect-token") or query
+            if not secrets.compare_digest(given.encode(), self.token.encode()):
+                return PlainTextResponse("open the address that `transect app` printed: it ends in a token", 403)
+        return None

@@ -1,0 +1,182 @@
+// The state of one mounted page: source, catalog, selection, theme, pins. Views read signals and never keep their own copy.
+
+import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
+import { createContext } from "preact";
+import { useContext, useEffect, useMemo } from "preact/hooks";
+import { layerOf, parse } from "./sites";
+import { read, write, type Selection } from "./selection";
+import { Refusal, type Catalog, type Positions, type Run, type Source, type Store, type Study } from "./source";
+import type { Table } from "./table";
+
+export type Loaded<T> = { state: "loading" } | { state: "ready"; value: T } | { state: "failed"; message: string; fix: string };
+export interface Pin {
+  key: string; title: string; caption: string; origin: string[]; link: string; svg: string; csv: string; note: string;
+}
+
+const KEPT = "transect-pins";
+const loading = { state: "loading" } as const;
+
+export class App {
+  readonly catalog: Signal<Loaded<Catalog>> = signal<Loaded<Catalog>>(loading);
+  readonly selection: Signal<Selection>;
+  readonly theme = signal<"light" | "dark">("light");
+  readonly pins = signal<Pin[]>([]);
+  readonly said = signal("");
+  readonly help = signal(false);
+  /** Tokens of the strip below: whatever the screen on show puts there. */
+  readonly strip = signal<{ label: string; tokens: { text: string; generated?: boolean; note?: string }[] } | null>(null);
+  private readonly cache = new Map<string, Signal<Loaded<any>>>();
+
+  constructor(readonly source: Source, private readonly address: boolean) {
+    this.selection = signal(read(address ? location.hash : ""));
+    if (address) {
+      addEventListener("hashchange", () => {
+        if (write(this.selection.value) !== location.hash) this.selection.value = read(location.hash);
+      });
+    }
+    this.pins.value = this.keptPins();
+    void this.load();
+  }
+
+  async load(): Promise<void> {
+    try {
+      this.catalog.value = { state: "ready", value: await this.source.catalog() };
+      this.settle();
+    } catch (error) {
+      this.catalog.value = failed(error);
+    }
+  }
+
+  /** Fills in what an address did not say, or what it names and is not here. */
+  private settle(): void {
+    const s = this.selection.value;
+    const names = this.runs.value.map((r) => r.name);
+    const a = names.includes(s.a) ? s.a : (names[0] ?? "");
+    if (s.a && a !== s.a) this.said.value = `Run ${s.a} is not here; showing ${a}.`;
+    this.selection.value = { ...s, a, b: names.includes(s.b) && s.b !== a ? s.b : "" };
+  }
+
+  select(change: Partial<Selection>, replace = true): void {
+    const before = this.selection.value;
+    const next = { ...before, ...change };
+    if (change.view) next.view = { ...before.view, ...change.view };
+    this.selection.value = next;
+    if (!this.address) return;
+    if (replace && next.screen === before.screen) history.replaceState(null, "", write(next));
+    else history.pushState(null, "", write(next));
+  }
+
+  view(key: string, value: string): void { this.select({ view: { [key]: value } }); }
+
+  get ready(): Catalog | null { return this.catalog.value.state === "ready" ? this.catalog.value.value : null; }
+
+  /** Every run by name, those of stores first: one colour each, the same everywhere. */
+  readonly runs: ReadonlySignal<(Run & { store?: Store })[]> = computed(() => {
+    const c = this.ready;
+    if (!c) return [];
+    const found = new Map<string, Run & { store?: Store }>();
+    for (const study of c.studies) for (const run of study.runs) if (!found.has(run.name)) found.set(run.name, run);
+    for (const store of c.stores) {
+      const known = found.get(store.name);
+      if (!known) found.set(store.name, { ...store, store });
+      else if (!known.store) found.set(store.name, { ...known, families: { ...known.families, ...store.families }, store });
+    }
+    return [...found.values()];
+  });
+
+  /** The captured points behind a run of a study: by fingerprint, and only then by name. */
+  storeOf(name: string, study: Study | null, site?: string): Store | null {
+    const stores = this.ready?.stores ?? [];
+    const print = study?.runs.find((r) => r.name === name)?.fingerprint;
+    const exact = stores.find((s) => s.fingerprint === print);
+    if (exact) return exact;
+    return stores.find((s) => s.name === name && (!site || s.sites.includes(site))) ?? null;
+  }
+
+  studies(kind: string): Study[] { return (this.ready?.studies ?? []).filter((s) => s.name === kind); }
+
+  /** The study of a kind on show: the one the address names, else one that has run A, else the first. */
+  study(kind: string): Study | null {
+    const all = this.studies(kind);
+    const s = this.selection.value;
+    return all.find((x) => x.id === s.view[kind]) ?? all.find((x) => x.runs.some((r) => r.name === s.a)) ?? all[0] ?? null;
+  }
+
+  table(study: Study | null, name: string): Signal<Loaded<Table | null>> {
+    if (!study || !study.tables.some((t) => t.name === name)) return signal({ state: "ready", value: null });
+    return this.once(`${study.id}/${name}`, () => this.source.table(study.id, name));
+  }
+
+  positions(study: Study): Signal<Loaded<Positions>> {
+    return this.once(`${study.id}/positions`, () => this.source.positions(study.id, "positions"));
+  }
+
+  once<T>(key: string, get: () => Promise<T>): Signal<Loaded<T>> {
+    const known = this.cache.get(key);
+    if (known) return known;
+    const made = signal<Loaded<T>>(loading);
+    this.cache.set(key, made);
+    get().then((value) => (made.value = { state: "ready", value }), (error) => (made.value = failed(error)));
+    return made;
+  }
+
+  forget(): void { this.cache.clear(); }
+
+  // pins
+
+  private keptPins(): Pin[] {
+    try { return JSON.parse(localStorage.getItem(KEPT) ?? "[]"); } catch { return []; }
+  }
+
+  pin(pin: Pin): void {
+    this.pins.value = [...this.pins.value.filter((p) => p.key !== pin.key), pin];
+    this.keep(`Pinned: ${pin.title}`);
+  }
+
+  setPins(pins: Pin[]): void {
+    this.pins.value = pins;
+    this.keep("");
+  }
+
+  private keep(said: string): void {
+    this.said.value = said;
+    try { localStorage.setItem(KEPT, JSON.stringify(this.pins.value)); }
+    catch { if (said) this.said.value = `${said} (too large to be kept after this page closes)`; }
+  }
+}
+
+export function failed(error: unknown): { state: "failed"; message: string; fix: string } {
+  const refusal = error instanceof Refusal ? error : new Refusal(String((error as Error)?.message ?? error));
+  return { state: "failed", message: refusal.message, fix: refusal.fix };
+}
+
+export const Context = createContext<App | null>(null);
+export function useApp(): App {
+  const app = useContext(Context);
+  if (!app) throw new Error("no page around this view");
+  return app;
+}
+
+/** A table of a study, loaded when first asked for. */
+export function useTable(study: Study | null, name: string): Loaded<Table | null> {
+  const app = useApp();
+  return useMemo(() => app.table(study, name), [study?.id, name]).value;
+}
+
+/** Puts tokens into the strip below while a screen is on show. */
+export function useStrip(make: () => App["strip"]["value"], on: unknown[]): void {
+  const app = useApp();
+  useEffect(() => {
+    app.strip.value = make();
+    return () => { app.strip.value = null; };
+  }, on);
+}
+
+/** Layers of a family that a study or a run has, in order. */
+export function depthOf(run: Run | undefined, family: string): number {
+  const told = run?.families[family];
+  return told ? told.sites : 0;
+}
+
+export const familyOf = (site: string): string => parse(site).family;
+export { layerOf };
