@@ -1,6 +1,10 @@
 """Fine-tuning on tiny models: arms learn, resume, stop and are refused as they should; scores are the benchmarks' own."""
 
+import itertools
 import json
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -14,7 +18,7 @@ from tiny import save_tiny
 from transect.cli import cli
 from transect.errors import TransectError
 from transect.train.finetune import finetune
-from transect.train.heads import best_span, encode
+from transect.train.heads import best_answers, best_span, encode
 from transect.train.recipe import Recipe, preset
 from transect.train.scores import classification, exact, learned, overlap
 from transect.train.tasks import open_task
@@ -164,6 +168,16 @@ def test_lean_options_train_too(at, tmp_path):
         np.testing.assert_allclose(v, load_file(parts / "head.safetensors")[k], atol=2e-4)
 
 
+def test_metrics_are_also_written_for_tensorboard(at, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = finetune(recipe(at, steps=4, evaluate_every=2), tmp_path / "run")
+    board = EventAccumulator(str(out / "tensorboard")).Reload()
+    table = np.genfromtxt(out / "metrics.csv", delimiter=",", names=True)
+    assert [s.step for s in board.Scalars("loss")] == table["step"].astype(int).tolist() == [0, 2, 4]
+    assert [s.value for s in board.Scalars("accuracy")] == pytest.approx(table["accuracy"].tolist())
+
+
 def test_language_modelling_on_any_texts(at, tmp_path):
     (at / "lines.txt").write_text("\n".join(f"the month of March has {k} days" for k in range(80)))
     told = result(finetune(recipe(at, file="lines.txt", steps=20), tmp_path / "a"))
@@ -200,13 +214,70 @@ def test_spans_on_the_columns_of_squad(at, tmp_path):
 def test_spans_are_found_back_by_offsets(at):
     task = open_task(squad(at))
     words = ts.open_model(str(at / "llama")).tokenizer
-    for row in encode(task, task.train, words, 128, first=False):
+    for row in encode(task, task.train, words, 128, 16, first=False):
         out = np.zeros((len(row["ids"]), 2))
         out[row["start"], 0] = out[row["end"], 1] = 5
         gold = row["example"]["answers"][0][1] if row["example"]["answers"] else ""
-        assert best_span(out, row).strip() == gold
-    cut = encode(task, task.train[1:2], words, 9, first=False)[0]
-    assert cut["start"] == cut["end"] == len(cut["ids"]) - 1, "an answer that was cut off is no answer"
+        assert best_answers([0], [best_span(out, row)])[0].strip() == gold
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_windows_of_a_long_context_cover_it_and_find_its_answer(at, family):
+    """Every context token is in a window, neighbours share the stride, the question stands before each, and the answer far
+    from the start is found in the window that holds it."""
+    words = ts.open_model(str(at / family)).tokenizer
+    context = " ".join(f"day {k}" for k in range(60)) + " Berlin " + " ".join(f"month {k}" for k in range(9))
+    row = {
+        "question": "Where?",
+        "context": context,
+        "answers": {"text": ["Berlin"], "answer_start": [context.index("Berlin")]},
+    }
+    (at / "long.jsonl").write_text("\n".join(json.dumps(row) for _ in range(40)))
+    task = open_task(f"squad_v2@{at / 'long.jsonl'},{at / 'long.jsonl'}")
+    whole = words(f"Where?\n{context}", return_offsets_mapping=True)["offset_mapping"]
+    windows = encode(task, task.train[:1], words, 48, 10, first=family == "bert")
+    assert len(windows) > 3
+    assert all(len(w["ids"]) <= 48 for w in windows)
+    assert {tuple(o) for w in windows for o in w["offsets"]} | {(0, 0)} == {tuple(o) for o in whole} | {(0, 0)}
+    shift = len("Where?") + 1
+    spans = [[tuple(o) for o in w["offsets"] if o[1] > max(o[0], shift)] for w in windows]
+    assert all(len(set(a) & set(b)) == 10 for a, b in itertools.pairwise(spans))
+    answered = [w for w in windows if w["start"] != w["none"]]
+    assert 1 <= len(answered) < len(windows)
+    logits = [np.zeros((len(w["ids"]), 2)) for w in windows]
+    for out, w in zip(logits, windows, strict=True):
+        out[w["start"], 0] = out[w["end"], 1] = 5
+        out[w["none"]] += 1
+    found = best_answers([0] * len(windows), [best_span(o, w) for o, w in zip(logits, windows, strict=True)])
+    assert found[0].strip() == "Berlin"
+    with pytest.raises(TransectError, match="stride of 40"):
+        encode(task, task.train[:1], words, 44, 40, first=False)
+
+
+def test_two_processes_end_where_one_does(at, tmp_path):
+    """The same batches shared between two processes: losses agree to rounding, one folder is written."""
+    (at / "rows.jsonl").write_text(
+        "\n".join(json.dumps({"text": f"{(GOOD if k % 2 else BAD)} {k}", "label": k % 2}) for k in range(80))
+    )
+    asked = recipe(at, file="rows.jsonl", steps=6, evaluate_every=3, checkpoints=(3,))
+    alone = finetune(asked, tmp_path / "alone")
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nfrom transect.train.finetune import finetune\nfrom transect.train.recipe import Recipe\n"
+        "from pathlib import Path\nfinetune(Recipe.load(Path(sys.argv[1])), sys.argv[2], device='cpu')\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    command += [str(alone / "recipe.json"), str(tmp_path / "both")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert result(tmp_path / "both")["processes"] == 2
+    one, two = (np.genfromtxt(f / "metrics.csv", delimiter=",", names=True) for f in (alone, tmp_path / "both"))
+    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-4)
+    np.testing.assert_allclose(two["train_loss"][1:], one["train_loss"][1:], rtol=1e-4)
+    first, second = (load_file(f / "model.safetensors") for f in (alone, tmp_path / "both"))
+    assert all(torch.allclose(first[k], second[k], atol=2e-4) for k in first)
 
 
 def test_scores_are_the_benchmarks_own():

@@ -23,6 +23,7 @@ PACE = options(
     click.option("--warmup", type=float, default=None, help="Share of the steps.  [default: 0.1]"),
     click.option("--weight-decay", type=float, default=None, help="Of matrices.  [default: 0.01]"),
     click.option("--max-length", type=int, default=None, help="Cut examples at so many tokens."),
+    click.option("--stride", type=int, default=None, help="Tokens that windows of a long SQuAD context share."),
     click.option("--train-limit", type=int, default=None, help="Use so many training examples."),
     click.option("--eval-limit", type=int, default=None, help="Judge by so many examples.  [default: 400]"),
     click.option("--evaluate-every", type=int, default=None, help="Steps.  [default: a quarter of the run]"),

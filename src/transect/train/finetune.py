@@ -1,4 +1,5 @@
-"""Fine-tuning: a Recipe → checkpoints that open like any model, with their scores. One loop on one device, both methods.
+"""Fine-tuning: a Recipe → checkpoints that open like any model, with their scores. One loop, both methods, on accelerate:
+one process, or as many as `accelerate launch` or torchrun start, which share every batch.
 
     DIR/recipe.json            the recipe, fingerprints, versions
     DIR/metrics.csv            a row for each evaluation: step, losses, metrics, learning rate
@@ -39,22 +40,37 @@ def finetune(recipe: Recipe, out: str | Path, *, device: str | None = None, prog
     if check_folder(recipe, out):
         return out
     task = open_task(recipe.task)
-    opened = open_model(recipe.model, device=device)
+    world = _processes(device)
+    if recipe.batch % world.num_processes:
+        raise TransectError(
+            f"batches of {recipe.batch} do not divide into {world.num_processes} processes.", "Choose a multiple."
+        )
+    opened = open_model(recipe.model, device=str(world.device) if world.num_processes > 1 else device)
     with quiet(), warnings.catch_warnings():  # peft asks transformers under a name that it gives up
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-        _Run(recipe, task, opened, out).train(progress)
+        _Run(recipe, task, opened, out, world).train(progress)
     return out
+
+
+def _processes(device: str | None) -> Any:
+    """The processes of this run. Precision stays with the recipe: accelerate takes one for the life of a process."""
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a task's head leaves the model's own idle
+    return Accelerator(cpu=device == "cpu" or not torch.cuda.is_available(), kwargs_handlers=[unused])
 
 
 class _Run:
     """Model, data and optimiser of one run."""
 
-    def __init__(self, recipe: Recipe, task: Task, opened: Model, out: Path) -> None:
+    def __init__(self, recipe: Recipe, task: Task, opened: Model, out: Path, world: Any) -> None:
         import torch
 
         from transect.train.heads import Tuned, encode, with_lora
 
-        self.recipe, self.task, self.out, self.opened = recipe, task, out, opened
+        self.recipe, self.task, self.out, self.opened, self.world = recipe, task, out, opened, world
         self.provenance = {"transect": __version__, "torch": torch.__version__, "task_fingerprint": task.fingerprint}
         self.provenance["model_fingerprint"] = {k: v for k, v in opened.fingerprint.items() if k != "source"}
         if recipe.method == "lora":
@@ -69,10 +85,12 @@ class _Run:
         self.model.to(opened.device)
         words, first = opened.tokenizer, opened.kind == "encoder"
         self.pad = int(words.pad_token_id or 0)
-        self.rows = encode(task, mixed(task.train, recipe.train_limit), words, recipe.max_length, first)
-        self.held = encode(task, mixed(task.validation, recipe.eval_limit), words, recipe.max_length, first)
+        cut = (recipe.max_length, recipe.stride)
+        self.rows = encode(task, mixed(task.train, recipe.train_limit), words, *cut, first)
+        self.held = encode(task, mixed(task.validation, recipe.eval_limit), words, *cut, first)
         self.trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self.optimiser, self.schedule = self._optimiser()
+        self.shared = world.prepare(self.model) if world.num_processes > 1 else self.model
         self.before: Any = None
         self.best: dict[str, Any] = {}  # trained weights at the lowest loss, kept while patience is asked for
         self.log: list[dict[str, Any]] = []
@@ -99,7 +117,7 @@ class _Run:
         """Steps, evaluations, checkpoints, and the result."""
         self.out.mkdir(parents=True, exist_ok=True)
         step = self._resume()
-        if not step:
+        if not step and self.world.is_main_process:
             self.recipe.save(self.out / "recipe.json", **self.provenance)
         begun, sums = time.time(), []
         judged = self._evaluate(0, sums) if not step else None
@@ -107,7 +125,7 @@ class _Run:
         while step < self.recipe.steps and not self._stale():
             sums.append(self._step(step))
             step += 1
-            if progress:
+            if progress and self.world.is_main_process:
                 progress(step, self.recipe.steps)
             if step % int(self.recipe.evaluate_every or 1) == 0 or step in self.recipe.checkpoints:
                 judged, sums = self._evaluate(step, sums), []
@@ -128,19 +146,20 @@ class _Run:
 
         from transect.train.heads import collate
 
-        r, total = self.recipe, 0.0
-        torch.manual_seed(r.seed * 1_000_003 + step)
+        r, w, total = self.recipe, self.world, 0.0
+        torch.manual_seed((r.seed * 1_000_003 + step) * w.num_processes + w.process_index)
         for part in range(r.accumulate):
-            chosen = self._batch(step * r.accumulate + part)
+            chosen = self._batch(step * r.accumulate + part)[w.process_index :: w.num_processes]
             with self._precision():
-                loss = self.model(collate(chosen, self.pad, self.opened.device))[0].mean() / r.accumulate
-            if not bool(torch.isfinite(loss)):
+                loss = self.shared(collate(chosen, self.pad, self.opened.device))[0].mean() / r.accumulate
+            told = float(w.reduce(loss.detach(), "mean"))
+            if not np.isfinite(told):
                 raise TransectError(
-                    f"{self.out}: the loss is {float(loss.detach())} at step {step + 1}.",
+                    f"{self.out}: the loss is {told} at step {step + 1}.",
                     f"Kept: {kept(self.out)}. Lower the learning rate (now {r.learning_rate:g}), into another --out.",
                 )
-            loss.backward()
-            total += float(loss.detach())
+            w.backward(loss)
+            total += told
         torch.nn.utils.clip_grad_norm_(list(self.trained.values()), r.clip)
         self.optimiser.step()
         self.schedule.step()
@@ -165,7 +184,7 @@ class _Run:
         from transect.train.heads import judge
 
         with self._precision():
-            judged = judge(self.model, self.task, self.held, self.pad, self.opened.device, 2 * self.recipe.batch)
+            judged = judge(self.model, self.task, self.held, self.pad, 2 * self.recipe.batch, self.world)
         if keep:
             return judged
         if self.before is None:
@@ -173,7 +192,8 @@ class _Run:
         row = {"step": step, "train_loss": float(np.mean(sums)) if sums else None, "loss": judged.loss}
         row |= judged.metrics | {"learning_rate": self.schedule.get_last_lr()[0]}
         self.log = [r for r in self.log if r["step"] < step] + [row]
-        write_log(self.out, self.log)
+        if self.world.is_main_process:
+            write_log(self.out, self.log)
         return judged
 
     # files
@@ -198,16 +218,18 @@ class _Run:
         """Weights to look at, and what the run needs to go on."""
         import torch
 
-        self._save(self.out / f"checkpoint-{step:05d}", step)
-        save_state(
-            self.out,
-            step,
-            self.log,
-            best=self.best,
-            trained={n: p.detach() for n, p in self.trained.items()},
-            before=torch.tensor(self.before),
-            optimiser=self.optimiser.state_dict(),
-        )
+        if self.world.is_main_process:
+            self._save(self.out / f"checkpoint-{step:05d}", step)
+            save_state(
+                self.out,
+                step,
+                self.log,
+                best=self.best,
+                trained={n: p.detach() for n, p in self.trained.items()},
+                before=torch.tensor(self.before),
+                optimiser=self.optimiser.state_dict(),
+            )
+        self.world.wait_for_everyone()
 
     def _resume(self) -> int:
         state = load_state(self.out, self.opened.device)
@@ -228,6 +250,12 @@ class _Run:
             step = min(self.log, key=lambda r: r["loss"])["step"]
         if self.best or judged is None:  # the weights are not those of the last evaluation
             judged = self._evaluate(step, [], keep=True)
+        if self.world.is_main_process:
+            self._write_result(step, judged, seconds)
+        self.world.wait_for_everyone()
+
+    def _write_result(self, step: int, judged: Any, seconds: float) -> None:
+        """The end of the run, and whether it learned."""
         self._save(self.out, step)
         baseline = -self.before if self.task.kind == "lm" else judged.baseline
         good, gap, error = learned(judged.scores, baseline)
@@ -236,16 +264,9 @@ class _Run:
             self.opened.tokenizer.save_pretrained(str(self.out / "merged"))
         final = next(r for r in self.log if r["step"] == step)
         told = {"task": self.task.name, "kind": self.task.kind, "headline": self.task.headline, "step": step}
-        told |= {
-            "metrics": {k: v for k, v in final.items() if k not in ("step", "train_loss", "stopped")},
-            "n": len(self.held),
-        }
-        told |= {
-            "learned": good,
-            "over_baseline": gap,
-            "over_baseline_error": error,
-            "baseline": float(np.mean(baseline)),
-        }
+        told |= {"metrics": {k: v for k, v in final.items() if k not in ("step", "train_loss")}, "n": judged.n}
+        told |= {"learned": good, "over_baseline": gap, "over_baseline_error": error}
+        told |= {"baseline": float(np.mean(baseline)), "processes": self.world.num_processes}
         told |= {"seconds": round(seconds, 1), "trained_parameters": sum(p.numel() for p in self.trained.values())}
         write_json(self.out / "result.json", told | {"recipe": asdict(self.recipe)} | self.provenance)
         (self.out / "state.pt").unlink(missing_ok=True)

@@ -4,7 +4,7 @@ The model keeps its own language-model head untouched, so that what is saved ope
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -66,25 +66,57 @@ class Tuned(nn.Module):
 
 
 def encode(
-    task: Task, examples: Sequence[Example], tokenizer: Any, max_length: int, first: bool
+    task: Task, examples: Sequence[Example], tokenizer: Any, max_length: int, stride: int, first: bool
 ) -> list[dict[str, Any]]:
-    """Token ids of every example with its label or span. No answer, or one cut off by `max_length`, is a span at the
-    first token of an encoder and at the last of a decoder, which alone has read the question."""
+    """Token ids of every example with its label or span; texts are cut at `max_length`.
+
+    A context longer than that becomes several rows, windows that share `stride` tokens, each with the question in front. No
+    answer in a window is a span at the first token of an encoder and at an end token added to a decoder's, which alone has
+    read all.
+    """
     texts = [_joined(task, e) for e in examples]
-    made = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
+    cut = {"truncation": True, "max_length": max_length} if task.kind != "span" else {"verbose": False}
+    made = tokenizer(texts, return_offsets_mapping=True, **cut)
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id or 0
     out = []
-    for example, ids, offsets in zip(examples, made["input_ids"], made["offset_mapping"], strict=True):
+    for k, (example, ids, offsets) in enumerate(zip(examples, made["input_ids"], made["offset_mapping"], strict=True)):
         if len(ids) < 2:
             raise TransectError(f"task {task.name}: an example has {len(ids)} tokens: {_joined(task, example)[:60]!r}.")
-        row: dict[str, Any] = {"ids": ids, "example": example}
+        row: dict[str, Any] = {"ids": ids, "example": example, "number": k}
         if task.kind == "classify":
             row["label"] = example["label"]
-        if task.kind == "span":
-            row["offsets"] = offsets
-            row["none"] = 0 if first else len(ids) - 1
-            row["start"], row["end"] = _tokens_of(example, offsets, row["none"])
-        out.append(row)
+        if task.kind != "span":
+            out.append(row)
+            continue
+        if not first:
+            ids, offsets = [*ids, end], [*offsets, (0, 0)]
+        for chosen in _windows(task, example, offsets, max_length, stride):
+            part = {"ids": [ids[i] for i in chosen], "offsets": [offsets[i] for i in chosen]}
+            part["none"] = 0 if first else len(chosen) - 1
+            part["start"], part["end"] = _tokens_of(example, part["offsets"], part["none"])
+            out.append(row | part)
     return out
+
+
+def _windows(
+    task: Task, example: Example, offsets: list[tuple[int, int]], longest: int, stride: int
+) -> list[list[int]]:
+    """Token numbers of every window: question and special tokens always, the context a piece at a time."""
+    shift = len(example["question"]) + 1
+    context = [k for k, (a, b) in enumerate(offsets) if b > max(a, shift)]
+    before = list(range(context[0] if context else len(offsets)))
+    after = list(range(context[-1] + 1, len(offsets))) if context else []
+    room = longest - len(before) - len(after)
+    if len(context) <= room or not context:
+        return [before + context + after]
+    if room <= stride:
+        raise TransectError(
+            f"task {task.name}: a question of {len(before)} tokens leaves {room} of {longest} for its context, which must "
+            f"exceed the stride of {stride}.",
+            "Raise --max-length or lower --stride.",
+        )
+    starts = range(0, len(context) - stride, room - stride)
+    return [before + context[s : s + room] + after for s in starts]
 
 
 def _joined(task: Task, example: Example) -> str:
@@ -118,25 +150,31 @@ def collate(rows: Sequence[dict[str, Any]], pad: int, device: Any) -> Batch:
 
 
 @torch.no_grad()
-def judge(model: Any, task: Task, rows: Sequence[dict[str, Any]], pad: int, device: Any, size: int) -> "Judged":
-    """Losses, answers and the standard metrics over `rows`."""
-    was = model.training
+def judge(model: Any, task: Task, rows: Sequence[dict[str, Any]], pad: int, size: int, world: Any) -> "Judged":
+    """Losses, answers and the standard metrics over `rows`, which the processes of `world` share."""
+    from accelerate.utils import gather_object
+
+    was, device = model.training, next(model.parameters()).device
     model.eval()
-    losses, answers = [], []
-    for k in range(0, len(rows), size):
-        part = rows[k : k + size]
+    told: list[tuple[int, float, Any]] = []
+    mine = range(world.process_index, len(rows), world.num_processes)
+    for k in range(0, len(mine), size):
+        chosen = list(mine[k : k + size])
+        part = [rows[c] for c in chosen]
         loss, out = model(collate(part, pad, device))
-        losses.append(loss.float().cpu().numpy())
+        answers: list[Any] = [None] * len(part)
         if task.kind == "classify":
-            answers += out.argmax(-1).tolist()
+            answers = out.argmax(-1).tolist()
         if task.kind == "span":
-            answers += [best_span(o, r) for o, r in zip(out.cpu().numpy(), part, strict=True)]
+            answers = [best_span(o, r) for o, r in zip(out.float().cpu().numpy(), part, strict=True)]
+        told += zip(chosen, loss.float().tolist(), answers, strict=True)
     model.train(was)
-    return Judged(task, rows, np.concatenate(losses), answers)
+    every = sorted(gather_object(told), key=lambda t: t[0])
+    return Judged(task, rows, np.array([t[1] for t in every]), [t[2] for t in every])
 
 
 class Judged:
-    """What an evaluation found. `scores` and `baseline` hold one number for each example, for `scores.learned`."""
+    """What an evaluation found, of `n` examples. `scores` and `baseline` hold one number for each, for `scores.learned`."""
 
     def __init__(self, task: Task, rows: Sequence[dict[str, Any]], losses: np.ndarray, answers: list[Any]) -> None:
         self.loss, self.losses = float(losses.mean()), losses
@@ -147,29 +185,54 @@ class Judged:
             most = np.bincount([e["label"] for e in task.train]).argmax()
             self.scores, self.baseline = np.array(answers) == truth, truth == most
         elif task.kind == "span":
-            golds = [[text for _, text in r["example"]["answers"]] for r in rows]
-            self.scores = np.array([overlap(a, g) for a, g in zip(answers, golds, strict=True)])
+            examples = {r["number"]: r["example"] for r in rows}
+            found = best_answers([r["number"] for r in rows], answers)
+            golds = [[text for _, text in e["answers"]] for e in examples.values()]
+            said = [found[k] for k in examples]
+            self.scores = np.array([overlap(a, g) for a, g in zip(said, golds, strict=True)])
             self.metrics = {"f1": float(self.scores.mean())}
-            self.metrics["em"] = float(np.mean([exact(a, g) for a, g in zip(answers, golds, strict=True)]))
+            self.metrics["em"] = float(np.mean([exact(a, g) for a, g in zip(said, golds, strict=True)]))
             self.baseline = np.array([overlap("", g) for g in golds])
         else:
             self.metrics = {"perplexity": float(np.exp(min(self.loss, 50)))}
             self.scores, self.baseline = -losses, np.full(len(losses), np.nan)
+        self.n = len(self.scores)
 
 
-def best_span(out: np.ndarray, row: dict[str, Any]) -> str:
-    """The answer's text: the best span inside the context, or "" where the place of no answer scores higher."""
+def best_answers(numbers: Sequence[int], answers: Sequence["Span"]) -> dict[int, str]:
+    """Example → its answer over all windows: the best span, or "" where the least score of no answer is higher (the rule of
+    SQuAD v2's baselines)."""
+    windows: dict[int, list[Span]] = {}
+    for number, answer in zip(numbers, answers, strict=True):
+        windows.setdefault(number, []).append(answer)
+    out = {}
+    for number, several in windows.items():
+        best = max(several, key=lambda s: s.score)
+        out[number] = best.text if best.score > min(s.none for s in several) else ""
+    return out
+
+
+class Span(NamedTuple):
+    """The best span of a window: its text, its score (the sum of two logits), and the score of no answer."""
+
+    text: str
+    score: float
+    none: float
+
+
+def best_span(out: np.ndarray, row: dict[str, Any]) -> Span:
+    """The best span inside the context of one window; out: logits [tokens, 2] of starts and ends."""
     offsets, shift = row["offsets"], len(row["example"]["question"]) + 1
+    none = float(out[row["none"]].sum())
     inside = np.array([k for k, (a, b) in enumerate(offsets) if a >= shift and b > a], int)
     if not len(inside):
-        return ""
+        return Span("", -np.inf, none)
     begin, end = out[inside, 0], out[inside, 1]
     length = np.arange(len(inside)) - np.arange(len(inside))[:, None]
     table = np.where((length >= 0) & (length < LONGEST_ANSWER), begin[:, None] + end, -np.inf)
     i, j = np.unravel_index(table.argmax(), table.shape)
-    if table[i, j] <= out[row["none"]].sum():
-        return ""
-    return row["example"]["context"][offsets[inside[i]][0] - shift : offsets[inside[j]][1] - shift]
+    text = row["example"]["context"][offsets[inside[i]][0] - shift : offsets[inside[j]][1] - shift]
+    return Span(text, float(table[i, j]), none)
 
 
 def with_lora(model: Any, recipe: Recipe) -> Any:
