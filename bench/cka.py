@@ -61,14 +61,11 @@ def hsic(K: np.ndarray, L: np.ndarray) -> float:
 
 
 def pytorch_cka(clouds: Clouds) -> np.ndarray:
-    import pytorch_cka as peer  # pyright: ignore[reportMissingImports]
+    import cka as peer  # pyright: ignore[reportMissingImports]
     import torch
 
-    compute = getattr(peer, "cka_matrix", None) or getattr(peer, "compute_cka_matrix", None)
-    if compute is None:
-        raise SystemExit("this version of pytorch-cka offers no matrix function that we know")
-    layers = [torch.from_numpy(X) for X in clouds]
-    return np.asarray(compute(layers, layers))
+    layers = torch.from_numpy(np.stack(clouds))
+    return peer.cka_from_features(layers, layers).numpy()
 
 
 def square(layers: int, which: list[tuple[int, int]], values: list[float]) -> np.ndarray:
@@ -107,7 +104,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=2000)
     options = parser.parse_args()
     _, _, truth = measured("by_pair", options.clouds, options.points)
-    ways = ["ours", "plain_torch"] + (["pytorch_cka"] if importlib.util.find_spec("pytorch_cka") else [])
+    ways = ["ours", "plain_torch"] + (["pytorch_cka"] if importlib.util.find_spec("cka") else [])
     base = None
     print(f"clouds: {Path(options.clouds).name or 'synthetic'}, {len(truth)} layers, {options.points} points")
     for name in ways:
