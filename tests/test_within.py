@@ -36,21 +36,28 @@ def test_texts_with_a_direction_of_their_own_are_told_from_mixed_ones(tmp_path):
     axes = np.repeat(np.eye(8, 40), LENGTHS, axis=0) * 6
     noise = rng.standard_normal((sum(LENGTHS), 40)) / np.sqrt(40)
     store = planted_store(tmp_path / "s", [axes + noise, noise + 0.01], LENGTHS)
-    asked = [("anisotropy", {"centred": False}), ("cluster_count", {"cosine": 0.8}), ("rank_residual", {})]
+    asked = [
+        ("anisotropy", "zero", {}),
+        ("anisotropy", "mean", {}),
+        ("cluster_count", "zero", {"cosine": 0.8}),
+        ("rank_residual", "zero", {}),
+    ]
     table = within(asked, [store], window=6)
-    own = table.where(site="resid.0", measure="anisotropy")
+    own = table.where(site="resid.0", measure="anisotropy", about="zero")
     assert own.column("value")[0] == pytest.approx(36 / 37, abs=0.02)
     assert own.column("null")[0] < 0.35
-    assert own.column("p")[0] == pytest.approx(2 / 20)
+    assert own.column("p")[0] == pytest.approx(2 / 10), "nine draws, none as extreme"
     assert own.column("low")[0] < own.column("value")[0] < own.column("high")[0]
     assert table.where(site="resid.0", measure="cluster_count").column("value")[0] == 1
     assert table.where(site="resid.0", measure="rank_residual").column("value")[0] == pytest.approx(
         np.sqrt(1 / 37 * 5 / 6), abs=0.02
     )
-    flat = table.where(site="resid.1", measure="anisotropy")
+    flat = table.where(site="resid.1", measure="anisotropy", about="zero")
+    apart = table.where(site="resid.0", measure="anisotropy", about="mean")
+    assert apart.column("null")[0] == pytest.approx(-1 / 6, abs=0.05), "seven axes about their mean are 1/6 apart"
     assert abs(flat.column("corrected")[0]) < 0.1
     with pytest.raises(TransectError, match="no measure of one cloud"):
-        within([("cka", {})], [store])
+        within([("cka", "zero", {})], [store])
 
 
 def test_paths_on_a_polygon_turn_and_lengthen_as_it_does(tmp_path):
@@ -107,7 +114,7 @@ def test_gradient_rows_name_their_null(tmp_path):
     model = wrap_model(tiny_model("llama"), tiny_tokenizer(), "tiny")
     texts = ts.open_texts("weekdays:8", seed=1)
     store = ts.capture(model, texts, tmp_path / "s")
-    table = gradients([(store, model)], texts=5, positions=3)
+    table = gradients([store], lambda _: model, texts=5, positions=3)
     assert len(table) == 2 * 4
     assert set(table.column("control")) == {"another next token"}
     assert (table.column("value") > 0).all()

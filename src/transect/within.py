@@ -18,8 +18,7 @@ from transect.measure import Measure, find
 from transect.store import Store
 from transect.table import Table
 
-WINDOW = 32
-DRAWS = 19
+WINDOW, TEXTS, DRAWS = 32, 60, 9
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,12 @@ class Windows:
         return flat.reshape(*self.rows.shape, -1)
 
 
-def windows(store: Store, window: int | None = None, position0: bool = False) -> Windows:
-    """The first `window` tokens of every text that has as many, position 0 left out unless kept.
+def windows(
+    store: Store, window: int | None = None, position0: bool = False, most: int = TEXTS, seed: int = 0
+) -> Windows:
+    """The first `window` tokens of texts that have as many, position 0 left out unless kept; `most` texts, by the seed.
 
-    Default: 32, or what four texts in five have. TransectError when fewer than 4 texts remain.
+    Default: 32 tokens, or what four texts in five have. TransectError when fewer than 4 texts remain.
     """
     chosen = store.select("all", position0)
     starts = np.flatnonzero(np.diff(chosen.texts, prepend=-1))
@@ -52,12 +53,13 @@ def windows(store: Store, window: int | None = None, position0: bool = False) ->
             f"{store.path}: {enough.sum()} texts have {max(window, 3)} tokens after the first; 4 are needed.",
             "Choose a smaller --window, or capture longer texts.",
         )
-    rows = chosen.rows[starts[enough][:, None] + np.arange(max(window, 3))]
-    return Windows(rows, chosen.texts[starts[enough]], int((~enough).sum()))
+    own = np.sort(np.random.default_rng([seed, 10]).permutation(np.flatnonzero(enough))[:most])
+    rows = chosen.rows[starts[own][:, None] + np.arange(max(window, 3))]
+    return Windows(rows, chosen.texts[starts[own]], int((~enough).sum()))
 
 
 def within(
-    measures: Sequence[tuple[str, dict[str, Any]]],
+    measures: Sequence[tuple[str, str, dict[str, Any]]],
     stores: Sequence[Store],
     *,
     family: str = "resid",
@@ -68,24 +70,27 @@ def within(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
-    """Measures of one cloud, with their options, on the window of every text at every site; a row for each site.
+    """Measures of one cloud on the window of every text at every site; a row for each site.
 
+    measures: (name, about, options); about "zero" takes points as they are, "mean" takes out the mean of all texts first.
     value: mean over texts; low, high: 95 % by leaving out groups of texts; text_low, text_high: the middle 80 % of texts.
     null: the same on windows whose tokens come from other texts, `draws` times.
     """
-    chosen = [(find(name), options) for name, options in measures]
-    if odd := [m.name for m, _ in chosen if m.data != ("X",)]:
+    chosen = [(find(name), about, options) for name, about, options in measures]
+    if odd := [m.name for m, _, _ in chosen if m.data != ("X",)]:
         raise TransectError(f"{odd[0]} is no measure of one cloud.", "Within a text there is one.")
     rows: list[dict[str, Any]] = []
     total, done = sum(len(sites.select(s.sites, [family])) for s in stores), 0
     for store in stores:
-        cut = windows(store, window, position0)
+        cut = windows(store, window, position0, seed=seed)
         base = _base(store, cut, position0, seed)
         for site in sites.select(store.sites, [family]):
             points = cut.points(store, site)
-            for m, options in chosen:
-                told = base | {"measure": m.name, "site": site, "control": "tokens of other texts"} | options
-                rows.append(told | _cell(m, options, points, draws, groups, seed))
+            middle = points.mean(axis=(0, 1), dtype=np.float64)
+            for m, about, options in chosen:
+                told = base | {"measure": m.name, "about": about, "site": site, "control": "tokens of other texts"}
+                cloud = points - middle if about == "mean" else points
+                rows.append(told | options | _cell(m, options, cloud, draws, groups, seed))
             done += 1
             if progress:
                 progress(done, total)
@@ -166,7 +171,7 @@ def trajectories(
     rows: list[dict[str, Any]] = []
     for store in stores:
         names = sites.select(store.sites, [family])
-        cut = windows(store, window, position0)
+        cut = windows(store, window, position0, seed=seed)
         base = _base(store, cut, position0, seed)
         first = previous = cut.points(store, names[0]).astype(np.float64)
         before, length, squares = None, 0.0, 0.0
