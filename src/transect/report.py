@@ -1,7 +1,8 @@
 """Report: one self-contained HTML file from one or several studies. It opens offline and asks no server for anything.
 
-Everything that comes from models or texts is escaped; a Content-Security-Policy forbids scripts and requests. The data
-behind each figure is in the file as CSV, up to a budget; what was left out is said.
+Everything that comes from models or texts is escaped; a Content-Security-Policy forbids requests, and every script but
+that of the interactive part, which `static` leaves out. The data behind each figure is in the file as CSV, up to a
+budget; what was left out is said.
 """
 
 import base64
@@ -16,6 +17,7 @@ from typing import Any
 
 from transect import __version__
 from transect.errors import TransectError
+from transect.explore import explore
 from transect.files import write_bytes
 from transect.study import Figure, Study
 from transect.table import Table
@@ -27,7 +29,7 @@ FORMULA = re.compile(r"^[=+\-@\t\r]")
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:{% if page %} blob:; script-src 'sha256-{{ page.hash }}'{% endif %}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>
@@ -44,10 +46,11 @@ th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px so
 ul.findings li { margin: .35rem 0; } .warn { background: var(--card); border-left: 3px solid #d55e00; padding: .5rem .9rem; margin: 1rem 0; font-size: .92rem; }
 details { margin: .4rem 0; } summary { cursor: pointer; color: var(--accent); font-size: .88rem; } pre { background: var(--card); padding: .7rem; overflow-x: auto; font-size: .78rem; }
 @media print { details { display: none; } body { max-width: none; } }
-</style></head><body>
+</style>{% if page %}<style>{{ page.style|safe }}
+body { max-width: none; } body > :not(#explore) { max-width: 62rem; margin-left: auto; margin-right: auto; } #explore { margin: 1.5rem auto; max-width: 1680px; }</style>{% endif %}</head><body>
 <h1>{{ title }}</h1>
 <p class="quiet">Transect {{ version }} · every number stands with its null, its interval and its origin.</p>
-<nav>{% for s in studies %}<a href="#{{ s.id }}">{{ s.study.name }}</a>{% endfor %}<a href="#provenance">provenance</a></nav>
+<nav>{% for s in studies %}<a href="#{{ s.id }}">{{ s.study.name }}</a>{% endfor %}<a href="#provenance">provenance</a>{% if page %}<a href="#explore">explore</a>{% endif %}</nav>
 {% for s in studies %}
 <section id="{{ s.id }}">
 <h2>{{ s.study.question }}</h2>
@@ -68,25 +71,41 @@ details { margin: .4rem 0; } summary { cursor: pointer; color: var(--accent); fo
 {% endfor %}
 <section id="provenance"><h2>Provenance</h2>
 {% for s in studies %}<details><summary>{{ s.study.name }}: models, texts, versions, seeds</summary><pre>{{ s.provenance }}</pre></details>{% endfor %}
-</section></body></html>
+</section>
+{% if page %}<section id="explore"><h2>Explore</h2><p class="quiet">The same results to look through: press ? inside for the keyboard. Nothing is asked of any server.{% if page.left %} Left out of this file: {{ page.left|join(", ") }}.{% endif %}</p>
+<noscript><p class="warn">This part draws with JavaScript; everything above needs none.</p></noscript>
+<div id="transect"></div></section>
+<script type="application/json" id="transect-data">{{ page.data|safe }}</script>
+<script type="module">{{ page.script|safe }}</script>{% endif %}
+</body></html>
 """
 
 
-def report(studies: Study | str | Path | Sequence[Study | str | Path], out: str | Path) -> Path:
-    """Write one HTML file from studies, or from folders that hold one or several; returns its path."""
+def report(
+    studies: Study | str | Path | Sequence[Study | str | Path], out: str | Path, *, static: bool = False
+) -> Path:
+    """Write one HTML file from studies, or from folders that hold one or several; returns its path.
+
+    Figures, words and data need no script. Below them stands the app's own page over the same results, unless `static`.
+    """
     from jinja2 import Environment
 
     several: Sequence[Any] = studies if isinstance(studies, list | tuple) else [studies]
-    loaded = [s for given in several for s in _load(given)]
+    loaded = [s for given in several for s in load_studies(given)]
     budget = [DATA_BUDGET]
     shown = [_section(k, study, budget) for k, study in enumerate(loaded)]
     title = "Transect: " + ", ".join(dict.fromkeys(s.name for s in loaded))
-    page = Environment(autoescape=True).from_string(PAGE).render(title=title, version=__version__, studies=shown)
+    page = (
+        Environment(autoescape=True)
+        .from_string(PAGE)
+        .render(title=title, version=__version__, studies=shown, page=None if static else explore(loaded))
+    )
     write_bytes(Path(out), page.encode())
     return Path(out)
 
 
-def _load(given: Study | str | Path) -> list[Study]:
+def load_studies(given: Study | str | Path) -> list[Study]:
+    """A study, the one in a folder, or those in its folders."""
     if isinstance(given, Study):
         return [given]
     folder = Path(given)

@@ -75,12 +75,9 @@ export class App {
     const c = this.ready;
     if (!c) return [];
     const found = new Map<string, Run & { store?: Store }>();
+    const fullest = [...c.stores].sort((p, q) => q.sites.length - p.sites.length);
+    for (const store of fullest) if (!found.has(store.name)) found.set(store.name, { ...store, store });
     for (const study of c.studies) for (const run of study.runs) if (!found.has(run.name)) found.set(run.name, run);
-    for (const store of c.stores) {
-      const known = found.get(store.name);
-      if (!known) found.set(store.name, { ...store, store });
-      else if (!known.store) found.set(store.name, { ...known, families: { ...known.families, ...store.families }, store });
-    }
     return [...found.values()];
   });
 
@@ -90,8 +87,18 @@ export class App {
     const print = study?.runs.find((r) => r.name === name)?.fingerprint;
     const exact = stores.find((s) => s.fingerprint === print);
     if (exact) return exact;
-    return stores.find((s) => s.name === name && (!site || s.sites.includes(site))) ?? null;
+    const same = stores.filter((s) => s.name === name && (!site || s.sites.includes(site)));
+    return same.sort((p, q) => q.sites.length - p.sites.length)[0] ?? null;
   }
+
+  /** Every capture, of stores and of studies: runs of one name on different texts stand apart. */
+  readonly captures: ReadonlySignal<(Run & { store?: Store })[]> = computed(() => {
+    const found = new Map<string, Run & { store?: Store }>();
+    for (const store of this.ready?.stores ?? []) found.set(store.fingerprint, { ...store, store });
+    for (const study of this.ready?.studies ?? []) for (const run of study.runs) if (!found.has(run.fingerprint)) found.set(run.fingerprint, run);
+    const names = this.runs.value.map((r) => r.name);
+    return [...found.values()].sort((p, q) => names.indexOf(p.name) - names.indexOf(q.name));
+  });
 
   studies(kind: string): Study[] { return (this.ready?.studies ?? []).filter((s) => s.name === kind); }
 
@@ -170,12 +177,6 @@ export function useStrip(make: () => App["strip"]["value"], on: unknown[]): void
     app.strip.value = make();
     return () => { app.strip.value = null; };
   }, on);
-}
-
-/** Layers of a family that a study or a run has, in order. */
-export function depthOf(run: Run | undefined, family: string): number {
-  const told = run?.families[family];
-  return told ? told.sites : 0;
 }
 
 export const familyOf = (site: string): string => parse(site).family;

@@ -19,6 +19,7 @@ interface PanelProps {
   image?: () => { url: string; width: number; height: number } | null;
   onPick?: (datum: any) => void;
   wide?: boolean;
+  tools?: ComponentChildren;
   children?: ComponentChildren;
   id: string;
 }
@@ -53,6 +54,7 @@ export function Panel(props: PanelProps): JSX.Element {
     <section class={`tx-panel${props.wide ? " tx-wide" : ""}`} aria-label={props.title} data-panel={props.id}>
       <header>
         <h3>{props.title}</h3>
+        {props.tools}
         <div class="tx-actions" role="group" aria-label={`Export ${props.title}`}>
           {props.rows && <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>numbers</button>}
           <button type="button" onClick={pin} title="Keep this view on the Report screen">pin</button>

@@ -4,33 +4,38 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp, useTable, type App } from "./app";
 import { layerOf, parse } from "./sites";
+import type { Screen } from "./selection";
 import { str } from "./table";
 
-/** Layers of the screen on show: those its study has, else those of run A. */
-export function layersHere(app: App): number[] {
+/** What the layers of a screen are read from: its study's own rows. */
+const READ: Partial<Record<Screen, [string, string]>> = { depth: ["drift", "adjacent"], compare: ["compare", "curves"], map: ["manifold", "map"] };
+
+/** Family and layers of the screen on show: those its study has, else those of run A. */
+export function layersHere(app: App): { family: string; layers: number[] } {
   const s = app.selection.value;
-  const run = app.runs.value.find((r) => r.name === s.a);
-  if (s.screen === "map") {
-    const given = app.study("map" in s.view ? "map" : "manifold");
-    const loaded = given ? app.table(given, "map").value : null;
-    if (loaded?.state === "ready" && loaded.value) {
-      return [...new Set(loaded.value.values("site").map(layerOf))].sort((p, q) => p - q);
-    }
+  const ordered = (layers: number[]) => [...new Set(layers)].sort((p, q) => p - q);
+  const read = READ[s.screen];
+  const study = read ? app.study(read[0]) : null;
+  const loaded = study ? app.table(study, read![1]).value : null;
+  if (loaded?.state === "ready" && loaded.value?.rows.length) {
+    const sites = [...loaded.value.values("site"), ...(loaded.value.columns.includes("site2") ? loaded.value.values("site2") : [])];
+    return { family: parse(sites[0]!).family, layers: ordered(sites.map(layerOf)) };
   }
-  const sites = run?.store?.sites.filter((x) => parse(x).family === s.family).map(layerOf);
-  if (sites?.length) return sites.sort((p, q) => p - q);
-  const count = run?.families[s.family]?.sites ?? Math.max(0, ...Object.values(run?.families ?? {}).map((f) => f.sites));
-  return Array.from({ length: count }, (_, k) => k);
+  const families = (study?.runs.find((r) => r.name === s.a) ?? study?.runs[0] ?? app.runs.value.find((r) => r.name === s.a))?.families ?? {};
+  const neurons = s.family === "attn.head" ? "attn.head" : "mlp.act";
+  const family = s.screen === "neurons" ? neurons : families[s.family] ? s.family : (Object.keys(families)[0] ?? s.family);
+  const longest = app.captures.value.flatMap((r) => (r.name === s.a || s.screen === "neurons" ? [r.families[family]?.layers ?? []] : [])).sort((p, q) => q.length - p.length)[0];
+  return { family, layers: ordered(longest ?? families[family]?.layers ?? []) };
 }
 
 export function Rail(): JSX.Element {
   const app = useApp();
   const s = app.selection.value;
-  const layers = layersHere(app);
+  const { family, layers } = layersHere(app);
   const drift = app.study("drift");
   const changes = useTable(drift, "changes");
   const marked = new Map<number, string>();
-  if (changes.state === "ready" && changes.value && s.family === "resid") {
+  if (changes.state === "ready" && changes.value && family === "resid") {
     for (const row of changes.value.where({ run: s.a, status: "ok" })) marked.set(layerOf(str(row["site"])), `candidate change layer (${str(row["normalise"])} points)`);
   }
   const list = useRef<HTMLDivElement>(null);
@@ -44,7 +49,7 @@ export function Rail(): JSX.Element {
   }, [at, s.screen]);
   return (
     <aside class="tx-rail">
-      <div class="tx-rail-head" title={s.family === "resid" ? "resid.0 enters block 0, resid.l leaves the l-th block" : `blocks of ${s.family}`}>{s.family === "resid" ? "layer" : "block"}</div>
+      <div class="tx-rail-head" title={family === "resid" ? "resid.0 enters block 0, resid.l leaves the l-th block" : `blocks of ${family}`}>{family === "resid" ? "layer" : "block"}</div>
       <div class="tx-layers" ref={list} role="radiogroup" aria-label="Layer">
         {layers.map((layer) => (
           <button key={layer} type="button" role="radio" aria-checked={layer === at} tabIndex={layer === at || (at === null && layer === layers[0]) ? 0 : -1}

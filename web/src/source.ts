@@ -5,7 +5,7 @@ import { Table, type Wire } from "./table";
 export interface Run {
   name: string; spec: string; kind: string; weights: string; texts: string; count: number | null; fingerprint: string;
   tokens_hash: string; dtype: string; created: string; origin: Record<string, string>; shuffled: boolean;
-  families: Record<string, { sites: number; width: number }>;
+  families: Record<string, { sites: number; width: number; layers: number[] }>;
 }
 export interface Store extends Run {
   id: string; path: string; texts_held: number; bytes: number; rows: number; labels: string[]; landmarks: string[];

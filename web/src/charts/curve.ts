@@ -3,7 +3,7 @@
 import * as Plot from "@observablehq/plot";
 import { line, num, str, told, type Row } from "../table";
 import { layerOf } from "../sites";
-import { CLASS, defs, layerTicks, legend, legendRows, short, type Key } from "./frame";
+import { CLASS, defs, el, layerTicks, legend, legendRows, short, type Key } from "./frame";
 
 export interface Series { name: string; colour: string; control?: boolean; rows: Row[]; strong?: boolean }
 export interface CurveOptions {
@@ -42,17 +42,18 @@ function dots(rows: Row[], value: string, x: string | undefined): Dot[] {
 export function scaleOf(values: number[]): "linear" | "log" | "symlog" {
   const sizes = values.filter((v) => v !== 0).map(Math.abs).sort((p, q) => p - q);
   if (sizes.length < 3 || sizes[sizes.length - 1]! <= 100 * sizes[Math.floor(sizes.length / 2)]!) return "linear";
-  return values.every((v) => v > 0) ? "log" : "symlog";
+  return sizes.length === values.length && values.every((v) => v > 0) && sizes[0]! > sizes[Math.floor(sizes.length / 2)]! * 1e-3 ? "log" : "symlog";
 }
 
 export function curve(o: CurveOptions): SVGSVGElement {
   const value = o.value ?? "value";
   const drawn = o.series.map((s) => ({ ...s, dots: dots(s.rows, value, o.x) })).filter((s) => s.dots.length);
   const all = drawn.flatMap((s) => s.dots);
+  const own = all.flatMap((d) => (d.y === null ? [] : [d.y]));
   const ys = all.flatMap((d) => [d.y, d.nul]).filter((v): v is number => v !== null);
   const xs = all.map((d) => d.x);
   const [x0, x1] = xs.length ? [Math.min(...xs), Math.max(...xs)] : [0, 1];
-  const type = scaleOf(ys);
+  const type = scaleOf(own);
   const control = str(drawn[0]?.rows.find((r) => r["control"])?.["control"]);
   const keys: Key[] = o.legend === false ? [] : [
     ...drawn.map((s) => ({ label: s.control ? `${s.name} (control)` : s.name, colour: s.colour, dash: s.control ? "5 3" : undefined })),
@@ -61,10 +62,11 @@ export function curve(o: CurveOptions): SVGSVGElement {
     ...(all.some((d) => !d.ok || d.y === null) ? [{ label: "not computed or flagged", colour: "", kind: "hatch" as const }] : []),
   ];
   const rows = legendRows(keys, o.width - 60);
-  const height = (o.height ?? 230) + rows * 16;
-  const top = 14 + rows * 16, bottom = 34;
+  const height = (o.height ?? 230) + rows * 16 + (o.ylabel ? 14 : 0);
+  const lift = o.ylabel ? 14 : 0;
+  const top = 14 + rows * 16 + lift, bottom = 34;
   const low = type === "log" ? Math.min(...ys) : undefined;
-  const marks: Plot.Markish[] = [defs, legend(keys, 48, o.width - 60)];
+  const marks: Plot.Markish[] = [defs, legend(keys, 48, o.width - 60), () => el("text", { x: 8, y: top - 9, fill: "currentColor", "text-anchor": "start", "font-size": 10.5, opacity: 0.8 }, o.ylabel + (type === "linear" ? "" : type === "log" ? " (logarithmic)" : " (logarithmic away from 0)"))];
   if (o.selected !== null && o.selected >= x0 && o.selected <= x1) {
     marks.push(Plot.ruleX([o.selected], { stroke: "var(--tx-accent, #0b63a5)", strokeWidth: 1.5, strokeOpacity: 0.75, className: "tx-selected" }));
   }
@@ -93,7 +95,7 @@ export function curve(o: CurveOptions): SVGSVGElement {
     style: { background: "none", overflow: "visible", fontSize: "10.5px" },
     ariaLabel: o.label,
     x: { label: o.xlabel, labelAnchor: "center", labelArrow: "none", domain: [x0 - 0.5, x1 + 0.5], ticks: o.x ? undefined : layerTicks(x0, x1, (o.width - 70) / 34), tickFormat: o.x ? undefined : (d: number) => String(d), tickSize: 4 },
-    y: { label: o.ylabel, labelAnchor: "top", labelArrow: "none", type, nice: true, grid: true, ticks: 5, constant: type === "symlog" ? median(ys) : undefined, tickFormat: type === "linear" ? undefined : (v: number) => short(v) },
+    y: { label: null, type, nice: true, grid: true, ticks: 5, constant: type === "symlog" ? median(own) : undefined, tickFormat: type === "linear" ? undefined : (v: number) => short(v) },
     marks,
   }) as SVGSVGElement;
 }

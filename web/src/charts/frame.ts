@@ -30,7 +30,7 @@ export const defs: Mark = () => hatchPattern() as unknown as SVGElement;
 export interface Key { label: string; colour: string; dash?: string; kind?: "line" | "band" | "hatch" | "dot" | "tick" }
 
 /** Rough width of a legend entry, in pixels of 10.5 px text. */
-const wide = (label: string): number => 26 + label.length * 5.9;
+const wide = (label: string): number => 34 + label.length * 5.7;
 
 export function legendRows(keys: Key[], width: number): number {
   let rows = 1, x = 0;

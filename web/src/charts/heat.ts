@@ -44,7 +44,7 @@ export function heat(o: HeatOptions): SVGSVGElement {
   const [low, high] = o.domain ?? rangeOf(known.map(at), kind);
   const paint = kind === "difference" ? diverging : viridis;
   const colour = (v: number) => paint((at(v) - low) / (high - low || 1));
-  const left = Math.max(46, Math.min(150, 14 + 6 * Math.max(...o.ys.map((y, k) => (o.yticks ?? ident)(y, k)?.length ?? 0))));
+  const left = Math.max(46, Math.min(300, 14 + 6 * Math.max(...o.ys.map((y, k) => (o.yticks ?? ident)(y, k)?.length ?? 0))));
   const right = 64, top = 26, bottom = o.slanted ? 66 : 36;
   const inner = o.width - left - right;
   const height = o.height ?? (o.square === false ? 320 : Math.min(inner * (o.ys.length / Math.max(1, o.xs.length)), 560) + top + bottom);

@@ -45,7 +45,7 @@ export function StageView(p: StageProps): JSX.Element {
     return () => { painter.current?.free(); painter.current = null; };
   }, [plain]);
   useEffect(() => {
-    const watch = new ResizeObserver(() => { const r = root.current!.getBoundingClientRect(); setSize({ width: Math.floor(r.width), height: Math.floor(r.height) }); });
+    const watch = new ResizeObserver(() => { if (!root.current) return; const r = root.current.getBoundingClientRect(); setSize({ width: Math.floor(r.width), height: Math.floor(r.height) }); });
     watch.observe(root.current!);
     return () => watch.disconnect();
   }, []);
@@ -55,6 +55,7 @@ export function StageView(p: StageProps): JSX.Element {
     const began = performance.now();
     cancelAnimationFrame(frame.current);
     const paint = () => {
+      if (!root.current) return;
       views.current = placed(root.current!, p.blocks);
       painter.current?.draw(views.current, camera, size.width, size.height, dark);
       root.current!.dataset["painted"] = String(p.version);

@@ -30,7 +30,7 @@ in vec3 colour; in float alpha; out vec4 shown;
 void main() {
   float r = length(gl_PointCoord - 0.5) * 2.0;
   if (r > 1.0) discard;
-  shown = vec4(colour, alpha);
+  shown = vec4(colour, alpha * (1.0 - smoothstep(0.75, 1.0, r)));
 }`;
 
 export class WebGlPainter implements Painter {
@@ -64,7 +64,8 @@ export class WebGlPainter implements Painter {
     this.radius = scene.radius;
     this.geometry.setAttribute("position", new BufferAttribute(scene.points, 3));
     this.geometry.setAttribute("tint", new BufferAttribute(scene.tint, 1));
-    this.value = new BufferAttribute(scene.values ?? new Float32Array(scene.points.length / 3), 1);
+    this.geometry.dispose(); // the buffers of the layout before
+    this.value = new BufferAttribute(scene.values?.slice() ?? new Float32Array(scene.points.length / 3), 1);
     this.value.setUsage(DynamicDrawUsage);
     this.geometry.setAttribute("value", this.value);
     this.material.uniforms["live"]!.value = scene.values !== null;
@@ -72,7 +73,7 @@ export class WebGlPainter implements Painter {
 
   setValues(values: Float32Array | null): void {
     this.material.uniforms["live"]!.value = values !== null;
-    if (values && this.value) { this.value.array = values; this.value.needsUpdate = true; }
+    if (values && this.value?.array.length === values.length) { (this.value.array as Float32Array).set(values); this.value.needsUpdate = true; }
   }
 
   draw(views: View[], camera: Camera, width: number, height: number, dark: boolean): void {

@@ -63,7 +63,7 @@ function Drifts({ study, table }: { study: Study; table: Table }): JSX.Element {
       {norms.length > 1 && <Choice label="points" value={norm} options={norms} onChange={(v) => app.view("norm", v)} />}
       {tokens.length > 1 && <Choice label="tokens" value={token} options={tokens} onChange={(v) => app.view("class", v)} />}</div>
     <Panel id="curves" wide title="Drift from the base, layer by layer" study={study} rows={rows} onPick={(d) => app.select({ layer: d.x })}
-      caption={<>1 − similarity, or distance, of each layer to the same layer of the base. <Readings rows={rows.filter((r) => layerOf(str(r["site"])) === s.layer)} layer={s.layer} key="series" /></>}
+      caption={<>1 − similarity, or distance, of each layer to the same layer of the base. <Readings rows={rows.filter((r) => layerOf(str(r["site"])) === s.layer)} layer={s.layer} by="series" /></>}
       draw={(width) => curve({ series, width, height: 260, xlabel: "layer", ylabel: `drift by ${named(measure)}`, selected: s.layer, label: `drift from the base by ${named(measure)}` })} />
   </>;
 }
@@ -74,7 +74,7 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
   const s = app.selection.value;
   const [measure] = useMeasure(table);
   const rows = table.where({ measure, normalise: "raw" });
-  const name = (r: Row) => `${str(r["run"])}: ${str(r["contrast"])}`.slice(0, 44);
+  const name = (r: Row) => `${str(r["run"])}: ${str(r["contrast"])}`;
   const ys = [...new Set(rows.map(name))];
   const xs = [...new Set(rows.map((r) => str(r["site"])))].sort(byDepth);
   const most = new Map(ys.map((y) => [y, Math.max(...rows.filter((r) => name(r) === y).map((r) => Math.abs(num(r["value"]) ?? 0)), 1e-12)]));

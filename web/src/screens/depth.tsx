@@ -98,9 +98,9 @@ function AdjacentReady({ study, norm, table, changes }: { study: Study; norm: st
 }
 
 /** The numbers at the selected layer, one line a run: value, interval, null, p, n. */
-export function Readings({ rows, value = "value", layer, key = "run" }: { rows: Row[]; value?: string; layer: number; key?: string }): JSX.Element {
+export function Readings({ rows, value = "value", layer, by = "run" }: { rows: Row[]; value?: string; layer: number; by?: string }): JSX.Element {
   if (!rows.length) return <span class="tx-none">Nothing computed at layer {layer}.</span>;
-  return <span class="tx-readings">{rows.slice(0, 6).map((r, k) => <span key={k}><b>{str(r[key])}</b> {str(r["site"])}{r["site2"] && r["site2"] !== r["site"] ? ` → ${str(r["site2"])}` : ""}: {line(r, value)}</span>)}</span>;
+  return <span class="tx-readings">{rows.slice(0, 6).map((r, k) => <span key={k}><b>{str(r[by])}</b> {str(r["site"])}{r["site2"] && r["site2"] !== r["site"] ? ` → ${str(r["site2"])}` : ""}: {line(r, value)}</span>)}</span>;
 }
 
 const SPECTRA = ["participation_ratio", "effective_rank", "stable_rank", "spectral_entropy", "norm_entropy", "anisotropy", "mean_norm", "condition_number", "top_variance", "outlier_dimensions", "twonn"];

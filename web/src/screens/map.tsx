@@ -13,9 +13,11 @@ import { visible } from "../strip";
 import { num, str, told, type Row, type Table } from "../table";
 
 const KINDS: Record<string, string> = { free: "free", orthonormal: "rigid", reuse: "reuse" };
-const SHOWS: { value: string; label: string }[] = [
-  { value: "value", label: "score" }, { value: "corrected", label: "score beyond its null" }, { value: "added", label: "what training added" },
-  { value: "random", label: "random weights" }, { value: "p_max", label: "p (max-T)" }, { value: "share", label: "share of variance" },
+interface Show { value: string; label: string; bar: string }
+const SHOWS: Show[] = [
+  { value: "value", label: "score", bar: "score" }, { value: "corrected", label: "score beyond its null", bar: "corrected" },
+  { value: "added", label: "what training added", bar: "added" }, { value: "random", label: "random weights", bar: "random" },
+  { value: "p_max", label: "p (max-T)", bar: "p" }, { value: "share", label: "share of variance", bar: "share" },
 ];
 
 export function MapScreen(): JSX.Element {
@@ -71,7 +73,7 @@ function Ready({ study, table }: { study: Study; table: Table }): JSX.Element {
   </>;
 }
 
-function Grid({ study, rows, columns, sites, show, site, column }: { study: Study; rows: Row[]; columns: Column[]; sites: string[]; show: { value: string; label: string }; site: string; column?: Column }): JSX.Element {
+function Grid({ study, rows, columns, sites, show, site, column }: { study: Study; rows: Row[]; columns: Column[]; sites: string[]; show: Show; site: string; column?: Column }): JSX.Element {
   const app = useApp();
   const names = new Map(columns.map((c) => [c.token, c]));
   const cells = rows.map((r) => ({
@@ -82,8 +84,8 @@ function Grid({ study, rows, columns, sites, show, site, column }: { study: Stud
   const signed = show.value === "added";
   const unit: [number, number] | undefined = show.value === "share" || signed ? undefined : [0, 1];
   return <Panel id="map" wide title={`${show.label[0]!.toUpperCase()}${show.label.slice(1)}, layer × token`} study={study} rows={rows} onPick={(c) => app.select({ layer: layerOf(c.y), token: columns.findIndex((k) => k.token === c.x) })}
-    caption="Dots: max-T p < 0.05 over the whole map. Hatched: not computed, with the reason on hover. Bold on the axis: landmarks. A high score says that the label can be read there, not that the model uses it."
-    draw={(width) => heat({ cells, xs: columns.map((c) => c.token), ys: [...sites].reverse(), width, height: Math.min(560, 110 + sites.length * 22), square: false, kind: signed ? "difference" : "score", domain: unit, log: false, xticks: (t) => { const c = names.get(t)!; return `${c.landmark ? "▸" : ""}${visible(c.piece).slice(0, 12)}`; }, yticks: (y) => y, xlabel: "", ylabel: "", bar: show.label.slice(0, 14), selected: { x: column?.token, y: site }, slanted: true, label: `${show.label} of every layer and token` })} />;
+    caption="Dots: max-T p < 0.05 over the whole map. Hatched: not computed, with the reason on hover. ▸ landmarks. A high score says that the label can be read there, not that the model uses it."
+    draw={(width) => heat({ cells, xs: columns.map((c) => c.token), ys: [...sites].reverse(), width, height: Math.min(560, 110 + sites.length * 22), square: false, kind: signed ? "difference" : "score", domain: unit, log: false, xticks: (t) => { const c = names.get(t)!; return `${c.landmark ? "▸" : ""}${visible(c.piece).slice(0, 12)}`; }, yticks: (y) => y, xlabel: "", ylabel: "", bar: show.bar, selected: { x: column?.token, y: site }, slanted: true, label: `${show.label} of every layer and token` })} />;
 }
 
 function Reading({ cell, site, column, study, all }: { cell?: Row; site: string; column?: Column; study: Study; all: Row[] }): JSX.Element {
@@ -93,7 +95,7 @@ function Reading({ cell, site, column, study, all }: { cell?: Row; site: string;
       {!cell || cell["status"] !== "ok" ? <p class="tx-none">Not computed{cell ? `: ${str(cell["status"])}` : ""}.</p> : (
         <table class="tx-reading"><thead><tr><th scope="col">fit</th><th scope="col">score</th><th scope="col">interval</th><th scope="col">null</th><th scope="col">beyond null</th><th scope="col">random weights</th><th scope="col">added</th><th scope="col">max-T p</th><th scope="col">variance</th></tr></thead>
           <tbody>{all.filter((r) => r["status"] === "ok").map((r) => (
-            <tr key={str(r["kind"])}><th scope="row">{KINDS[str(r["kind"])] ?? str(r["kind"])}</th><td class="n">{told(r["value"])}</td><td class="n">{told(r["low"])} … {told(r["high"])}</td><td class="n">{told(r["null"])}</td><td class="n">{told(r["corrected"])}</td><td class="n">{num(r["random"]) === null ? <span class="tx-none">no control</span> : told(r["random"])}</td><td class="n">{num(r["added"]) === null ? <span class="tx-none">–</span> : `${told(r["added"])} [${told(r["added_low"])}, ${told(r["added_high"])}]`}</td><td class="n">{told(r["p_max"], 2)}</td><td class="n">{num(r["share"]) === null ? "–" : `${((num(r["share"]) ?? 0) * 100).toFixed(1)} % (null ${((num(r["null_share"]) ?? 0) * 100).toFixed(1)} %)`}</td></tr>
+            <tr key={str(r["kind"])}><th scope="row">{KINDS[str(r["kind"])] ?? str(r["kind"])}</th><td class="n">{told(r["value"])}</td><td class="n">{told(r["low"])} … {told(r["high"])}</td><td class="n">{told(r["null"])}</td><td class="n">{told(r["corrected"])}</td><td class="n">{num(r["random"]) === null ? <span class="tx-none">no control</span> : told(r["random"])}</td><td class="n">{num(r["added"]) === null ? <span class="tx-none">–</span> : `${told(r["added"])} [${told(r["added_low"])}, ${told(r["added_high"])}]`}</td><td class="n">{told(r["p_max"], 2)}</td><td class="n">{num(r["share"]) === null ? "–" : `${told(100 * num(r["share"])!, 2)} % (null ${told(100 * (num(r["null_share"]) ?? NaN), 2)} %)`}</td></tr>
           ))}</tbody></table>)}
       <p class="tx-caption">n = {told(cell?.["n"])} texts; {str(cell?.["design"])}; label {str(cell?.["label"])}. {study.warnings[0] ?? ""}</p>
     </section>

@@ -115,12 +115,12 @@ function Shown({ live, family, study, positions }: { live: LiveRun; family: stri
   const rows: Row[] = s.neuron === null ? [] : layout.blocks.flatMap((b) => { const v = read(b.site, s.neuron!); return v === null ? [] : [{ measure: "activation", site: b.site, neuron: s.neuron, token: token.text, position: token.position, generated: token.generated, value: v, n: 1, status: "ok" }]; });
   const other = app.runs.value.find((r) => study?.runs.some((q) => q.name === r.name));
   return <>
-    <p class="tx-said-text" aria-label="Text">{run.tokens.map((t, k) => <span key={k} class={`${t.generated ? "tx-generated" : ""}${k === step ? " tx-here" : ""}`} onClick={() => app.select({ token: k })}>{t.text}</span>)}</p>
-    <div class="tx-beside">
+    <p class="tx-said-text" aria-label="Text">{run.tokens.map((t, k) => <span key={k} class={`${t.generated ? "tx-generated" : ""}${k === step ? " tx-here" : ""}`} onClick={() => app.select({ token: k })}>{t.text.replace(/\n+/g, "⏎")}</span>)}</p>
+    <div class="tx-beside tx-live">
       <Panel id="run" wide title={`${FAMILIES[family]} activations at ${token.generated ? "generated" : "prompt"} token ${step}, ${visible(token.text)}`} study={study} rows={rows.length ? rows : undefined} image={() => take.current?.() ?? null}
+        tools={<Choice label="scale" value={scaling} options={[{ value: "run", label: "one for all tokens" }, { value: "token", label: "each token its own" }]} onChange={(v) => app.view("scale", v === "token" ? "token" : "")} />}
         caption={<>Area: |activation|, {scaling === "token" ? "each block against 99.5 % of its neurons at this token" : "each block against 99.5 % of its neurons over the tokens seen, the first left out"}; <b class="tx-neg">blue negative</b>, <b class="tx-pos">orange positive</b>, grey zero. {layout.study ? "" : "Neurons stand in order of index: there is no map of this model's neurons here. "}{study && run.weights && other && other.weights && run.weights.slice(0, 8) !== other.weights.slice(0, 8) ? "The map was made from other weights than this model's." : ""}</>}>
-        <div class="tx-tools"><Choice label="scale" value={scaling} options={[{ value: "run", label: "one for all tokens" }, { value: "token", label: "each token its own" }]} onChange={(v) => app.view("scale", v === "token" ? "token" : "")} /></div>
-        <StageView {...layout} values={shown.values} version={shown.version} site={site} neuron={s.neuron} label={FAMILIES[family]!} grab={(t) => { take.current = t; }}
+        <StageView {...layout} values={shown.values?.length === layout.tint.length ? shown.values : null} version={shown.version} site={site} neuron={s.neuron} label={FAMILIES[family]!} grab={(t) => { take.current = t; }}
           onSelect={(name, neuron) => app.select({ layer: layerOf(name), neuron })}
           card={(name, neuron) => <><b>{name} · {neuron}</b><br />activation {told(read(name, neuron))} at {visible(token.text)}<br /><span class="tx-quiet">one token: no interval</span></>} />
       </Panel>

@@ -16,7 +16,9 @@ interface Answer { site: string; text: number; tokens: string[]; cosine: number[
 export function TokenSimilarity(): JSX.Element {
   const app = useApp();
   const s = app.selection.value;
-  const store = app.ready!.stores.find((x) => x.name === s.a && x.sites.some((n) => n.startsWith("resid"))) ?? null;
+  const drift = s.screen === "depth" ? app.study("drift") : null;
+  const found = app.storeOf(s.a, drift?.runs.some((r) => r.name === s.a) ? drift : null);
+  const store = found?.sites.some((n) => n.startsWith("resid")) && !found.pooled ? found : null;
   if (!app.source.live) return <Missing what="Similarity of one text's tokens">It is computed from captured points, which this file does not hold. Open the folder with transect app.</Missing>;
   if (!store) return <Missing what="Similarity of one text's tokens" command="transect capture MODEL TEXTS --sites resid --out DIR">The residual stream of run {s.a || "A"} is not in this folder.</Missing>;
   return <Ready store={store} />;

@@ -18,7 +18,7 @@ export function StudyScreen(): JSX.Element {
   if (!c.studies.length && !c.stores.length) return <Nothing />;
   return (
     <div class="tx-screen">
-      <div class="tx-head"><h1>{c.root || "Studies"}</h1><p class="tx-quiet">{c.studies.length} {c.studies.length === 1 ? "study" : "studies"}, {c.stores.length} captured {c.stores.length === 1 ? "run" : "runs"}; Transect {c.version}
+      <div class="tx-head"><h1>{c.root || "Studies"}</h1><p class="tx-quiet">{c.studies.length} {c.studies.length === 1 ? "study" : "studies"}, {app.source.shell === "app" && `${c.stores.length} captured ${c.stores.length === 1 ? "run" : "runs"};`} Transect {c.version}
         {app.source.live && <button type="button" class="tx-link" onClick={() => { app.forget(); void app.load(); }}>look again</button>}</p></div>
       {c.problems.length > 0 && <Problems />}
       {c.left_out.length > 0 && <p class="tx-warn">Left out of this file to keep it small: {c.left_out.join(", ")}.</p>}
@@ -76,8 +76,8 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
 function Runs(): JSX.Element {
   const app = useApp();
   const c = app.ready!;
-  const runs = app.runs.value;
-  const names = runs.map((r) => r.name);
+  const runs = app.captures.value;
+  const names = app.runs.value.map((r) => r.name);
   const families = [...new Set(runs.flatMap((r) => Object.keys(r.families)))];
   const kinds = KINDS.filter((k) => k !== "tokens" || app.studies("tokens").length);
   const cost = (store: string | undefined, study: string): Estimate | undefined => c.estimates.find((e) => e.store === store && e.study === study);
@@ -86,14 +86,14 @@ function Runs(): JSX.Element {
       <div class="tx-numbers tx-still" tabIndex={0} role="region" aria-label="Runs table"><table class="tx-runs-table">
         <thead><tr><th scope="col">run</th><th scope="col">model</th><th scope="col">texts</th><th scope="col">points</th>{families.map((f) => <th scope="col" key={f}>{f}</th>)}{kinds.map((k) => <th scope="col" key={k}>{k}</th>)}</tr></thead>
         <tbody>{runs.map((r) => (
-          <tr key={r.name} aria-current={r.name === app.selection.value.a ? "true" : undefined}>
+          <tr key={r.fingerprint} aria-current={r.name === app.selection.value.a ? "true" : undefined}>
             <th scope="row"><button type="button" class="tx-link" onClick={() => app.select({ a: r.name, b: app.selection.value.b === r.name ? "" : app.selection.value.b })}><span class="tx-swatch" style={{ background: runColour(names, r.name) }} />{r.name}</button></th>
             <td>{r.spec}<span class="tx-quiet"> {r.weights.slice(0, 8)}</span></td>
             <td>{r.texts}{r.shuffled && " (shuffled)"}</td>
-            <td class="n">{r.store ? <>{r.store.rows.toLocaleString("en")}<span class="tx-quiet"> {bytes(r.store.bytes)}</span></> : <span class="tx-none">not in this folder</span>}</td>
+            <td class="n">{r.store ? <>{r.store.rows.toLocaleString("en")}<span class="tx-quiet"> {bytes(r.store.bytes)}</span></> : <span class="tx-none">not in this {app.source.shell === "app" ? "folder" : "file"}</span>}</td>
             {families.map((f) => <td key={f} class={r.families[f] ? "" : "tx-hatch-cell"}>{r.families[f] ? `${r.families[f]!.sites} × ${r.families[f]!.width}` : <span class="tx-none">not captured</span>}</td>)}
             {kinds.map((k) => {
-              const done = app.studies(k).find((x) => x.runs.some((y) => y.name === r.name));
+              const done = app.studies(k).find((x) => x.runs.some((y) => y.fingerprint === r.fingerprint));
               if (done) return <td key={k}><button type="button" class="tx-link" onClick={() => app.select({ screen: GOES[k]!, a: r.name, view: { [k]: done.id } })}>computed</button></td>;
               const e = cost(r.store?.id, k);
               return <td key={k} class="tx-hatch-cell" title={e ? `${e.why}\n${e.command}` : ""}><span class="tx-none">{e?.seconds ? `about ${duration(e.seconds)}` : e ? e.why.split(":")[0] : "not computed"}</span></td>;
