@@ -138,19 +138,18 @@ class Jobs:
         asked = False
         while job.state not in ENDS:
             try:
+                if job.cancelled is not None and not asked:
+                    asked = True
+                    pipe.send(("cancel", job.id, {}))
                 if pipe.poll(0.1):
                     key, event = pipe.recv()
                     if key == job.id:
                         self._tell(job, event)
-                    continue
             except (EOFError, OSError):
                 self._process = None
                 told = "the worker process ended (out of memory?)."
                 self._tell(job, {"type": "failed", "message": told, "fix": "Try a shorter prompt or a smaller model."})
                 return
-            if job.cancelled is not None and not asked:
-                asked = True
-                pipe.send(("cancel", job.id, {}))
             if asked and time.monotonic() - (job.cancelled or 0) > GRACE:
                 self._end_process()
                 self._tell(job, {"type": "cancelled"})

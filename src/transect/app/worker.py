@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ def opened(spec: str) -> "Model":
     return _models[spec]
 
 
-def live(arguments: dict[str, Any], file: Path) -> Iterator[Event]:
+def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """Tokens as the model reads and writes them; their activations go to `file`."""
     import numpy as np
 
@@ -128,14 +128,14 @@ def live(arguments: dict[str, Any], file: Path) -> Iterator[Event]:
 # reading a store
 
 
-def neuron(arguments: dict[str, Any], file: Path) -> Iterator[Event]:
+def neuron(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """One neuron over all captured tokens: moments, tokens where it is largest and smallest, its closest neighbours."""
     from transect.app.readings import neuron_reading
 
     yield {"type": "result", "value": neuron_reading(arguments["store"], arguments["site"], int(arguments["neuron"]))}
 
 
-def similarity(arguments: dict[str, Any], file: Path) -> Iterator[Event]:
+def similarity(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """Cosines between the tokens of one text at one site."""
     from transect.app.readings import token_similarity
 
@@ -143,7 +143,7 @@ def similarity(arguments: dict[str, Any], file: Path) -> Iterator[Event]:
     yield {"type": "result", "value": token_similarity(*given)}
 
 
-def scatter(arguments: dict[str, Any], file: Path) -> Iterator[Event]:
+def scatter(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """A cell of a manifold map, as the study would draw it."""
     from transect.app.readings import cell_scatter
 
