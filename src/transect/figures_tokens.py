@@ -135,6 +135,7 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
 def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
     """Curves along training: a line per layer, dark to light with depth, over steps on a logarithmic axis."""
     import matplotlib
+    import matplotlib.ticker
 
     o = figure.options
     table = study.tables[figure.table]
@@ -156,14 +157,16 @@ def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
             ax.plot(x, null, color=colour, lw=0.7, ls=":")
         steps = sorted(set(table.column("step").tolist()))
         ax.set_xscale("symlog", linthresh=1, linscale=0.5)
-        ax.set_xticks([s for s in steps if s == 0 or s in (1, 10, 100, 1000, 10000) or s == steps[-1]])
+        ax.set_xticks(sorted({*steps[:2], *steps[3:-2:2], steps[-1]}))
         ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
         ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        _logarithmic(ax, part)
         ax.set_xlabel("training step")
         ax.set_ylabel(o.get("labels", {}).get(curve) or axis_label(curve))
     norm = matplotlib.colors.Normalize(0, last / 0.92)
     bar = canvas.colorbar(matplotlib.cm.ScalarMappable(norm, shade), ax=axes, shrink=0.7, pad=0.01)
     bar.ax.set_ylim(0, last)
+    bar.ax.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, nbins=8))
     bar.set_label("layer")
     return canvas
 
@@ -232,13 +235,17 @@ def _finish(ax: "Axes", curve: str, part: Table, depth: Depths) -> None:
     """Labels; a logarithmic axis where values span more than two decades; whole numbers for layers."""
     from matplotlib.ticker import MaxNLocator
 
-    values = np.array([r[k] for r in part for k in ("value", "null") if r.get(k) is not None], float)
-    if len(values) and values.min() > 0 and values.max() > 100 * values.min():
-        ax.set_yscale("log")
+    _logarithmic(ax, part)
     if depth is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     ax.set_ylabel(axis_label(curve))
     ax.set_xlabel(_depth_label(depth))
+
+
+def _logarithmic(ax: "Axes", part: Table) -> None:
+    values = np.array([r[k] for r in part for k in ("value", "null") if r.get(k) is not None], float)
+    if len(values) and values.min() > 0 and values.max() > 30 * values.min():
+        ax.set_yscale("log")
 
 
 def _legend(

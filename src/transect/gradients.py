@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def gradients(
-    models: "Sequence[tuple[Store, Model]]",
+    stores: Sequence[Store],
+    open_model: "Callable[[Store], Model]",
     *,
     texts: int = 12,
     positions: int = 4,
@@ -37,11 +38,18 @@ def gradients(
 
     The relative one is what a relative change of the state does: it can be compared between layers of different norm.
     null: the same for the loss of a next token that comes from another place, drawn once. Position 0 is left out; texts
-    are cut at `longest` tokens.
+    are cut at `longest` tokens. open_model: the model that a store was captured from, opened one after the other; where it
+    raises a TransectError, that is the row.
     """
     rows: list[dict[str, Any]] = []
-    for done, (store, model) in enumerate(models):
-        chosen = _draw(store, texts, positions, longest, seed)
+    for done, store in enumerate(stores):
+        if progress:
+            progress(done, len(stores))
+        try:
+            model, chosen = open_model(store), _draw(store, texts, positions, longest, seed)
+        except TransectError as error:
+            rows.append({"measure": "gradient_norm", "run": store.name, "status": str(error)})
+            continue
         told = [token_gradients(model, ids, at, other) for ids, at, other in chosen]
         base = {"run": store.name, "token": f"{positions} a text", "position0": "dropped", "normalise": "raw"}
         base |= {"design": "within", "n": len(chosen) * positions, "n_texts": len(chosen), "seed": seed}
@@ -51,8 +59,8 @@ def gradients(
             for name, scale in (("gradient_norm", np.ones_like(size)), ("relative_gradient", size)):
                 found = summary((true * scale).mean(axis=1), [float((null * scale).mean())], groups, seed)
                 rows.append(base | {"measure": name, "site": site} | found | {"p": None})
-        if progress:
-            progress(done + 1, len(models))
+    if progress:
+        progress(len(stores), len(stores))
     return Table(rows, {"transect": __version__})
 
 

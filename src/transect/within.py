@@ -18,7 +18,7 @@ from transect.measure import Measure, find
 from transect.store import Store
 from transect.table import Table
 
-WINDOW, TEXTS, DRAWS = 32, 60, 9
+WINDOW, TEXTS, DRAWS = 32, 60, 5
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,14 @@ def _each(m: Measure, options: dict[str, Any], points: np.ndarray) -> np.ndarray
 
 
 def mixed(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[texts, window, …] with the tokens of each position dealt anew to the texts, none to its own."""
+    """[texts, window, …] with the tokens of each position dealt anew to the texts: none to its own, and all of one window
+    from different texts while there are enough."""
+    count, window = points.shape[:2]
+    ring = rng.permutation(count)
+    shifts = np.resize(rng.permutation(count - 1) + 1, window)
     dealt = np.empty_like(points)
-    for k in range(points.shape[1]):
-        ring = rng.permutation(len(points))
-        dealt[ring, k] = points[np.roll(ring, 1), k]
+    for k, shift in enumerate(shifts):
+        dealt[ring, k] = points[np.roll(ring, shift), k]
     return dealt
 
 

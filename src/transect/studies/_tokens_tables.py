@@ -51,7 +51,7 @@ def _points(stores: Sequence[Store], given: dict[str, Any]) -> int:
         controls.draw(s.select(given["tokens"], given["position0"]), groups=given["groups"], seed=given["seed"]).n
         for s in stores
     ]
-    least = min(500, *drawn) if given["massive"] is None else min(500, int(0.9 * min(drawn)))
+    least = min(300, *drawn) if given["massive"] is None else min(300, int(0.9 * min(drawn)))
     return max(given["groups"], least // given["groups"] * given["groups"])
 
 

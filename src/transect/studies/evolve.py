@@ -100,7 +100,7 @@ def _change(stores: Sequence[Store], steps: dict[str, int], given: dict[str, Any
     few: dict[str, Any] = {
         k: given[k] for k in ("sites", "tokens", "position0", "groups", "seed", "out", "engine", "workers")
     }
-    few |= {"n": given["n"], "pairs": "same", "design": "paired", "permutations": 3}
+    few |= {"n": given["n"] or 10 * given["groups"], "pairs": "same", "design": "paired", "permutations": 3}
     rows: list[dict[str, Any]] = []
     for end, word in ((stores[0], "first"), (stores[-1], "last")):
         others = [s for s in stores if s is not end]

@@ -47,7 +47,7 @@ def tokens(
 
     random_weights: add the same architecture with random weights, once for each series, where its configuration can be
     opened. massive: leave tokens above so many median norms out of the pooled measures. n: points of the pooled measures
-    (default 500 or what every run's halves hold). window: tokens of each text in the measures within texts (default 32 or
+    (default 300 or what every run's halves hold). window: tokens of each text in the measures within texts (default 32 or
     what most have). gradients: of each token's own loss, on gradient_texts texts at gradient_positions positions; needs
     the model. prompts: heatmaps of so many texts. Final norms are no layer: `sites` is a family of layers. Tables: layers,
     centred, updates, within, paths, gradients, curves, differences, similarity, arms.

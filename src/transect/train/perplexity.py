@@ -75,7 +75,8 @@ def perplexity(
 
     stride = stride or block
     every = windows(len(stream.ids), block, stride)
-    if blocks is not None and blocks < len(every):
+    partly = blocks is not None and blocks < len(every)
+    if blocks is not None and partly:
         every = [every[round(k * (len(every) - 1) / max(1, blocks - 1))] for k in range(blocks)]
     mine, sums = every[rank::world], torch.zeros(4, dtype=torch.float64)
     was = model.training
@@ -86,7 +87,7 @@ def perplexity(
     model.train(was)
     if world > 1:
         torch.distributed.all_reduce(sums)
-    return _told(sums.tolist(), stream, block, stride, whole=blocks is None or blocks >= len(every))
+    return _told(sums.tolist(), stream, block, stride, whole=not partly)
 
 
 def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None, precision: Any) -> Any:
