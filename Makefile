@@ -1,9 +1,9 @@
-# make demo · make test · make setup · make lint · make types · make bench · make docs
+# make demo · make test · make page · make setup · make lint · make types · make bench · make docs
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types bench docs figures wheel clean
+.PHONY: setup demo browser page test lint types bench docs figures wheel clean
 
 setup: $(STAMP)
 
@@ -17,8 +17,18 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/transect demo --out runs/demo
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest -n 2
+
+# What the page tests need beside Python: a browser and axe-core. What cannot be had is said by the tests.
+browser:
+	@test -d web/node_modules/axe-core || ! command -v npm > /dev/null || (cd web && npm ci --silent) || true
+	@command -v chromium > /dev/null || ! command -v apt-get > /dev/null || test "$$(id -u)" != 0 || \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null) || true
+
+# The page in the package is built from web/ and committed, so that nobody needs Node to use it.
+page:
+	cd web && npm ci && npm run build && npm test
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,3 +7,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it;
 from jaxtyping import install_import_hook
 
 install_import_hook("transect", "beartype.beartype")
+
+import pytest
+
+from browser import lacking
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without a browser the page tests are left out and the last line says so; in CI they run, and fail."""
+    if not lacking() or os.environ.get("CI"):
+        return
+    left = [item for item in items if item.get_closest_marker("browser")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
+    """The last word says what was not tested."""
+    if lacking() and not os.environ.get("CI"):
+        terminalreporter.write_line(
+            f"NOT TESTED: the page in a browser. It needs {lacking()}; then: make test", yellow=True
+        )

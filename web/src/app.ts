@@ -25,6 +25,8 @@ export class App {
   readonly help = signal(false);
   /** Tokens of the strip below: whatever the screen on show puts there. */
   readonly strip = signal<{ label: string; tokens: { text: string; generated?: boolean; note?: string }[] } | null>(null);
+  /** Sites that the neuron views draw: their layers are the rail's. */
+  readonly drawn = signal<string[] | null>(null);
   private readonly cache = new Map<string, Signal<Loaded<any>>>();
 
   constructor(readonly source: Source, private readonly address: boolean) {
@@ -168,6 +170,15 @@ export function useApp(): App {
 export function useTable(study: Study | null, name: string): Loaded<Table | null> {
   const app = useApp();
   return useMemo(() => app.table(study, name), [study?.id, name]).value;
+}
+
+/** Tells the rail which sites a view draws. */
+export function useDrawn(sites: string[]): void {
+  const app = useApp();
+  useEffect(() => {
+    app.drawn.value = sites;
+    return () => { app.drawn.value = null; };
+  }, [sites.join(" ")]);
 }
 
 /** Puts tokens into the strip below while a screen is on show. */

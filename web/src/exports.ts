@@ -6,7 +6,7 @@ const STYLE = "font-family:system-ui,sans-serif";
 export function standalone(svg: SVGSVGElement, title: string, origin: string[]): string {
   const copy = svg.cloneNode(true) as SVGSVGElement;
   copy.querySelectorAll("style").forEach((s) => s.remove());
-  copy.querySelectorAll("[aria-label=tip]").forEach((t) => t.remove());
+  copy.querySelectorAll("[data-mark=tip],[aria-label=tip]").forEach((t) => t.remove());
   const [w, h] = [Number(svg.getAttribute("width")), Number(svg.getAttribute("height"))];
   const lines = wrap(origin.join(" · "), Math.floor((w - 16) / 4.6));
   const full = h + 10 + lines.length * 11;

@@ -14,6 +14,9 @@ const READ: Partial<Record<Screen, [string, string]>> = { depth: ["drift", "adja
 export function layersHere(app: App): { family: string; layers: number[] } {
   const s = app.selection.value;
   const ordered = (layers: number[]) => [...new Set(layers)].sort((p, q) => p - q);
+  if (s.screen === "neurons" && app.drawn.value?.length) {
+    return { family: parse(app.drawn.value[0]!).family, layers: ordered(app.drawn.value.map(layerOf)) };
+  }
   const read = READ[s.screen];
   const study = read ? app.study(read[0]) : null;
   const loaded = study ? app.table(study, read![1]).value : null;

@@ -183,5 +183,5 @@ function LayerRow({ study, table, run, norm }: { study: Study; table: Table; run
   const measure = str(rows[0]?.["measure"]);
   return <Panel id="pairs-row" title={`Layer ${s.layer} against every other, ${run}`} study={study} rows={rows} onPick={(d) => app.select({ view: { layer2: String(d.x) } })}
     caption="Dotted: the split-half null. Choose a run B to see its matrix here instead."
-    draw={(width) => curve({ series: [{ name: run, colour: runColour(names, run), rows, strong: true }], width, height: 280, x: "other", xlabel: "other layer", ylabel: named(measure), selected: s.layer, label: `layer ${s.layer} against every other` })} />;
+    draw={(width) => curve({ series: [{ name: run, colour: runColour(names, run), rows, strong: true }], width, height: 280, x: "other", xlabel: "other layer", ylabel: named(measure), selected: s.view["layer2"] ? Number(s.view["layer2"]) : null, label: `layer ${s.layer} against every other` })} />;
 }

@@ -112,6 +112,7 @@ function Points({ study, run, site, column, shape, shapes, kind }: { study: Stud
   const asked = !rows.length && kept.state === "ready" && column && app.source.live && store?.sites.includes(site) && shape === shapes[0];
   const loaded = useMemo(() => (asked ? app.once(`${study.id}/scatter/${site}/${column.token}/${kind}`, () => reading<Cloud>(app.source.live!, { kind: "scatter", study: study.id, store: store!.id, site, token: column.token, orthonormal: kind === "orthonormal" })) : null), [study.id, site, column?.token, kind, Boolean(asked)]);
   const title = `Texts at ${site}, ${visible(column?.piece ?? "")}`;
+  if (kept.state === "loading") return <When loaded={kept}>{() => null}</When>;
   if (rows.length) return <Cloudy study={study} title={title} rows={rows} label={str(rows[0]!["label"])} level={num(rows[0]!["value"])} />;
   if (!loaded) return <Missing what={title}>{store ? "Points are drawn for the first shape." : "The scatter of this cell is not in the study, and its captured points are not in this folder. The study keeps the source's and the best cell's."}</Missing>;
   return <When loaded={loaded.value}>{(c) => {

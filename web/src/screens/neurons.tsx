@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useMemo, useRef } from "preact/hooks";
-import { useApp, useTable } from "../app";
+import { useApp, useDrawn, useTable } from "../app";
 import { Choice, Missing, Panel, When } from "../panel";
 import { lattice, spread } from "../points/camera";
 import { StageView, type Block } from "../points/stage";
@@ -75,6 +75,7 @@ function Ready({ study, positions, family }: { study: Study; positions: Position
   const s = app.selection.value;
   const layout = useMemo(() => layoutOf(positions, study), [positions]);
   const maps = useTable(study, "maps");
+  useDrawn(layout.blocks.map((b) => b.site));
   const take = useRef<(() => { url: string; width: number; height: number } | null) | null>(null);
   const site = layout.blocks.find((b) => b.site === siteAt(family, s.layer))?.site ?? layout.blocks[layout.blocks.length - 1]!.site;
   const rows = maps.state === "ready" ? (maps.value?.rows ?? []) : [];

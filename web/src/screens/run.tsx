@@ -3,7 +3,7 @@
 import { signal, type Signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { useApp, useStrip, type App } from "../app";
+import { useApp, useDrawn, useStrip, type App } from "../app";
 import { ended, LiveRun } from "../live";
 import { Choice, Failure, Missing, Panel } from "../panel";
 import { larger, levels, relative, type Scaling } from "../points/values";
@@ -105,6 +105,7 @@ function Shown({ live, family, study, positions }: { live: LiveRun; family: stri
   const step = Math.min(s.token, run.tokens.length - 1);
   const scaling: Scaling = s.view["scale"] === "token" ? "token" : "run";
   const shown = useValues(live, layout, own, step, scaling);
+  useDrawn(layout.blocks.map((b) => b.site));
   const take = useRef<(() => { url: string; width: number; height: number } | null) | null>(null);
   if (!own.length) return <Missing what={`${FAMILIES[family]} activations`}>This model has no such site.</Missing>;
   const site = layout.blocks.find((b) => b.site === siteAt(family, s.layer))?.site ?? layout.blocks[layout.blocks.length - 1]!.site;

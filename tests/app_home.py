@@ -1,0 +1,71 @@
+"""A folder for the page tests: real studies of small planted stores, one damaged study, and text that is markup."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import transect as ts
+from planted import planted_store
+
+NASTY = "<img src=x onerror=alert(1)>"
+LENGTHS = [6] * 24
+LAYERS = 5
+
+
+def walk(seed: int, layers: int, width: int) -> list[np.ndarray]:
+    """Layers that drift: each is the one before with some noise."""
+    rng = np.random.default_rng(seed)
+    out = [rng.normal(size=(sum(LENGTHS), width)).astype(np.float32)]
+    for _ in range(layers - 1):
+        out.append(
+            out[-1] + 0.4 * rng.normal(size=out[0].shape).astype(np.float32) * np.linspace(1, 2, width, dtype="f4")
+        )
+    return out
+
+
+def build(home: Path) -> Path:
+    """Two runs with drift, comparison and map, and the neurons of a third; returns `home`."""
+    stores = []
+    for seed, name in ((1, "plain"), (2, "tuned")):
+        labels = {"month": [i % 12 for i in range(len(LENGTHS))]}
+        made = planted_store(
+            home / "stores" / name,
+            walk(seed, LAYERS, 8),
+            LENGTHS,
+            name=name,
+            labels=labels,
+            landmarks={"word": [2] * 24},
+        )
+        stores.append(made)
+    common = {"groups": 3, "workers": 1}
+    ts.studies.drift(stores, n=20, resamples=2, **common).save(home / "drift")
+    ts.studies.compare(stores, n=30, measures="cka,cosine", **common).save(home / "compare")
+    ts.studies.manifold(stores[0], label="month", permutations=10, repeats=1, workers=1).save(home / "map")
+    sites = [f"mlp.{k}.act" for k in range(4)]
+    wide = planted_store(home / "stores" / "wide", walk(3, 4, 40), LENGTHS, name="plain", sites=sites)
+    ts.studies.neurons(wide, dim=3, cards=3).save(home / "neurons")
+    poison(home / "map")
+    plant(home / "drift" / "pairs.parquet")
+    (home / NASTY.replace("/", "")).mkdir()
+    (home / NASTY.replace("/", "") / "study.json").write_text("{")
+    return home
+
+
+def poison(folder: Path) -> None:
+    """Markup among the findings: what a text or a model's name may hold."""
+    told = json.loads((folder / "study.json").read_text())
+    told["findings"].insert(0, f"label {NASTY} </script><script>alert(2)</script>")
+    (folder / "study.json").write_text(json.dumps(told))
+
+
+def plant(file: Path) -> None:
+    """One pair of layers that was not computed, and one that is exactly zero."""
+    table = ts.Table.load(file)
+    rows = list(table)
+    for row in rows:
+        if {row["site"], row["site2"]} == {"resid.0", "resid.4"}:
+            row |= {"value": None, "low": None, "high": None, "status": "not converged: planted"}
+        if {row["site"], row["site2"]} == {"resid.0", "resid.1"}:
+            row["value"] = 0.0
+    ts.Table(rows, table.provenance).save(file)
