@@ -1,6 +1,7 @@
 """Shapes written in signatures are checked in every test: the hook is installed before anything of ours is imported."""
 
 import os
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it; two cores are shared by the workers
 
@@ -8,13 +9,11 @@ from jaxtyping import install_import_hook
 
 install_import_hook("transect", "beartype.beartype")
 
-import pytest
 
-from browser import lacking
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     """Without a browser the page tests are left out and the last line says so; in CI they run, and fail."""
+    from browser import lacking
+
     if not lacking() or os.environ.get("CI"):
         return
     left = [item for item in items if item.get_closest_marker("browser")]
@@ -23,8 +22,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left]
 
 
-def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The last word says what was not tested."""
+    from browser import lacking
+
     if lacking() and not os.environ.get("CI"):
         terminalreporter.write_line(
             f"NOT TESTED: the page in a browser. It needs {lacking()}; then: make test", yellow=True
