@@ -419,5 +419,5 @@ def test_the_live_model_token_by_token(page: Any, tmp_path: Path) -> None:
         expect(page.get_by_role("alert")).to_contain_text("the model takes", timeout=120_000)
     page.get_by_label("prompt").fill("nobody there")
     page.get_by_role("button", name="Run", exact=True).click()
-    expect(page.get_by_role("alert").last).to_contain_text("does not answer", timeout=10_000)
+    expect(page.get_by_role("alert").first).to_contain_text("does not answer", timeout=10_000)
     page.watch.said.clear()

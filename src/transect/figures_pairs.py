@@ -24,7 +24,7 @@ def draw_matrix(study: Study, figure: Figure) -> "Canvas":
         image = ax.imshow(
             matrix, origin="lower", interpolation="nearest", cmap=o.get("cmap", "viridis"), norm=_norm(matrix)
         )
-        hatch(ax, [*flagged, *((j, i) for i, j in np.argwhere(~np.isfinite(matrix)))])
+        hatch(ax, [*flagged, *((int(j), int(i)) for i, j in np.argwhere(~np.isfinite(matrix)))])
         ticks = list(range(0, len(names), max(1, len(names) // 6)))
         ax.set_xticks(ticks, [str(sites.layer(names[k])) for k in ticks])
         ax.set_yticks(ticks, [str(sites.layer(names[k])) for k in ticks])

@@ -13,7 +13,7 @@ export function standalone(svg: SVGSVGElement, title: string, origin: string[]):
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   copy.setAttribute("height", String(full));
   copy.setAttribute("viewBox", `0 -18 ${w} ${full + 18}`);
-  copy.setAttribute("style", `${STYLE};background:#fff;color:#15181d`);
+  copy.style.cssText = `${STYLE};background:#fff;color:#15181d`; // not by attribute: the page's policy refuses those
   const add = (name: string, text: string, attributes: Record<string, string | number> = {}) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
     made.textContent = text;

@@ -3,6 +3,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { useApp, useTable, type App } from "./app";
+import { depthKind } from "./screens/depth";
 import { layerOf, parse } from "./sites";
 import type { Screen } from "./selection";
 import { str } from "./table";
@@ -17,7 +18,8 @@ export function layersHere(app: App): { family: string; layers: number[] } {
   if (s.screen === "neurons" && app.drawn.value?.length) {
     return { family: parse(app.drawn.value[0]!).family, layers: ordered(app.drawn.value.map(layerOf)) };
   }
-  const read = READ[s.screen];
+  const kind = s.screen === "depth" ? depthKind(app) : "";
+  const read: [string, string] | undefined = kind === "tokens" ? ["tokens", "within"] : kind === "evolve" ? ["evolve", "evolution"] : READ[s.screen];
   const study = read ? app.study(read[0]) : null;
   const loaded = study ? app.table(study, read![1]).value : null;
   if (loaded?.state === "ready" && loaded.value?.rows.length) {

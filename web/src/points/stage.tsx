@@ -66,8 +66,10 @@ export function StageView(p: StageProps): JSX.Element {
   }, [p.blocks, p.values, p.version, p.points, p.tint, p.site, camera, size, dark, plain]);
   useEffect(() => p.grab?.(() => {
     const c = canvas.current!;
+    // drawn and read in one go: the buffer is not kept between frames
+    painter.current?.draw(placed(root.current!, p.blocks), camera, size.width, size.height, dark);
     return { url: c.toDataURL("image/png"), width: size.width, height: size.height };
-  }), [size]);
+  }), [size, camera, p.blocks, p.version, dark]);
 
   const at = (event: { clientX: number; clientY: number }) => {
     const r = root.current!.getBoundingClientRect();

@@ -46,7 +46,7 @@ export class WebGlPainter implements Painter {
   private height = 0;
 
   constructor(canvas: HTMLCanvasElement, lost: () => void) {
-    this.renderer = new WebGLRenderer({ canvas, alpha: true, antialias: false, preserveDrawingBuffer: true, powerPreference: "low-power" });
+    this.renderer = new WebGLRenderer({ canvas, alpha: true, antialias: false, powerPreference: "low-power" });
     canvas.addEventListener("webglcontextlost", (event) => { event.preventDefault(); lost(); });
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     this.renderer.autoClear = false;

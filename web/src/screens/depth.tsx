@@ -2,7 +2,7 @@
 // and the tokens of one text at the selected layer.
 
 import type { JSX } from "preact";
-import { useApp, useTable } from "../app";
+import { useApp, useTable, type App } from "../app";
 import { runColour } from "../colours";
 import { curve, type Series } from "../charts/curve";
 import { everyLayer, heat } from "../charts/heat";
@@ -10,6 +10,7 @@ import { Choice, Missing, Panel, When } from "../panel";
 import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
 import { line, num, str, told, type Row, type Table } from "../table";
+import { Evolution, TokenGeometry } from "./geometry";
 import { TokenSimilarity } from "./similarity";
 
 export const MEASURES: Record<string, string> = {
@@ -34,31 +35,36 @@ export function useSeries(study: Study, rows: Row[], key = "run"): Series[] {
   }));
 }
 
+const KINDS: Record<string, string> = { drift: "Drift", tokens: "Tokens", evolve: "Training" };
+
+/** What of depth is on show: drift, token geometry, or its course through training. */
+export function depthKind(app: App): string {
+  const there = Object.keys(KINDS).filter((k) => app.studies(k).length);
+  const asked = app.selection.value.view["depth"] ?? "";
+  return there.includes(asked) ? asked : (there[0] ?? "drift");
+}
+
 export function Depth(): JSX.Element {
   const app = useApp();
-  const study = app.study("drift");
   const s = app.selection.value;
-  if (!study) {
-    const store = app.ready!.stores[0];
-    return (
-      <div class="tx-screen">
-        <Missing what="Drift through depth" command={`transect drift ${store?.path ?? "STORE"} --random-weights --out ${store ? `${store.path}-drift` : "DIR"}`}>It answers how far representations move from layer to layer, beyond two draws of one layer.</Missing>
-        <TokenSimilarity />
-      </div>
-    );
-  }
-  const all = app.studies("drift");
+  const kind = depthKind(app);
+  const study = app.study(kind);
+  const all = app.studies(kind);
+  const there = Object.keys(KINDS).filter((k) => app.studies(k).length);
   const norm = s.view["norm"] ?? "unit";
+  const store = app.ready!.stores[0];
   return (
     <div class="tx-screen">
       <div class="tx-head"><h1>Depth</h1>
-        {all.length > 1 && <Choice label="study" value={study.id} options={all.map((x) => ({ value: x.id, label: x.path || x.id }))} onChange={(v) => app.view("drift", v)} />}
-        <Choice label="points" value={norm} options={[{ value: "unit", label: "unit norm" }, { value: "raw", label: "raw" }]} onChange={(v) => app.view("norm", v)} />
+        {there.length > 1 && <div class="tx-tabs" role="group" aria-label="What of depth">{there.map((k) => <button key={k} type="button" aria-pressed={k === kind} onClick={() => app.view("depth", k)}>{KINDS[k]}</button>)}</div>}
+        {all.length > 1 && <Choice label="study" value={study!.id} options={all.map((x) => ({ value: x.id, label: x.path || x.id }))} onChange={(v) => app.view(kind, v)} />}
+        {kind === "drift" && study && <Choice label="points" value={norm} options={[{ value: "unit", label: "unit norm" }, { value: "raw", label: "raw" }]} onChange={(v) => app.view("norm", v)} />}
       </div>
-      <Adjacent study={study} norm={norm} />
-      <Spectra study={study} norm={norm} />
-      <Pairs study={study} norm={norm} />
-      <TokenSimilarity />
+      {!study && <Missing what="Drift through depth" command={`transect drift ${store?.path ?? "STORE"} --random-weights --out ${store ? `${store.path}-drift` : "DIR"}`}>It answers how far representations move from layer to layer, beyond two draws of one layer.</Missing>}
+      {kind === "drift" && study && <><Adjacent study={study} norm={norm} /><Spectra study={study} norm={norm} /><Pairs study={study} norm={norm} /></>}
+      {kind === "tokens" && study && <TokenGeometry study={study} />}
+      {kind === "evolve" && study && <Evolution study={study} />}
+      {kind === "drift" && <TokenSimilarity />}
     </div>
   );
 }

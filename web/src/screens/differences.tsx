@@ -35,7 +35,7 @@ export function Differences(): JSX.Element {
 function Both({ study }: { study: Study }): JSX.Element {
   const app = useApp();
   const s = app.selection.value;
-  const curves = study.tables.filter((t) => !t.packed && t.columns.includes("site") && ["adjacent", "layers", "maps", "tokens", "geometry"].includes(t.name)).map((t) => t.name);
+  const curves = study.tables.filter((t) => !t.packed && t.columns.includes("site") && ["adjacent", "layers", "maps", "centred", "updates", "within", "gradients", "paths"].includes(t.name)).map((t) => t.name);
   const name = curves.includes(s.view["differ"] ?? "") ? s.view["differ"]! : (curves.includes("layers") ? "layers" : curves[0] ?? "");
   const table = useTable(study, name);
   const pairs = useTable(study, "pairs");

@@ -6,8 +6,8 @@ import { runColour } from "../colours";
 import { Choice } from "../panel";
 import type { Estimate, Study } from "../source";
 
-const KINDS = ["drift", "compare", "manifold", "neurons", "tokens"] as const;
-const GOES: Record<string, "depth" | "compare" | "map" | "neurons"> = { drift: "depth", compare: "compare", manifold: "map", neurons: "neurons", tokens: "depth" };
+const KINDS = ["drift", "compare", "manifold", "neurons", "tokens", "evolve"] as const;
+const GOES: Record<string, "depth" | "compare" | "map" | "neurons"> = { drift: "depth", compare: "compare", manifold: "map", neurons: "neurons", tokens: "depth", evolve: "depth" };
 
 export const bytes = (n: number): string => (n > 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n > 1e6 ? `${(n / 1e6).toFixed(0)} MB` : `${Math.ceil(n / 1e3)} kB`);
 export const duration = (s: number): string => (s < 90 ? `${s} s` : s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`);
@@ -62,7 +62,7 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
   return (
     <section class="tx-panel" aria-label={`${study.name} study ${study.path}`}>
       <header><h3><span class="tx-kind">{study.name}</span> {study.path}</h3>
-        {goes && <div class="tx-actions"><button type="button" class="tx-go" onClick={() => app.select({ screen: goes, a: study.runs.some((r) => r.name === app.selection.value.a) ? app.selection.value.a : (study.runs[0]?.name ?? app.selection.value.a), view: { [study.name]: study.id } }, false)}>open</button></div>}</header>
+        {goes && <div class="tx-actions"><button type="button" class="tx-go" onClick={() => app.select({ screen: goes, a: study.runs.some((r) => r.name === app.selection.value.a) ? app.selection.value.a : (study.runs[0]?.name ?? app.selection.value.a), view: { [study.name]: study.id, ...(goes === "depth" && { depth: study.name }) } }, false)}>open</button></div>}</header>
       <p class="tx-question">{study.question}</p>
       <ul class="tx-findings">{study.findings.slice(0, 4).map((f) => <li key={f}>{f}</li>)}</ul>
       {study.findings.length > 4 && <details><summary>{study.findings.length - 4} more findings</summary><ul class="tx-findings">{study.findings.slice(4).map((f) => <li key={f}>{f}</li>)}</ul></details>}
@@ -79,7 +79,7 @@ function Runs(): JSX.Element {
   const runs = app.captures.value;
   const names = app.runs.value.map((r) => r.name);
   const families = [...new Set(runs.flatMap((r) => Object.keys(r.families)))];
-  const kinds = KINDS.filter((k) => k !== "tokens" || app.studies("tokens").length);
+  const kinds = KINDS.filter((k) => (k !== "tokens" && k !== "evolve") || app.studies(k).length);
   const cost = (store: string | undefined, study: string): Estimate | undefined => c.estimates.find((e) => e.store === store && e.study === study);
   return (
     <section class="tx-panel" aria-label="Runs"><header><h3>Runs: what is captured, what is computed</h3></header>
@@ -94,7 +94,7 @@ function Runs(): JSX.Element {
             {families.map((f) => <td key={f} class={r.families[f] ? "" : "tx-hatch-cell"}>{r.families[f] ? `${r.families[f]!.sites} × ${r.families[f]!.width}` : <span class="tx-none">not captured</span>}</td>)}
             {kinds.map((k) => {
               const done = app.studies(k).find((x) => x.runs.some((y) => y.fingerprint === r.fingerprint));
-              if (done) return <td key={k}><button type="button" class="tx-link" onClick={() => app.select({ screen: GOES[k]!, a: r.name, view: { [k]: done.id } })}>computed</button></td>;
+              if (done) return <td key={k}><button type="button" class="tx-link" onClick={() => app.select({ screen: GOES[k]!, a: r.name, view: { [k]: done.id, ...(GOES[k] === "depth" && { depth: k }) } })}>computed</button></td>;
               const e = cost(r.store?.id, k);
               return <td key={k} class="tx-hatch-cell" title={e ? `${e.why}\n${e.command}` : ""}><span class="tx-none">{e?.seconds ? `about ${duration(e.seconds)}` : e ? e.why.split(":")[0] : "not computed"}</span></td>;
             })}
