@@ -90,7 +90,7 @@ def test_a_stream_holds_every_document_of_its_part_once(at, tmp_path):
         assert stream.bytes == sum(len(t) for t in texts)
         seen += texts
     assert sorted(seen) == sorted(lines)
-    assert data.parts["validation"].documents == data.parts["test"].documents == 6
+    assert data.parts["validation"].documents == data.parts["test"].documents == 8
     block = data.parts["train"].sequences([2, 0], 32)
     np.testing.assert_array_equal(block[0], data.parts["train"].ids[64:97])
     assert prepare(recipe(at), tmp_path).fingerprint == data.fingerprint

@@ -112,7 +112,7 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
         part = table.where(site=site)
         for row, value, null in ((0, "value", "null"), (1, "centred", "null_centred")):
             ax = grid[row][k]
-            _, _, M = part.pivot(value, "i", "j")
+            M = part.column(value).reshape(len(pieces), len(pieces))  # rows stand in the order of i, then j
             image = ax.imshow(M, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", rasterized=True)
             ax.set_title(
                 f"{site}\nother texts {part.column(null)[0]:.2f}"

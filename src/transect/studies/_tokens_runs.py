@@ -38,6 +38,8 @@ class Arm:
     seed: int | None
     step: int | None
     choices: dict[str, str]
+    learned: bool | None = None
+    loss: float | None = None
 
 
 def opened(
@@ -142,6 +144,7 @@ def _arm(store: Store, role: str) -> Arm:
     told = store.manifest["model"]
     folder = Path(str(told["spec"]).removeprefix("random:")).expanduser()
     seed, step, choices = (told["fingerprint"].get("source") or {}).get("seed"), None, {}
+    learned, loss = None, None
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json", "model")
         if config.get("model_type") == "transect":
@@ -150,5 +153,8 @@ def _arm(store: Store, role: str) -> Arm:
             if home and seed is None:
                 seed = read_json(home / "recipe.json", "run").get("seed")
         if (folder / "scores.json").is_file():
-            step = read_json(folder / "scores.json", "run").get("step")
-    return Arm(store.name, role, "", seed, step, choices)
+            scores = read_json(folder / "scores.json", "run")
+            step, loss = scores.get("step"), scores.get("loss")
+        if (folder / "result.json").is_file() and role == "run":
+            learned = read_json(folder / "result.json", "run").get("learned")
+    return Arm(store.name, role, "", seed, step, choices, learned, loss if role == "run" else None)

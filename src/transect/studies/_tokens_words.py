@@ -128,6 +128,17 @@ def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> lis
         told.append("No run with random weights: what training added cannot be told from what the architecture does.")
     if len(runs) > 1 and len({a.series for a in runs}) == len(runs):
         told.append("One run for each series: differences between series may be differences between seeds.")
+    if failed := [a.name for a in runs if a.learned is False]:
+        told.append(
+            f"Did not learn (no better than the unigram model on test): {', '.join(failed)}. What they show is the geometry"
+            " of a run that failed with this recipe, not of the architecture trained."
+        )
+    losses = [a.loss for a in runs if a.loss is not None]
+    if losses and max(losses) > 1.1 * min(losses):
+        told.append(
+            f"The arms differ in loss ({min(losses):.3g} to {max(losses):.3g} nats a token): a difference between them may be"
+            " one of how far they have learned."
+        )
     if any(a.choices.get("placement") in NORMED for a in runs):
         told.append(
             "Where a block ends in a norm (post, deepnorm, mix), resid is the normed state: its norm is set by the norm's "

@@ -80,4 +80,5 @@ def tokens(
 
 
 def _told(arm: Any) -> dict[str, Any]:
-    return {"role": arm.role, "series": arm.series, "seed": arm.seed, "step": arm.step, **arm.choices}
+    told = {"role": arm.role, "series": arm.series, "seed": arm.seed, "step": arm.step}
+    return told | {"learned": arm.learned, "loss": arm.loss} | arm.choices

@@ -63,7 +63,8 @@ class TransectConfig(PretrainedConfig):
         self.mlp, self.positions, self.rope_theta, self.bias = mlp, positions, rope_theta, bias
         self.initializer_range, self.use_cache = initializer_range, use_cache
         check(self)
-        super().__init__(**more | {"tie_word_embeddings": tie_word_embeddings})
+        more["tie_word_embeddings"] = tie_word_embeddings
+        super().__init__(**more)
 
     @property
     def head_dim(self) -> int:

@@ -4,6 +4,7 @@ Like every recipe it decides everything but the machine. A batch is counted over
 the run on one up to rounding.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,8 +76,6 @@ class Pretraining(Saved):
 
     def shape(self, step: int) -> float:
         """Share of the learning rate at a step: linear warmup, then half a cosine down to the floor."""
-        import math
-
         if step < self.warmup:
             return (step + 1) / self.warmup
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
@@ -102,13 +101,14 @@ def preset(name: str, **given: Any) -> Pretraining:
     """
     if name not in PRESETS:
         raise TransectError(f"no preset {name!r}.", f"There are {', '.join(PRESETS)}.")
-    chosen = PRESETS[name] | {k: v for k, v in given.items() if v is not None}
+    chosen: dict[str, Any] = PRESETS[name] | {k: v for k, v in given.items() if v is not None}
     steps = int(chosen["steps"])
     if "warmup" not in given or given["warmup"] is None:
         chosen["warmup"] = min(int(chosen["warmup"]), steps // 10)
     if (given.get("checkpoints") is None) and isinstance(chosen.get("checkpoints"), tuple):
         chosen["checkpoints"] = tuple(k for k in chosen["checkpoints"] if k <= steps)
-    return Pretraining(**chosen | {"checkpoints": marks(chosen.get("checkpoints", ()), steps)})
+    chosen["checkpoints"] = marks(chosen.get("checkpoints", ()), steps)
+    return Pretraining(**chosen)
 
 
 def marks(asked: Any, steps: int) -> tuple[int, ...]:
