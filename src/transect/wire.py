@@ -100,10 +100,11 @@ def study_card(study: Study, key: str, path: str = "") -> dict[str, Any]:
 def run_card(manifest: dict[str, Any]) -> dict[str, Any]:
     """What the page says about one captured run."""
     model, texts = manifest.get("model", {}), manifest.get("texts", {})
-    families: dict[str, dict[str, int]] = {}
+    families: dict[str, dict[str, Any]] = {}
     for site, told in manifest.get("sites", {}).items():
-        here = families.setdefault(sites.family(site), {"sites": 0, "width": int(told.get("width", 0))})
+        here = families.setdefault(sites.family(site), {"sites": 0, "width": int(told.get("width", 0)), "layers": []})
         here["sites"] += 1
+        here["layers"] += [] if (at := sites.layer(site)) is None else [at]
     return {
         "name": model.get("name", "?"),
         "spec": model.get("spec", ""),
