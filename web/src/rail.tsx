@@ -40,7 +40,8 @@ export function Rail(): JSX.Element {
   const drift = app.study("drift");
   const changes = useTable(drift, "changes");
   const marked = new Map<number, string>();
-  if (changes.state === "ready" && changes.value && family === "resid") {
+  const shown = s.screen === "depth" ? depthKind(app) === "drift" : s.screen === "study" || s.screen === "compare";
+  if (shown && changes.state === "ready" && changes.value && family === "resid") {
     for (const row of changes.value.where({ run: s.a, status: "ok" })) marked.set(layerOf(str(row["site"])), `candidate change layer (${str(row["normalise"])} points)`);
   }
   const list = useRef<HTMLDivElement>(null);

@@ -95,9 +95,18 @@ export function curve(o: CurveOptions): SVGSVGElement {
     style: { background: "none", overflow: "visible", fontSize: "10.5px" },
     ariaLabel: o.label,
     x: { label: o.xlabel, labelAnchor: "center", labelArrow: "none", domain: [x0 - 0.5, x1 + 0.5], ticks: o.x ? undefined : layerTicks(x0, x1, (o.width - 70) / 34), tickFormat: o.x ? undefined : (d: number) => String(d), tickSize: 4 },
-    y: { label: null, type, nice: true, grid: true, ticks: 5, constant: type === "symlog" ? median(own) : undefined, tickFormat: type === "linear" ? undefined : (v: number) => short(v) },
+    y: { label: null, type, nice: true, grid: true, ticks: type === "symlog" ? powers(own) : 5, constant: type === "symlog" ? median(own) : undefined, tickFormat: type === "linear" ? undefined : (v: number) => short(v) },
     marks,
   }) as SVGSVGElement;
+}
+
+/** Ticks of an axis that is logarithmic away from zero: zero, and powers of ten as far apart as they can be read. */
+export function powers(values: number[]): number[] {
+  const middle = median(values);
+  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+  const out = [0];
+  for (let k = Math.ceil(Math.log10(middle)); k <= 18; k++) for (const v of [10 ** k, -(10 ** k)]) if (v <= high * 1.01 && v >= low * 1.01) out.push(v);
+  return out.sort((p, q) => p - q);
 }
 
 function median(values: number[]): number {

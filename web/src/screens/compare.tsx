@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
-import { RUNS } from "../colours";
+import { RUNS, runColour } from "../colours";
 import { curve, type Series } from "../charts/curve";
 import { everyLayer, heat } from "../charts/heat";
 import { Choice, Missing, Panel, When } from "../panel";
@@ -54,9 +54,10 @@ function Drifts({ study, table }: { study: Study; table: Table }): JSX.Element {
   const tokens = table.values("token");
   const token = tokens.includes(s.view["class"] ?? "") ? s.view["class"]! : tokens[0]!;
   const rows = table.where({ measure, normalise: norm, token });
+  const names = app.runs.value.map((r) => r.name);
   const series: Series[] = table.values("series").map((name, k) => {
     const own = rows.filter((r) => r["series"] === name);
-    return { name, colour: RUNS[k % RUNS.length]!, rows: own, control: own[0]?.["role"] !== "run", strong: own.some((r) => r["run2"] === s.a || r["run2"] === s.b) };
+    return { name, colour: names.includes(str(own[0]?.["run2"])) ? runColour(names, str(own[0]!["run2"])) : RUNS[(names.length + k) % RUNS.length]!, rows: own, control: own[0]?.["role"] !== "run", strong: own.some((r) => r["run2"] === s.a || r["run2"] === s.b) };
   });
   return <>
     <div class="tx-tools">{choose}
