@@ -58,7 +58,7 @@ def draw_token_grid(study: Study, figure: Figure) -> "Canvas":
     canvas, grid = plt.subplots(
         len(curves), len(columns), figsize=size, squeeze=False, layout="constrained", sharey="row"
     )
-    for row, curve in zip(grid, curves, strict=True):
+    for k, (row, curve) in enumerate(zip(grid, curves, strict=True)):
         part = table.where(curve=curve)
         for ax, column in zip(row, columns, strict=True):
             for cell in (c for c in o["cells"] if c["column"] == column):
@@ -71,8 +71,8 @@ def draw_token_grid(study: Study, figure: Figure) -> "Canvas":
             )
             _finish(ax, curve, part, depth)
             ax.set_ylabel(axis_label(curve) if ax is row[0] else "", fontsize=7)
-            ax.set_xlabel(_depth_label(depth) if row is grid[-1] else "")
-            if row is grid[0]:
+            ax.set_xlabel(_depth_label(depth) if k == len(curves) - 1 else "")
+            if k == 0:
                 ax.set_title(f"{o['by']}: {column}")
     _legend(canvas, list(grid.ravel()), lines, palette, bool(o["controls"]), "null, averaged", grey=True)
     return canvas
@@ -160,7 +160,7 @@ def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
         ax.set_xticks(sorted({*steps[:2], *steps[3:-2:2], steps[-1]}))
         ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
         ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        _logarithmic(ax, part)
+        _logarithmic(ax, part, curve)
         ax.set_xlabel("training step")
         ax.set_ylabel(o.get("labels", {}).get(curve) or axis_label(curve))
     norm = matplotlib.colors.Normalize(0, last / 0.92)
@@ -235,14 +235,17 @@ def _finish(ax: "Axes", curve: str, part: Table, depth: Depths) -> None:
     """Labels; a logarithmic axis where values span more than two decades; whole numbers for layers."""
     from matplotlib.ticker import MaxNLocator
 
-    _logarithmic(ax, part)
+    _logarithmic(ax, part, curve)
     if depth is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     ax.set_ylabel(axis_label(curve))
     ax.set_xlabel(_depth_label(depth))
 
 
-def _logarithmic(ax: "Axes", part: Table) -> None:
+def _logarithmic(ax: "Axes", part: Table, curve: str) -> None:
+    """A logarithmic axis for sizes that span much; cosines and similarities keep theirs."""
+    if "cos" in curve or "cka" in curve:
+        return
     values = np.array([r[k] for r in part for k in ("value", "null") if r.get(k) is not None], float)
     if len(values) and values.min() > 0 and values.max() > 30 * values.min():
         ax.set_yscale("log")

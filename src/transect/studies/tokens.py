@@ -72,11 +72,19 @@ def tokens(
     tables["curves"] = curves(tables, arms)
     if contrasts(arms):
         tables["differences"] = differences(tables, arms)
-    tables["similarity"] = similarities([*stores[:3], *others[:1]], sites, prompts, position0)
+    shown = {a.series: s for a, s in reversed([*zip(arms, stores, strict=False)])}  # the first run of each series
+    some = [shown[name] for name in spread(sorted(shown), 3)]
+    tables["similarity"] = similarities([*some, *others[:1]], sites, prompts, position0)
     tables["arms"] = Table([{"measure": "arm", "run": a.name, "status": "ok", **_told(a)} for a in arms])
     study = Study("tokens", "How alike do tokens become with depth, and how do models differ in it?", tables)
     describe(study, [*stores, *others], arms, given, warnings)
     return study
+
+
+def spread(names: Sequence[str], most: int) -> list[str]:
+    """At most so many of the names, evenly over them."""
+    count = min(most, len(names))
+    return list(dict.fromkeys(names[round(k * (len(names) - 1) / max(1, count - 1))] for k in range(count)))
 
 
 def _told(arm: Any) -> dict[str, Any]:
