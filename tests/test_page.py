@@ -380,7 +380,7 @@ def test_the_live_model_token_by_token(page: Any, tmp_path: Path) -> None:
     prompt = "The capital of France is"
     with served(tmp_path, "--model", "smollm2") as at:
         show(page, at, "neurons?v.mode=run&site=mlp.act")
-        page.get_by_label("prompt").fill(prompt)
+        page.get_by_role("textbox", name="prompt").fill(prompt)
         page.get_by_label("new tokens").fill("6")
         page.get_by_role("button", name="Run", exact=True).click()
         status = page.locator(".tx-prompt [role=status]")
@@ -414,10 +414,10 @@ def test_the_live_model_token_by_token(page: Any, tmp_path: Path) -> None:
         page.wait_for_selector(".tx-tokens .tx-generated", timeout=120_000)
         page.get_by_role("button", name="Cancel").click()
         expect(status).to_contain_text("cancelled", timeout=30_000)
-        page.get_by_label("prompt").fill("word " * 9000)
+        page.get_by_role("textbox", name="prompt").fill("word " * 9000)
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.get_by_role("alert")).to_contain_text("the model takes", timeout=120_000)
-    page.get_by_label("prompt").fill("nobody there")
+    page.get_by_role("textbox", name="prompt").fill("nobody there")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("alert").first).to_contain_text("does not answer", timeout=10_000)
     page.watch.said.clear()
