@@ -11,7 +11,7 @@ export function standalone(svg: SVGSVGElement, title: string, origin: string[]):
   const lines = wrap(origin.join(" · "), Math.floor((w - 16) / 4.6));
   const full = h + 10 + lines.length * 11;
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-  copy.setAttribute("height", String(full));
+  copy.setAttribute("height", String(full + 18));
   copy.setAttribute("viewBox", `0 -18 ${w} ${full + 18}`);
   copy.style.cssText = `${STYLE};background:#fff;color:#15181d`; // not by attribute: the page's policy refuses those
   const add = (name: string, text: string, attributes: Record<string, string | number> = {}) => {

@@ -39,7 +39,7 @@ interface Column { token: string; piece: string; landmark: string }
 
 export function columnsOf(rows: Row[]): Column[] {
   const found = new Map<number, Column>();
-  for (const r of rows) found.set(num(r["column"]) ?? 0, { token: str(r["token"]), piece: str(r["piece"]), landmark: str(r["landmark"]) });
+  for (const r of rows) found.set(num(r["column"]) ?? 0, { token: str(r["token"]), piece: str(r["piece"]) === "…" ? `⟨${(str(r["landmark"]) || str(r["token"]).replace("landmark:", "")).replace(/\.\d+$/, "")}⟩` : str(r["piece"]), landmark: str(r["landmark"]) });
   return [...found].sort(([p], [q]) => p - q).map(([, c]) => c);
 }
 
@@ -66,7 +66,7 @@ function Ready({ study, table }: { study: Study; table: Table }): JSX.Element {
       <Choice label="show" value={show.value} options={shows} onChange={(v) => app.view("show", v)} />
     </div>
     <Grid study={study} rows={rows} columns={columns} sites={sites} show={show} site={site} column={column} />
-    <div class="tx-grid tx-two">
+    <div class="tx-grid tx-two tx-mapping">
       <Reading cell={cell} site={site} column={column} study={study} all={table.rows.filter((r) => r["run"] === run && r["shape"] === shape && r["site"] === site && r["token"] === column?.token)} />
       <Points study={study} run={run} site={site} column={column} shape={shape} shapes={shapes} kind={kind} />
     </div>
@@ -78,7 +78,7 @@ function Grid({ study, rows, columns, sites, show, site, column }: { study: Stud
   const names = new Map(columns.map((c) => [c.token, c]));
   const cells = rows.map((r) => ({
     x: str(r["token"]), y: str(r["site"]), v: r["status"] === "ok" ? num(r[show.value]) : null,
-    tip: [`${str(r["site"])}, ${visible(str(r["piece"]))}`, r["status"] === "ok" ? `${show.label} ${told(r[show.value])}` : `not computed: ${str(r["status"])}`, r["status"] === "ok" ? `score ${told(r["value"])} [${told(r["low"])}, ${told(r["high"])}], null ${told(r["null"])}` : "", num(r["p_max"]) !== null ? `max-T p = ${told(r["p_max"], 2)}` : "", `n = ${told(r["n"])}`].filter(Boolean).join("\n"),
+    tip: [`${str(r["site"])}, ${visible(names.get(str(r["token"]))?.piece ?? "")}`, r["status"] === "ok" ? `${show.label} ${told(r[show.value])}` : `not computed: ${str(r["status"])}`, r["status"] === "ok" ? `score ${told(r["value"])} [${told(r["low"])}, ${told(r["high"])}], null ${told(r["null"])}` : "", num(r["p_max"]) !== null ? `max-T p = ${told(r["p_max"], 2)}` : "", `n = ${told(r["n"])}`].filter(Boolean).join("\n"),
     mark: show.value !== "p_max" && (num(r["p_max"]) ?? 1) < 0.05 ? "·" : "",
   }));
   const signed = show.value === "added";
