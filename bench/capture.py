@@ -50,7 +50,7 @@ def main() -> dict[str, float]:
     def floor() -> None:
         with torch.inference_mode():
             for batch in plan:
-                model.base(**inputs(model, make_batch(tokenized, batch, kept)))
+                model.base(**inputs(model, make_batch(tokenized.ids, batch, kept)))
 
     def padded() -> None:
         """The replaced way: pad all to the longest, keep everything, compress at the end."""

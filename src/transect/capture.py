@@ -6,24 +6,22 @@ killed resumes at its next shard and ends bit-identical. `forward` is the same p
 
 import contextlib
 import fcntl
+import functools
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from transect.capture_shard import ShardJob, opening_of, write_shard
+from transect.engine import run_blocks
 from transect.errors import TransectError
 from transect.layout import begin, make_index, make_manifest
-from transect.passes import Batch, Probe, kept_positions, make_batch, make_plan, probe, run, shuffled
-from transect.shards import NUMPY, SAFETENSORS, ShardWriter
+from transect.passes import kept_positions, make_plan, probe, shuffled
+from transect.shards import NUMPY, SAFETENSORS
 from transect.store import Store, open_store
-from transect.texts import Texts, Tokenized, tokenize
+from transect.texts import Texts, tokenize
 
 if TYPE_CHECKING:
-    import torch
-
     from transect.models import Model
 
 Progress = Callable[[int, int], None]
@@ -45,6 +43,9 @@ def capture(
     batch_tokens: int = 2048,
     shard_bytes: int = 512 << 20,
     shard: tuple[int, int] = (1, 1),
+    engine: str = "local",
+    workers: int = 1,
+    gpus_per_worker: int = 0,
     progress: Progress | None = None,
 ) -> Store:
     """Run the base model once over the texts and keep the points of `sites`; returns the open store.
@@ -52,7 +53,8 @@ def capture(
     positions: "all", or a comma-separated list of "last", "landmark:NAME", "landmark:NAME+2", positions (negative: from
     the end). pool="mean": one mean per text (over its tokens, without the first when position0=False). store_dtype:
     the compute dtype unless given; a value that does not fit stops the capture, inf is never written. shuffle_tokens: a seed; every text's own tokens are put in random order first (a control: same
-    words, no order; landmarks go). batch_tokens: padded tokens per forward pass. shard=(k, n): this process captures every n-th shard. A second call on a finished
+    words, no order; landmarks go). batch_tokens: padded tokens per forward pass. shard=(k, n): this process captures every n-th shard. engine, workers: shards are captured by so many
+    worker processes, here or on Ray, that each open the model; a model that no spec string opens stays in this process. A second call on a finished
     folder returns it; on an unfinished one it resumes; on another capture's folder it refuses.
     """
     out = Path(out)
@@ -78,15 +80,24 @@ def capture(
     store = open_store(out)
     mine = [k for k in store.unfinished if k % shard[1] == shard[0] - 1]
     _check_space(out, sum(rows[i] for k in mine for batch in plan[k] for i in batch) * row_bytes)
-    done = sum(rows) - sum(rows[i] for k in mine for batch in plan[k] for i in batch)
+    count = [sum(rows[i] for batch in shard_ for i in batch) for shard_ in plan]
+    done = sum(rows) - sum(count[k] for k in mine)
     with _lock(out / f"capture-{shard[0]}-of-{shard[1]}.lock"):
-        for k in mine:
-            job = _Job(model, first, tokenized, kept, pool, position0, dtype)
-            done = job.write(store, k, plan[k], rows, done, sum(rows), progress)
+        if engine == "local" and workers == 1:
+            job = ShardJob(model, first.taps, first.widths, tokenized.ids, kept, manifest)
+            for k in mine:
+                done = job.write(store, k, done, sum(rows), progress)
+            return open_store(out)
+        blocks = [(str(out), k) for k in mine]
+        there = run_blocks(
+            functools.partial(write_shard, opening_of(model)), blocks, engine=engine, workers=workers,
+            gpus_per_worker=gpus_per_worker,
+        )  # fmt: skip
+        for (_, k), _receipt in there:
+            done += count[k]
+            if progress:
+                progress(done, sum(rows))
     return open_store(out)
-
-
-# writing a shard
 
 
 def recapture(
@@ -105,131 +116,6 @@ def recapture(
     names = ("positions", "pool", "position0", "max_length", "batch_tokens", "shard_bytes")
     options: dict[str, Any] = {**{name: m[name] for name in names}, "sites": store.sites, **changes}
     return capture(model, texts, out, progress=progress, **options)
-
-
-class _Job:
-    """Passes over the batches of one shard, each row written where the plan says."""
-
-    def __init__(
-        self,
-        model: "Model",
-        probe: Probe,
-        tokenized: Tokenized,
-        kept: list[np.ndarray],
-        pool: str | None,
-        position0: bool,
-        dtype: str,
-    ) -> None:
-        import torch
-
-        self.model, self.probe, self.tokenized, self.kept = model, probe, tokenized, kept
-        self.pool, self.position0, self.dtype = pool, position0, getattr(torch, dtype)
-        self.peak: dict[str, float] = dict.fromkeys(probe.widths, 0.0)
-        self.splits: list[list[int]] = []
-
-    def write(
-        self,
-        store: Store,
-        k: int,
-        batches: list[list[int]],
-        rows: list[int],
-        done: int,
-        total: int,
-        progress: Progress | None,
-    ) -> int:
-        begun = time.time()
-        size = sum(rows[i] for batch in batches for i in batch)
-        writer = ShardWriter(store.shard(k), self.probe.widths, size, str(self.dtype).removeprefix("torch."))
-        row = 0
-        try:
-            for batch in batches:
-                self._batch(writer, batch, row, rows)
-                row += sum(rows[i] for i in batch)
-                if progress:
-                    progress(done + row, total)
-            writer.finish(
-                {"rows": size, "max_abs": self.peak, "splits": self.splits, "seconds": round(time.time() - begun, 3)}
-            )
-        except OSError as error:
-            writer.abandon()
-            raise TransectError(
-                f"{store.path}: shard {k + 1} of {len(store.plan)} cannot be written ({error.strerror}); {k} are kept.",
-                "Free some space and run the same capture again: it resumes.",
-            ) from error
-        except BaseException:
-            writer.abandon()
-            raise
-        return done + size
-
-    def _batch(self, writer: ShardWriter, members: list[int], row: int, rows: list[int]) -> None:
-        """One pass; when memory runs out the batch is halved, and the receipt says so."""
-        import torch
-
-        batch = make_batch(self.tokenized, members, self.kept, self.model.tokenizer.pad_token_id or 0)
-        try:
-            run(self.model, self.probe.taps, batch, lambda site, value: self._put(writer, site, value, row, batch))
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            if len(members) == 1:
-                raise TransectError(
-                    f"text {members[0]} ({batch.mask.shape[1]} tokens) does not fit in memory.",
-                    "Lower --max-length, or use another --dtype.",
-                ) from error
-            half = len(members) // 2
-            self.splits.append([members[0], half])
-            self._batch(writer, members[:half], row, rows)
-            self._batch(writer, members[half:], row + sum(rows[i] for i in members[:half]), rows)
-
-    def _put(self, writer: ShardWriter, site: str, value: "torch.Tensor", row: int, batch: Batch) -> None:
-        import torch
-
-        if self.pool:
-            value = self._mean(value, batch)
-        cast = value.to(self.dtype).contiguous().cpu()
-        peak = float(cast.abs().amax())
-        if not np.isfinite(peak):
-            self._refuse(site, value)
-        self.peak[site] = max(self.peak[site], peak)
-        raw = cast.view(
-            torch.uint8 if cast.element_size() == 1 else torch.int16 if cast.element_size() == 2 else cast.dtype
-        )
-        writer.put(site, row, raw.numpy().data.cast("B"))
-
-    def _mean(self, value: "torch.Tensor", batch: Batch) -> "torch.Tensor":
-        import torch
-
-        weight = torch.ones(len(batch.owner), dtype=torch.float64)
-        if not self.position0:
-            weight[(batch.keep % batch.mask.shape[1] == 0)] = 0.0
-        count = len(batch.mask)
-        owner = batch.owner.to(value.device)
-        total = torch.zeros(count, value.shape[1], dtype=torch.float64, device=value.device)
-        total.index_add_(0, owner, value.double() * weight.to(value.device)[:, None])
-        n = torch.zeros(count, dtype=torch.float64).index_add_(0, batch.owner, weight)
-        if bool((n == 0).any()):
-            raise TransectError(
-                "pool='mean' without position 0 leaves a one-token text empty.", "Drop short texts, or keep position 0."
-            )
-        return total / n.to(value.device)[:, None]
-
-    def _refuse(self, site: str, value: "torch.Tensor") -> None:
-        name = str(self.dtype).removeprefix("torch.")
-        if bool(value.isfinite().all()):
-            raise TransectError(
-                f"{site} reaches {float(value.abs().amax()):,.0f}, more than {name} holds.",
-                "Use --store-dtype bfloat16 or float32.",
-            )
-        raise TransectError(
-            f"{self.model.name}: {site} is not finite (NaN or inf).",
-            "The weights hold NaN or overflow in this dtype; try --dtype float32.",
-        )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _check_space(out: Path, need: int) -> None:

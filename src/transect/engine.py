@@ -1,10 +1,11 @@
-"""Map a function over blocks: in this process, or on a local pool that outlives a killed worker. One function, one seam.
+"""Map a function over blocks: here, on a local pool, on Ray, or as one of many equal processes. One function, one seam.
 
 At-least-once and unordered. A block is a small picklable value and `fn(block)` a pure function of it, so that a block may
 be run again on any worker; large results go to disk inside `fn`, and a receipt comes back.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,10 @@ from transect.errors import TransectError
 
 #: Threads a numeric room may start inside one block; a worker of a pool has one.
 THREADS = "TRANSECT_THREADS"
+#: Seconds without news from the other processes of a shared run after which their blocks are done here.
+PATIENCE = "TRANSECT_PATIENCE"
+#: What a worker dies of, or raises when its memory is gone: the block is tried again.
+LOST = (BrokenProcessPool, MemoryError)
 
 
 def threads() -> int:
@@ -31,20 +36,87 @@ def run_blocks(
     workers: int | None = None,
     retries: int = 2,
     gpus_per_worker: int = 0,
+    receipt: Callable[[Any], Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield (block, receipt) as blocks finish. workers=1 stays in this process. A block whose worker dies is run again
-    up to `retries` times; its exception, if it raises one, is raised here."""
-    if engine != "local":
-        raise TransectError(f"engine {engine!r} is not available.", "Use engine='local'.")
-    if gpus_per_worker:
-        raise TransectError("the local engine does not hand out GPUs.", "Set gpus_per_worker=0.")
-    blocks = list(blocks)
+    """Yield (block, receipt) as blocks finish; `receipt` looks up what an earlier run left of a block, None for nothing.
+
+    engine: "local"; "ray", "ray@ADDRESS" (a cluster that is there, or "auto"); "part:k/n", the k-th of n processes that run
+    the same program on one disk: each does its share, then waits for the receipts of the others and does what does not
+    come. workers=1 stays in this process. A block whose worker dies is run again up to `retries` times; its exception, if it
+    raises one, is raised here.
+    """
+    kind, _, where = engine.replace("@", ":", 1).partition(":")
+    if kind not in ("local", "ray", "part"):
+        raise TransectError(f"engine {engine!r} is not available.", "There are local, ray, ray@ADDRESS and part:k/n.")
+    if gpus_per_worker and kind != "ray":
+        raise TransectError(f"the engine {kind} does not hand out GPUs.", "Set gpus_per_worker=0, or use engine='ray'.")
+    todo: list[Any] = []
+    for block in blocks:
+        told = receipt(block) if receipt else None
+        if told is None:
+            todo.append(block)
+        else:
+            yield block, told
+    if kind == "part":
+        yield from _part(fn, todo, where, workers, retries, receipt)
+    elif kind == "ray" and todo:
+        from transect.engine_ray import run_on_ray
+
+        yield from run_on_ray(fn, todo, where, workers, retries, gpus_per_worker)
+    else:
+        yield from _local(fn, todo, workers, retries)
+
+
+def _local(fn: Callable[[Any], Any], blocks: list[Any], workers: int | None, retries: int) -> Iterator[tuple[Any, Any]]:
     workers = min(workers or threads(), len(blocks))
-    if workers <= 1:
-        for block in blocks:
-            yield block, fn(block)
+    if workers > 1:
+        yield from _Pool(fn, workers, retries).run(blocks)
         return
-    yield from _Pool(fn, workers, retries).run(blocks)
+    for block in blocks:
+        yield block, fn(block)
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """(k, n) of "k/n"."""
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+        raise TransectError(f"part {text!r}.", "Write k/n with 1 ≤ k ≤ n, like 2/8.")
+    return int(k), int(n)
+
+
+def _part(
+    fn: Callable[[Any], Any],
+    blocks: list[Any],
+    where: str,
+    workers: int | None,
+    retries: int,
+    receipt: Callable[[Any], Any] | None,
+) -> Iterator[tuple[Any, Any]]:
+    """Own share first, by a hash of the block: what is left to do looks different to each process."""
+    k, n = part_of(where)
+    if receipt is None:
+        raise TransectError("parts of a run meet through its folder.", "Give --out on a disk that all of them share.")
+    own = [b for b in blocks if _place(b, n) == k - 1]
+    for block, told in _local(fn, own, workers, retries):
+        yield block, told
+    others, patience = [b for b in blocks if _place(b, n) != k - 1], float(os.environ.get(PATIENCE) or 60)
+    news = time.monotonic()
+    while others:
+        came = [(b, told) for b in others if (told := receipt(b)) is not None]
+        if came:
+            news, others = time.monotonic(), [b for b in others if all(b is not c for c, _ in came)]
+            yield from came
+        elif time.monotonic() - news > patience:
+            block = others.pop()
+            yield block, fn(block)
+        else:
+            time.sleep(min(1.0, patience / 10))
+
+
+def _place(block: Any, n: int) -> int:
+    import hashlib
+
+    return int(hashlib.sha256(repr(block).encode()).hexdigest()[:8], 16) % n
 
 
 _POOLS: dict[int, ProcessPoolExecutor] = {}
@@ -78,7 +150,7 @@ class _Pool:
                 done, _ = wait(flying, return_when=FIRST_COMPLETED)
                 for future in done:
                     block, tried = flying.pop(future)
-                    if isinstance(future.exception(), BrokenProcessPool):
+                    if isinstance(future.exception(), LOST):
                         lost.append((block, tried))
                     else:
                         yield block, future.result()
@@ -86,7 +158,7 @@ class _Pool:
                     lost += flying.values()
                     flying.clear()
                     _POOLS.pop(self.workers).shutdown(wait=False, cancel_futures=True)
-                    waiting += self._again(lost)
+                    waiting += again(lost, self.retries)
         finally:
             for future in flying:
                 future.cancel()
@@ -101,13 +173,14 @@ class _Pool:
                 return [(block, tried)]
         return []
 
-    def _again(self, lost: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
-        if any(tried >= self.retries for _, tried in lost):
-            raise TransectError(
-                f"a worker died {self.retries + 1} times on the same work.",
-                "It may lack memory: lower --workers or --n.",
-            )
-        return [(block, tried + 1) for block, tried in lost]
+
+def again(lost: list[tuple[Any, int]], retries: int) -> list[tuple[Any, int]]:
+    """What was lost, once more; TransectError when a block has had its tries."""
+    if any(tried >= retries for _, tried in lost):
+        raise TransectError(
+            f"a worker died {retries + 1} times on the same work.", "It may lack memory: lower --workers or --n."
+        )
+    return [(block, tried + 1) for block, tried in lost]
 
 
 class _environment:

@@ -32,6 +32,7 @@ class Model:
     kind: str
     source: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    opening: dict[str, Any] = field(default_factory=dict)  # arguments of open_model, for other processes
 
     @property
     def base(self) -> Any:
@@ -114,10 +115,18 @@ def open_model(
     if hasattr(spec, "state_dict"):
         raise TransectError("a loaded model is no spec string.", "Call wrap_model(model, tokenizer).")
     spec = str(spec)
+    opening = {
+        "spec": spec,
+        "dtype": str(dtype).removeprefix("torch.") if dtype else None,
+        "device": device and str(device),
+    }
+    opening |= {"quantize": quantize, "revision": revision, "seed": seed, "trust_remote_code": trust_remote_code}
+    opening |= {"device_map": device_map, "tokenizer": tokenizer}
     how = _How(*_placing(dtype, device, quantize, device_map), revision, seed, trust_remote_code)
     opened = _open(spec, how, tokenizer)
     if how.device is not None:
         opened.model.to(how.device)
+    opened.opening = {} if isinstance(device_map, dict) else opening
     return _finished(opened)
 
 

@@ -123,17 +123,20 @@ def inputs(model: "Model", batch: Batch) -> dict[str, "torch.Tensor"]:
 
 
 def make_batch(
-    tokenized: Tokenized, members: Sequence[int], kept: Sequence[np.ndarray] | Mapping[int, np.ndarray], pad: int = 0
+    texts: Sequence[Sequence[int]],
+    members: Sequence[int],
+    kept: Sequence[np.ndarray] | Mapping[int, np.ndarray],
+    pad: int = 0,
 ) -> Batch:
-    """Pad the texts `members` on the right."""
+    """Pad the token ids of the texts `members` on the right."""
     import torch
 
-    longest = max(len(tokenized.ids[i]) for i in members)
+    longest = max(len(texts[i]) for i in members)
     ids = torch.full((len(members), longest), pad, dtype=torch.long)
     mask = torch.zeros((len(members), longest), dtype=torch.long)
     for row, i in enumerate(members):
-        ids[row, : len(tokenized.ids[i])] = torch.tensor(tokenized.ids[i])
-        mask[row, : len(tokenized.ids[i])] = 1
+        ids[row, : len(texts[i])] = torch.tensor(texts[i])
+        mask[row, : len(texts[i])] = 1
     keep = np.concatenate([row * longest + kept[i] for row, i in enumerate(members)])
     owner = np.repeat(np.arange(len(members)), [len(kept[i]) for i in members])
     return Batch(ids, mask, torch.from_numpy(keep), torch.from_numpy(owner))
@@ -150,7 +153,7 @@ def forward(
     lengths = [len(t) for t in tokenized.ids]
     for batch in make_plan(lengths, lengths, batch_tokens, sum(lengths))[0]:
         got: dict[str, torch.Tensor] = {}
-        made = make_batch(tokenized, batch, kept)
+        made = make_batch(tokenized.ids, batch, kept)
         run(model, chosen, made, lambda site, rows, got=got: got.update({site: rows.clone()}))
         yield batch, np.asarray(batch)[made.owner.numpy()], got
 
@@ -173,7 +176,7 @@ def probe(model: "Model", tokenized: Tokenized, wanted: Sequence[str], layers: I
     shortest = min(range(len(tokenized.ids)), key=lambda i: len(tokenized.ids[i]))
     length = len(tokenized.ids[shortest])
     seen: dict[str, torch.Tensor] = {}
-    batch = make_batch(tokenized, [shortest], {shortest: np.arange(length)})
+    batch = make_batch(tokenized.ids, [shortest], {shortest: np.arange(length)})
     run(model, list(taps.values()), batch, lambda site, rows: seen.update({site: rows.float().cpu().clone()}))
     for site, rows in seen.items():
         if not bool(rows.isfinite().all()):

@@ -40,7 +40,7 @@ def losses(model: "Model", texts: "Texts", *, max_length: int | None = None) -> 
     lengths = [len(t) for t in tokenized.ids]
     total = np.zeros(len(lengths))
     for members in make_plan(lengths, lengths, 2048, sum(lengths))[0]:
-        batch = make_batch(tokenized, members, [np.arange(n) for n in lengths])
+        batch = make_batch(tokenized.ids, members, [np.arange(n) for n in lengths])
         with torch.inference_mode():
             logits = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits.float()
         told = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), batch.ids[:, 1:], reduction="none")

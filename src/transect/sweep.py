@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from transect import __version__, controls, sites
-from transect.cells import Answer, Cell, Job, evaluate, is_split, massive_tokens, rig_of
+from transect.cells import Answer, Cell, Job, evaluate, is_split, kept_answers, massive_tokens, rig_of
 from transect.engine import run_blocks, threads
 from transect.errors import TransectError
-from transect.files import read_json
 from transect.measure import Measure, find
 from transect.store import Store
 from transect.table import Table
@@ -181,17 +180,13 @@ def _results(
         size = max(1, min(64, math.ceil(len(own) / (2 * workers))))
         tasks += [(job, tuple(own[k : k + size])) for k in range(0, len(own), size)]
     results: dict[int, list[Answer]] = {}
-    for k, (job, block) in enumerate(tasks):
-        kept = folder / f"{job.key(block)}.json" if folder else None
-        if kept and kept.exists():
-            results[k] = read_json(kept, "folder of cells")
-    total = sum(len(own) for own in cells)
-    done = sum(len(answers) for answers in results.values())
-    if progress:
-        progress(done, total)
+    total, done = sum(len(own) for own in cells), 0
     place = {id(task): k for k, task in enumerate(tasks)}
-    todo = [task for k, task in enumerate(tasks) if k not in results]
-    for task, answers in run_blocks(functools.partial(evaluate, folder), todo, engine=engine, workers=workers):
+    known = functools.partial(kept_answers, folder) if folder else None
+    if progress:
+        progress(0, total)
+    blocks = run_blocks(functools.partial(evaluate, folder), tasks, engine=engine, workers=workers, receipt=known)
+    for task, answers in blocks:
         results[place[id(task)]] = answers
         done += len(answers)
         if progress:

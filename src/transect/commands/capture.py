@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from transect.commands.shared import MODEL, OUT, SEED, TEXTS, bars, options, the_model
+from transect.commands.shared import ENGINE, MODEL, OUT, SEED, TEXTS, bars, options, the_model
 
 SELECTION = options(
     click.option("--sites", default="resid", show_default=True, help="Families or sites, separated by commas."),
@@ -24,6 +24,7 @@ COST = options(
     click.option("--batch-tokens", default=2048, show_default=True, help="Padded tokens per forward pass."),
     click.option("--shard-bytes", default=512 << 20, show_default=True, help="Size of a shard."),
     click.option("--shard", default="1/1", show_default=True, help="Capture part k of n, like 2/8."),
+    click.option("--gpus-per-worker", type=int, default=0, show_default=True, help="GPUs that a Ray worker gets."),
     click.option("--threads", type=int, default=None, help="Threads of the forward pass.  [default: all cores]"),
 )
 
@@ -36,15 +37,28 @@ COST = options(
 @TEXTS
 @MODEL
 @COST
+@ENGINE
 @click.option("--name", default=None, help="Short name of this run in tables and figures.")
 @SEED
-def capture(model: str, texts: str, out: Path, seed: int, threads: int | None, name: str | None, **kwargs: Any) -> None:
+def capture(
+    model: str,
+    texts: str,
+    out: Path,
+    seed: int,
+    threads: int | None,
+    name: str | None,
+    workers: int | None,
+    **kwargs: Any,
+) -> None:
     """Run MODEL over TEXTS once and keep the points of the chosen sites in DIR. A second call resumes.
+
+    With --workers or --engine ray so many processes open the model and capture shards of their own (one by default: this one).
 
     MODEL: smollm2, minilm, a hub id, a folder, x.gguf, BASE+ADAPTER, random:SPEC. TEXTS: gsm-test:200, brown:300,
     sotu:50, reviews:1000, birthdays:1000, gsm8k:2000, wikitext2:test, file.jsonl, .csv, .parquet, .txt, or - for stdin.
     """
     from transect.capture import capture as run
+    from transect.engine import part_of
     from transect.texts import open_texts
 
     if threads:
@@ -57,8 +71,9 @@ def capture(model: str, texts: str, out: Path, seed: int, threads: int | None, n
     loaded.name = name or loaded.name
     kwargs |= {
         "layers": _layers(kwargs["layers"]),
-        "shard": _shard(kwargs["shard"]),
+        "shard": part_of(kwargs["shard"]),
         "sites": kwargs["sites"].split(","),
+        "workers": workers or 1,
     }
     kwargs["position0"] = not kwargs.pop("drop_position0")
     with bars() as told:
@@ -76,10 +91,3 @@ def _layers(text: str | None) -> list[int] | None:
             raise click.BadParameter(f"{text!r}; write layers like 0,5,10-20.", param_hint="--layers")
         out += range(int(first), int(last if dash else first) + 1)
     return out
-
-
-def _shard(text: str) -> tuple[int, int]:
-    k, _, n = text.partition("/")
-    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
-        raise click.BadParameter(f"{text!r}; write k/n with 1 ≤ k ≤ n, like 2/8.", param_hint="--shard")
-    return int(k), int(n)

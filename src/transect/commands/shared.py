@@ -1,6 +1,7 @@
 """What several commands share: option groups, progress bars on stderr, tables on stdout."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,10 +41,41 @@ DRAW = options(
     click.option("--groups", default=10, show_default=True, help="Groups of texts behind the intervals."),
     SEED,
 )
-WORK = options(
-    click.option("--engine", default="local", show_default=True, help="Where cells are computed."),
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    ctx.meta[f"transect.{param.name}"] = value
+
+
+def _engine(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The engine in one word, as `run_blocks` takes it: address and share come from their own options."""
+    address, part = (ctx.meta.get(f"transect.{name}") for name in ("address", "part"))
+    if part and (value != "local" or not PART.fullmatch(part)):
+        raise click.BadParameter(f"{part!r} with --engine {value}; write k/n, without Ray.", param_hint="--shard")
+    if address and value != "ray":
+        raise click.BadParameter("a cluster is joined with --engine ray.", param_hint="--address")
+    return f"part:{part}" if part else f"{value}@{address}" if address else value
+
+
+PART = re.compile(r"[1-9]\d*/[1-9]\d*")
+#: Who works; the address and the share of other processes are part of the engine's name.
+ENGINE = options(
+    click.option(
+        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, callback=_engine,
+        help="Worker processes here, or Ray.",
+    ),
+    click.option(
+        "--address", is_eager=True, expose_value=False, callback=_keep, help="Ray cluster to join, or auto.  [default: one on this machine]",
+    ),
     click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per core]"),
-)
+)  # fmt: skip
+WORK = options(
+    ENGINE,
+    click.option(
+        "--shard", "part", is_eager=True, expose_value=False, callback=_keep,
+        help="Do part k of n, like 2/8, with others on the same --out; then wait for theirs.",
+    ),
+)  # fmt: skip
 MODEL = options(
     click.option(
         "--dtype", default=None, help="float32, bfloat16 or float16.  [default: float32 on CPU, else the model's]"

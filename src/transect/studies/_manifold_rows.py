@@ -30,13 +30,19 @@ def run_map(
 ) -> Answers:
     """The map of one store, a block a site; finished blocks are kept in `out/cells`."""
     folder = Path(out) / "cells" if out else None
+
+    def known(task: tuple[MapJob, str]) -> Any:
+        path = Path(folder or "") / f"{task[0].key(task[1])}.json"
+        return read_json(path, "folder of cells") if path.exists() else None
+
     answers: Answers = {}
-    for site in sites:
-        kept = folder / f"{job.key(site)}.json" if folder else None
-        if kept and kept.exists():
-            answers[site] = read_json(kept, "folder of cells")
-    todo = [(job, site) for site in sites if site not in answers]
-    blocks = run_blocks(functools.partial(evaluate_site, folder), todo, engine=engine, workers=workers)
+    blocks = run_blocks(
+        functools.partial(evaluate_site, folder),
+        [(job, site) for site in sites],
+        engine=engine,
+        workers=workers,
+        receipt=known if folder else None,
+    )
     for (_, site), answer in blocks:
         answers[site] = answer
         if told:
