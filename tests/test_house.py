@@ -120,7 +120,7 @@ def test_public_names() -> None:
         "open_model",
         "open_texts",
         "capture_shard",
-    "capture",
+        "capture",
         "open_store",
         "sweep",
         "report",
