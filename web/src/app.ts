@@ -35,6 +35,7 @@ export class App {
       addEventListener("hashchange", () => {
         if (write(this.selection.value) !== location.hash) this.selection.value = read(location.hash);
       });
+      addEventListener("pagehide", () => history.replaceState(null, "", write(this.selection.value)));
     }
     this.pins.value = this.keptPins();
     void this.load();
@@ -64,9 +65,18 @@ export class App {
     if (change.view) next.view = { ...before.view, ...change.view };
     this.selection.value = next;
     if (!this.address) return;
-    if (replace && next.screen === before.screen) history.replaceState(null, "", write(next));
-    else history.pushState(null, "", write(next));
+    if (replace && next.screen === before.screen) {
+      // the address follows a moment later: writing it at every step costs more than drawing
+      clearTimeout(this.later);
+      this.later = setTimeout(() => history.replaceState(null, "", write(this.selection.value)), 150);
+      return;
+    }
+    clearTimeout(this.later);
+    history.replaceState(null, "", write(before));
+    history.pushState(null, "", write(next));
   }
+
+  private later: ReturnType<typeof setTimeout> | undefined;
 
   view(key: string, value: string): void { this.select({ view: { [key]: value } }); }
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { withText } from "../src/exports";
 import { fresh, heard, type Run } from "../src/live";
 import { lattice, pick, project, rotation, spread, START } from "../src/points/camera";
+import { stamp } from "../src/points/canvas";
 import { larger, levels, relative } from "../src/points/values";
 import { grown } from "../src/points/paint";
 import { read, START as SELECTION, write } from "../src/selection";
@@ -103,7 +104,18 @@ describe("activations", () => {
     relative(values, blocks, level, into);
     expect([...into]).toEqual([0, -0.25, 0.5, 1, 0, 0]);
     expect([...larger(new Float32Array([9, 1]), new Float32Array([2, 3]))]).toEqual([9, 3]);
+    const many = Float32Array.from({ length: 1536 }, (_, i) => ((i * 7919) % 1536) * (i % 2 ? 1 : -1));
+    expect([...levels(many, [{ start: 0, count: 1536 }])]).toEqual([1528]);
     expect([...larger(null, new Float32Array([2, 3]))]).toEqual([2, 3]);
+  });
+  it("are stamped whole and round, with edges by coverage", () => {
+    for (const r of [0.5, 1.25, 3.75, 7]) {
+      const { half, cover } = stamp(r);
+      const area = cover.reduce((n, c) => n + c / 255, 0);
+      expect(Math.abs(area - Math.PI * r * r)).toBeLessThan(0.9);
+      expect(cover[half * (2 * half + 1) + half]).toBe(255);
+      expect([...cover].reverse()).toEqual([...cover]);
+    }
   });
   it("grow in area with |a|, and stop at the level", () => {
     expect(grown(0)).toBeLessThan(grown(0.01));

@@ -4,7 +4,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useApp } from "../app";
 import { layerOf } from "../sites";
-import { CanvasPainter } from "./canvas";
+import { CanvasPainter, software } from "./canvas";
 import { pick, project, rotation, START, type Camera, type View } from "./camera";
 import type { Painter } from "./paint";
 import { WebGlPainter } from "./webgl";
@@ -31,7 +31,7 @@ export function StageView(p: StageProps): JSX.Element {
   const app = useApp();
   const root = useRef<HTMLDivElement>(null), canvas = useRef<HTMLCanvasElement>(null);
   const painter = useRef<Painter | null>(null);
-  const [plain, setPlain] = useState(app.selection.value.view["gl"] === "off");
+  const [plain, setPlain] = useState(() => { const gl = app.selection.value.view["gl"]; return gl === "off" || (gl !== "on" && software()); });
   const [size, setSize] = useState({ width: 0, height: 0 });
   const [hover, setHover] = useState<{ site: string; neuron: number; x: number; y: number } | null>(null);
   const [camera, setCamera] = useState<Camera>(START);
@@ -128,7 +128,7 @@ export function StageView(p: StageProps): JSX.Element {
         }}>
         <span class="tx-large-name">{p.site}</span>
         <button type="button" class="tx-link tx-reset" onClick={() => setCamera(START)}>reset view</button>
-        {plain && <span class="tx-badge">2-D canvas: no WebGL here</span>}
+        {plain && <span class="tx-badge">2-D canvas: no graphics card here</span>}
       </div>
       {ring && <div class="tx-ring" style={{ left: `${ring[0]}px`, top: `${ring[1]}px` }} aria-hidden="true" />}
       {hover && <div class="tx-hover" role="tooltip" style={{ left: `${Math.min(hover.x + 14, size.width - 230)}px`, top: `${hover.y + 14}px` }}>{p.card(hover.site, hover.neuron)}</div>}

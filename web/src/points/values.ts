@@ -2,14 +2,20 @@
 
 export type Scaling = "token" | "run";
 
-/** For each block the level below which 99.5 % of |a| lie, and never zero. */
+/** For each block the level below which 99.5 % of |a| lie, and never zero: the smallest of the few largest. */
 export function levels(values: Float32Array, blocks: { start: number; count: number }[]): Float32Array {
   const out = new Float32Array(blocks.length);
   blocks.forEach(({ start, count }, k) => {
-    const sizes = new Float32Array(count);
-    for (let i = 0; i < count; i++) sizes[i] = Math.abs(values[start + i]!);
-    sizes.sort();
-    out[k] = Math.max(sizes[Math.min(count - 1, Math.floor(0.995 * count))]!, 1e-12);
+    const most = count - Math.min(count - 1, Math.floor(0.995 * count));
+    const top = new Float32Array(most); // the largest so far, ascending
+    for (let i = start; i < start + count; i++) {
+      const a = Math.abs(values[i]!);
+      if (!(a > top[0]!)) continue;
+      let at = 0;
+      while (at + 1 < most && top[at + 1]! < a) { top[at] = top[at + 1]!; at++; }
+      top[at] = a;
+    }
+    out[k] = Math.max(top[0]!, 1e-12);
   });
   return out;
 }
