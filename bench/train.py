@@ -44,7 +44,7 @@ WORDS = [
     "have",
     "an",
 ]
-STEPS = 12
+STEPS = 6
 
 
 def cpu(step: Callable[[int], object]) -> float:

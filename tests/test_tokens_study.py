@@ -145,7 +145,20 @@ def test_evolution_runs_from_the_start_to_the_end(at):
     out = at / "evolve"
     done = CliRunner().invoke(
         cli,
-        ["evolve", str(at / "pre"), "--out", str(out), "--n", "20", "--groups", "4", "--gradient-texts", "4"],
+        [
+            "evolve",
+            str(at / "pre"),
+            "--out",
+            str(out),
+            "--n",
+            "20",
+            "--groups",
+            "4",
+            "--gradient-texts",
+            "4",
+            "--workers",
+            "1",
+        ],
     )
     assert done.exit_code == 0, (done.output, done.exception)
     made = Study.load(out)

@@ -63,6 +63,8 @@ class TransectConfig(PretrainedConfig):
         self.mlp, self.positions, self.rope_theta, self.bias = mlp, positions, rope_theta, bias
         self.initializer_range, self.use_cache = initializer_range, use_cache
         check(self)
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            setattr(self, name, more.pop(name, None))
         more["tie_word_embeddings"] = tie_word_embeddings
         super().__init__(**more)
 
