@@ -15,6 +15,7 @@ SOURCE = Path(ts.__file__).parent
 ROOMS = (
     "lazy",
     "errors",
+    "places",
     "files",
     "fetch",
     "fingerprint",
@@ -119,7 +120,6 @@ def test_public_names() -> None:
     for name in [
         "open_model",
         "open_texts",
-        "capture_shard",
         "capture",
         "open_store",
         "sweep",

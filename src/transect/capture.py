@@ -9,7 +9,6 @@ import fcntl
 import functools
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transect.capture_shard import ShardJob, opening_of, write_shard
@@ -17,6 +16,7 @@ from transect.engine import run_blocks
 from transect.errors import TransectError
 from transect.layout import begin, make_index, make_manifest
 from transect.passes import kept_positions, make_plan, probe, shuffled
+from transect.places import Place, is_remote, place
 from transect.shards import NUMPY, SAFETENSORS
 from transect.store import Store, open_store
 from transect.texts import Texts, tokenize
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 def capture(
     model: "Model",
     texts: Texts,
-    out: str | Path,
+    out: Place,
     *,
     sites: Sequence[str] = ("resid",),
     layers: Iterable[int] | None = None,
@@ -57,7 +57,7 @@ def capture(
     worker processes, here or on Ray, that each open the model; a model that no spec string opens stays in this process. A second call on a finished
     folder returns it; on an unfinished one it resumes; on another capture's folder it refuses.
     """
-    out = Path(out)
+    out = place(str(out))
     tokenized = tokenize(texts, model.tokenizer, max_length)
     if shuffle_tokens is not None:
         tokenized = shuffled(tokenized, shuffle_tokens)
@@ -100,9 +100,7 @@ def capture(
     return open_store(out)
 
 
-def recapture(
-    store: Store, model: "Model", out: str | Path, *, progress: Progress | None = None, **changes: Any
-) -> Store:
+def recapture(store: Store, model: "Model", out: Place, *, progress: Progress | None = None, **changes: Any) -> Store:
     """Capture the texts of a store again, with its options, through another model or with `changes` to the options."""
     m = store.manifest
     texts = Texts(
@@ -118,7 +116,9 @@ def recapture(
     return capture(model, texts, out, progress=progress, **options)
 
 
-def _check_space(out: Path, need: int) -> None:
+def _check_space(out: Place, need: int) -> None:
+    if is_remote(out):
+        return
     free = shutil.disk_usage(out).free
     if need > free:
         raise TransectError(
@@ -128,8 +128,11 @@ def _check_space(out: Path, need: int) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One writer per rank: the lock goes with its process."""
+def _lock(path: Place) -> Iterator[None]:
+    """One writer per rank: the lock goes with its process. Object stores know no locks; two writers put equal shards."""
+    if is_remote(path):
+        yield
+        return
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,19 +3,19 @@
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
+from transect.places import Place, is_remote
 
 
-def file_hash(path: Path) -> str:
+def file_hash(path: Place) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Place, what: str) -> Any:
     """The JSON in `path`; TransectError when it is not there or is damaged."""
     if not path.parent.is_dir():
         raise TransectError(
@@ -29,13 +29,17 @@ def read_json(path: Path, what: str) -> Any:
         raise TransectError(f"{path}: damaged ({error}).") from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Place, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Place, data: bytes) -> None:
     """Write a file whole or not at all, and make it durable."""
+    if is_remote(path):  # object stores put a whole object or none
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import platform
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from transect import __version__
 from transect.errors import TransectError
 from transect.files import file_hash, read_json, write_bytes, write_json
 from transect.passes import Probe
+from transect.places import Place
 from transect.store import FORMAT
 from transect.texts import Texts, Tokenized
 
@@ -68,7 +68,7 @@ def _heads(model: "Model") -> int | None:
     return next((v for n in ("num_attention_heads", "n_head", "num_heads") if (v := getattr(config, n, None))), None)
 
 
-def begin(out: Path, manifest: dict[str, Any], plan: list, index: Any) -> None:
+def begin(out: Place, manifest: dict[str, Any], plan: list, index: Any) -> None:
     """Lay out the folder, or make sure that what lies there is this very capture."""
     if (out / "manifest.json").exists():
         old = read_json(out / "manifest.json", "store")

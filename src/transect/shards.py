@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,42 +11,61 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.files import file_hash, write_json
+from transect.places import Place, Ranged, is_remote
 
 NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F64": np.dtype("<f8")}
+LONGEST_HEADER = 100 << 20
 SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard file: an array [rows, width] per site, mapped and not yet read."""
+    """One shard file: an array [rows, width] per site, mapped (or remote) and not yet read."""
 
-    path: Path
-    arrays: dict[str, np.ndarray]
+    path: Place
+    arrays: dict[str, Any]
 
 
-def map_shard(path: Path) -> Shard:
+def map_shard(path: Place) -> Shard:
     """Map a shard file; the header is checked against the size of the file before any of it is believed."""
+    remote = is_remote(path)
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= min(size - 8, 100 << 20):
-                raise ValueError("no safetensors header")
-            header = json.loads(file.read(length))
-        raw = np.memmap(path, np.uint8, "r")
-        arrays = {}
+        length, header = _header(path, size)
+        raw = None if remote else np.memmap(path, np.uint8, "r")
+        arrays: dict[str, Any] = {}
         for site, entry in header.items():
             if site == "__metadata__":
                 continue
             (first, last), dtype, shape = entry["data_offsets"], NUMPY[entry["dtype"]], tuple(entry["shape"])
             if last - first != dtype.itemsize * shape[0] * shape[1] or 8 + length + last > size:
                 raise ValueError(f"{site} does not fit the file")
-            arrays[site] = raw[8 + length + first : 8 + length + last].view(dtype).reshape(shape)
+            begin = 8 + length + first
+            if raw is None:
+                arrays[site] = Ranged(path, begin, dtype, shape)
+            else:
+                arrays[site] = raw[begin : 8 + length + last].view(dtype).reshape(shape)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise TransectError(
             f"{path}: not a readable shard ({error}).", f"Delete it and {path.stem}.json, and capture again."
         ) from error
     return Shard(path, arrays)
+
+
+def _header(path: Place, size: int) -> tuple[int, dict[str, Any]]:
+    """(length, header) of a safetensors file of `size` bytes; ValueError where there is none."""
+    if is_remote(path):
+        read = lambda begin, end: path.fs.cat_file(path.path, start=begin, end=end)  # noqa: E731
+    else:
+        with path.open("rb") as file:
+            head = file.read(8)
+            told = int.from_bytes(head, "little")
+            body = file.read(told) if told <= min(size - 8, LONGEST_HEADER) else b""
+        read = lambda begin, end: (head + body)[begin:end]  # noqa: E731
+    length = int.from_bytes(read(0, 8), "little")
+    if not 0 < length <= min(size - 8, LONGEST_HEADER):
+        raise ValueError("no safetensors header")
+    return length, json.loads(read(8, 8 + length))
 
 
 def widen(values: np.ndarray) -> np.ndarray:
@@ -58,8 +78,10 @@ def widen(values: np.ndarray) -> np.ndarray:
 class ShardWriter:
     """A shard whose header is written first, so that rows can go to their place as they come, in any order of sites."""
 
-    def __init__(self, path: Path, widths: dict[str, int], rows: int, dtype: str) -> None:
+    def __init__(self, path: Place, widths: dict[str, int], rows: int, dtype: str) -> None:
         self.path, self.partial = path, path.with_suffix(".partial")
+        if is_remote(path):  # rows come in any order of sites: the shard is made here and put there whole
+            self.partial = Path(tempfile.gettempdir()) / f"transect-{os.getpid()}-{path.name}.partial"
         self.rows, self.dtype = rows, dtype
         item = NUMPY[SAFETENSORS[dtype]].itemsize
         header, offset = {}, 0
@@ -93,5 +115,9 @@ class ShardWriter:
         os.fsync(self._fd)
         os.close(self._fd)
         receipt["sha256"] = file_hash(self.partial)
-        self.partial.replace(self.path)
+        if is_remote(self.path):
+            self.path.fs.put_file(str(self.partial), self.path.path)
+            self.partial.unlink()
+        else:
+            self.partial.replace(self.path)
         write_json(self.path.with_suffix(".json"), receipt)

@@ -10,8 +10,8 @@ A shard counts when its receipt is there. Readable without this code: safetensor
 """
 
 import functools
+import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -19,21 +19,22 @@ import numpy as np
 from transect import sites as site_names
 from transect.errors import TransectError
 from transect.files import file_hash, read_json
+from transect.places import Place, is_remote, place
 from transect.selection import Selection, positions
 from transect.shards import Shard, map_shard, widen
 
 FORMAT = 1
 
 
-def open_store(path: str | Path) -> "Store":
-    """The store in folder `path`. TransectError when there is none, or when it is damaged."""
-    return Store(Path(path))
+def open_store(path: Place) -> "Store":
+    """The store in folder `path`, or at PROTOCOL://… (see `places`). TransectError when there is none, or it is damaged."""
+    return Store(place(str(path)))
 
 
 class Store:
     """Captured points, read lazily and by site. Rows follow the order of the texts, then of their tokens."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self.manifest: dict[str, Any] = read_json(path / "manifest.json", "store")
         if self.manifest.get("format") != FORMAT:
@@ -46,7 +47,8 @@ class Store:
         import pyarrow.parquet as pq
 
         try:
-            self.index = pq.read_table(self.path / "texts.parquet")
+            index = self.path / "texts.parquet"
+            self.index = pq.read_table(io.BytesIO(index.read_bytes()) if is_remote(index) else index)
         except (OSError, ValueError) as error:
             raise TransectError(f"{self.path}: texts.parquet cannot be read ({error}).", "Capture again.") from error
         self.ids: list[str] = self.index["id"].to_pylist()
@@ -184,9 +186,13 @@ class Store:
         return out
 
     def _read_all(self, site: str, out: np.ndarray) -> np.ndarray:
-        for i, (k, row, n) in enumerate(zip(self._shard.tolist(), self._row.tolist(), self.rows.tolist(), strict=True)):
-            begin = self.start[i]
-            out[begin : begin + n] = widen(self._mapped(k).arrays[site][row : row + n])
+        at, whole = -1, np.empty(0)
+        for i in np.argsort(self._shard, kind="stable").tolist():
+            if self._shard[i] != at:  # one read a shard, where it is remote
+                at = int(self._shard[i])
+                whole = self._mapped(at).arrays[site][:]
+            begin, row, n = self.start[i], self._row[i], self.rows[i]
+            out[begin : begin + n] = widen(whole[row : row + n])
         return out
 
     @functools.lru_cache(maxsize=512)  # noqa: B019  a store lives as long as the process that reads it
@@ -200,11 +206,11 @@ class Store:
 
     # state
 
-    def shard(self, k: int) -> Path:
+    def shard(self, k: int) -> Place:
         """The file of shard k."""
         return self.path / "shards" / f"{k:05d}.safetensors"
 
-    def receipt(self, k: int) -> Path:
+    def receipt(self, k: int) -> Place:
         """What was noted when shard k was finished."""
         return self.shard(k).with_suffix(".json")
 

@@ -1,11 +1,10 @@
 """`transect capture MODEL TEXTS --out DIR`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from transect.commands.shared import ENGINE, MODEL, OUT, SEED, TEXTS, bars, options, the_model
+from transect.commands.shared import ENGINE, MODEL, SEED, TEXTS, bars, options, the_model
 
 SELECTION = options(
     click.option("--sites", default="resid", show_default=True, help="Families or sites, separated by commas."),
@@ -32,7 +31,7 @@ COST = options(
 @click.command()
 @click.argument("model")
 @click.argument("texts")
-@OUT
+@click.option("--out", required=True, help="Folder of the store, or PROTOCOL://… that fsspec reaches, such as s3://.")
 @SELECTION
 @TEXTS
 @MODEL
@@ -43,7 +42,7 @@ COST = options(
 def capture(
     model: str,
     texts: str,
-    out: Path,
+    out: str,
     seed: int,
     threads: int | None,
     name: str | None,
