@@ -22,6 +22,7 @@ BENCHES = {
     "smds.py": ([], "Supervised MDS map"),
     "neurons.py": ([], "Neurons"),
     "train.py": ([], "Training step"),
+    "page.py": ([], "The page"),
 }
 
 
