@@ -16,6 +16,7 @@ from transect.checkpoints import random_model
 from transect.train import pretrain as room
 from transect.train.data import prepare
 from transect.train.pretraining import preset
+from transect.train.world import World
 
 WORDS = [
     "the",
@@ -85,7 +86,7 @@ def main() -> None:
         recipe = preset("demo", texts=str(texts), width=given.width, layers=given.layers).settled()
         data = prepare(recipe, Path(folder) / "data")
         config = room.config_of(recipe, 4096)
-        run = room._Run(recipe, data, config, Path(folder), room.World(0, 1, "cpu"), None)
+        run = room._Run(recipe, data, config, Path(folder), World(0, 1, "cpu"), None)
         batches = [run._batch(k) for k in range(4)]
         ours = cpu(run._step)
         floor = cpu(plain(random_model(config, 0, torch.float32).train(), batches, recipe))

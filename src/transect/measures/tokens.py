@@ -57,7 +57,7 @@ def cluster_count(X: Float[np.ndarray, "n d"], *, cosine: float = 0.9, centred: 
     if not -1 < cosine < 1:
         raise TransectError(f"cluster_count: cosine = {cosine:g}.", "Take a value between -1 and 1.")
     U = _directions(X, centred, "cluster_count")
-    return float(connected_components(csr_matrix(U @ U.T >= cosine), directed=False, return_labels=False))
+    return float(connected_components(csr_matrix(cosine <= U @ U.T), directed=False, return_labels=False))
 
 
 @measure(

@@ -1,0 +1,49 @@
+"""The processes of a run under torchrun: which one this is, how they wait for each other, and means over all of them."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run: which one this is, how many there are, where it computes."""
+
+    rank: int
+    size: int
+    device: str
+
+    def meet(self) -> None:
+        """Wait for the others."""
+        if self.size > 1:
+            import torch
+
+            torch.distributed.barrier()
+
+    def mean(self, value: Any) -> Any:
+        """The mean of a tensor over all processes."""
+        if self.size > 1:
+            import torch
+
+            torch.distributed.all_reduce(value)
+        return value / self.size
+
+
+@contextlib.contextmanager
+def joined(device: str | None) -> Iterator[World]:
+    """The world that torchrun made, or one process."""
+    import torch
+
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if size > 1 else "cuda"
+    chosen = device or (local if torch.cuda.is_available() else "cpu")
+    if size == 1:
+        yield World(0, 1, chosen)
+        return
+    torch.distributed.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
+    try:
+        yield World(rank, size, chosen)
+    finally:
+        torch.distributed.destroy_process_group()
