@@ -8,7 +8,7 @@ from typing import Any
 
 #: CPU seconds per unit of work on one core of an ordinary server, from the benches and one run of each study.
 RATE = {
-    "sinkhorn": 2.0e-11,  # × pairs × n² × d
+    "sinkhorn": 4.3e-10,  # × n² × d, for each divergence
     "correlation": 4.0e-11,  # × tokens × width², twice (control)
     "layout": 2.5e-6,  # × width²
     "smds": 4.0e-9,  # × cells × folds × min(n, d)² × max(n, d) ÷ 100
@@ -41,8 +41,9 @@ def _drift(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> tuple
         return None, "needs the residual stream: capture with --sites resid"
     layers, width = families["resid"]
     n = min(1000, store["rows"] // 2)
-    pairs = layers * (layers - 1) / 2 * 2 * 12  # raw and unit-norm; groups left out
-    return RATE["sinkhorn"] * pairs * n**2 * width, f"{layers} layers, n = {n}"
+    every = layers * (layers - 1) * 11  # pairs, raw and unit-norm, each with ten groups left out
+    adjacent = layers * 2 * 45  # with groups, half-samples and their nulls
+    return 1.5 * RATE["sinkhorn"] * (every + adjacent) * n**2 * width, f"{layers} layers, n = {n}"
 
 
 def _manifold(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> tuple[float | None, str]:
@@ -70,7 +71,8 @@ def _compare(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> tup
         return None, "needs the residual stream: capture with --sites resid"
     layers, width = families["resid"]
     n = min(500, store["rows"] // 2)
-    return RATE["sinkhorn"] * layers * n**2 * width * 24 + layers**2 * n**2 * 4e-9 * 12, "for each further run"
+    divergences = layers * 2 * 2 * 11  # Sinkhorn and Bures, raw and unit-norm, each with groups left out
+    return RATE["sinkhorn"] * divergences * n**2 * width + layers**2 * n**2 * 4e-9 * 12, "for each further run"
 
 
 COST = {"drift": _drift, "manifold": _manifold, "neurons": _neurons, "compare": _compare}
