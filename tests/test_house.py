@@ -49,6 +49,7 @@ ROOMS = (
     "sweep",
     "changes",
     "moments",
+    "streams",
     "mds",
     "live",
     "within",

@@ -23,6 +23,10 @@ def spectrum(X: np.ndarray, *, centred: bool = True) -> np.ndarray:
     return values / values.sum()
 
 
+#: Measure → function of the shares of a spectrum, at its default options; filled below.
+OF_SPECTRUM: dict[str, Callable[..., float]] = {}
+
+
 def _share_spectrum(m: Measure, of: Callable[..., float]) -> None:
     """Fast path: one spectrum per cloud serves every measure that is a function of it."""
 
@@ -32,6 +36,8 @@ def _share_spectrum(m: Measure, of: Callable[..., float]) -> None:
 
     m.prepare(spectrum)
     m.pairs(pairs)
+    defaults = {k: v for k, v in m.defaults({}).items() if k != "centred"}
+    OF_SPECTRUM[m.name] = lambda shares: of(shares, **defaults)
 
 
 @measure(source="Gao et al. 2017, doi:10.1101/214262", invariant_to=SHAPE_ONLY)
