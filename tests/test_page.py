@@ -14,6 +14,7 @@ from app_home import NASTY, build
 from browser import AXE, FLAGS, Watch, chromium, lacking, launched, served
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=20_000)
 SCREENS = ("study", "depth", "compare", "map", "neurons", "report")
 
 
@@ -329,6 +330,20 @@ def test_markup_in_texts_stays_text(page: Any, address: str) -> None:
     assert NASTY in page.locator(".tx-main").inner_text()
     assert page.locator(".tx-main img").count() == 0
     assert "damaged" in page.get_by_role("region", name="Problems").inner_text()
+
+
+def test_a_folder_with_nothing_or_only_damage_in_it(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "study.json").write_text("{")
+    with served(tmp_path) as at_:
+        show(page, at_, "study")
+        assert "Nothing here yet" in page.locator(".tx-missing").inner_text()
+        assert "torn" in page.get_by_role("region", name="Problems").inner_text()
+        for key in "2345":
+            page.keyboard.press(key)
+            settled(page)
+            assert page.locator(".tx-missing").count() >= 1
+            assert page.locator("[role=alert]").count() == 0
 
 
 def test_a_report_opens_from_a_file_with_the_network_off(browser: Any, home: Path, tmp_path: Path) -> None:

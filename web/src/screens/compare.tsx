@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
 import { RUNS, runColour } from "../colours";
 import { curve, type Series } from "../charts/curve";
-import { everyLayer, heat } from "../charts/heat";
+import { everyLayer, heat, rangeOf } from "../charts/heat";
 import { Choice, Missing, Panel, When } from "../panel";
 import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
@@ -84,7 +84,7 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
     tip: `${name(r)}\n${str(r["site"])} ${line(r).split(" · ").join("\n")}`, mark: (num(r["p_holm"]) ?? 1) < 0.05 ? "•" : "",
   }));
   const here = xs.find((x) => layerOf(x) === s.layer);
-  if (!rows.length) return <Missing what={`Significance for ${named(measure)}`} />;
+  if (!rows.length) return <Missing what="Significance by layer" command="transect compare BASE RUN --noise BASE2 --seed-control RUN2 --out DIR">{measure ? `Not for ${named(measure)}.` : "It needs something to be held against: numeric noise, a second seed, or another method."}</Missing>;
   return <Panel id="significance" wide title="Significance by layer" study={study} rows={rows} onPick={(c) => app.select({ layer: layerOf(c.x) })}
     caption={<>Difference of two drifts, each row scaled to its own largest; dots: Holm's p &lt; 0.05 over the row's layers. <Readings rows={rows.filter((r) => r["site"] === here)} layer={s.layer} /></>}
     draw={(width) => heat({ cells, xs, ys, width, height: 64 + 24 * ys.length, square: false, kind: "difference", domain: [-1, 1], xticks: everyLayer(layerOf, 24, xs.length), xlabel: "layer", ylabel: "", bar: "of largest", selected: { x: here }, label: "significance of differences by layer" })} />;
@@ -96,13 +96,15 @@ function Matrices({ study, table }: { study: Study; table: Table }): JSX.Element
   const panels = table.values("panel");
   const wanted = (p: string) => p.startsWith("base") || [s.a, s.b].some((n) => n && p.startsWith(n)) || panels.length <= 6;
   const shown = panels.filter(wanted);
+  const scores = table.rows.filter((r) => !str(r["panel"]).includes("−")).flatMap((r) => num(r["value"]) ?? []);
+  const domain = rangeOf(scores, "score");
   return <>
     <h2>Layer × layer</h2>
-    <div class="tx-grid tx-two">{shown.map((panel) => <Matrix key={panel} study={study} table={table} panel={panel} />)}</div>
+    <div class="tx-grid tx-two">{shown.map((panel) => <Matrix key={panel} study={study} table={table} panel={panel} domain={domain} />)}</div>
   </>;
 }
 
-function Matrix({ study, table, panel }: { study: Study; table: Table; panel: string }): JSX.Element {
+function Matrix({ study, table, panel, domain }: { study: Study; table: Table; panel: string; domain: [number, number] }): JSX.Element {
   const app = useApp();
   const s = app.selection.value;
   const rows = table.where({ panel });
@@ -116,6 +118,6 @@ function Matrix({ study, table, panel }: { study: Study; table: Table; panel: st
   }));
   const difference = panel.includes("−");
   const here = names.find((n) => layerOf(n) === s.layer);
-  return <Panel id={`matrix-${panel}`} title={panel} study={study} rows={rows} onPick={(c) => app.select({ layer: layerOf(c.y), view: { layer2: String(layerOf(c.x)) } })}
-    draw={(width) => heat({ cells, xs: names, ys: [...names].reverse(), width, kind: difference ? "difference" : "score", xlabel: "layer", ylabel: "layer", bar: difference ? "difference" : named(str(rows[0]?.["measure"])), xticks: everyLayer(layerOf, 8, names.length), yticks: everyLayer(layerOf, 8, names.length), selected: { y: here }, label: panel })} />;
+  return <Panel id={`matrix-${panel}`} title={panel} study={study} rows={rows} caption={difference ? "White: no difference." : "One scale for all matrices of scores; hatched: a layer with itself."} onPick={(c) => app.select({ layer: layerOf(c.y), view: { layer2: String(layerOf(c.x)) } })}
+    draw={(width) => heat({ cells, xs: names, ys: [...names].reverse(), width, kind: difference ? "difference" : "score", domain: difference ? undefined : domain, log: false, xlabel: "layer", ylabel: "layer", bar: difference ? "difference" : named(str(rows[0]?.["measure"])), xticks: everyLayer(layerOf, 8, names.length), yticks: everyLayer(layerOf, 8, names.length), selected: { y: here }, label: panel })} />;
 }

@@ -15,7 +15,7 @@ export const duration = (s: number): string => (s < 90 ? `${s} s` : s < 5400 ? `
 export function StudyScreen(): JSX.Element {
   const app = useApp();
   const c = app.ready!;
-  if (!c.studies.length && !c.stores.length) return <Nothing />;
+  if (!c.studies.length && !c.stores.length) return <div class="tx-screen"><div class="tx-head"><h1>{c.root || "Studies"}</h1></div>{c.problems.length > 0 && <Problems />}<Nothing /></div>;
   return (
     <div class="tx-screen">
       <div class="tx-head"><h1>{c.root || "Studies"}</h1><p class="tx-quiet">{c.studies.length} {c.studies.length === 1 ? "study" : "studies"}, {app.source.shell === "app" && `${c.stores.length} captured ${c.stores.length === 1 ? "run" : "runs"};`} Transect {c.version}
