@@ -91,7 +91,7 @@ def encode(
         if not first:
             ids, offsets = [*ids, end], [*offsets, (0, 0)]
         for chosen in _windows(task, example, offsets, max_length, stride):
-            part = {"ids": [ids[i] for i in chosen], "offsets": [offsets[i] for i in chosen]}
+            part: dict[str, Any] = {"ids": [ids[i] for i in chosen], "offsets": [offsets[i] for i in chosen]}
             part["none"] = 0 if first else len(chosen) - 1
             part["start"], part["end"] = _tokens_of(example, part["offsets"], part["none"])
             out.append(row | part)
