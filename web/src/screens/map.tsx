@@ -25,7 +25,7 @@ export function MapScreen(): JSX.Element {
   const study = app.study("manifold");
   const all = app.studies("manifold");
   const table = useTable(study, "map");
-  if (!study) return <div class="tx-screen"><Missing what="Where a feature lives" command="transect capture smollm2 birthdays:400 --out runs/days&#10;transect manifold runs/days --label date --control runs/days-random">It fits the labels of the texts, on a shape, to the points of every layer and token.</Missing></div>;
+  if (!study) return <div class="tx-screen"><div class="tx-head"><h1>Map</h1></div><Missing what="Where a feature lives" command="transect capture smollm2 birthdays:400 --out runs/days&#10;transect manifold runs/days --label date --control runs/days-random">It fits the labels of the texts, on a shape, to the points of every layer and token.</Missing></div>;
   return (
     <div class="tx-screen">
       <div class="tx-head"><h1>Map</h1><p class="tx-quiet">{study.question}</p>
