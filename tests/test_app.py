@@ -276,6 +276,15 @@ def test_one_neuron_and_one_text_read_from_a_store(client: TestClient, home: Pat
     assert "no site" in events(client, client.post("/api/jobs", json=body).json()["id"])[-1]["message"]
 
 
+@pytest.mark.parametrize("start", ["x", "-1", "1e9", "99999999999999"])
+def test_what_is_no_number_is_refused(client: TestClient, start: str) -> None:
+    store = client.get("/api/catalog").json()["stores"][0]["id"]
+    assert client.get(f"/api/store/{store}/texts?start={start}").status_code == 400
+    body = {"kind": "neuron", "store": store, "site": "mlp.0.act", "neuron": start}
+    last = events(client, client.post("/api/jobs", json=body).json()["id"])[-1]
+    assert (last["type"], "trace" in last) == ("failed", False)
+
+
 def test_texts_come_a_page_at_a_time(client: TestClient) -> None:
     store = client.get("/api/catalog").json()["stores"][0]["id"]
     told = client.get(f"/api/store/{store}/texts?start=2").json()

@@ -53,10 +53,20 @@ export class LiveRun {
   readonly run: Signal<Run>;
   private stop: () => void;
   private readonly rows = new Map<number, Float32Array>();
+  private waiting: Event[] = [];
+
+  private take(): void {
+    const events = this.waiting;
+    this.waiting = [];
+    this.run.value = events.reduce(heard, this.run.value);
+  }
 
   constructor(private readonly live: Live, id: string) {
     this.run = signal(fresh(id));
-    this.stop = live.follow(id, (event) => { this.run.value = heard(this.run.value, event); });
+    this.stop = live.follow(id, (event) => {
+      this.waiting.push(event);
+      if (this.waiting.length === 1) setTimeout(() => this.take(), 16); // a long prompt comes at once: one drawing for many
+    });
   }
 
   /** Activations of one token: all sites in order. */

@@ -98,7 +98,11 @@ export class Server implements Source, Live {
       heard(event);
     };
     events.onerror = () => {
-      if (events.readyState === EventSource.CLOSED) heard({ type: "failed", message: "The server does not answer.", fix: "Reload the page." });
+      if (events.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      this.jobs().then(
+        (jobs) => heard({ type: "failed", message: jobs.some((j) => j.id === id) ? "The connection was lost." : "This run is past: the server was started anew.", fix: "Run it again." }),
+        (error: Refusal) => heard({ type: "failed", message: error.message, fix: error.fix }),
+      );
     };
     return () => events.close();
   }

@@ -8,6 +8,7 @@ import { grown } from "../src/points/paint";
 import { read, START as SELECTION, write } from "../src/selection";
 import { layerOf, parse, siteAt } from "../src/sites";
 import { unpack } from "../src/source";
+import { windowed } from "../src/strip";
 import { line, Table, told, toCsv } from "../src/table";
 import { scaleOf } from "../src/charts/curve";
 import { rangeOf } from "../src/charts/heat";
@@ -69,6 +70,15 @@ describe("a live run", () => {
     expect(run(5)).toMatchObject({ state: "running", width: 5, sites: [{ site: "mlp.0.act", start: 0, count: 3 }, { site: "mlp.1.act", start: 3, count: 2 }] });
     expect(run(5).tokens.map((t) => t.generated)).toEqual([false, true]);
     expect(heard(run(5), { type: "failed", message: "m", fix: "f" })).toMatchObject({ state: "failed", message: "m", fix: "f" });
+  });
+});
+
+describe("the strip", () => {
+  it("draws all tokens of a short text and those around the selected one of a long one", () => {
+    expect(windowed(3, 2)).toEqual([0, 1, 2]);
+    expect(windowed(1000, 500, 10)).toEqual([495, 496, 497, 498, 499, 500, 501, 502, 503, 504]);
+    expect(windowed(1000, 999, 4)).toEqual([996, 997, 998, 999]);
+    expect(windowed(0, 0)).toEqual([]);
   });
 });
 

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from transect.app.catalog import Catalog
 from transect.app.guard import Guard
 from transect.app.jobs import Jobs
+from transect.app.worker import whole
 from transect.errors import TransectError
 from transect.wire import columns, pack_positions
 
@@ -76,12 +77,14 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
 
     async def events(request: Request) -> Response:
         job = jobs.find(request.path_params["job"])
-        start = int(request.headers.get("last-event-id", request.query_params.get("from", "-1"))) + 1
+        start = (
+            whole(request.headers.get("last-event-id", request.query_params.get("from", "-1")), "from", least=-1) + 1
+        )
         lines = (f"id: {k}\ndata: {json.dumps(e)}\n\n" async for k, e in jobs.follow(job, start))
         return StreamingResponse(lines, media_type="text/event-stream")
 
     async def values(request: Request) -> Response:
-        step = int(request.query_params.get("step", "0"))
+        step = whole(request.query_params.get("step", "0"), "step")
         read = await run_in_threadpool(lambda: jobs.values(request.path_params["job"], step))
         return Response(read, media_type="application/octet-stream")
 
@@ -149,7 +152,7 @@ def _resolved(catalog: Catalog, wanted: dict[str, Any]) -> tuple[str, dict[str, 
 
 def _texts(catalog: Catalog, request: Request) -> dict[str, Any]:
     store = catalog.store(request.path_params["store"])
-    first = max(0, int(request.query_params.get("start", "0")))
+    first = whole(request.query_params.get("start", "0"), "start")
     shown = range(first, min(first + 20, len(store)))
     rows = [{"index": i, "id": store.ids[i], "tokens": store.tokens(i)} for i in shown]
     return {"count": len(store), "texts": rows}
@@ -184,4 +187,5 @@ def serve(
         uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False)
     )
     ready(f"http://127.0.0.1:{at}/?token={token}")
-    server.run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        server.run(sockets=[listening])

@@ -63,6 +63,17 @@ def _cancelled(pipe: Any, key: str) -> bool:
     return False
 
 
+def whole(value: Any, what: str, least: int = 0) -> int:
+    """A whole number out of a request; TransectError when it is none."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError) as error:
+        raise TransectError(f"{what} is a whole number, not {value!r}.") from error
+    if not least <= number < 1 << 31:
+        raise TransectError(f"{what} is {number}; it starts at {least}.")
+    return number
+
+
 # live runs
 
 _models: "dict[str, Model]" = {}
@@ -94,7 +105,7 @@ def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     from transect import sites
     from transect.live import activations
 
-    prompt, new = str(arguments.get("prompt", "")), int(arguments.get("max_new_tokens", 20))
+    prompt, new = str(arguments.get("prompt", "")), whole(arguments.get("max_new_tokens", 20), "max_new_tokens")
     if not 0 <= new <= LONGEST:
         raise TransectError(f"{new} new tokens; the page asks for 0 to {LONGEST}.")
     if not prompt:
@@ -106,7 +117,7 @@ def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     if not wanted:
         raise TransectError(f"{model.name} has no such sites.", f"It has: {', '.join(families)}.")
     seed = arguments.get("seed")
-    steps = activations(model, prompt, wanted, max_new_tokens=new, seed=None if seed is None else int(seed))
+    steps = activations(model, prompt, wanted, max_new_tokens=new, seed=None if seed is None else whole(seed, "seed"))
     chosen: list[str] = []
     with file.open("wb") as sink:
         for step in steps:
@@ -132,22 +143,27 @@ def neuron(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None
     """One neuron over all captured tokens: moments, tokens where it is largest and smallest, its closest neighbours."""
     from transect.app.readings import neuron_reading
 
-    yield {"type": "result", "value": neuron_reading(arguments["store"], arguments["site"], int(arguments["neuron"]))}
+    yield {
+        "type": "result",
+        "value": neuron_reading(
+            arguments["store"], str(arguments.get("site")), whole(arguments.get("neuron"), "neuron")
+        ),
+    }
 
 
 def similarity(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """Cosines between the tokens of one text at one site."""
     from transect.app.readings import token_similarity
 
-    given = (arguments["store"], arguments["site"], int(arguments["text"]), bool(arguments.get("centred", True)))
-    yield {"type": "result", "value": token_similarity(*given)}
+    given = (arguments["store"], str(arguments.get("site")), whole(arguments.get("text"), "text"))
+    yield {"type": "result", "value": token_similarity(*given, bool(arguments.get("centred", True)))}
 
 
 def scatter(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """A cell of a manifold map, as the study would draw it."""
     from transect.app.readings import cell_scatter
 
-    given = (arguments["store"], arguments["plan"], arguments["site"], arguments["token"])
+    given = (arguments["store"], arguments["plan"], str(arguments.get("site")), str(arguments.get("token")))
     yield {"type": "result", "value": cell_scatter(*given, bool(arguments.get("orthonormal")))}
 
 

@@ -10,7 +10,7 @@ import { larger, levels, relative, type Scaling } from "../points/values";
 import { StageView } from "../points/stage";
 import { layerOf, parse, siteAt } from "../sites";
 import type { Positions, Study } from "../source";
-import { visible } from "../strip";
+import { visible, windowed } from "../strip";
 import { told, type Row } from "../table";
 import { NeuronDetails } from "./neuron";
 import { FAMILIES, indexLayout, layoutOf, type Layout } from "./neurons";
@@ -79,7 +79,7 @@ function Prompt({ live, onStart }: { live: Signal<LiveRun | null>; onStart: () =
     try {
       const job = await app.source.live!.submit({ kind: "live", model: model.id, prompt, max_new_tokens: count, sites: ["mlp.act", "attn.head"], seed: s.view["sampled"] === "1" ? 0 : null });
       onStart();
-      app.select({ view: { job: job.id, prompt, new: String(count), model: model.id } });
+      app.select({ view: { job: job.id, prompt: prompt.length < 1000 ? prompt : "", new: String(count), model: model.id } });
     } catch (error) { setFailure({ message: (error as Error).message, fix: (error as { fix?: string }).fix ?? "" }); }
   };
   return (
@@ -116,7 +116,7 @@ function Shown({ live, family, study, positions }: { live: LiveRun; family: stri
   const rows: Row[] = s.neuron === null ? [] : layout.blocks.flatMap((b) => { const v = read(b.site, s.neuron!); return v === null ? [] : [{ measure: "activation", site: b.site, neuron: s.neuron, token: token.text, position: token.position, generated: token.generated, value: v, n: 1, status: "ok" }]; });
   const other = app.runs.value.find((r) => study?.runs.some((q) => q.name === r.name));
   return <>
-    <p class="tx-said-text" aria-label="Text">{run.tokens.map((t, k) => <span key={k} class={`${t.generated ? "tx-generated" : ""}${k === step ? " tx-here" : ""}`} onClick={() => app.select({ token: k })}>{t.text.replace(/\n+/g, "⏎")}</span>)}</p>
+    <p class="tx-said-text" aria-label="Text">{windowed(run.tokens.length, step).map((k) => [run.tokens[k]!, k] as const).map(([t, k]) => <span key={k} class={`${t.generated ? "tx-generated" : ""}${k === step ? " tx-here" : ""}`} onClick={() => app.select({ token: k })}>{t.text.replace(/\n+/g, "⏎")}</span>)}</p>
     <div class="tx-beside tx-live">
       <Panel id="run" wide title={`${FAMILIES[family]} activations at ${token.generated ? "generated" : "prompt"} token ${step}, ${visible(token.text)}`} study={study} rows={rows.length ? rows : undefined} image={() => take.current?.() ?? null}
         tools={<Choice label="scale" value={scaling} options={[{ value: "run", label: "one for all tokens" }, { value: "token", label: "each token its own" }]} onChange={(v) => app.view("scale", v === "token" ? "token" : "")} />}
