@@ -13,7 +13,8 @@ export interface Pin {
   key: string; title: string; caption: string; origin: string[]; link: string; svg: string; csv: string; note: string;
 }
 
-const KEPT = "transect-pins";
+/** Pins belong to a file or an address: another report has its own. */
+const kept = (): string => `transect-pins ${location.pathname}`;
 const loading = { state: "loading" } as const;
 
 export class App {
@@ -144,7 +145,7 @@ export class App {
   // pins
 
   private keptPins(): Pin[] {
-    try { return JSON.parse(localStorage.getItem(KEPT) ?? "[]"); } catch { return []; }
+    try { return JSON.parse(localStorage.getItem(kept()) ?? "[]"); } catch { return []; }
   }
 
   pin(pin: Pin): void {
@@ -159,7 +160,7 @@ export class App {
 
   private keep(said: string): void {
     this.said.value = said;
-    try { localStorage.setItem(KEPT, JSON.stringify(this.pins.value)); }
+    try { localStorage.setItem(kept(), JSON.stringify(this.pins.value)); }
     catch { if (said) this.said.value = `${said} (too large to be kept after this page closes)`; }
   }
 }

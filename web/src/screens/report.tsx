@@ -14,7 +14,7 @@ export function Report(): JSX.Element {
   const shift = (k: number, by: number) => { const next = [...pins]; const [one] = next.splice(k, 1); next.splice(Math.max(0, k + by), 0, one!); app.setPins(next); };
   return (
     <div class="tx-screen">
-      <div class="tx-head"><h1>Report</h1><p class="tx-quiet">{pins.length} pinned {pins.length === 1 ? "view" : "views"}, kept in this browser</p>
+      <div class="tx-head"><h1>Report</h1><p class="tx-quiet">{pins.length} pinned {pins.length === 1 ? "view" : "views"}, kept in this browser for this address{app.source.shell === "app" && " (start with --port to have the same one again)"}</p>
         <button type="button" class="tx-go" onClick={() => save("transect-report.html", page(pins), "text/html")}>export page</button>
         <button type="button" onClick={() => app.setPins([])}>unpin all</button></div>
       {pins.map((pin, k) => (
