@@ -15,7 +15,7 @@ SHOTS = {
     "study": ("study?", "light"),
     "depth": ("depth?a=smollm2&layer=24", "light"),
     "compare": ("compare?a=lora&b=full-step20&layer=29", "light"),
-    "map": ("map?a=smol&layer=30&token=27&v.show=added", "light"),
+    "map": ("map?a=smol&layer=30&token=29&v.show=added", "light"),
     "neurons": ("neurons?a=smollm2&site=mlp.act&layer=16&neuron=300", "dark"),
     "run": ("neurons?a=smollm2&site=mlp.act&layer=16&neuron=300&v.mode=run", "dark"),
     "report": ("report?", "light"),

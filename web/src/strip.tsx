@@ -22,7 +22,7 @@ export function Strip(): JSX.Element {
     const here = list.current?.querySelector<HTMLElement>("[aria-checked=true]");
     if (!here || !list.current) return;
     const left = here.offsetLeft - list.current.offsetLeft;
-    if (left < list.current.scrollLeft || left > list.current.scrollLeft + list.current.clientWidth - 60) list.current.scrollLeft = left - list.current.clientWidth / 2;
+    if (left < list.current.scrollLeft || left > list.current.scrollLeft + list.current.clientWidth - 130) list.current.scrollLeft = left - list.current.clientWidth / 2;
   }, [s.token, on?.tokens.length]);
   return (
     <footer class="tx-strip">
