@@ -61,8 +61,9 @@ def hsic(K: np.ndarray, L: np.ndarray) -> float:
 
 
 def pytorch_cka(clouds: Clouds) -> np.ndarray:
-    import cka as peer  # pyright: ignore[reportMissingImports]
     import torch
+
+    import cka as peer  # pyright: ignore[reportMissingImports]
 
     layers = torch.from_numpy(np.stack(clouds))
     return peer.cka_from_features(layers, layers).numpy()

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,41 +211,41 @@ def test_capture_by_workers_is_the_serial_store(engine: str, saved: Path, tmp_pa
         ts.capture(ts.wrap_model(model.model, model.tokenizer), make_texts(9), tmp_path / "b", workers=2)
 
 
+def die_while_writing(mark: str, opening: tuple, task: tuple[str, int]) -> int:
+    """write_shard; the first worker to come to the third piece of shard 2 is killed there."""
+    from transect import shards
+    from transect.capture_shard import write_shard
+
+    put, pieces = shards.ShardWriter.put, []
+
+    def fatal(self: shards.ShardWriter, site: str, row: int, data: memoryview) -> None:
+        pieces.append(site)
+        if task[1] == 2 and len(pieces) == 3 and not Path(mark).exists():
+            Path(mark).write_text("")
+            os.kill(os.getpid(), signal.SIGKILL)
+        put(self, site, row, data)
+
+    shards.ShardWriter.put = fatal
+    try:
+        return write_shard(opening, task)
+    finally:
+        shards.ShardWriter.put = put
+
+
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_capture_whose_worker_is_killed_is_the_serial_store(engine: str, saved: Path, tmp_path: Path) -> None:
-    """A process that watches the folder kills whoever holds the first shard that is being written."""
-    watch = tmp_path / "watch.py"
-    watch.write_text(
-        "import os, psutil, signal, sys, time\nfrom pathlib import Path\nat, end = Path(sys.argv[1]), time.time() + 90\n"
-        "while time.time() < end:\n"
-        "    for path in at.glob('*.partial'):\n"
-        "        for p in psutil.process_iter():\n"
-        "            try:\n"
-        "                if p.pid != int(sys.argv[2]) and any(f.path == str(path) for f in p.open_files()):\n"
-        "                    os.kill(p.pid, signal.SIGKILL); Path(sys.argv[3]).write_text(str(p.pid)); sys.exit()\n"
-        "            except psutil.Error: pass\n"
-    )
-    out = tmp_path / "store"
-    guard = subprocess.Popen(
-        [sys.executable, str(watch), str(out / "shards"), str(os.getpid()), str(tmp_path / "killed")]
-    )
-    try:
-        model = ts.open_model(str(saved / "m"))
-        store = ts.capture(
-            model,
-            make_texts(24),
-            out,
-            sites=["resid", "mlp.act"],
-            batch_tokens=64,
-            shard_bytes=9000,
-            engine=engine,
-            workers=2,
-        )
-    finally:
-        guard.kill()
-        guard.wait()
-    assert (tmp_path / "killed").exists(), "no worker was caught at work"
-    assert contents(store) == contents(ts.open_store(saved / "serial"))
+    from transect.capture_shard import opening_of
+
+    shutil.copytree(saved / "serial", tmp_path / "store")
+    for file in (tmp_path / "store/shards").iterdir():
+        file.unlink()
+    cut = ts.open_store(tmp_path / "store")
+    fn = partial(die_while_writing, str(tmp_path / "killed"), opening_of(ts.open_model(str(saved / "m"))))
+    blocks = [(str(tmp_path / "store"), k) for k in cut.unfinished]
+    assert len(dict(run_blocks(fn, blocks, engine=engine, workers=2))) == len(cut.plan) > 4
+    assert (tmp_path / "killed").exists()
+    assert contents(ts.open_store(tmp_path / "store")) == contents(ts.open_store(saved / "serial"))
+    assert ts.open_store(tmp_path / "store").verify() == []
 
 
 def grown(out: Path) -> ts.Store:
@@ -307,18 +308,22 @@ def test_a_second_host_that_dies_loses_nothing(tmp_path: Path) -> None:
         "    if len(done) == 5 and not gone:\n"
         "        gone = True; cluster.remove_node(other, allow_graceful=False)\n"
         "assert done == {k: k * k for k in range(16)}, done\n"
+        "ray.shutdown(); cluster.shutdown()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)],
-        capture_output=True, text=True, timeout=240, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    with (tmp_path / "log").open("w") as log:  # a file, for Ray's own processes outlive a pipe
+        command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
+        env = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+        done = subprocess.run(command, stdout=log, stderr=log, timeout=200, env=env)
+    assert done.returncode == 0, (tmp_path / "log").read_text()[-3000:]
     assert len({p.read_text() for p in tmp_path.glob("*.node")}) == 2, "both hosts had done some of the work"
 
 
 def slow_square(folder: Path, block: int) -> int:
+    """Says on which host it was; the first blocks wait until both hosts have one."""
     import ray
 
-    time.sleep(0.1)
     (folder / f"{block}.node").write_text(ray.get_runtime_context().get_node_id())
+    end = time.monotonic() + 60
+    while len({p.read_text() for p in folder.glob("*.node")}) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
     return block * block

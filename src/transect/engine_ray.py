@@ -36,6 +36,7 @@ def run_on_ray(
 ) -> Iterator[tuple[Any, Any]]:
     """Yield (block, receipt) in whatever order; at most two blocks per actor are under way."""
     ray = _ray(address, workers)
+    gone = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
     crew = _crew(ray, min(workers or _room(ray, gpus), len(blocks)), gpus)
     waiting = [(block, 0) for block in reversed(blocks)]
     flying: dict[Any, tuple[Any, Any, int]] = {}
@@ -45,16 +46,11 @@ def run_on_ray(
                 if waiting:
                     block, tried = waiting.pop()
                     flying[actor.run.remote(fn, block)] = (actor, block, tried)
-            done, _ = ray.wait(list(flying), num_returns=1)
-            for call in done:
+            for call in crew.wait(flying):
                 actor, block, tried = flying.pop(call)
                 try:
                     told = ray.get(call)
-                except (
-                    ray.exceptions.RayActorError,
-                    ray.exceptions.WorkerCrashedError,
-                    ray.exceptions.OutOfMemoryError,
-                ):
+                except gone:
                     crew.replace(actor)
                     waiting += again([(block, tried)], retries)
                 except ray.exceptions.RayTaskError as error:
@@ -109,22 +105,24 @@ def _crew(ray: Any, size: int, gpus: int) -> "_Crew":
 
 
 class _Crew:
-    """Actors of one kind; what they opened is theirs as long as they live."""
+    """Actors of one kind; what they opened is theirs as long as they live. Only those that are there are given work: one that
+    replaces a dead one may have to wait for a place, and the others go on."""
 
     def __init__(self, ray: Any, gpus: int) -> None:
         self.ray, self.kind = ray, ray.remote(num_cpus=1, num_gpus=gpus, max_concurrency=1)(Worker)
         self.actors: list[Any] = []
+        self.coming: dict[Any, Any] = {}  # call for `ready` → actor
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """At least `size` actors, of which a run uses so many; one of them must be there before it begins."""
+        """At least `size` actors, of which a run uses so many."""
         self.size = size
-        self.actors += [self.kind.remote() for _ in range(size - len(self.actors))]
-        ready, _ = self.ray.wait([a.ready.remote() for a in self.actors[:size]], num_returns=1, timeout=START)
-        if not ready:
-            raise TransectError(
-                f"no worker could start in {START} seconds.", "The cluster is full: wait, or ask for less."
-            )
+        for _ in range(size - len(self.actors) - len(self.coming)):
+            self._start()
+
+    def _start(self) -> None:
+        actor = self.kind.remote()
+        self.coming[actor.ready.remote()] = actor
 
     def free(self, flying: dict[Any, tuple[Any, Any, int]]) -> list[Any]:
         """Actors that may take a block, the idlest first; an actor may have two."""
@@ -133,8 +131,22 @@ class _Crew:
         order = sorted(range(len(load)), key=load.__getitem__)
         return [actors[k] for few in (0, 1) for k in order if load[k] <= few]
 
+    def wait(self, flying: dict[Any, tuple[Any, Any, int]]) -> list[Any]:
+        """Calls that have ended; actors that have come meanwhile are taken in."""
+        done, _ = self.ray.wait([*flying, *self.coming], num_returns=1, timeout=None if flying else START)
+        if not done:
+            raise TransectError(f"no worker came in {START} seconds.", "The cluster is full: wait, or ask for less.")
+        for call in [c for c in done if c in self.coming]:
+            actor = self.coming.pop(call)
+            try:
+                self.ray.get(call)
+                self.actors.append(actor)
+            except self.ray.exceptions.RayActorError:
+                self._start()
+        return [c for c in done if c in flying]
+
     def replace(self, actor: Any) -> None:
         """A new actor in the place of one that died."""
-        for k, known in enumerate(self.actors):
-            if known is actor:
-                self.actors[k] = self.kind.remote()
+        if any(known is actor for known in self.actors):
+            self.actors = [known for known in self.actors if known is not actor]
+            self._start()
