@@ -30,6 +30,7 @@ ROOMS = (
     "texts",
     "selection",
     "shards",
+    "store_checks",
     "store",
     "passes",
     "layout",

@@ -94,6 +94,16 @@ def test_cka_of_points_equally_far_apart_is_not_a_number(dtype):
 # the others, each beside another implementation
 
 
+def test_cosine_is_the_mean_over_pairs_with_its_sign_and_uncentred():
+    """Pairs at 0°, 180° and 60°, of norms that differ a hundredfold, and a pair across: (1 − 1 + ½ + 0.6) / 4."""
+    X = np.array([[3.0, 0], [0, 20], [0.5, 0], [3, 4]])
+    Y = np.array([[0.1, 0], [0, -7], [5, 5 * np.sqrt(3)], [9, 0]])
+    assert cosine(X, Y) == pytest.approx(1.1 / 4, rel=1e-12)
+    assert cosine(X, Y) == pytest.approx(cosine(X * 7, Y * 0.01), rel=1e-12)
+    assert cosine(X + 1e6, Y + 1e6) > 0.999, "a shared mean is seen"
+    assert cosine(X, Y[::-1]) != pytest.approx(1.1 / 4, abs=0.1), "the pairing counts"
+
+
 def test_procrustes_is_the_angle_of_the_best_rotation():
     X, Y = views()
     A, B = (Z - Z.mean(axis=0) for Z in (X, Y))

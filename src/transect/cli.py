@@ -13,6 +13,7 @@ import click
 
 from transect import __version__, commands
 from transect.errors import TransectError
+from transect.files import plain
 
 
 class Commands(click.Group):
@@ -55,10 +56,11 @@ def main() -> None:
 def message(error: TransectError) -> str:
     """The error as the user reads it: what was asked and the limit, then what to change."""
     indent = " " * 10
-    lines = textwrap.wrap(error.message, 110, initial_indent="transect: ", subsequent_indent=indent)
-    lines += textwrap.wrap(error.fix, 110, initial_indent=indent, subsequent_indent=indent)
-    return click.unstyle("\n".join(line.translate(CONTROL) for line in lines))
+    lines = textwrap.wrap(_short(error.message), 110, initial_indent="transect: ", subsequent_indent=indent)
+    lines += textwrap.wrap(_short(error.fix), 110, initial_indent=indent, subsequent_indent=indent)
+    return "\n".join(plain(line) for line in lines)
 
 
-#: Terminal control characters from file names and texts do not reach the terminal.
-CONTROL = {c: None for c in (*range(32), *range(127, 160)) if c != 9}
+def _short(text: str, most: int = 2000) -> str:
+    """What others wrote may be quoted in a message, but does not fill the screen."""
+    return text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)"

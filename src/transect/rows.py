@@ -66,7 +66,7 @@ def _jsonl(what: str, text: str) -> Rows:
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise TransectError(f"{what}, line {number}: not JSON ({error}).", "One object a line.") from error
             if not isinstance(rows[-1], dict):
                 raise TransectError(f"{what}, line {number}: not an object.", "One object a line.")
@@ -76,7 +76,7 @@ def _jsonl(what: str, text: str) -> Rows:
 def _json(what: str, text: str) -> Rows:
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TransectError(f"{what} is not JSON ({error}).") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise TransectError(f"{what} must hold a list of objects.", "Or use .jsonl, one object a line.")

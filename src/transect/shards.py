@@ -38,6 +38,8 @@ def map_shard(path: Place) -> Shard:
             if site == "__metadata__":
                 continue
             (first, last), dtype, shape = entry["data_offsets"], NUMPY[entry["dtype"]], tuple(entry["shape"])
+            if not all(type(v) is int and v >= 0 for v in (first, last, *shape)) or len(shape) != 2:
+                raise ValueError(f"{site} has no shape")
             if last - first != dtype.itemsize * shape[0] * shape[1] or 8 + length + last > size:
                 raise ValueError(f"{site} does not fit the file")
             begin = 8 + length + first
@@ -46,10 +48,13 @@ def map_shard(path: Place) -> Shard:
             else:
                 arrays[site] = raw[begin : 8 + length + last].view(dtype).reshape(shape)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise TransectError(
-            f"{path}: not a readable shard ({error}).", f"Delete it and {path.stem}.json, and capture again."
-        ) from error
+        raise TransectError(f"{path}: not a readable shard ({error}).", damaged_shard(path)) from error
     return Shard(path, arrays)
+
+
+def damaged_shard(path: Place) -> str:
+    """What to do about a shard file that is not what was written."""
+    return f"Delete it and {path.stem}.json, and capture again."
 
 
 def _header(path: Place, size: int) -> tuple[int, dict[str, Any]]:
@@ -65,7 +70,13 @@ def _header(path: Place, size: int) -> tuple[int, dict[str, Any]]:
     length = int.from_bytes(read(0, 8), "little")
     if not 0 < length <= min(size - 8, LONGEST_HEADER):
         raise ValueError("no safetensors header")
-    return length, json.loads(read(8, 8 + length))
+    try:
+        header = json.loads(read(8, 8 + length))
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
+    return length, header
 
 
 def widen(values: np.ndarray) -> np.ndarray:

@@ -21,7 +21,8 @@ from transect.errors import TransectError
 from transect.files import file_hash, read_json
 from transect.places import Place, is_remote, place
 from transect.selection import Selection, positions
-from transect.shards import Shard, map_shard, widen
+from transect.shards import Shard, damaged_shard, map_shard, widen
+from transect.store_checks import check_index, check_manifest
 
 FORMAT = 1
 
@@ -37,20 +38,27 @@ class Store:
     def __init__(self, path: Place) -> None:
         self.path = path
         self.manifest: dict[str, Any] = read_json(path / "manifest.json", "store")
-        if self.manifest.get("format") != FORMAT:
-            raise TransectError(f"{path}: store format {self.manifest.get('format')!r}, this version reads {FORMAT}.")
+        if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT:
+            told = self.manifest.get("format") if isinstance(self.manifest, dict) else None
+            raise TransectError(f"{path}: store format {told!r}, this version reads {FORMAT}.")
         self.plan: list[list[list[int]]] = read_json(path / "plan.json", "store")
+        check_manifest(path, self.manifest, self.plan)
         self.sites: list[str] = list(self.manifest["sites"])
         self._load_index()
 
     def _load_index(self) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             index = self.path / "texts.parquet"
-            self.index = pq.read_table(io.BytesIO(index.read_bytes()) if is_remote(index) else index)
-        except (OSError, ValueError) as error:
-            raise TransectError(f"{self.path}: texts.parquet cannot be read ({error}).", "Capture again.") from error
+            source = io.BytesIO(index.read_bytes()) if is_remote(index) else index
+            self.index = pq.read_table(source, page_checksum_verification=True)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise TransectError(
+                f"{self.path}: texts.parquet cannot be read ({error}).", "Capture into another folder."
+            ) from error
+        check_index(self.path, self.index, len(self.plan))
         self.ids: list[str] = self.index["id"].to_pylist()
         self.lengths = self._column("length")  # tokens per text
         self.rows = self._column("rows")  # stored rows per text: fewer where positions were selected
@@ -202,7 +210,14 @@ class Store:
                 f"{self.path}: shard {k + 1} of {len(self.plan)} was not captured.",
                 "Run the same capture again: it resumes.",
             )
-        return map_shard(self.shard(k))
+        found, rows = map_shard(self.shard(k)), int(self.rows[self._shard == k].sum())
+        for site in self.sites:
+            if site not in found.arrays or found.arrays[site].shape != (rows, self.width(site)):
+                raise TransectError(
+                    f"{found.path}: does not hold {rows} rows of {self.width(site)} at {site}.",
+                    damaged_shard(found.path),
+                )
+        return found
 
     # state
 
@@ -223,8 +238,12 @@ class Store:
         """Largest |x| seen at each site."""
         peak = dict.fromkeys(self.sites, 0.0)
         for k in set(range(len(self.plan))) - set(self.unfinished):
-            for site, value in read_json(self.receipt(k), "receipt")["max_abs"].items():
-                peak[site] = max(peak[site], value)
+            told = read_json(self.receipt(k), "receipt")
+            seen = told.get("max_abs") if isinstance(told, dict) else None
+            if not isinstance(seen, dict) or not all(isinstance(v, float | int) for v in seen.values()):
+                raise TransectError(f"{self.receipt(k)}: damaged (no ranges).", damaged_shard(self.shard(k)))
+            for site in peak.keys() & seen.keys():
+                peak[site] = max(peak[site], seen[site])
         return peak
 
     def verify(self) -> list[str]:
@@ -232,8 +251,8 @@ class Store:
         problems = [f"shard {k + 1} of {len(self.plan)} is missing" for k in self.unfinished]
         for k in sorted(set(range(len(self.plan))) - set(self.unfinished)):
             try:
-                wanted, found = read_json(self.receipt(k), "receipt")["sha256"], file_hash(self.shard(k))
-            except (OSError, TransectError, KeyError) as error:
+                wanted, found = str(read_json(self.receipt(k), "receipt")["sha256"]), file_hash(self.shard(k))
+            except (OSError, TransectError, KeyError, TypeError) as error:
                 problems.append(f"{self.shard(k).name}: {error}")
                 continue
             if wanted != found:

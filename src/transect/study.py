@@ -49,11 +49,21 @@ class Study:
         folder = Path(folder)
         told = read_json(folder / "study.json", "study")
         try:
-            tables = {name: Table.load(folder / f"{name}.parquet") for name in told.pop("tables")}
+            names = table_names(folder, told)
+            tables = {name: Table.load(folder / f"{name}.parquet") for name in names}
+            told = {k: v for k, v in told.items() if k != "tables"}
             figures = [Figure(**f) for f in told.pop("figures")]
             return cls(tables=tables, figures=figures, **told)
         except (KeyError, TypeError) as error:
             raise TransectError(f"{folder}: study.json is damaged ({error}).", "Run the study again.") from error
+
+
+def table_names(folder: Path, told: dict[str, Any]) -> list[str]:
+    """The tables that a study.json lists; TransectError for a name that is no plain file name."""
+    for name in told["tables"]:
+        if not isinstance(name, str) or not name or name != Path(name).name or "\\" in name:
+            raise TransectError(f"{folder}: study.json names a table {name!r:.80}.", "Run the study again.")
+    return list(told["tables"])
 
 
 def describe_run(store: Any) -> str:

@@ -63,9 +63,9 @@ class Table:
     def load(cls, path: str | Path) -> "Table":
         """Read a table; TransectError when the file is not one."""
         try:
-            arrow = pq.read_table(path)
+            arrow = pq.read_table(path, page_checksum_verification=True)
             provenance = json.loads((arrow.schema.metadata or {}).get(b"transect", b"{}"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
             raise TransectError(
                 f"{path}: not a readable table ({error}).", "Run the study again; finished cells are kept."
             ) from error
@@ -77,7 +77,7 @@ class Table:
         """Write as Parquet, whole or not at all."""
         sink = pa.BufferOutputStream()
         metadata = {"transect": json.dumps(self.provenance, default=str)}
-        pq.write_table(self.arrow.replace_schema_metadata(metadata), sink, compression="zstd")
+        pq.write_table(self.arrow.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
         write_bytes(Path(path), sink.getvalue().to_pybytes())
         return Path(path)
 

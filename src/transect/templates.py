@@ -65,7 +65,7 @@ def read_template(file: Path) -> dict[str, Any]:
         value = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise TransectError(f"template file {file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TransectError(f"template file {file} is not JSON in UTF-8: {error}.") from error
     if not isinstance(value, dict):
         raise TransectError(f"template file {file} must hold one object.", "See `transect.templates` for the format.")
@@ -80,9 +80,17 @@ def _checked(made_from: dict[str, Any]) -> tuple[str, list[str], dict[str, list[
         raise TransectError(f"{name}: `templates` must be a list of strings.")
     if not isinstance(slots, dict) or not slots or not all(isinstance(c, list) and c for c in slots.values()):
         raise TransectError(f"{name}: `slots` must name lists of choices, none empty.")
-    if not isinstance(made_from.get("landmarks") or {}, dict):
+    words = made_from.get("landmarks") or {}
+    if not isinstance(words, dict) or not all(isinstance(w, str) and w for w in words.values()):
         raise TransectError(f'{name}: `landmarks` must name words, as in {{"party": "party"}}.')
     full = {slot: [_choice(name, slot, choice) for choice in choices] for slot, choices in slots.items()}
+    for slot, choices in full.items():
+        if any(choice["fields"].keys() != choices[0]["fields"].keys() for choice in choices):
+            raise TransectError(f"{name}: the choices of {slot!r} give different fields.", "Give each the same keys.")
+    if made_from.get("repeats") and any(not sum(c["weight"] for c in choices) > 0 for choices in full.values()):
+        raise TransectError(f"{name}: the weights of a slot are all 0.", "Give one choice a weight above 0.")
+    if any("\ud800" <= c <= "\udfff" for c in json.dumps([templates, slots, name], ensure_ascii=False)):
+        raise TransectError(f"{name}: holds half a character (a lone surrogate).", "Repair the file.")
     for template in templates:
         used = {field for _, field, _, _ in _parsed(name, template) if field is not None}
         known = {key for choices in full.values() for key in choices[0]["fields"]}
@@ -101,11 +109,19 @@ def _checked(made_from: dict[str, Any]) -> tuple[str, list[str], dict[str, list[
 def _choice(name: str, slot: str, choice: Any) -> dict[str, Any]:
     choice = {slot: choice} if isinstance(choice, str) else choice
     if not isinstance(choice, dict):
-        raise TransectError(f"{name}: choice {choice!r} of {slot!r} is neither a string nor an object.")
+        raise TransectError(f"{name}: choice {choice!r:.80} of {slot!r} is neither a string nor an object.")
     fields = {key: value for key, value in choice.items() if key not in ("labels", "weight")}
     if not fields or not all(isinstance(value, str) and value for value in fields.values()):
-        raise TransectError(f"{name}: a choice of {slot!r} has no text, or one that is no string: {choice!r}.")
-    return {"fields": fields, "labels": dict(choice.get("labels", {})), "weight": float(choice.get("weight", 1.0))}
+        raise TransectError(f"{name}: a choice of {slot!r} has no text, or one that is no string: {choice!r:.80}.")
+    labels, weight = choice.get("labels", {}), choice.get("weight", 1.0)
+    plain = (str, int, float, type(None))
+    if not isinstance(labels, dict) or not all(isinstance(v, plain) for v in labels.values()):
+        raise TransectError(f"{name}: the labels of a choice of {slot!r} are no numbers or strings: {labels!r:.80}.")
+    if not isinstance(weight, int | float) or not 0 <= weight < 1e300:
+        raise TransectError(
+            f"{name}: the weight of a choice of {slot!r} is {weight!r:.80}.", "Give a number, 0 or more."
+        )
+    return {"fields": fields, "labels": dict(labels), "weight": float(weight)}
 
 
 def _parsed(name: str, template: str) -> list[tuple[str, str | None, str | None, str | None]]:

@@ -9,6 +9,7 @@ Texts are kept as they are. A row without text is left out while such rows are a
 import hashlib
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from transect import sources
 from transect.errors import TransectError
+from transect.places import local
 from transect.rows import FILES, Rows, read_file, read_stdin
 from transect.sources import HUB, HUBLESS, HUBLESS_SETS
 from transect.template_sets import SETS
@@ -24,6 +26,7 @@ from transect.tokens import Tokenized, landmark_token
 from transect.tokens import tokenize as _tokenize
 
 __all__ = ["Texts", "Tokenized", "landmark_token", "open_texts", "tokenize"]
+COUNT = re.compile(r"-?[0-9]{1,12}")
 SPLITS = ("train", "validation", "test", "dev")
 
 
@@ -115,7 +118,7 @@ def open_texts(
         raise TransectError(f"{spec}: {n} texts asked.", "Ask for at least one.")
     if name in SETS or name.startswith("template:"):
         file = name.removeprefix("template:")
-        made = generate(SETS[name]() if name in SETS else read_template(Path(file).expanduser()), n, seed)
+        made = generate(SETS[name]() if name in SETS else read_template(local(file)), n, seed)
         return _generated(made, str(spec), seed, label, chat, min_chars)
     rows = _rows(name, n, seed, split, config)
     return _selected(rows, name, str(spec), n=n, seed=seed, column=column, label=label, chat=chat, min_chars=min_chars)
@@ -130,9 +133,9 @@ def tokenize(texts: Texts, tokenizer: Any, max_length: int | None = None) -> Tok
 def _parse(spec: str) -> tuple[str, int | None, str | None]:
     """(name, n, split) of NAME[:SPLIT][:N]; colons inside a path stay in the path."""
     n = split = None
-    while ":" in spec and not Path(spec).exists():
+    while ":" in spec and not local(spec).exists():
         rest, _, last = spec.rpartition(":")
-        if last.lstrip("-").isdigit() and n is None:
+        if COUNT.fullmatch(last) and n is None:
             n = int(last)
         elif last in SPLITS and split is None:
             split = last
@@ -151,15 +154,15 @@ def _rows(name: str, n: int | None, seed: int, split: str | None, config: str | 
         return sources.gsm_symbolic(n or 500, seed)
     known, _, copy = name.partition("@")
     if known in HUB:
-        return sources.hub_rows(known, config=config, split=split, file=Path(copy).expanduser() if copy else None)
-    path = Path(name).expanduser()
+        return sources.hub_rows(known, config=config, split=split, file=local(copy) if copy else None)
+    path = local(name)
     if path.suffix.lower() in FILES:
         if not path.is_file():
             raise TransectError(f"no file {name}.", "Check the path.")
         return read_file(path)
     if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise TransectError(
-            f"no texts {name!r}.",
+            f"no texts {name!r:.200}.",
             f"A file ends in {', '.join(FILES)}. Sets: {', '.join(SETS)}, {', '.join(HUB)}. {HUBLESS}",
         )
     return sources.hub_rows(name, config=config, split=split)

@@ -17,7 +17,7 @@ from transect.app.estimates import estimates
 from transect.errors import TransectError
 from transect.files import read_json
 from transect.store import Store, open_store
-from transect.study import Study
+from transect.study import Study, table_names
 from transect.table import Table
 from transect.wire import PACKED, identity, run_card, store_card
 
@@ -71,7 +71,7 @@ class Catalog:
     def table(self, key: str, name: str) -> Table:
         """One table of a study, by a name that its study.json lists."""
         folder = self._path(key, "study")
-        if name not in read_json(folder / "study.json", "study")["tables"]:
+        if name not in table_names(folder, read_json(folder / "study.json", "study")):
             raise TransectError(f"no table {name!r} in this study.")
         return Table.load(folder / f"{name}.parquet")
 
@@ -119,7 +119,7 @@ class Catalog:
         told = read_json(folder / "study.json", "study")
         card = {k: told[k] for k in ("name", "question", "findings", "warnings", "methods", "figures")}
         tables = []
-        for name in told["tables"]:
+        for name in table_names(folder, told):
             try:
                 file = pq.ParquetFile(folder / f"{name}.parquet")
             except (OSError, ValueError) as error:

@@ -129,7 +129,7 @@ def _read(body: bytes) -> dict[str, Any]:
         raise TransectError(f"a request of {len(body):,} bytes; the limit is {BODY:,}.", "Shorten the prompt.")
     try:
         wanted = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TransectError(f"not JSON ({error}).") from error
     if not isinstance(wanted, dict):
         raise TransectError("a job is an object.")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from transect.files import plain
+
 if TYPE_CHECKING:
     from transect.models import Model
     from transect.store import Store
@@ -193,7 +195,7 @@ def finish(study: Any, out: Path, quiet: bool = False) -> None:
         page = report(study, out / "report.html")
     if not quiet:
         for finding in study.findings:
-            click.echo(f"· {finding}")
+            click.echo(plain(f"· {finding}"))
         for warning in study.warnings:
-            click.echo(f"! {warning}", err=True)
+            click.echo(plain(f"! {warning}"), err=True)
     click.echo(f"tables   {out}/*.parquet\nfigures  {out}/figures/\nreport   {page}", err=True)
