@@ -1,9 +1,9 @@
-# make demo · make test · make page · make setup · make lint · make types · make bench · make docs
+# make demo · make test · make page · make setup · make lint · make types · make bench · make mutants · make docs
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo browser page test lint types bench docs figures wheel clean
+.PHONY: setup demo browser page test lint types bench mutants docs figures wheel clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,10 @@ types: setup
 
 bench: setup
 	$(BIN)/python bench/run.py
+
+# Each planted fault must be caught by the tests: writes docs/mutants.md. JOBS=4 for four at a time.
+mutants: setup
+	$(BIN)/python bench/mutants.py --jobs $(or $(JOBS),1)
 
 docs: setup
 	$(BIN)/python docs/generate.py

@@ -211,6 +211,15 @@ def test_svcca_drops_the_components_below_the_share():
     assert svcca(X, Y, variance=1.0) == pytest.approx(2 / 3, abs=1e-9)  # the small third is shared too
 
 
+def test_svcca_counts_variances_and_not_their_roots():
+    """Variances 100, 4, 0.01: the first alone is 0.96 of them, of the roots 0.83. Y shares the second: 0 where it is not kept."""
+    n = 40
+    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(13).standard_normal((n, 5))]))[0][:, 1:]
+    X, Y = Q[:, :3] * [10, 2, 0.1], Q[:, [1, 3]] * [3, 0.1]
+    assert svcca(X, Y, variance=0.95) == pytest.approx(0, abs=1e-9)
+    assert svcca(X, Y, variance=0.97) == pytest.approx(1, abs=1e-9)
+
+
 def test_subspace_angles_beside_scipy_and_planted():
     X, _ = views(60, 9)
     _, Y = views(71, 9, 9, seed=11)

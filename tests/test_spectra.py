@@ -130,13 +130,11 @@ def test_neighbours_against_the_naive_loop():
     logs = np.log(D[:, 1] / D[:, 0])
     assert twonn(X) == pytest.approx(299 / logs.sum(), rel=1e-6)
     assert twonn(np.concatenate([X, X[:120]])) == pytest.approx(twonn(X), rel=1e-9)
-    logs = np.log(D[:, 5] / D[:, 2])
-    grid = np.linspace(1, 12, 110001)
-    likelihood = (
-        300 * np.log(grid) - 6 * grid * logs.sum()
-    )  # terms of log f: n log d + 2 Σ log(μ^d - 1) - (5 d + 1) Σ log μ
-    likelihood += grid * logs.sum() + 2 * sum(np.log(np.expm1(grid * one)) for one in logs)
-    assert gride(X, scale=3) == pytest.approx(grid[likelihood.argmax()], abs=2e-4)
+    for scale in (3, 8):  # log f: n log d + (s − 1) Σ log(μ^d − 1) − ((2 s − 1) d + 1) Σ log μ
+        logs, grid = np.log(D[:, 2 * scale - 1] / D[:, scale - 1]), np.linspace(1, 12, 110001)
+        likelihood = 300 * np.log(grid) - (2 * scale - 1) * grid * logs.sum()
+        likelihood += (scale - 1) * sum(np.log(np.expm1(grid * one)) for one in logs)
+        assert gride(X, scale=scale) == pytest.approx(grid[likelihood.argmax()], abs=2e-4)
 
 
 def test_noise_shows_at_small_scale_only():

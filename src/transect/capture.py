@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transect.capture_shard import ShardJob, opening_of, write_shard
 from transect.engine import run_blocks
 from transect.errors import TransectError
+from transect.files import unwritable
 from transect.layout import begin, make_index, make_manifest
 from transect.passes import kept_positions, make_plan, probe, shuffled
 from transect.places import Place, is_remote, place
@@ -133,7 +134,11 @@ def _lock(path: Place) -> Iterator[None]:
     if is_remote(path):
         yield
         return
-    with path.open("w") as file:
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,5 +1,6 @@
 """Files written whole or not at all, and read with a message when they are not what they should be."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,21 +35,29 @@ def file_hash(path: Place) -> str:
 
 def read_json(path: Place, what: str) -> Any:
     """The JSON in `path`; TransectError when it is not there or is damaged."""
-    if not path.parent.is_dir():
-        raise TransectError(
-            f"{path.parent}: no such {what}.", "Capture one with: transect capture MODEL TEXTS --out DIR."
-        )
     try:
+        if not path.parent.is_dir():
+            raise TransectError(
+                f"{path.parent}: no such {what}.", "Capture one with: transect capture MODEL TEXTS --out DIR."
+            )
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise TransectError(f"{path.parent}: not a {what} ({path.name} is missing).") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise TransectError(f"{path}: damaged ({error}).") from error
+        raise TransectError(f"{path}: damaged ({error}).", "Delete it and run the same command again.") from error
 
 
 def write_json(path: Place, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
+
+
+def unwritable(path: Place, error: OSError) -> TransectError:
+    """What to say when a file cannot be written: a full disk, a closed folder."""
+    return TransectError(
+        f"{path} cannot be written ({error.strerror}); what stood there is as it was.",
+        "Make room or allow writing, and run the same command again: what was finished is kept.",
+    )
 
 
 def write_bytes(path: Place, data: bytes) -> None:
@@ -57,13 +66,18 @@ def write_bytes(path: Place, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)

@@ -106,8 +106,13 @@ class ShardWriter:
         self._stride = {site: width * item for site, width in widths.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.pwrite(self._fd, len(text).to_bytes(8, "little") + text, 0)
-        os.ftruncate(self._fd, 8 + len(text) + offset)
+        self._open = True
+        try:
+            os.pwrite(self._fd, len(text).to_bytes(8, "little") + text, 0)
+            os.ftruncate(self._fd, 8 + len(text) + offset)
+        except OSError:
+            self.abandon()
+            raise
 
     def put(self, site: str, row: int, data: memoryview) -> None:
         """Write contiguous rows, beginning at `row`."""
@@ -118,13 +123,16 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Drop what was written."""
-        os.close(self._fd)
+        if self._open:
+            os.close(self._fd)
+        self._open = False
         self.partial.unlink(missing_ok=True)
 
     def finish(self, receipt: dict[str, Any]) -> None:
         """Make the shard durable, then its receipt: from here on it counts."""
         os.fsync(self._fd)
         os.close(self._fd)
+        self._open = False
         receipt["sha256"] = file_hash(self.partial)
         if is_remote(self.path):
             self.path.fs.put_file(str(self.partial), self.path.path)
