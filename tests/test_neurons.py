@@ -88,6 +88,24 @@ def test_without_a_store_it_is_the_same(tmp_path: Path) -> None:
     assert np.allclose(straight.correlation, stored.correlation, atol=1e-4)
 
 
+def test_classical_scaling_alone_finds_distances_that_exist() -> None:
+    """Points of a lopsided plane: Torgerson's solution is exact up to the little noise that is added, 0.001 of the mean."""
+    P = np.random.default_rng(7).normal(size=(50, 2)) * [4, 1]
+    D = np.linalg.norm(P[:, None] - P, axis=2)
+    D /= D.max()
+    assert neurons.project(1 - D, 2, method="classical").stress < 0.005
+
+
+def test_a_turned_mirrored_and_stretched_map_is_laid_on_its_original() -> None:
+    """A turn by 40° and a reflection are not their own inverse: a transposed map would miss."""
+    P = np.random.default_rng(8).normal(size=(30, 2)) * [3, 1]
+    turn = np.array([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
+    for frame in (turn, turn @ np.diag([1, -1])):
+        laid, agreement = neurons.align(P @ frame * 2.5 + 7, P)
+        np.testing.assert_allclose(laid, P, atol=1e-9)
+        assert agreement == pytest.approx(1, rel=1e-12)
+
+
 def test_a_map_that_exists_is_found_and_noise_is_not_one() -> None:
     rng = np.random.default_rng(2)
     P = rng.normal(size=(60, 3)) * [3, 1, 0.5]
