@@ -161,6 +161,16 @@ def test_coordinates_and_distances_of_the_user():
     assert one.transform(X).shape == (len(X), 1)
 
 
+def test_stresses_of_two_pairs_by_hand():
+    """Targets 3 and 4, fitted 0 and 5: residuals 3 and −1 over ΣD² = 25; the best scale is 20 / 25, its residuals 3 and 0."""
+    from transect import stress
+
+    assert stress.normalised([3.0, 4.0], [0.0, 5.0]) == pytest.approx(np.sqrt(10 / 25), rel=1e-12)
+    assert stress.normalised([3.0, 4.0], [0.0, 2.0]) == pytest.approx(np.sqrt(13 / 25), rel=1e-12)
+    assert stress.scale_normalised([3.0, 4.0], [0.0, 5.0]) == pytest.approx(3 / 5, rel=1e-12)
+    assert stress.scale_normalised([3.0, 4.0], [0.0, 0.5]) == pytest.approx(3 / 5, rel=1e-12)
+
+
 def test_every_stress_as_score():
     X, y = cloud()
     values = {m: SupervisedMDS(period=12, metric=m).fit(X, y).score(X, y) for m in ts.SupervisedMDS.metrics()}
