@@ -66,6 +66,25 @@ def test_one_cloud_and_its_column_shuffle(store: ts.Store) -> None:
     assert row(table, "resid.0")["n"] == 200
 
 
+def test_the_null_of_one_cloud_breaks_relations_between_dimensions(tmp_path: Path) -> None:
+    """One direction in 5 equal dimensions: 1 of them is filled; with every column in an order of its own, nearly 5."""
+    line = np.random.default_rng(1).normal(size=(30 * 8, 1)) @ np.ones((1, 5))
+    made = planted_store(tmp_path / "line", [line + 3], [8] * 30)
+    found = row(ts.sweep("participation_ratio", made, n=100, workers=1, permutations=3), "resid.0")
+    assert found["value"] == pytest.approx(1, abs=1e-6)
+    assert found["null"] > 4.5
+
+
+def test_a_replicate_leaves_one_group_out(tmp_path: Path) -> None:
+    """Norms are 1 in half of the texts and 2 in the others: leaving out a tenth moves their mean by at most 0.5 / 9."""
+    norms = np.repeat(np.arange(40) % 2 + 1.0, 8)[:, None]
+    made = planted_store(tmp_path / "norms", [norms * np.eye(3)[0]], [8] * 40)
+    found = row(ts.sweep("mean_norm", made, n=100, groups=10, workers=1, permutations=0), "resid.0")
+    away = np.abs(np.array(found["replicates"]) - found["value"])
+    assert len(away) == 10
+    assert 0 < away.max() <= max(found["value"] - 1, 2 - found["value"]) / 9 + 1e-9
+
+
 def test_workers_resume_and_fast_path_give_the_same_numbers(
     store: ts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
