@@ -70,9 +70,27 @@ def test_the_null_of_one_cloud_breaks_relations_between_dimensions(tmp_path: Pat
     """One direction in 5 equal dimensions: 1 of them is filled; with every column in an order of its own, nearly 5."""
     line = np.random.default_rng(1).normal(size=(30 * 8, 1)) @ np.ones((1, 5))
     made = planted_store(tmp_path / "line", [line + 3], [8] * 30)
-    found = row(ts.sweep("participation_ratio", made, n=100, workers=1, permutations=3), "resid.0")
+    found = row(ts.sweep("participation_ratio", made, n=70, workers=1, permutations=3), "resid.0")
     assert found["value"] == pytest.approx(1, abs=1e-6)
     assert found["null"] > 4.5
+
+
+def test_kept_blocks_of_another_seed_are_not_taken(store: ts.Store, tmp_path: Path) -> None:
+    given = {"n": 60, "groups": 5, "permutations": 3, "workers": 1}
+    first, second = (ts.sweep("cka", store, out=tmp_path, seed=s, **given) for s in (0, 1))
+    assert second.arrow.equals(ts.sweep("cka", store, seed=1, **given).arrow)
+    assert not np.array_equal(first.column("value"), second.column("value"))
+
+
+def test_corrected_by_hand() -> None:
+    """Distances grow with drift, paired ones shrink below their shuffled null, similarities are scaled to 1 on themselves."""
+    from transect.measure import find
+    from transect.sweep import corrected
+
+    assert corrected(find("wasserstein"), 7, 2) == 5
+    assert corrected(find("euclidean"), 2, 7) == 5
+    assert corrected(find("cka"), 0.55, 0.1) == pytest.approx(0.5)
+    assert corrected(find("participation_ratio"), 3, 4.5) == -1.5
 
 
 def test_a_replicate_leaves_one_group_out(tmp_path: Path) -> None:
