@@ -87,10 +87,10 @@ def test_corrected_by_hand() -> None:
     from transect.measure import find
     from transect.sweep import corrected
 
-    assert corrected(find("wasserstein"), 7, 2) == 5
-    assert corrected(find("euclidean"), 2, 7) == 5
+    assert corrected(find("wasserstein"), 7.0, 2.0) == 5
+    assert corrected(find("euclidean"), 2.0, 7.0) == 5
     assert corrected(find("cka"), 0.55, 0.1) == pytest.approx(0.5)
-    assert corrected(find("participation_ratio"), 3, 4.5) == -1.5
+    assert corrected(find("participation_ratio"), 3.0, 4.5) == -1.5
 
 
 def test_a_replicate_leaves_one_group_out(tmp_path: Path) -> None:
