@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 import transect as ts
+from planted import planted_store
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.passes import forward, make_plan
@@ -348,3 +349,14 @@ def test_a_disk_that_fills_up_keeps_finished_shards(
     assert 0 < len(kept.unfinished) < len(kept.plan)
     assert not list((tmp_path / "s").rglob("*.partial"))
     assert ts.capture(llama, make_texts(), tmp_path / "s", **options).verify() == []
+
+
+def test_a_landmark_that_a_text_lacks_is_missing_there_and_not_its_first_token(tmp_path: Path) -> None:
+    X = np.arange(24.0).reshape(12, 2)
+    made = planted_store(tmp_path / "s", [X], [5, 3, 4], landmarks={"verb": [2, None, 0]})  # type: ignore[list-item]
+    chosen = made.select("landmark:verb")
+    assert (chosen.texts.tolist(), chosen.position.tolist(), chosen.missing) == ([0, 2], [2, 0], (1,))
+    assert made.points("resid.0", "landmark:verb", missing="drop").tolist() == X[[2, 8]].tolist()
+    assert made.select("landmark:verb+1").missing == (1,)
+    with pytest.raises(TransectError, match="1 of 3 texts have no token"):
+        made.points("resid.0", "landmark:verb")
