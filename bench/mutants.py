@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before the process that is forked from loads anything with threads
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 LIST = Path(__file__).with_suffix(".txt")
@@ -189,7 +190,7 @@ def run_all(faults: list[Fault], jobs: int) -> list[Outcome]:
             with held:
                 if tests not in sound:
                     code, said = copy.run(tests)
-                    sound[tests] = said[-2000:] if code else ""
+                    sound[tests] = f"exit status {code}: {said[-2000:]}" if code else ""
             if sound[tests]:
                 raise SystemExit(f"{', '.join(tests)} does not pass on the source as it is:\n{sound[tests]}")
 
