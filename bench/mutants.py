@@ -42,7 +42,7 @@ HEAD = """# Planted bugs
 
 `make mutants` puts each of these faults into a copy of the source, one at a time, and runs the tests named for that file:
 they must fail. A fault that survives is a missing test. Every measure has two faults or more; the list is
-`bench/mutants.txt`, and adding to it takes three lines. The table is written by the last whole run.
+`bench/mutants.txt`, and adding to it takes three lines. The table holds the last answer for each, also of part runs.
 """
 
 
