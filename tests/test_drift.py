@@ -109,7 +109,9 @@ def test_report_and_figures(study: tuple[ts.Study, Path]) -> None:
     page = ts.report(out, out / "report.html").read_text()
     assert "default-src 'none'" in page
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page), "the page asks nobody for anything"
-    assert page.count("<img alt=") == len(made.figures)
+    plain = ts.report(out, out / "plain.html", static=True).read_text()
+    assert plain.count("<img alt=") == len(made.figures)
+    assert "<script" not in plain
     again = ts.Study.load(out)
     assert again.tables["adjacent"].arrow.equals(made.tables["adjacent"].arrow)
     with pytest.raises(TransectError, match="no study here"):
@@ -122,12 +124,12 @@ def test_hostile_text_does_not_run(tmp_path: Path) -> None:
 
     evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
     rows = [{"measure": "=cmd|' /C calc'!A0", "run": evil, "site": "resid.0", "value": 1.0, "status": evil}]
-    page = ts.report(
-        Study(evil, evil, {"t": Table(rows)}, findings=[evil], warnings=[evil], methods=[evil]), tmp_path / "r.html"
-    )
-    text = page.read_text()
-    assert "<script" not in text
-    assert "<img src=x" not in text
+    study = Study(evil, evil, {"t": Table(rows)}, findings=[evil], warnings=[evil], methods=[evil])
+    for static in (True, False):  # the second holds the page's own scripts, and the study's words as data
+        text = ts.report(study, tmp_path / "r.html", static=static).read_text()
+        assert "<script>alert" not in text
+        assert "<img src=x" not in text
+        assert ("<script" in text) is not static
     from transect.report import to_csv
 
     assert to_csv(Table(rows)).splitlines()[1].startswith("'=cmd")
