@@ -96,6 +96,7 @@ def test_a_matching_path_leaves_its_folders_behind(cache, monkeypatch):
         ("fake.whl", b"no zip", "cannot be unpacked"),
         ("fake.tgz", b"no tar", "cannot be unpacked"),
     ],
+    ids=["link", "too-long-tar", "too-long-wheel", "twice", "no-zip", "no-tar"],
 )
 def test_hostile_archives_are_refused(cache, monkeypatch, name, data, says):
     monkeypatch.setattr(room, "MEMBER_LIMIT", 1000)
