@@ -1,5 +1,7 @@
 """The commands as a user types them: exit codes, messages, and the files they leave."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,16 +12,34 @@ import pytest
 
 import transect as ts
 from tiny import save_tiny
-from transect.cli import message
+from transect.cli import main, message
 from transect.errors import TransectError
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
     command = [sys.executable, "-c", "from transect.cli import main; main()", *map(str, arguments)]
     environment = os.environ | {"TRANSECT_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
-    return subprocess.run(command, capture_output=True, text=True, input=stdin, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The same entry point in this process, which has imported torch already."""
+    out, err = io.StringIO(), io.StringIO()
+    given = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["transect", *map(str, arguments)])
+        patch.setattr(sys, "stdin", given)
+        for name, value in {"TRANSECT_THREADS": "1", "COLUMNS": "120"}.items():
+            patch.setenv(name, value)
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +140,11 @@ def test_mistakes_get_a_message_and_exit_2(folder: Path, tmp_path: Path, argumen
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_ends_a_process_with_2(tmp_path: Path) -> None:
+    done = process("info", tmp_path / "nothing")
+    assert (done.returncode, "no such store" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
 
 
 def test_a_message_is_wrapped_and_cannot_drive_the_terminal() -> None:

@@ -110,6 +110,66 @@ def test_a_training_run_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Pa
     assert not list(again.rglob("*.partial"))
 
 
+def test_a_fine_tune_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Path) -> None:
+    from transect.train.finetune import finetune
+    from transect.train.recipe import Recipe
+
+    rng = np.random.default_rng(0)
+    rows = [
+        (" ".join(rng.choice(words, 4)), k)
+        for _ in range(40)
+        for k, words in enumerate((["good", "nice"], ["bad", "poor"]))
+    ]
+    data = "".join(json.dumps({"text": text, "label": k}) + "\n" for text, k in rows)
+    (tmp_path / "task.jsonl").write_text(data)
+    model = save_tiny(tmp_path / "model", "llama")
+    given = {"model": str(model), "task": str(tmp_path / "task.jsonl"), "method": "lora", "steps": 8, "batch": 4}
+    given |= {"dropout": 0.1, "evaluate_every": 4}
+    code = (
+        "import sys, json, time, transect.train.finetune as room\nfrom transect.train.recipe import Recipe\n"
+        "step = room._Run._step\n"
+        "room._Run._step = lambda self, k: (time.sleep(0.2), step(self, k))[1]\n"
+        "room.finetune(Recipe(**json.loads(sys.argv[1]), checkpoints=(3, 6)), sys.argv[2])\n"
+    )
+    killed(code, (tmp_path / "broken" / "checkpoint-00003").is_dir, json.dumps(given), tmp_path / "broken")
+    assert not (tmp_path / "broken" / "result.json").exists()
+    asked = Recipe(**given, checkpoints=(3, 6))  # type: ignore[arg-type]
+    whole, again = (finetune(asked, tmp_path / name) for name in ("whole", "broken"))
+    for name in ("adapter_model.safetensors", "head.safetensors"):
+        first, second = load_file(whole / name), load_file(again / name)
+        assert all(bool((first[k] == second[k]).all()) for k in first)
+    first, second = (json.loads((folder / "result.json").read_text()) for folder in (whole, again))
+    assert first["metrics"] == second["metrics"]
+    assert not list(again.rglob("*.partial"))
+
+
+def test_a_killed_app_takes_its_worker_along_and_leaves_the_folder_as_it_was(grown: ts.Store, tmp_path: Path) -> None:
+    import httpx
+    import psutil
+
+    shutil.copytree(grown.path, tmp_path / "store")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    command = [sys.executable, "-m", "transect", "app", str(tmp_path), "--port", "0", "--no-browser"]
+    servers = []
+    for _ in range(2):
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        servers.append(server)
+        assert server.stdout is not None
+        base, token = server.stdout.readline().strip().split("/?token=")
+        with httpx.Client(base_url=base, headers={"x-transect-token": token}, timeout=60) as client:
+            assert client.get("/api/jobs").json() == [], "a new server knows no job of the old one"
+            key = client.get("/api/catalog").json()["stores"][0]["id"]
+            asked = {"kind": "similarity", "store": key, "site": "resid.1", "text": 0, "centred": False}
+            assert client.post("/api/jobs", json=asked).status_code == 200
+        family = psutil.Process(server.pid).children(recursive=True)
+        server.kill()
+        server.wait()
+        server.stdout.close()
+        _, alive = psutil.wait_procs(family, timeout=60)
+        assert alive == [], "the worker hears that its pipe has closed"
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
 # two at once
 
 

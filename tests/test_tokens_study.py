@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 import transect as ts
 from planted import planted_store
+from test_pretrain import WORDS
 from transect.cli import cli
 from transect.errors import TransectError
 from transect.figures import draw
@@ -18,25 +19,6 @@ from transect.study import Study
 from transect.train.pretrain import pretrain
 from transect.train.pretraining import preset
 
-WORDS = [
-    "the",
-    "month",
-    "of",
-    "March",
-    "has",
-    "thirty",
-    "one",
-    "days",
-    "and",
-    "a",
-    "birthday",
-    "in",
-    "Berlin",
-    "number",
-    "two",
-    "four",
-    "six",
-]
 FAST = {"n": 40, "groups": 4, "gradient_texts": 4, "gradient_positions": 2, "workers": 1}
 
 

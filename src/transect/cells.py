@@ -17,7 +17,7 @@ import numpy as np
 from transect import __version__, controls
 from transect.engine import threads
 from transect.errors import TransectError
-from transect.files import read_json, write_json
+from transect.files import kept_json, write_json
 from transect.measure import Measure, find
 from transect.selection import Selection
 from transect.store import Store, open_store
@@ -90,8 +90,7 @@ def evaluate(folder: Path | None, task: tuple[Job, tuple[Cell, ...]]) -> list[An
 def kept_answers(folder: Path, task: tuple[Job, tuple[Cell, ...]]) -> list[Answer] | None:
     """What an earlier run left of a block, or None."""
     job, block = task
-    path = folder / f"{job.key(block)}.json"
-    return read_json(path, "folder of cells") if path.exists() else None
+    return kept_json(folder, job.key(block))
 
 
 def _replicates(job: Job, groups: int) -> list[tuple[str, int]]:

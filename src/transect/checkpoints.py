@@ -217,9 +217,8 @@ def add_adapter(model: Any, adapter: str, base: str, options: dict[str, Any]) ->
         config = PeftConfig.from_pretrained(str(folder))
     if config.is_prompt_learning:
         raise TransectError(f"adapter {adapter} is {config.peft_type}: it changes the input, not the weights.")
-    with loading(f"adapter {adapter}"), warnings.catch_warnings():
+    with loading(f"adapter {adapter}"), peft_at_work():
         warnings.filterwarnings("error", message="Found missing adapter keys")
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     trained_on, notes = str(config.base_model_name_or_path or ""), []
     if trained_on and Path(trained_on).name.split("@")[0] != Path(base).name.split("@")[0]:
@@ -227,6 +226,14 @@ def add_adapter(model: Any, adapter: str, base: str, options: dict[str, Any]) ->
     named = ("peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path")
     facts = {key: value for key in named if (value := getattr(config, key, None)) is not None}
     return wrapped, {key: sorted(v) if isinstance(v, set) else str(v) for key, v in facts.items()}, notes
+
+
+@contextlib.contextmanager
+def peft_at_work() -> Iterator[None]:
+    """Without the one warning that peft causes itself: it asks transformers under a name that it gives up."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
 
 
 def _adapter_folder(adapter: str, options: dict[str, Any]) -> Path:

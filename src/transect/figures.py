@@ -4,6 +4,7 @@ A kind is a function `draw_KIND(study, figure)` returning a matplotlib Figure; `
 """
 
 import importlib
+import io
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 
 from transect import sites
 from transect.errors import TransectError
+from transect.files import write_bytes
 from transect.study import Figure, Study
 from transect.table import Table
 
@@ -99,22 +101,35 @@ def _kinds() -> dict[str, Callable[[Study, Figure], Any]]:
 
 def save_all(study: Study, out: str | Path, formats: Sequence[str] = ("pdf", "svg", "png")) -> list[Path]:
     """Write every figure of a study to OUT/figures; returns the files."""
+    folder = Path(out) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for figure in study.figures:
+        for kind, content in render(study, figure, formats).items():
+            files.append(folder / f"{figure.name}.{kind}")
+            write_bytes(files[-1], content)
+    return files
+
+
+def render(study: Study, figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
+    """One figure in several formats, the same bytes each time: laid out and measured once, which costs as much as a file."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    folder = Path(out) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for figure in study.figures:
-        canvas = draw(study, figure)
-        with matplotlib.rc_context(STYLE):
-            for kind in formats:
-                files.append(folder / f"{figure.name}.{kind}")
-                metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
-                canvas.savefig(files[-1], bbox_inches="tight", metadata=metadata)
-        plt.close(canvas)
+    canvas, files = draw(study, figure), {}
+    with matplotlib.rc_context(STYLE):
+        canvas.set_dpi(STYLE["savefig.dpi"])  # hinting widens letters at lower ones
+        canvas.draw_without_rendering()
+        canvas.set_layout_engine(None)  # laid out; a place holder would ask for one more drawing a file
+        box = canvas.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
+        for kind in formats:
+            metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
+            sink = io.BytesIO()
+            canvas.savefig(sink, format=kind, bbox_inches=box, metadata=metadata)
+            files[kind] = sink.getvalue()
+    plt.close(canvas)
     return files
 
 

@@ -47,6 +47,12 @@ def read_json(path: Place, what: str) -> Any:
         raise TransectError(f"{path}: damaged ({error}).", "Delete it and run the same command again.") from error
 
 
+def kept_json(folder: Place, key: str) -> Any:
+    """What an earlier run left as FOLDER/KEY.json, or None."""
+    path = folder / f"{key}.json"
+    return read_json(path, "folder of cells") if path.exists() else None
+
+
 def write_json(path: Place, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode())

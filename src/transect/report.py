@@ -18,6 +18,7 @@ from typing import Any
 from transect import __version__
 from transect.errors import TransectError
 from transect.explore import explore
+from transect.figures import render
 from transect.files import write_bytes
 from transect.study import Figure, Study
 from transect.table import Table
@@ -82,18 +83,23 @@ body { max-width: none; } body > :not(#explore) { max-width: 62rem; margin-left:
 
 
 def report(
-    studies: Study | str | Path | Sequence[Study | str | Path], out: str | Path, *, static: bool = False
+    studies: Study | str | Path | Sequence[Study | str | Path],
+    out: str | Path,
+    *,
+    static: bool = False,
+    figures: Path | None = None,
 ) -> Path:
     """Write one HTML file from studies, or from folders that hold one or several; returns its path.
 
-    Figures, words and data need no script. Below them stands the app's own page over the same results, unless `static`.
+    Figures, words and data need no script. Below them stands the app's own page over the same results, unless `static`. `figures`:
+    where `save_all` has just put the figures of this one study; they are taken from there instead of being drawn again.
     """
     from jinja2 import Environment
 
     several: Sequence[Any] = studies if isinstance(studies, list | tuple) else [studies]
     loaded = [s for given in several for s in load_studies(given)]
     budget = [DATA_BUDGET]
-    shown = [_section(k, study, budget) for k, study in enumerate(loaded)]
+    shown = [_section(k, study, budget, figures) for k, study in enumerate(loaded)]
     title = "Transect: " + ", ".join(dict.fromkeys(s.name for s in loaded))
     page = (
         Environment(autoescape=True)
@@ -117,17 +123,17 @@ def load_studies(given: Study | str | Path) -> list[Study]:
     return [Study.load(p) for p in found]
 
 
-def _section(k: int, study: Study, budget: list[int]) -> dict[str, Any]:
+def _section(k: int, study: Study, budget: list[int], figures: Path | None) -> dict[str, Any]:
     return {
         "id": f"{study.name}-{k}",
         "study": study,
-        "figures": [_figure(study, f, budget) for f in study.figures],
+        "figures": [_figure(study, f, budget, figures) for f in study.figures],
         "tables": [_table(name, table) for name, table in study.tables.items() if len(table)],
         "provenance": json.dumps(study.provenance, indent=1, default=str, ensure_ascii=False),
     }
 
 
-def _figure(study: Study, figure: Figure, budget: list[int]) -> dict[str, Any]:
+def _figure(study: Study, figure: Figure, budget: list[int], figures: Path | None) -> dict[str, Any]:
     table = study.tables[figure.table]
     data = to_csv(table).encode()
     told = {
@@ -140,22 +146,8 @@ def _figure(study: Study, figure: Figure, budget: list[int]) -> dict[str, Any]:
     fits = len(data) <= budget[0]
     budget[0] -= len(data) if fits else 0
     csv_text = base64.b64encode(data).decode() if fits else ""
-    return told | {"svg": base64.b64encode(_svg(study, figure)).decode(), "csv": csv_text}
-
-
-def _svg(study: Study, figure: Figure) -> bytes:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from transect.figures import STYLE, draw
-
-    canvas, sink = draw(study, figure), io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        canvas.savefig(sink, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(canvas)
-    return sink.getvalue()
+    drawn = (figures / f"{figure.name}.svg").read_bytes() if figures else render(study, figure, ["svg"])["svg"]
+    return told | {"svg": base64.b64encode(drawn).decode(), "csv": csv_text}
 
 
 def _table(name: str, table: Table, most: int = 60) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What several commands share: option groups, progress bars on stderr, tables on stdout."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,14 +51,17 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 def _engine(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """The engine in one word, as `run_blocks` takes it: address and share come from their own options."""
     address, part = (ctx.meta.get(f"transect.{name}") for name in ("address", "part"))
-    if part and (value != "local" or not PART.fullmatch(part)):
-        raise click.BadParameter(f"{part!r} with --engine {value}; write k/n, without Ray.", param_hint="--shard")
+    from transect.engine import part_of
+
+    if part and value != "local":
+        raise click.BadParameter(f"{part!r} with --engine {value}: Ray shares the work itself.", param_hint="--shard")
+    if part:
+        part_of(part)  # refused here, before anything is opened
     if address and value != "ray":
         raise click.BadParameter("a cluster is joined with --engine ray.", param_hint="--address")
     return f"part:{part}" if part else f"{value}@{address}" if address else value
 
 
-PART = re.compile(r"[1-9]\d*/[1-9]\d*")
 #: Who works; the address and the share of other processes are part of the engine's name.
 ENGINE = options(
     click.option(
@@ -83,6 +85,9 @@ MODEL = options(
         "--dtype", default=None, help="float32, bfloat16 or float16.  [default: float32 on CPU, else the model's]"
     ),
     click.option("--device", default=None, help="cpu, cuda, …"),
+    click.option(
+        "--device-map", default=None, help="auto, balanced, …: a model larger than one device, over all of them."
+    ),
     click.option("--quantize", type=click.Choice(["4bit", "8bit"]), default=None, help="Load with bitsandbytes."),
     click.option("--revision", default=None, help="Revision on the hub."),
     click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Off unless you ask."),
@@ -101,7 +106,7 @@ def the_model(spec: str, kwargs: dict[str, Any], seed: int = 0) -> "Model":
     """Open a model from the options of MODEL, taking them out of `kwargs`."""
     from transect.models import open_model
 
-    names = ("dtype", "device", "quantize", "revision", "trust_remote_code")
+    names = ("dtype", "device", "device_map", "quantize", "revision", "trust_remote_code")
     with spinner(f"opening {spec}"):
         return open_model(spec, seed=seed, **{k: kwargs.pop(k) for k in names})
 
@@ -192,7 +197,7 @@ def finish(study: Any, out: Path, quiet: bool = False) -> None:
     study.save(out)
     with spinner("drawing"):
         save_all(study, out)
-        page = report(study, out / "report.html")
+        page = report(study, out / "report.html", figures=out / "figures")
     if not quiet:
         for finding in study.findings:
             click.echo(plain(f"· {finding}"))

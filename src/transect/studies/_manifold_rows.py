@@ -11,7 +11,7 @@ import numpy as np
 
 from transect import controls
 from transect.engine import run_blocks
-from transect.files import read_json
+from transect.files import kept_json
 from transect.manifold_map import evaluate_site
 from transect.manifold_plan import MapJob
 from transect.store import Store
@@ -31,17 +31,13 @@ def run_map(
     """The map of one store, a block a site; finished blocks are kept in `out/cells`."""
     folder = Path(out) / "cells" if out else None
 
-    def known(task: tuple[MapJob, str]) -> Any:
-        path = Path(folder or "") / f"{task[0].key(task[1])}.json"
-        return read_json(path, "folder of cells") if path.exists() else None
-
     answers: Answers = {}
     blocks = run_blocks(
         functools.partial(evaluate_site, folder),
         [(job, site) for site in sites],
         engine=engine,
         workers=workers,
-        receipt=known if folder else None,
+        receipt=(lambda task: kept_json(folder, task[0].key(task[1]))) if folder else None,
     )
     for (_, site), answer in blocks:
         answers[site] = answer

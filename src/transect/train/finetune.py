@@ -10,7 +10,6 @@ Batches and dropout follow from seed and step alone, so that a resumed run ends 
 """
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from transect import __version__
+from transect.checkpoints import peft_at_work
 from transect.errors import TransectError
 from transect.files import write_json
 from transect.models import Model, open_model
@@ -46,8 +46,7 @@ def finetune(recipe: Recipe, out: str | Path, *, device: str | None = None, prog
             f"batches of {recipe.batch} do not divide into {world.num_processes} processes.", "Choose a multiple."
         )
     opened = open_model(recipe.model, device=str(world.device) if world.num_processes > 1 else device)
-    with quiet(), warnings.catch_warnings():  # peft asks transformers under a name that it gives up
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+    with quiet(), peft_at_work():
         _Run(recipe, task, opened, out, world).train(progress)
     return out
 
