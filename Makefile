@@ -1,9 +1,9 @@
-# make demo · make test · make page · make setup · make lint · make types · make bench · make mutants · make docs
+# make demo · make test · make page · make setup · make lint · make types · make peers · make bench · make mutants · make reproduce · make docs
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo browser page test lint types bench mutants docs figures wheel clean
+.PHONY: setup peers demo browser page test lint types bench mutants reproduce docs figures wheel clean
 
 setup: $(STAMP)
 
@@ -37,12 +37,28 @@ lint: setup
 types: setup
 	$(BIN)/pyright
 
-bench: setup
-	$(BIN)/python bench/run.py
+# The libraries that the benches are beside, in an environment of their own that also reads this one.
+PEERS := .venv-peers/.installed
+peers: $(PEERS)
+
+$(PEERS): $(STAMP) bench/peers.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')')" \
+		> "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/transect.pth"
+	.venv-peers/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --requirement bench/peers.txt
+	touch $@
+
+# Every bench in one run, about half an hour of one core: writes docs/benchmarks.md. QUICK=1 for a small one.
+bench: $(PEERS)
+	.venv-peers/bin/python bench/run.py $(if $(QUICK),--quick)
 
 # Each planted fault must be caught by the tests: writes docs/mutants.md. JOBS=4 for four at a time.
 mutants: setup
 	$(BIN)/python bench/mutants.py --jobs $(or $(JOBS),1)
+
+# The headline claims of the five programs that this one replaces, beside corrected numbers: writes docs/reproduction.md.
+reproduce: setup
+	OMP_NUM_THREADS=1 $(BIN)/python bench/reproduce.py
 
 docs: setup
 	$(BIN)/python docs/generate.py

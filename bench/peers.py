@@ -8,6 +8,7 @@ quantity under the same name, its row says which.
 """
 
 import argparse
+import functools
 import importlib.metadata
 import importlib.util
 import time
@@ -30,7 +31,7 @@ def row(what: str, peer: str, ours: tuple[float, Any], theirs: tuple[float, Any]
     a, b = (np.asarray(values, float) for _, values in (ours, theirs))
     off = float(np.max(np.abs(a - b) / np.maximum(np.abs(b), 1e-12)))
     ratio = theirs[0] / max(ours[0], 1e-9)
-    print(f"  {what:<32}{peer:<30}{ours[0]:8.2f}{theirs[0]:9.2f}{ratio:8.2f} x   {off:.0e}  {note}", flush=True)
+    print(f"  {what:<34}{peer:<30}{ours[0]:8.2f}{theirs[0]:9.2f}{ratio:8.2f} x   {off:.0e}  {note}", flush=True)
 
 
 def spectra(clouds: Clouds) -> None:
@@ -89,7 +90,7 @@ def similarity(clouds: Clouds) -> None:
 
 
 def dimension(clouds: Clouds) -> None:
-    from skdim.id import MLE, TwoNN
+    from skdim.id import TwoNN
 
     from transect.measures.spectra import twonn
 
@@ -97,42 +98,37 @@ def dimension(clouds: Clouds) -> None:
     ours = timed(lambda: twonn.values(clouds, which))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fitted = timed(lambda: [float(TwoNN(discard_fraction=0.0).fit(clouds[k]).dimension_) for (k,) in which])
-        nearest = timed(lambda: [float(MLE(K=2).fit(clouds[k]).dimension_) for (k,) in which])
+        fitted = timed(lambda: [float(TwoNN().fit(clouds[k]).dimension_) for (k,) in which])
     row(
         "TwoNN dimension, 30 layers",
         "scikit-dimension TwoNN",
         ours,
         fitted,
-        "they fit a line, ours is the maximum likelihood",
-    )
-    row(
-        "TwoNN dimension, 30 layers",
-        "scikit-dimension MLE, K = 2",
-        ours,
-        nearest,
-        "mean over points of another likelihood",
+        "they fit a line to 90 %, ours is the maximum likelihood",
     )
 
 
 def sliced(clouds: Clouds) -> None:
     import ot
 
+    from transect.measures.distances import _directions
     from transect.measures.distances import sliced as ours
 
     steps = [(k, k + 1) for k in range(1, len(clouds) - 1)]
     squared = timed(lambda: ours.values(clouds, steps, projections=512))
 
     def theirs() -> list[float]:
-        return [ot.sliced_wasserstein_distance(clouds[i], clouds[j], n_projections=512, seed=0) ** 2 for i, j in steps]
+        drawn = _directions(clouds[0].shape[1], 512, 0)
+        way = functools.partial(ot.sliced_wasserstein_distance, n_projections=512, projections=drawn)
+        return [float(way(clouds[i].astype(float), clouds[j].astype(float))) ** 2 for i, j in steps]
 
-    row("sliced W2², 512 directions", f"POT {version('POT')}", squared, timed(theirs), "directions drawn apart")
+    row("sliced W2², 512 directions", f"POT {version('POT')}", squared, timed(theirs))
 
 
 def capture(texts: int) -> None:
     """The residual stream of every layer, as each library's own users would write it, on the batches of our plan."""
+    import nnsight
     import torch
-    from nnsight import NNsight
     from transformer_lens.model_bridge import TransformerBridge
 
     import transect as ts
@@ -154,13 +150,13 @@ def capture(texts: int) -> None:
     def hidden() -> list[torch.Tensor]:
         return [torch.stack(model.base(**b, output_hidden_states=True).hidden_states[:-1]) for b in plan]
 
-    traced = NNsight(model.base)
+    traced = nnsight.NNsight(model.base)
 
     def by_nnsight() -> list[torch.Tensor]:
         out = []
         for batch in plan:
             with traced.trace(**batch):
-                saved = [traced.layers[k].input.save() for k in range(layers)]
+                saved = nnsight.save([traced.layers[k].input for k in range(layers)])
             out.append(torch.stack(saved))
         return out
 
@@ -219,7 +215,7 @@ def main() -> None:
     with np.load(options.clouds) as file:
         clouds = [file[name].astype(np.float32) for name in file.files]
     print(f"clouds: {len(clouds)} layers of {clouds[0].shape}")
-    print(f"  {'':<32}{'peer':<30}{'ours s':>8}{'peer s':>9}{'ratio':>8}     difference")
+    print(f"  {'':<34}{'peer':<30}{'ours s':>8}{'peer s':>9}{'ratio':>8}     difference")
     needs = {spectra: "representation_geometry", similarity: "rsatoolbox", dimension: "skdim", sliced: "ot"}
     for part, package in needs.items():
         if importlib.util.find_spec(package):

@@ -50,7 +50,7 @@ def published(store: Store, ours: Table, given: dict[str, Any], threshold: float
                 "n_texts": drawn.n_texts,
                 "rolling_z": float(z[k]),
                 "transition": bool(abs(z[k]) > threshold),
-                "largest_possible_z": (WINDOW - 1) / np.sqrt(WINDOW) if WINDOW else None,
+                "largest_possible_z": float(np.sqrt(WINDOW - 1)),
                 "norm_entropy": float(-(share * np.log(share)).sum()),
                 "log_n": float(np.log(len(share))),
                 "our_excess": here.get("corrected"),
