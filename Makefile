@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/transect demo --out runs/demo
 
 test: setup browser
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What the page tests need beside Python: a browser and axe-core. What cannot be had is said by the tests.
 browser:

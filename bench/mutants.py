@@ -123,7 +123,7 @@ def run_tests(src: str, tests: tuple[str, ...], said: str) -> None:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.chdir(ROOT)
-    os.environ |= {"PYTHONPATH": src, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"PYTHONPATH": src, "OMP_NUM_THREADS": "1", "TRANSECT_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     sys.path[:] = [src, *(p for p in sys.path if Path(p) != SOURCE)]
     import pytest
 
@@ -209,20 +209,27 @@ def run_all(faults: list[Fault], jobs: int) -> list[Outcome]:
             return list(threads.map(one, faults))
 
 
-def page(outcomes: list[Outcome]) -> str:
-    """docs/mutants.md."""
-    caught = sum(o.state == "caught" for o in outcomes)
-    lines = [
-        HEAD,
-        f"{caught} of {len(outcomes)} faults caught.",
-        "",
-        "| what | fault | caught by | s |",
-        "|---|---|---|---|",
-    ]
+def page(outcomes: list[Outcome], every: list[Fault], before: str) -> str:
+    """docs/mutants.md: a row for each fault that was ever tried, with the last answer; `before` is the page as it stood."""
+    rows = {key_of(line): line for line in before.splitlines() if line.startswith("| ")}
     for o in outcomes:
         by = f"`{o.by.split('[')[0]}`" if o.state == "caught" else f"**{o.state}**"
-        lines.append(f"| {o.fault.name} | {o.fault.words.replace('|', chr(92) + '|')} | {by} | {o.seconds:.0f} |")
-    return "\n".join(lines) + "\n"
+        rows[key(o.fault)] = f"{key(o.fault)} {by} | {o.seconds:.0f} |"
+    told = [rows[key(f)] for f in every if key(f) in rows]
+    caught = sum("`test_" in line for line in told)
+    head = f"{caught} of {len(told)} faults caught" + (
+        f"; {len(every) - len(told)} not tried yet." if len(told) < len(every) else "."
+    )
+    return "\n".join([HEAD, head, "", "| what | fault | caught by | s |", "|---|---|---|---|", *told]) + "\n"
+
+
+def key(fault: Fault) -> str:
+    return f"| {fault.name} | {fault.words.replace('|', chr(92) + '|')} |"
+
+
+def key_of(line: str) -> str:
+    """The first two columns of a row; their own bars are escaped."""
+    return line[: [m.start() for m in re.finditer(r"(?<!\\)\|", line)][2] + 1]
 
 
 def main() -> int:
@@ -240,8 +247,7 @@ def main() -> int:
         print("\n".join(wrong), file=sys.stderr)
         return 1
     outcomes = run_all(faults, max(1, asked.jobs))
-    if not asked.only:
-        PAGE.write_text(page(outcomes))
+    PAGE.write_text(page(outcomes, every, PAGE.read_text() if PAGE.exists() else ""))
     caught = sum(o.state == "caught" for o in outcomes)
     print(f"{caught} of {len(outcomes)} faults caught")
     return int(caught < len(outcomes))

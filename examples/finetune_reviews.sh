@@ -19,14 +19,16 @@ for seed in $SEEDS; do
   done
 done
 
-# capture: the base, its noise twin (another batch plan), random weights, and every run with its checkpoints
+# capture: the base, its noise twin (another batch plan), random weights, every run, and the first seed's checkpoints
 transect capture smollm2 "$TEXTS" --name base --out "$OUT/stores/base"
 transect capture smollm2 "$TEXTS" --name noise --batch-tokens 512 --out "$OUT/stores/noise"
 transect capture random:smollm2 "$TEXTS" --name random --out "$OUT/stores/random"
 stores=""
 for seed in $SEEDS; do
   for method in lora full; do
-    for part in "" $(cd "$OUT/train/$method-$seed" && ls -d checkpoint-*); do
+    parts=$(cd "$OUT/train/$method-$seed" && ls -d checkpoint-*)
+    [ "$seed" = "${SEEDS%% *}" ] || parts=""  # the way there is that of the first seed
+    for part in "" $parts; do
       model=$OUT/train/$method-$seed${part:+/$part}
       [ "$method" = lora ] && model=smollm2+$model
       name=$method-$seed${part:+-${part#checkpoint-}}

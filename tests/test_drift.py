@@ -71,7 +71,30 @@ def test_no_trend_in_rank_is_called_stable_and_compression_is_found(
     from transect.studies.drift import _verdict
 
     layers = ts.sweep("effective_rank", store, n=100, groups=5, permutations=0, workers=1)
-    assert next(iter(_verdict(layers, [store])))["verdict"] == "compression"
+    told = next(iter(_verdict(layers, [store])))
+    assert told["verdict"] == "compression"
+    ranks = [r["value"] for r in layers.where(normalise="raw")]
+    assert told["value"] == pytest.approx(np.log(ranks[8:]).mean() - np.log(ranks[:4]).mean(), rel=1e-6)
+    assert told["low"] < told["value"] < told["high"] < np.log(0.9)
+
+
+def test_a_jump_that_the_null_has_too_is_no_change_layer() -> None:
+    """Value and null step up together at one layer, the excess steps at another: only the latter is a candidate."""
+    from transect.studies.drift import _changes
+
+    rng = np.random.default_rng(0)
+    null = np.where(np.arange(24) < 8, 1.0, 9.0)
+    excess = np.where(np.arange(24) < 16, 1.0, 3.0) + 0.05 * rng.normal(size=24)
+    halves = excess[:, None] + 0.05 * rng.normal(size=(24, 40))
+    rows = [
+        {"measure": "sinkhorn", "run": "r", "design": "disjoint", "normalise": "raw", "site": f"resid.{k}"}
+        | {"site2": f"resid.{k + 1}", "value": null[k] + excess[k], "null": null[k], "corrected": excess[k]}
+        | {"halves": halves[k].tolist(), "n": 60, "n_texts": 20, "status": "ok"}
+        for k in range(24)
+    ]
+    found = _changes(ts.Table(rows), "sinkhorn", [])
+    assert [r["site"] for r in found] == ["resid.16"]
+    assert next(iter(found))["support"] > 0.9
 
 
 def test_one_law_is_rejected_where_points_jump_and_only_there(study: tuple[ts.Study, Path]) -> None:
@@ -80,6 +103,13 @@ def test_one_law_is_rejected_where_points_jump_and_only_there(study: tuple[ts.St
     assert jump.column("p_max_t")[0] <= 0.01 + 1e-9
     assert (tests.column("p_max_t") >= tests.column("p") - 1e-9).all()
     assert (tests.where(lambda r: r["site"] != f"resid.{STEP}").column("p_max_t") > 0.05).mean() > 0.7
+    rows = list(tests)
+    drawn = np.array([r["null_draws"] for r in rows])
+    mean, spread = drawn.mean(axis=1, keepdims=True), drawn.std(axis=1, keepdims=True)
+    largest = ((drawn - mean) / spread).max(axis=0)
+    z = (np.array([r["value"] for r in rows]) - mean[:, 0]) / spread[:, 0]
+    joint = (1 + (largest[None] >= z[:, None]).sum(axis=1)) / (1 + len(largest))
+    np.testing.assert_allclose([r["p_max_t"] for r in rows], joint)
 
 
 def test_words_carry_numbers_controls_and_design(study: tuple[ts.Study, Path]) -> None:

@@ -28,6 +28,12 @@ def threads() -> int:
     return int(asked or len(os.sched_getaffinity(0)))
 
 
+def cores() -> int:
+    """How many workers start where nobody says: TRANSECT_THREADS, or the cores this process may use. Each has one thread."""
+    asked = os.environ.get(THREADS, "")
+    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+
+
 def run_blocks(
     fn: Callable[[Any], Any],
     blocks: Iterable[Any],
@@ -68,7 +74,7 @@ def run_blocks(
 
 
 def _local(fn: Callable[[Any], Any], blocks: list[Any], workers: int | None, retries: int) -> Iterator[tuple[Any, Any]]:
-    workers = min(workers or threads(), len(blocks))
+    workers = min(workers or cores(), len(blocks))
     if workers > 1:
         yield from _Pool(fn, workers, retries).run(blocks)
         return

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from transect.engine import THREADS, again, threads
+from transect.engine import THREADS, again, cores
 from transect.errors import TransectError
 
 #: Seconds that a call for the first actor may take before the cluster is called full.
@@ -77,12 +77,13 @@ def _ray(address: str, workers: int | None) -> Any:
     given: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if not address:
         paths = os.pathsep.join(p for p in sys.path if p)
-        given |= {"num_cpus": max(workers or 1, threads()), "include_dashboard": False}
+        given |= {"num_cpus": max(workers or 1, cores()), "include_dashboard": False}
         given |= {"runtime_env": {"env_vars": {"PYTHONPATH": paths}}}
     try:
         ray.init(address=address or "local", **given)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise TransectError(f"no Ray cluster at {address!r} ({error}).", "Start one with: ray start --head.") from error
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        fix = "Start one with: ray start --head; set RAY_AUTH_MODE=token where it asks for a token."
+        raise TransectError(f"no Ray cluster at {address!r} ({error}).", fix) from error
     return ray
 
 

@@ -214,11 +214,22 @@ def draw_adapter_spectra(study: Study, figure: Figure) -> "Canvas":
                 rows = sorted(part.where(layer=layer), key=lambda r: r["index"])
                 shade = matplotlib.colormaps["viridis"](layer / last)
                 dashes = DASHES[1] if run != runs[0] else (None, None)
-                ax.plot([r["index"] for r in rows], [r["value"] for r in rows], color=shade, lw=0.6, dashes=dashes)
+                name = run if layer == last // 2 else None  # one entry of the legend, in a middle shade
+                ax.plot(
+                    [r["index"] for r in rows],
+                    [r["value"] for r in rows],
+                    color=shade,
+                    lw=0.6,
+                    dashes=dashes,
+                    label=name,
+                )
         ax.set_title(kind)
         ax.set_xlabel("index")
         ax.set_ylabel("σᵢ / σ₁")
         ax.set_ylim(0, 1.03)
+    shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, last), "viridis")
+    canvas.colorbar(shades, ax=axes, label="block", shrink=0.6, pad=0.01)
+    _legend(canvas, axes)
     return canvas
 
 
@@ -235,7 +246,8 @@ def draw_adapter_energy(study: Study, figure: Figure) -> "Canvas":
             x = [r["layer"] for r in rows]
             ax.plot(x, [r["value"] for r in rows], color=palette[run], label=run)
             low, high = ([r[c] for r in rows] for c in ("null_low", "null_high"))
-            ax.fill_between(x, low, high, color="0.5", alpha=0.35, lw=0, label="random directions")
+            name = f"{run}: random directions"
+            ax.fill_between(x, low, high, color=palette[run], alpha=0.25, lw=0, label=name)
         ax.set_title(kind)
         ax.set_xlabel("block")
         ax.set_ylabel(f"share in top {o['top']}")

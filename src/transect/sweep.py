@@ -14,11 +14,15 @@ import numpy as np
 
 from transect import __version__, controls, sites
 from transect.cells import Answer, Cell, Job, evaluate, is_split, kept_answers, massive_tokens, rig_of
-from transect.engine import run_blocks, threads
+from transect.engine import run_blocks
 from transect.errors import TransectError
 from transect.measure import Measure, find
 from transect.store import Store
 from transect.table import Table
+
+#: Into how many blocks the cells of a job are cut, of at most 64 cells each: whoever does them, so that work that one number
+#: of workers began is found by another.
+BLOCKS = 8
 
 
 def sweep(
@@ -173,11 +177,10 @@ def _results(
     progress: Callable[[int, int], None] | None,
 ) -> list[dict[Cell, Answer]]:
     """Per job, cell → its answer; finished blocks are read back."""
-    workers = workers or threads()
     folder = None if out is None else Path(out) / "cells"
     tasks: list[tuple[Job, tuple[Cell, ...]]] = []
     for job, own in zip(jobs, cells, strict=True):
-        size = max(1, min(64, math.ceil(len(own) / (2 * workers))))
+        size = max(1, min(64, math.ceil(len(own) / BLOCKS)))
         tasks += [(job, tuple(own[k : k + size])) for k in range(0, len(own), size)]
     results: dict[int, list[Answer]] = {}
     total, done = sum(len(own) for own in cells), 0
