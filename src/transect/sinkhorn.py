@@ -6,6 +6,7 @@ rebuilt by a log-domain half step when the potential drifts. Potentials are floa
 out: `measures/transport.py` gives them their meaning.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -165,13 +166,21 @@ def linear_cost(coupling: Coupling, C: np.ndarray) -> float:
 
 def in_threads(func: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     """[func(item) for item in items] on as many threads as BLAS may use (OMP_NUM_THREADS), each with BLAS held to one."""
-    from threadpoolctl import threadpool_info, threadpool_limits
-
-    allowed = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+    blas = _blas()
+    allowed = max((pool["num_threads"] for pool in blas.info()), default=1)
     if (workers := min(allowed, len(items))) < 2:
         return [func(item) for item in items]
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as threads:
+    with blas.limit(limits=1), ThreadPoolExecutor(workers) as threads:
         return list(threads.map(func, items))
+
+
+@functools.lru_cache(maxsize=1)
+def _blas() -> Any:
+    """The BLAS libraries of NumPy and SciPy, found once: looking takes longer than a small solve."""
+    import scipy.linalg  # noqa: F401  loaded, so that it is found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def sinkhorn_batched(C: Any, eps: Any, tol: float, max_iter: int, symmetric: bool = False) -> tuple[Any, Any, Any, Any]:

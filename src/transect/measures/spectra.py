@@ -215,9 +215,15 @@ def _positive(total: float, name: str) -> float:
     return float(total)
 
 
+def _distinct(A: np.ndarray) -> np.ndarray:
+    """Rows without repetitions; sorting whole rows, which is slow, only where one projection does not tell all apart."""
+    along = A @ np.random.default_rng(0).standard_normal(A.shape[1])
+    return A if len(np.unique(along)) == len(A) else np.unique(A, axis=0)
+
+
 def _neighbours(X: np.ndarray, k: int, name: str) -> np.ndarray:
     """Distances [n, k] to the k nearest other points after de-duplication; found by products, measured directly."""
-    A = np.unique(X, axis=0).astype(np.float64)
+    A = _distinct(X.astype(np.float64))
     if len(A) <= max(k, 3):
         raise TransectError(f"{name}: {len(A)} distinct points, needs {max(k, 3) + 1}.", "Add texts or lower scale.")
     A -= A.mean(axis=0)
