@@ -86,6 +86,33 @@ def test_a_sweep_killed_anywhere_ends_as_the_unbroken_one(grown: ts.Store, tmp_p
     assert all((cells / name).stat().st_mtime_ns == when for name, when in kept.items()), "what was done stands"
 
 
+def test_the_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
+    import psutil
+
+    code = (
+        "import functools, pathlib, sys, time\nfrom transect.engine import run_blocks\n"
+        "from test_faults import marked\n"
+        "list(run_blocks(functools.partial(marked, sys.argv[1]), range(400), workers=2))\n"
+    )
+    process = run_code(code, tmp_path)
+    end = time.monotonic() + 120
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 2
+    process.kill()
+    process.wait()  # and not communicate: workers that stay would keep its pipes open
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+
+
+def marked(folder: str, block: int) -> int:
+    """Leaves a file with the number of the process, and takes half a second."""
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(0.5)
+    return block
+
+
 def test_a_training_run_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Path) -> None:
     from transect.train.pretrain import pretrain
     from transect.train.pretraining import preset

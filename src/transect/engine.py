@@ -5,11 +5,12 @@ be run again on any worker; large results go to disk inside `fn`, and a receipt 
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from transect.errors import TransectError
@@ -208,3 +209,12 @@ class _environment:
 
 def _single_thread() -> None:
     os.environ[THREADS] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose run was killed ends too: it would wait for work for ever, with all that it has read."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
