@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import multiprocessing
 import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def hsic(K: np.ndarray, L: np.ndarray) -> float:
 def pytorch_cka(clouds: Clouds) -> np.ndarray:
     import torch
 
+    here = str(Path(__file__).parent.resolve())
+    sys.path = [p for p in sys.path if str(Path(p or ".").resolve()) != here]  # this file has the library's name
     import cka as peer  # pyright: ignore[reportMissingImports]
 
     layers = torch.from_numpy(np.stack(clouds))

@@ -29,7 +29,7 @@ def drift_label(measure: str) -> str:
 
 
 def draw_compare_curves(study: Study, figure: Figure) -> "Canvas":
-    """Drift over layers, a panel per measure: series in colour with their bands, controls in grey."""
+    """Drift over layers, a panel per measure: series in colour with their bands and second seeds, other controls in grey."""
     o = figure.options
     table = study.tables[figure.table].where(token=o["token"], normalise=o["normalise"])
     names = [m for m in o["measures"] if len(table.where(measure=m))]
@@ -40,7 +40,8 @@ def draw_compare_curves(study: Study, figure: Figure) -> "Canvas":
         for series in o["series"]:
             _curve(ax, part.where(series=series), series, palette[series], (None, None))
         for k, series in enumerate(o["controls"]):
-            _curve(ax, part.where(series=series), series, "0.45", DASHES[k % len(DASHES)])
+            of = series.removeprefix("second seed (").removesuffix(")")
+            _curve(ax, part.where(series=series), series, palette.get(of, "0.45"), DASHES[k % len(DASHES)])
         _scale(ax, part.column("value"), "y")
         ax.set_ylabel(drift_label(name))
         ax.set_xlabel("layer")
@@ -117,7 +118,9 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
     """A layer × layer panel for each pair of models; differences diverge about 0."""
     o = figure.options
     table = study.tables[figure.table]
-    canvas, axes = panels(len(o["panels"]), columns=3, height=2.3)
+    canvas, axes = panels(len(o["panels"]), columns=4, height=1.55)
+    shifts = [abs(r["value"]) for r in table if r["panel"].endswith("− base") and r["value"] is not None]
+    top = max([1e-12, *shifts])
     for ax, name in zip(axes, o["panels"], strict=True):
         part = table.where(panel=name)
         names = sorted({*part.values("site"), *part.values("site2")}, key=sites.order)
@@ -129,7 +132,6 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
                 if row.get("run") == row.get("run2"):
                     matrix[at[row["site"]], at[row["site2"]]] = row["value"]
         delta = name.endswith("− base")
-        top = max(float(np.nanmax(np.abs(matrix), initial=0)), 1e-12)
         how = (
             {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
             if delta
@@ -139,9 +141,9 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
         _hatched(ax, np.argwhere(~np.isfinite(matrix)))
         ax.set_title(name.replace(" − base", "\n− base × base"), fontsize=7)
         base, other = ("base", name.split(" × ")[0]) if "itself" not in name else ("layer", "layer")
-        ax.set_xlabel(f"layer ({base})" if base != "layer" else "layer")
+        ax.set_xlabel(f"layer ({base})" if base != "layer" else "layer", fontsize=6)
         ax.set_ylabel(f"layer ({other})" if other != "layer" else "layer", fontsize=6)
-        canvas.colorbar(image, ax=ax, shrink=0.8)
+        canvas.colorbar(image, ax=ax, shrink=0.62)
     return canvas
 
 

@@ -43,10 +43,15 @@ def _figures(study: Study, arms: Sequence[Arm], matrix: str, given: dict[str, An
                {"measure": given["measures"][0], "series": [*final, *steps, *floors], **common}),
     ]  # fmt: skip
     if "matrices" in study.tables:
-        panels = study.tables["matrices"].values("panel")
+        first = {a.series: a.name for a in reversed(ends(arms))}.values()
+        panels = [
+            p
+            for k, p in enumerate(study.tables["matrices"].values("panel"))
+            if k == 0 or p.endswith("− base") or p.split(" × ")[0] in first
+        ]
         figures.append(
             Figure("matrices", "compare_matrices", "matrices", f"Layer × layer {matrix}",
-                   f"Each model with itself, the base with each other, and the latter less the base with itself. {origin}",
+                   f"The base with itself; the first run of each kind with itself and with the base; every run with the base, less the base with itself (one scale). {origin}",
                    {"panels": panels, "measure": matrix}))  # fmt: skip
     if steps:
         figures.append(
@@ -88,11 +93,12 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
     contrasts = study.tables["contrasts"]
     for name in contrasts.values("contrast") if len(contrasts) else []:
         for run in contrasts.where(contrast=name).values("run"):
-            family = contrasts.where(contrast=name, run=run)
-            kept = family.where(lambda r: r["p_holm"] is not None and r["p_holm"] < 0.05)
-            told.append(
-                f"{run}, {name} ({family.values('run2')[0]}): {len(kept)} of {len(family)} layer × measure cells at Holm-corrected p < 0.05."
-            )
+            for other in contrasts.where(contrast=name, run=run).values("run2"):
+                family = contrasts.where(contrast=name, run=run, run2=other)
+                kept = family.where(lambda r: r["p_holm"] is not None and r["p_holm"] < 0.05)
+                told.append(
+                    f"{run}, {name} ({other}): {len(kept)} of {len(family)} layer × measure cells at Holm-corrected p < 0.05."
+                )
     if "relation" in study.tables:
         told += [
             f"{row['run']}: rank correlation over layers of {row['measure'][9:-1]}: {row['value']:.2f} (n = {row['n']}, Holm p = {row['p_holm']:.2g})."
