@@ -35,7 +35,7 @@ def commands() -> str:
     parts = [
         HEAD + "# Commands\n\nProgress goes to stderr, tables to stdout. Exit 0: done; 2: your input; 1: our bug.\n"
     ]
-    top = click.Context(cli, info_name="transect", max_content_width=100)
+    top = click.Context(cli, info_name="transect", **cli.context_settings)
     for name in cli.list_commands(top):
         command = cli.get_command(top, name)
         assert command is not None

@@ -104,6 +104,7 @@ def test_the_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
     process.wait()  # and not communicate: workers that stay would keep its pipes open
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
+    process.communicate()
 
 
 def marked(folder: str, block: int) -> int:
