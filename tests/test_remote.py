@@ -14,6 +14,7 @@ import pytest
 import transect as ts
 from test_capture import make_texts
 from tiny import save_tiny
+from transect import engine
 from transect.errors import TransectError
 from transect.places import Ranged, is_remote, place
 
@@ -32,6 +33,8 @@ def bucket() -> Iterator[str]:
     given |= {"AWS_DEFAULT_REGION": "us-east-1"}
     before = {k: os.environ.get(k) for k in given}
     os.environ.update(given)
+    while engine._POOLS:  # workers that were born before know nothing of the address
+        engine._POOLS.popitem()[1].shutdown()
     for _ in range(50):
         try:
             urllib.request.urlopen(address, timeout=5).close()
