@@ -327,3 +327,15 @@ def slow_square(folder: Path, block: int) -> int:
     while len({p.read_text() for p in folder.glob("*.node")}) < 2 and time.monotonic() < end:
         time.sleep(0.05)
     return block * block
+
+
+def test_threads_of_blas_do_not_decide_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transect.engine import cores, threads
+
+    here = len(os.sched_getaffinity(0))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for unset in ("", "0", "many"):
+        monkeypatch.setenv("TRANSECT_THREADS", unset)
+        assert (threads(), cores()) == (1, here)
+    monkeypatch.setenv("TRANSECT_THREADS", "3")
+    assert (threads(), cores()) == (3, 3)

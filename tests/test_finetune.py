@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -57,9 +56,7 @@ def test_both_methods_learn_and_what_they_save_can_be_captured(at, tmp_path, met
     assert (out / "metrics.csv").read_text().startswith("step,train_loss,loss,accuracy,f1,mcc")
     assert Recipe.load(out / "recipe.json") == asked.settled()
     spec = str(out) if method == "full" else f"{at / family}+{out}"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
-        opened = ts.open_model(spec)
+    opened = ts.open_model(spec)
     texts = ts.open_texts(str(at / "mood.jsonl"), n=6)
     tuned = ts.capture(opened, texts, tmp_path / "tuned")
     before = ts.capture(ts.open_model(str(at / family)), texts, tmp_path / "base")

@@ -25,14 +25,18 @@ LOST = (BrokenProcessPool, MemoryError)
 
 def threads() -> int:
     """How many threads a block may use here: TRANSECT_THREADS, OMP_NUM_THREADS, or the cores this process may use."""
-    asked = next((v for v in map(os.environ.get, (THREADS, "OMP_NUM_THREADS")) if v and v.isdigit() and int(v)), None)
-    return int(asked or len(os.sched_getaffinity(0)))
+    return _first_of(THREADS, "OMP_NUM_THREADS")
 
 
 def cores() -> int:
     """How many workers start where nobody says: TRANSECT_THREADS, or the cores this process may use. Each has one thread."""
-    asked = os.environ.get(THREADS, "")
-    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+    return _first_of(THREADS)
+
+
+def _first_of(*names: str) -> int:
+    """The first of these settings that holds a number above 0, or the cores this process may use."""
+    asked = next((v for v in map(os.environ.get, names) if v and v.isdigit() and int(v)), None)
+    return int(asked or len(os.sched_getaffinity(0)))
 
 
 def run_blocks(

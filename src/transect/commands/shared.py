@@ -51,11 +51,11 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 def _engine(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """The engine in one word, as `run_blocks` takes it: address and share come from their own options."""
     address, part = (ctx.meta.get(f"transect.{name}") for name in ("address", "part"))
-    from transect.engine import part_of
-
     if part and value != "local":
         raise click.BadParameter(f"{part!r} with --engine {value}: Ray shares the work itself.", param_hint="--shard")
     if part:
+        from transect.engine import part_of
+
         part_of(part)  # refused here, before anything is opened
     if address and value != "ray":
         raise click.BadParameter("a cluster is joined with --engine ray.", param_hint="--address")
