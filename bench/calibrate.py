@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from transect.changes import candidates
-from transect.studies._published import rolling_z
+from transect.numeric.change_points import candidates
+from transect.studies.drift.published import rolling_z
 
 LAYERS = 30
 

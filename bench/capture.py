@@ -36,9 +36,9 @@ def main() -> dict[str, float]:
     import torch
 
     import transect as ts
-    from transect import sites
-    from transect.passes import inputs, kept_positions, make_batch, make_plan
-    from transect.texts import tokenize
+    from transect.models import sites
+    from transect.models.forward import inputs, kept_positions, make_batch, make_plan
+    from transect.texts.texts import tokenize
 
     torch.set_num_threads(given.threads)
     model, texts = ts.open_model("smollm2"), ts.open_texts(f"gsm-test:{given.texts}")

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=60)
     given = parser.parse_args()
     import transect as ts
-    from transect.cells import massive_tokens
+    from transect.inference.evaluate import massive_tokens
 
     with tempfile.TemporaryDirectory() as folder:
         store = ts.capture(ts.open_model("smollm2"), ts.open_texts(f"gsm-test:{given.texts}"), Path(folder) / "s")

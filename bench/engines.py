@@ -8,7 +8,7 @@ The blocks wait instead of computing, so that what is measured is the engine and
 import argparse
 import time
 
-from transect.engine import run_blocks
+from transect.work.pool import run_blocks
 
 
 def work(task: tuple[int, float]) -> int:

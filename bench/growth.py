@@ -69,8 +69,8 @@ def upper(layers: int) -> list[tuple[int, int]]:
 
 
 def maps() -> None:
-    from transect.manifold_map import evaluate_cell, prepare
-    from transect.manifold_plan import MapJob, Plan
+    from transect.studies.manifold.map import evaluate_cell, prepare
+    from transect.studies.manifold.plan import MapJob, Plan
 
     rng = np.random.default_rng(0)
 
@@ -84,8 +84,8 @@ def maps() -> None:
 
 
 def neurons() -> None:
-    from transect.moments import Accumulator
-    from transect.neurons import project
+    from transect.numeric.moments import Accumulator
+    from transect.studies.neurons.maps import project
 
     rng = np.random.default_rng(0)
     X = rng.standard_normal((8192, 2048)).astype(np.float32)

@@ -111,7 +111,7 @@ def unfit(faults: list[Fault]) -> list[str]:
 def uncovered(faults: list[Fault]) -> list[str]:
     """Measures of the registry with fewer than two faults."""
     sys.path.insert(0, str(SOURCE))
-    from transect.measure import registry
+    from transect.measures.contract import registry
 
     count = {name: sum(f.name == name for f in faults) for name in registry()}
     return [f"{name}: {k} faults listed, two are wanted" for name, k in count.items() if k < 2]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from transect.moments import Accumulator
-from transect.neurons import project, stress
+from transect.numeric.moments import Accumulator
+from transect.studies.neurons.maps import project, stress
 
 
 def cpu(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -23,8 +23,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browser import FLAGS, chromium, served
-from transect.study import Figure, Study
-from transect.table import Table
+from transect.results.study import Figure, Study
+from transect.results.table import Table
 
 BLOCKS, WIDTH = 30, 1536
 

@@ -132,8 +132,8 @@ def capture(texts: int) -> None:
     from transformer_lens.model_bridge import TransformerBridge
 
     import transect as ts
-    from transect.passes import inputs, kept_positions, make_batch, make_plan
-    from transect.texts import tokenize
+    from transect.models.forward import inputs, kept_positions, make_batch, make_plan
+    from transect.texts.texts import tokenize
 
     model = ts.open_model("smollm2")
     chosen = ts.open_texts(f"gsm-test:{texts}")

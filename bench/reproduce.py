@@ -27,7 +27,7 @@ The formulas are run by us, on a 4-bit copy of SmolLM2-135M-Instruct that needs 
 weights are the same architecture (seed 0). The models that the programs were written for — gpt2-large, GPT-2, Qwen2.5,
 Llama-3.1, their own fine-tunes and decoders — were not at hand. **Nothing here is a number that they published**: the tables
 show what a formula does. The formulas stand in `bench/reproduce_formulas.py`, and in the package where a study offers them
-(`transect drift --as-published`, `transect.neurons.order_cost`, `transect.neurons_gradient`); where a program leaves a size
+(`transect drift --as-published`, `transect.studies.neurons.maps.order_cost`, `transect.studies.neurons.minibatch`); where a program leaves a size
 open (a batch, a step), the choice is ours and named. Brackets are 95 % intervals, by leaving out groups of texts or over
 folds. “Above 0” means the whole interval; “to” between two numbers is from the least to the greatest of the layers or draws.
 

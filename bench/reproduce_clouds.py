@@ -11,14 +11,14 @@ import numpy as np
 import reproduce_formulas as theirs
 import transect as ts
 from reproduce_parts import HEAD, LAYER, Made, Section, num, span, told, within_bounds
-from transect import controls
-from transect.changes import candidates
-from transect.studies._published import WINDOW, published
-from transect.table import Table
+from transect.inference import controls
+from transect.numeric.change_points import candidates
+from transect.results.table import Table
+from transect.studies.drift.published import WINDOW, published
 
 if TYPE_CHECKING:
-    from transect.models import Model
-    from transect.store import Store
+    from transect.models.models import Model
+    from transect.store.store import Store
 
 N, GROUPS = 198, 6
 GIVEN: dict[str, Any] = {"tokens": "all", "position0": False, "n": N, "groups": GROUPS, "seed": 0}

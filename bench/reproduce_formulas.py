@@ -2,7 +2,7 @@
 
 Their faults are kept on purpose and named in each docstring; `reproduce.py` prints them beside the corrected numbers.
 The transport distance, the rolling z and the loss of an order stand in the package already (`transect drift
---as-published`, `transect.neurons.order_cost`) and are taken from there.
+--as-published`, `transect.studies.neurons.maps.order_cost`) and are taken from there.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from transect.models import Model
+    from transect.models.models import Model
 
 
 # transport through depth

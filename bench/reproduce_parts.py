@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from transect.models import Model
-    from transect.store import Store
+    from transect.models.models import Model
+    from transect.store.store import Store
 
 LAYER = 18
 HEAD = ("what", "its own computation", "corrected", "control")

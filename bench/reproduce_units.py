@@ -10,15 +10,15 @@ import numpy as np
 import reproduce_formulas as theirs
 import transect as ts
 from reproduce_parts import HEAD, LAYER, Made, Section, num, span, told, within_bounds
-from transect.gradients import token_gradients
-from transect.moments import store_moments
-from transect.neurons_gradient import project_batches
+from transect.inference.accumulators import store_moments
+from transect.inference.per_text import within
+from transect.models.gradients import token_gradients
+from transect.studies.neurons.minibatch import project_batches
 from transect.train.data import Stream
 from transect.train.perplexity import perplexity
-from transect.within import within
 
 if TYPE_CHECKING:
-    from transect.store import Store
+    from transect.store.store import Store
 
 DAYS = ("landmark:born", "landmark:month", "landmark:volleyball", "landmark:birthday-2", "landmark:birthday")
 

@@ -78,7 +78,7 @@ def work(folder: str, task: tuple[int, float, bool]) -> int:
 
 def pools() -> None:
     """Runs of sleeping blocks, so that eight workers can be watched on two cores: simulated and measured wall seconds."""
-    from transect import engine
+    from transect.work import pool as engine
 
     rng = random.Random(0)
     begun = time.monotonic()
@@ -115,7 +115,7 @@ def cpu(call: Callable[[], Any]) -> float:
 def captures() -> dict[str, float]:
     """Bytes and CPU seconds of captures from the FLOPs of a first one; returns the rates."""
     import transect as ts
-    from transect.texts import tokenize
+    from transect.texts.texts import tokenize
 
     model, texts = ts.open_model("smollm2"), ts.open_texts("gsm-test:96")
     config = model.model.config

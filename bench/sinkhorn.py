@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from transect.measures.distances import bures
 from transect.measures.transport import sinkhorn, wasserstein
-from transect.sinkhorn import median, prepare_cloud, squared_distances
+from transect.numeric.sinkhorn import median, prepare_cloud, squared_distances
 
 Clouds = list[np.ndarray]
 Pairs = list[tuple[int, int]]

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from transect.manifold_map import evaluate_cell, prepare
-from transect.manifold_plan import MapJob, Plan, read_labels
-from transect.smds import SupervisedMDS
-from transect.store import open_store
+from transect.numeric.smds import SupervisedMDS
+from transect.store.store import open_store
+from transect.studies.manifold.map import evaluate_cell, prepare
+from transect.studies.manifold.plan import MapJob, Plan, read_labels
 
 SHAPES: dict[str, dict[str, Any]] = {
     "circle": {"period": 1},

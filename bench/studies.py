@@ -18,17 +18,17 @@ from typing import Any
 
 #: What is timed: column → places of the functions that do it, under the names by which their callers know them.
 PARTS = {
-    "opening": ["transect.models.open_model"],
-    "passes": ["transect.capture.capture"],
+    "opening": ["transect.models.models.open_model"],
+    "passes": ["transect.store.capture.capture"],
     "measures": [
-        "transect.sweep.evaluate",
-        "transect.studies._manifold_rows.evaluate_site",
-        "transect.studies.tokens.measured",
-        "transect.neurons.project",
-        "transect.studies.neurons.store_moments",
+        "transect.inference.sweep.evaluate",
+        "transect.studies.manifold.rows.evaluate_site",
+        "transect.studies.tokens.study.measured",
+        "transect.studies.neurons.maps.project",
+        "transect.studies.neurons.study.store_moments",
     ],
-    "figures": ["transect.figures.render"],
-    "report": ["transect.report.report"],
+    "figures": ["transect.results.drawing.render"],
+    "report": ["transect.page.report.report"],
 }
 COMMANDS = {
     "demo": "demo --out {out}/demo",
@@ -69,7 +69,7 @@ def child(words: list[str]) -> None:
             room = importlib.import_module(module)
             if hasattr(room, attribute):
                 setattr(room, attribute, timed(name, spent)(getattr(room, attribute)))
-    from transect.cli import cli
+    from transect.cli.main import cli
 
     cli(words, standalone_mode=False)
     print(json.dumps(spent | {"whole": time.process_time()}))

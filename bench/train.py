@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from transect.checkpoints import random_model
+from transect.models.checkpoints import random_model
 from transect.train import pretrain as room
 from transect.train.data import prepare
 from transect.train.pretraining import preset

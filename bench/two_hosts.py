@@ -59,7 +59,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     import ray
 
-    from transect.engine import run_blocks
+    from transect.work.pool import run_blocks
 
     ray_command = str(Path(sys.executable).parent / "ray")
     start = [ray_command, "start", "--num-cpus", "1", "--disable-usage-stats"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from transect.cli import cli
-from transect.measure import registry
+from transect.cli.main import cli
+from transect.measures.contract import registry
 
 FOLDER = Path(__file__).parent / "reference"
 HEAD = "<!-- Made by docs/generate.py; edit the docstrings instead. -->\n\n"

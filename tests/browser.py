@@ -53,7 +53,7 @@ def served(*arguments: str | Path) -> Iterator[str]:
     command = [
         sys.executable,
         "-c",
-        "from transect.cli import main; main()",
+        "from transect.cli.main import main; main()",
         "app",
         *map(str, arguments),
         "--no-browser",

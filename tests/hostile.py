@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 import transect as ts
 from planted import planted_store
-from transect.cli import message
+from transect.cli.main import message
 from transect.errors import TransectError
 
 HOST, TOKEN = "127.0.0.1:4000", "sesame"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 import transect as ts
 from transect.files import file_hash, write_json
-from transect.shards import ShardWriter
+from transect.store.shards import ShardWriter
 
 
 def planted_store(

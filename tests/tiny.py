@@ -115,3 +115,58 @@ def save_tiny(folder: Path, family: str, *, seed: int = 0, **tokenizer) -> Path:
     tiny_model(family, seed=seed).save_pretrained(folder)
     tiny_tokenizer(**tokenizer).save_pretrained(folder)
     return folder
+
+
+#: Words of texts that a tiny model can learn something from.
+WORDS = [
+    "the",
+    "month",
+    "of",
+    "March",
+    "has",
+    "thirty",
+    "one",
+    "days",
+    "and",
+    "a",
+    "birthday",
+    "in",
+    "Berlin",
+    "number",
+    "two",
+    "four",
+    "six",
+]
+
+
+#: Words of `make_texts`.
+CAPTURED = [
+    "the",
+    "month",
+    "of",
+    "March",
+    "has",
+    "thirty",
+    "one",
+    "days",
+    "and",
+    "a",
+    "birthday",
+    "in",
+    "Berlin",
+    "1",
+    "2",
+    "3",
+]
+
+
+def make_texts(count: int = 9, seed: int = 0):
+    """Texts of 3 to 14 words with a label k and a landmark, the same ones for the same seed."""
+    import numpy as np
+
+    import transect as ts
+
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(rng.choice(CAPTURED, rng.integers(3, 15))) for _ in range(count)]
+    spans = [(t.find(" "), t.find(" ") + 3) for t in texts]
+    return ts.Texts(texts, [f"t{i}" for i in range(count)], labels={"k": list(range(count))}, landmarks={"gap": spans})

@@ -26,7 +26,7 @@ function licences(): Plugin {
 export default defineConfig({
   plugins: [licences()],
   build: {
-    outDir: "../src/transect/app/page",
+    outDir: "../src/transect/page/built",
     emptyOutDir: true,
     target: "es2022",
     cssCodeSplit: false,

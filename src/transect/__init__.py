@@ -1,32 +1,64 @@
 """Transect: how the geometry of a transformer's representations changes, and where a feature lives in it."""
 
-from transect.lazy import publish
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
+
+def publish(package: str, names: Callable[[], dict[str, str]]) -> None:
+    """Give `package` the attributes of `names()`: public name → "module:attribute", or "module" for a whole module."""
+
+    class Package(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            target = {} if name.startswith("__") else names()
+            if name not in target:
+                there = ", ".join(target) or "nothing"
+                raise AttributeError(f"{package} has no {name!r}; there is: {there}")
+            module, _, attribute = target[name].partition(":")
+            found = importlib.import_module(module)
+            value = getattr(found, attribute) if attribute else found
+            super().__setattr__(name, value)
+            return value
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            # importing a file binds it on its package; the public name of the same spelling stays what it is
+            if isinstance(value, ModuleType) and ":" in names().get(name, ""):
+                return
+            super().__setattr__(name, value)
+
+        def __dir__(self) -> list[str]:
+            return sorted({*super().__dir__(), *names()})
+
+    sys.modules[package].__class__ = Package
+
+
 #: Public name → where it lives. Imported when asked for, so that `import transect` and `transect --help` are quick.
 _PUBLIC = {
-    "open_model": "transect.models:open_model",
-    "wrap_model": "transect.models:wrap_model",
-    "open_texts": "transect.texts:open_texts",
-    "open_store": "transect.store:open_store",
-    "capture": "transect.capture:capture",
-    "sweep": "transect.sweep:sweep",
-    "SupervisedMDS": "transect.smds:SupervisedMDS",
-    "report": "transect.report:report",
-    "measure": "transect.measure:measure",
-    "Measure": "transect.measure:Measure",
-    "Model": "transect.models:Model",
-    "Texts": "transect.texts:Texts",
-    "Store": "transect.store:Store",
-    "Table": "transect.table:Table",
-    "Study": "transect.study:Study",
+    "open_model": "transect.models.models:open_model",
+    "wrap_model": "transect.models.models:wrap_model",
+    "open_texts": "transect.texts.texts:open_texts",
+    "open_store": "transect.store.store:open_store",
+    "capture": "transect.store.capture:capture",
+    "sweep": "transect.inference.sweep:sweep",
+    "SupervisedMDS": "transect.numeric.smds:SupervisedMDS",
+    "report": "transect.page.report:report",
+    "measure": "transect.measures.contract:measure",
+    "Measure": "transect.measures.contract:Measure",
+    "Model": "transect.models.models:Model",
+    "Texts": "transect.texts.texts:Texts",
+    "Store": "transect.store.store:Store",
+    "Table": "transect.results.table:Table",
+    "Study": "transect.results.study:Study",
     "TransectError": "transect.errors:TransectError",
     "measures": "transect.measures",
     "studies": "transect.studies",
-    "figures": "transect.figures",
-    "controls": "transect.controls",
-    "changes": "transect.changes",
-    "neurons": "transect.neurons",
+    "figures": "transect.results.drawing",
+    "controls": "transect.inference.controls",
+    "changes": "transect.numeric.change_points",
+    "neurons": "transect.studies.neurons.maps",
 }
 publish(__name__, lambda: _PUBLIC)

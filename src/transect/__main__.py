@@ -1,5 +1,5 @@
 """`python -m transect …`, and so `torchrun -m transect train …`: the same commands as `transect`."""
 
-from transect.cli import main
+from transect.cli.main import main
 
 main()

@@ -1,10 +1,10 @@
 """Measures by name: `ts.measures.cka`. A file dropped into this folder is found; nothing is listed here."""
 
-from transect.lazy import publish
+from transect import publish
 
 
 def _names() -> dict[str, str]:
-    from transect.measure import registry
+    from transect.measures.contract import registry
 
     return {name: f"{m.__module__}:{name}" for name, m in registry().items()}
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
-from transect.measure import Measure, attempt, measure
+from transect.measures.contract import Measure, attempt, measure
 
 SHAPE_ONLY = {"rotation", "isotropic scaling", "translation", "row order"}
 ZERO = 1e-28  # a squared deviation below this share of the squared norm is rounding

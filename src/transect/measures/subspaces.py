@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
-from transect.measure import measure
+from transect.measures.contract import measure
 from transect.measures.similarity import centre
-from transect.sinkhorn import in_threads
+from transect.numeric.sinkhorn import in_threads
 
 Pairs = Sequence[tuple[int, int]]
 

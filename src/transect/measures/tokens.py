@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
-from transect.measure import measure
+from transect.measures.contract import measure
 
 
 @measure(source="Ethayarajh 2019, arXiv:1909.00512", invariant_to={"rotation", "isotropic scaling", "row order"})

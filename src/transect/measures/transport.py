@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
-from transect.measure import measure
-from transect.sinkhorn import (
+from transect.measures.contract import measure
+from transect.numeric.sinkhorn import (
     Cloud,
     batched_costs,
     batched_median,

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
-from transect.measure import measure
+from transect.measures.contract import measure
 
 
 @measure(

@@ -1,11 +1,20 @@
-"""Studies by name: `ts.studies.drift(store)`. A file here answers one question with the function of its own name; files that
-begin with an underscore belong to one of them."""
+"""Studies by name: `ts.studies.drift(store)`. A folder here answers one question; the function of its own name is in study.py.
 
+Studies of other packages are found by the entry points `transect.studies` (name → "module:function").
+"""
+
+import importlib.metadata
+import importlib.util
 import pkgutil
 
-from transect.lazy import publish
+from transect import publish
 
-publish(
-    __name__,
-    lambda: {m.name: f"transect.studies.{m.name}:{m.name}" for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"},
-)
+
+def names() -> dict[str, str]:
+    """Study → "module:function": the folders here that define one, and what other packages bring."""
+    own = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
+    found = {n: f"transect.studies.{n}.study:{n}" for n in own}
+    return found | {e.name: e.value for e in importlib.metadata.entry_points(group="transect.studies")}
+
+
+publish(__name__, names)

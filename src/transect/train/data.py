@@ -19,7 +19,7 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.files import read_json, write_bytes, write_json
-from transect.texts import open_texts
+from transect.texts.texts import open_texts
 from transect.train.pretraining import Pretraining
 
 PARTS = ("train", "validation", "test")
@@ -72,7 +72,7 @@ def prepare(recipe: Pretraining, folder: Path) -> Data:
 
 
 def _open(folder: Path, told: dict[str, Any]) -> Data:
-    from transect.checkpoints import load_tokenizer
+    from transect.models.checkpoints import load_tokenizer
 
     parts = {}
     for part, counts in told["parts"].items():
@@ -192,8 +192,8 @@ def _tokenizer(asked: dict[str, Any], train: list[str]) -> Any:
         return _bpe(train, asked["vocab"])
     if asked["tokenizer"] == "char":
         return _char(train)
-    from transect import checkpoints
-    from transect.models import smollm2_folder
+    from transect.models import checkpoints
+    from transect.models.models import smollm2_folder
 
     name = asked["tokenizer"]
     source = smollm2_folder() if name == "smollm2" else name

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from transect import sites
-from transect.passes import hooked
+from transect.models import sites
+from transect.models.forward import hooked
 
 
 def first_bad_site(model: Any, ids: Any) -> str | None:

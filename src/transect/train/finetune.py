@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from transect import __version__
-from transect.checkpoints import peft_at_work
 from transect.errors import TransectError
 from transect.files import write_json
-from transect.models import Model, open_model
+from transect.models.checkpoints import peft_at_work
+from transect.models.models import Model, open_model
 from transect.train.recipe import Recipe
 from transect.train.scores import learned
 from transect.train.state import check_folder, kept, load_state, quiet, restore, save_state, whole, write_log

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from transect.errors import TransectError
-from transect.models import Model
+from transect.models.models import Model
 from transect.train.recipe import Recipe
 from transect.train.scores import classification, exact, overlap
 from transect.train.tasks import Example, Task

@@ -110,7 +110,7 @@ class _Run:
     ) -> None:
         import torch
 
-        from transect.checkpoints import random_model
+        from transect.models.checkpoints import random_model
 
         self.recipe, self.data, self.out, self.world, self.capture = recipe, data, out, world, capture
         self.model = random_model(config, recipe.seed, torch.float32).to(world.device).train()

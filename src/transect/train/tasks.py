@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transect.checkpoints import hub_reachable
 from transect.errors import TransectError
-from transect.rows import FILES, read_file
-from transect.sources import HUB
-from transect.texts import open_texts
+from transect.packages import hub_reachable
+from transect.texts.datasets import HUB
+from transect.texts.readers import FILES, read_file
+from transect.texts.texts import open_texts
 
 Example = dict[str, Any]
 #: Name → (key in HUB, columns of the two texts)

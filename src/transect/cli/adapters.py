@@ -1,0 +1,26 @@
+"""`transect adapters ADAPTER_DIR --base MODEL --out OUT`."""
+
+from pathlib import Path
+
+import click
+
+from transect.cli.shared import JSON, OUT, SEED, bars, finish, show
+
+
+@click.command()
+@click.argument("adapter", type=click.Path(path_type=Path))
+@click.option("--base", required=True, help="The model that the adapter was trained on.")
+@click.option("--full", default=None, help="A full fine-tune of the same base, to stand beside it.")
+@click.option("--top", default=16, show_default=True, help="Leading singular directions of W.")
+@OUT
+@SEED
+@JSON
+def adapters(adapter: Path, base: str, full: str | None, top: int, out: Path, seed: int, as_json: bool) -> None:
+    """What a LoRA adapter did to the weights: size, spectrum and direction of ΔW in every module."""
+    from transect.studies.adapters.study import adapters as run
+
+    with bars() as told:
+        study = run(adapter, base, full=full, top=top, seed=seed, progress=told)
+    finish(study, out, quiet=as_json)
+    if as_json:
+        show(study.tables["modules"], as_json=True)

@@ -1,0 +1,1 @@
+"""Everything between points and a number that may be printed: draws, controls, intervals, tests, sweeps."""

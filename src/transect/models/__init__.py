@@ -1,0 +1,1 @@
+"""Models: where their sites are, how they are opened, run, continued and hashed."""

@@ -1,0 +1,120 @@
+"""What the page asks of a store beyond its studies: one neuron, one text's token similarity, one cell's scatter.
+
+Runs in the worker process. Every number comes with its n; the first token of every text is left out, as in the studies.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.models import sites
+from transect.store.store import Store, open_store
+from transect.studies.manifold.plan import MapJob
+from transect.studies.manifold.subspaces import scatter
+
+TOP = 6
+#: Tokens of one text whose cosines are sent: the square of it travels.
+TOKENS = 160
+
+
+def neuron_reading(path: str, site: str, neuron: int) -> dict[str, Any]:
+    """Mean, spread and share of large values of one neuron, its extreme tokens in context, the closest by correlation."""
+    store = open_store(path)
+    width = store.width(store.check_site(site))
+    if not 0 <= neuron < width:
+        raise TransectError(f"{site} has no neuron {neuron}.", f"There are {width}.")
+    chosen = store.select("all", False)
+    own = np.concatenate([store.read(site, part)[:, neuron] for part in chosen.split(_block(width))]).astype(np.float64)
+    centre, n = own.mean(), len(own)
+    sums, squares, cross = np.zeros(width), np.zeros(width), np.zeros(width)
+    at = 0
+    shift = store.read(site, chosen.rows[:1])[0].astype(np.float64)
+    for part in chosen.split(_block(width)):
+        X = store.read(site, part) - shift
+        sums += X.sum(axis=0)
+        squares += (X.astype(np.float64) ** 2).sum(axis=0)
+        cross += (own[at : at + len(X)] - centre) @ X
+        at += len(X)
+    spread = np.sqrt(np.maximum(squares / n - (sums / n) ** 2, 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rho = cross / n / (spread * own.std())
+    rho[neuron] = np.nan
+    known = np.flatnonzero(np.isfinite(rho))
+    nearest = known[np.argsort(-np.abs(rho[known]))][:TOP]
+    order = np.argsort(own)
+    heads = store.manifest["model"].get("heads") if sites.family(site).endswith("attn.head") else None
+    return {
+        "site": site,
+        "neuron": neuron,
+        "n": n,
+        "n_texts": len(store),
+        "mean": float(centre),
+        "sd": float(own.std()),
+        "kurtosis": float(((own - centre) ** 4).mean() / own.var() ** 2 - 3) if own.var() > 0 else None,
+        "zero": float((own == 0).mean()),
+        "head": neuron * heads // width if heads else None,
+        "largest": [_context(store, chosen, int(k), float(own[k])) for k in order[::-1][:TOP]],
+        "smallest": [_context(store, chosen, int(k), float(own[k])) for k in order[:TOP]],
+        "nearest": [{"neuron": int(i), "rho": float(rho[i])} for i in nearest],
+    }
+
+
+def _block(width: int) -> int:
+    return max(1, (32 << 20) // (4 * width))
+
+
+def _context(store: Store, chosen: Any, k: int, value: float) -> dict[str, Any]:
+    text, at = int(chosen.texts[k]), int(chosen.position[k])
+    pieces = store.tokens(text)
+    before, after = "".join(pieces[max(0, at - 8) : at]), "".join(pieces[at + 1 : at + 5])
+    return {"value": value, "text": text, "position": at, "before": before, "token": pieces[at], "after": after}
+
+
+def token_similarity(path: str, site: str, text: int, centred: bool = True) -> dict[str, Any]:
+    """Cosine between every two tokens of one text, its first token left out; centred: on the mean of all tokens."""
+    store = open_store(path)
+    store.check_site(site)
+    if store.manifest["pool"]:
+        raise TransectError(f"{store.path.name} holds one point per text, no tokens.", "Capture without --pool.")
+    X = store.sample(text, site).astype(np.float64)[1 : TOKENS + 1]
+    pieces = store.tokens(text)[1 : TOKENS + 1]
+    if len(X) < 2:
+        raise TransectError(f"text {text} has fewer than two tokens after its first.", "Choose a longer text.")
+    if centred:
+        chosen = store.select("all", False)
+        some = chosen.rows[:: max(1, len(chosen) // 4000)]
+        X = X - store.read(site, some).mean(axis=0, dtype=np.float64)
+    X = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+    C = X @ X.T
+    off = C[~np.eye(len(C), dtype=bool)]
+    rounded = [[round(float(v), 4) for v in row] for row in C]
+    return {
+        "site": site,
+        "text": text,
+        "tokens": pieces,
+        "cosine": rounded,
+        "mean": float(off.mean()),
+        "n": len(C),
+        "centred": centred,
+    }
+
+
+def cell_scatter(path: str, plan: dict[str, Any], site: str, token: str, orthonormal: bool) -> dict[str, Any]:
+    """Held-out points of one cell of a manifold map, with the options of its study."""
+    store = open_store(path)
+    store.check_site(site)
+    shapes = tuple((str(name), str(given)) for name, given in plan["shapes"])
+    job = MapJob(path, store.fingerprint, (token,), tuple(plan["label"]), plan.get("group"), shapes)
+    options = {
+        "n_components": plan["dimension"],
+        "alpha": plan["alpha"],
+        "scale": plan["scale"],
+        "folds": plan["folds"],
+    }
+    job = MapJob(**{**job.__dict__, **options, "permutations": 0, "seed": plan["seed"]})
+    rows = scatter(store, job, (site, token), orthonormal)
+    axes = [a for a in rows[0] if re.fullmatch(r"(z|ideal)\d", a)]
+    points = {a: [float(r[a]) for r in rows] for a in (*axes, "label_value")}
+    return {"site": site, "token": token, "n": len(rows), "value": float(rows[0]["value"]), "points": points}

@@ -1,0 +1,191 @@
+"""The server behind the page: reads studies and stores, hands work to `jobs`, serves the built page. 127.0.0.1 only.
+
+Nothing heavy runs here: a table is read and sent, everything else is a job in the worker process.
+"""
+
+import contextlib
+import json
+import secrets
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from transect.errors import TransectError
+from transect.page.catalog import Catalog
+from transect.page.guard import Guard
+from transect.page.jobs import Jobs
+from transect.page.payload import columns, pack_positions
+from transect.page.worker import whole
+
+PAGE = Path(__file__).parent / "built"
+ASSETS = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
+#: Characters of a request's body: a long prompt fits, a flood does not.
+BODY = 1 << 20
+
+
+def make_app(roots: Sequence[str | Path], token: str, hosts: set[str], models: Sequence[str] = ()) -> Guard:
+    """The ASGI application over some folders."""
+    catalog = Catalog(roots, models)
+    scratch = tempfile.TemporaryDirectory(prefix="transect-app-")
+    jobs = Jobs(Path(scratch.name))
+
+    @contextlib.asynccontextmanager
+    async def life(app: Starlette) -> AsyncIterator[None]:
+        yield
+        jobs.close()
+        scratch.cleanup()
+
+    app = Starlette(routes=routes(catalog, jobs), lifespan=life, exception_handlers={TransectError: _told})
+    return Guard(app, token, hosts)
+
+
+def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
+    """What can be asked for."""
+
+    async def catalog_(request: Request) -> Response:
+        return _json(await run_in_threadpool(catalog.scan))
+
+    async def table(request: Request) -> Response:
+        study, name = request.path_params["study"], request.path_params["name"]
+        return _json(await run_in_threadpool(lambda: columns(catalog.table(study, name))))
+
+    async def positions(request: Request) -> Response:
+        study, name = request.path_params["study"], request.path_params["name"]
+        packed = await run_in_threadpool(lambda: pack_positions(catalog.table(study, name)))
+        return Response(packed, media_type="application/octet-stream")
+
+    async def texts(request: Request) -> Response:
+        return _json(await run_in_threadpool(lambda: _texts(catalog, request)))
+
+    async def submit(request: Request) -> Response:
+        wanted = _read(await request.body())
+        return _json(jobs.submit(*_resolved(catalog, wanted)).card())
+
+    async def listed(request: Request) -> Response:
+        return _json([job.card() for job in jobs.all()])
+
+    async def cancel(request: Request) -> Response:
+        return _json(jobs.cancel(request.path_params["job"]).card())
+
+    async def events(request: Request) -> Response:
+        job = jobs.find(request.path_params["job"])
+        start = (
+            whole(request.headers.get("last-event-id", request.query_params.get("from", "-1")), "from", least=-1) + 1
+        )
+        lines = (f"id: {k}\ndata: {json.dumps(e)}\n\n" async for k, e in jobs.follow(job, start))
+        return StreamingResponse(lines, media_type="text/event-stream")
+
+    async def values(request: Request) -> Response:
+        step = whole(request.query_params.get("step", "0"), "step")
+        read = await run_in_threadpool(lambda: jobs.values(request.path_params["job"], step))
+        return Response(read, media_type="application/octet-stream")
+
+    return [
+        Route("/", _page),
+        Route("/assets/{name}", _asset),
+        Route("/api/catalog", catalog_),
+        Route("/api/study/{study}/table/{name}", table),
+        Route("/api/study/{study}/positions/{name}", positions),
+        Route("/api/store/{store}/texts", texts),
+        Route("/api/jobs", submit, methods=["POST"]),
+        Route("/api/jobs", listed, methods=["GET"]),
+        Route("/api/jobs/{job}", cancel, methods=["DELETE"]),
+        Route("/api/jobs/{job}/events", events),
+        Route("/api/jobs/{job}/values", values),
+    ]
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(PAGE / "index.html", media_type="text/html")
+
+
+async def _asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in ASSETS:
+        return JSONResponse({"message": "no such file"}, 404)
+    return FileResponse(PAGE / name, media_type=ASSETS[name])
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TransectError)
+    return JSONResponse({"message": error.message, "fix": error.fix}, 400)
+
+
+def _json(value: Any) -> Response:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Response(text, media_type="application/json")
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    if len(body) > BODY:
+        raise TransectError(f"a request of {len(body):,} bytes; the limit is {BODY:,}.", "Shorten the prompt.")
+    try:
+        wanted = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise TransectError(f"not JSON ({error}).") from error
+    if not isinstance(wanted, dict):
+        raise TransectError("a job is an object.")
+    return wanted
+
+
+def _resolved(catalog: Catalog, wanted: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A job's kind and arguments, ids replaced by what they stand for."""
+    kind, given = str(wanted.get("kind", "")), {k: v for k, v in wanted.items() if k != "kind"}
+    if kind == "live":
+        given["model"] = catalog.model(str(given.get("model", "")))
+    elif kind in ("neuron", "similarity", "scatter"):
+        given["store"] = str(catalog.store(str(given.get("store", ""))).path)
+        if kind == "scatter":
+            given["plan"] = catalog.provenance(str(given.get("study", "")))
+    else:
+        raise TransectError(f"no job of kind {kind!r}.", "There are: live, neuron, similarity, scatter.")
+    return kind, given
+
+
+def _texts(catalog: Catalog, request: Request) -> dict[str, Any]:
+    store = catalog.store(request.path_params["store"])
+    first = whole(request.query_params.get("start", "0"), "start")
+    shown = range(first, min(first + 20, len(store)))
+    rows = [{"index": i, "id": store.ids[i], "tokens": store.tokens(i)} for i in shown]
+    return {"count": len(store), "texts": rows}
+
+
+def bind(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1; port 0 takes a free one."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise TransectError(f"port {port} cannot be used ({error.strerror}).", "Give another --port, or 0.") from error
+    made.listen(128)
+    return made
+
+
+def serve(
+    roots: Sequence[str | Path], *, port: int = 0, models: Sequence[str] = (), ready: Callable[[str], None] = print
+) -> None:
+    """Serve until interrupted; `ready` is called with the address once connections are taken."""
+    import uvicorn
+
+    if not (PAGE / "page.js").is_file():
+        raise TransectError("the page was not built.", "Run: make page (needs Node 20 or newer).")
+    token = secrets.token_urlsafe(24)
+    Catalog(roots, models)  # a folder that is not there is told before anything is opened
+    listening = bind(port)
+    at = listening.getsockname()[1]
+    app: Any = make_app(roots, token, {f"127.0.0.1:{at}", f"localhost:{at}"}, models)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False)
+    )
+    ready(f"http://127.0.0.1:{at}/?token={token}")
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        server.run(sockets=[listening])

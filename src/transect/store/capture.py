@@ -1,0 +1,147 @@
+"""Capture: Model × Texts → Store. Hooks write each site's real tokens straight to their place on disk; nothing is kept.
+
+The plan (which texts share a batch, which batches a shard) is settled before the first forward pass, so a run that was
+killed resumes at its next shard and ends bit-identical. `forward` is the same pass for consumers without a store.
+"""
+
+import contextlib
+import fcntl
+import functools
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from transect.errors import TransectError
+from transect.files import Place, is_remote, place, unwritable
+from transect.models.forward import kept_positions, make_plan, probe, shuffled
+from transect.store.capture_shard import ShardJob, opening_of, write_shard
+from transect.store.manifest import begin, make_index, make_manifest
+from transect.store.shards import NUMPY, SAFETENSORS
+from transect.store.store import Store, open_store
+from transect.texts.texts import Texts, tokenize
+from transect.work.pool import run_blocks
+
+if TYPE_CHECKING:
+    from transect.models.models import Model
+
+Progress = Callable[[int, int], None]
+
+
+def capture(
+    model: "Model",
+    texts: Texts,
+    out: Place,
+    *,
+    sites: Sequence[str] = ("resid",),
+    layers: Iterable[int] | None = None,
+    positions: str = "all",
+    pool: str | None = None,
+    position0: bool = True,
+    store_dtype: str | None = None,
+    max_length: int | None = None,
+    shuffle_tokens: int | None = None,
+    batch_tokens: int = 2048,
+    shard_bytes: int = 512 << 20,
+    shard: tuple[int, int] = (1, 1),
+    engine: str = "local",
+    workers: int = 1,
+    gpus_per_worker: int = 0,
+    progress: Progress | None = None,
+) -> Store:
+    """Run the base model once over the texts and keep the points of `sites`; returns the open store.
+
+    positions: "all", or a comma-separated list of "last", "landmark:NAME", "landmark:NAME+2", positions (negative: from
+    the end). pool="mean": one mean per text (over its tokens, without the first when position0=False). store_dtype:
+    the compute dtype unless given; a value that does not fit stops the capture, inf is never written. shuffle_tokens: a seed; every text's own tokens are put in random order first (a control: same
+    words, no order; landmarks go). batch_tokens: padded tokens per forward pass. shard=(k, n): this process captures every n-th shard. engine, workers: shards are captured by so many
+    worker processes, here or on Ray, that each open the model; a model that no spec string opens stays in this process. A second call on a finished
+    folder returns it; on an unfinished one it resumes; on another capture's folder it refuses.
+    """
+    out = place(str(out))
+    tokenized = tokenize(texts, model.tokenizer, max_length)
+    if shuffle_tokens is not None:
+        tokenized = shuffled(tokenized, shuffle_tokens)
+    kept = kept_positions(tokenized, positions)
+    first = probe(model, tokenized, sites, layers)
+    dtype = store_dtype or str(model.dtype).removeprefix("torch.")
+    if dtype not in SAFETENSORS:
+        raise TransectError(f"store dtype {dtype!r} is not one of {', '.join(SAFETENSORS)}.")
+    if pool not in (None, "mean"):
+        raise TransectError(f"pool={pool!r}: None or 'mean'.")
+    rows = [1 if pool else len(k) for k in kept]
+    item = NUMPY[SAFETENSORS[dtype]].itemsize
+    row_bytes = item * sum(first.widths.values())
+    plan = make_plan([len(t) for t in tokenized.ids], rows, batch_tokens, max(1, shard_bytes // row_bytes))
+    options = {"positions": positions, "pool": pool, "position0": position0, "max_length": max_length}
+    options |= {"shuffle_tokens": shuffle_tokens}
+    options |= {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes}
+    manifest = make_manifest(model, texts, tokenized, first, dtype, plan, options)
+    begin(out, manifest, plan, make_index(texts, tokenized, kept, rows, plan, positions, pool))
+    store = open_store(out)
+    mine = [k for k in store.unfinished if k % shard[1] == shard[0] - 1]
+    _check_space(out, sum(rows[i] for k in mine for batch in plan[k] for i in batch) * row_bytes)
+    count = [sum(rows[i] for batch in shard_ for i in batch) for shard_ in plan]
+    done = sum(rows) - sum(count[k] for k in mine)
+    with _lock(out / f"capture-{shard[0]}-of-{shard[1]}.lock"):
+        if engine == "local" and workers == 1:
+            job = ShardJob(model, first.taps, first.widths, tokenized.ids, kept, manifest)
+            for k in mine:
+                done = job.write(store, k, done, sum(rows), progress)
+            return open_store(out)
+        blocks = [(str(out), k) for k in mine]
+        there = run_blocks(
+            functools.partial(write_shard, opening_of(model)), blocks, engine=engine, workers=workers,
+            gpus_per_worker=gpus_per_worker,
+        )  # fmt: skip
+        for (_, k), _receipt in there:
+            done += count[k]
+            if progress:
+                progress(done, sum(rows))
+    return open_store(out)
+
+
+def recapture(store: Store, model: "Model", out: Place, *, progress: Progress | None = None, **changes: Any) -> Store:
+    """Capture the texts of a store again, with its options, through another model or with `changes` to the options."""
+    m = store.manifest
+    texts = Texts(
+        store.index["text"].to_pylist(),
+        store.ids,
+        labels={name: values.tolist() for name, values in store.labels.items()},
+        name=m["texts"]["name"],
+        spec=m["texts"]["spec"],
+        chat=m["texts"].get("chat", False),
+    )
+    names = ("positions", "pool", "position0", "max_length", "batch_tokens", "shard_bytes")
+    options: dict[str, Any] = {**{name: m[name] for name in names}, "sites": store.sites, **changes}
+    return capture(model, texts, out, progress=progress, **options)
+
+
+def _check_space(out: Place, need: int) -> None:
+    if is_remote(out):
+        return
+    free = shutil.disk_usage(out).free
+    if need > free:
+        raise TransectError(
+            f"{out}: the capture needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free.",
+            "Capture fewer sites or layers (--sites, --layers), pool (--pool mean), or store half (--store-dtype bfloat16).",
+        )
+
+
+@contextlib.contextmanager
+def _lock(path: Place) -> Iterator[None]:
+    """One writer per rank: the lock goes with its process. Object stores know no locks; two writers put equal shards."""
+    if is_remote(path):
+        yield
+        return
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TransectError(
+                f"{path.parent}: another process is capturing this part.", "Wait for it, or use --shard k/n."
+            ) from None
+        yield

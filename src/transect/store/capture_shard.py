@@ -1,0 +1,188 @@
+"""One shard of a store: passes over its batches, each row written where the plan says; here or in a worker.
+
+A worker opens the model by itself, makes sure that it is the one in the manifest, and finds everything else in the store.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.models import sites
+from transect.models.forward import Batch, make_batch, run
+from transect.store.shards import ShardWriter
+from transect.store.store import Store, open_store
+
+if TYPE_CHECKING:
+    import torch
+
+    from transect.models.models import Model
+
+Progress = Callable[[int, int], None]
+
+
+def opening_of(model: "Model") -> tuple[tuple[str, Any], ...]:
+    """The arguments that open this model again in another process."""
+    if not model.opening:
+        raise TransectError(
+            f"{model.name} was not opened from a spec string, so that no worker can open it.",
+            "Save it and open the folder, or capture with workers=1.",
+        )
+    return tuple(sorted(model.opening.items()))
+
+
+def write_shard(opening: tuple[tuple[str, Any], ...], task: tuple[str, int]) -> int:
+    """Capture shard k of the store in a folder; returns its rows. What was opened is kept for the next shard."""
+    folder, k = task
+    store = open_store(folder)
+    if k not in store.unfinished:
+        return 0
+    return _job(opening, folder, store.fingerprint).write(store, k, 0, 0, None)
+
+
+@functools.lru_cache(maxsize=1)
+def _job(opening: tuple[tuple[str, Any], ...], folder: str, fingerprint: str) -> "ShardJob":
+    from transect.models.models import open_model
+
+    store, model = open_store(folder), open_model(**dict(opening))
+    told, wanted = model.fingerprint, store.manifest["model"]["fingerprint"]
+    if any(told.get(key) != wanted.get(key) for key in ("weights", "adapter", "tokenizer")):
+        raise TransectError(
+            f"{model.name} is another model here than the one {folder} was begun with.", "Compare files."
+        )
+    taps = sites.discover(model.model)
+    widths = {site: entry["width"] for site, entry in store.manifest["sites"].items()}
+    ids = store.index["tokens"].to_pylist()
+    stored = store.index["positions"].to_pylist()
+    whole = store.manifest["pool"] or store.manifest["positions"] == "all"
+    kept = [np.arange(len(t)) if whole else np.array(p) for t, p in zip(ids, stored, strict=True)]
+    return ShardJob(model, [taps[s] for s in widths], widths, ids, kept, store.manifest)
+
+
+class ShardJob:
+    """Passes over the batches of one shard, each row written where the plan says."""
+
+    def __init__(
+        self,
+        model: "Model",
+        taps: list[sites.Tap],
+        widths: dict[str, int],
+        ids: Sequence[Sequence[int]],
+        kept: Sequence[np.ndarray],
+        manifest: dict[str, Any],
+    ) -> None:
+        import torch
+
+        self.model, self.taps, self.widths, self.ids, self.kept = model, taps, widths, ids, kept
+        self.pool, self.position0 = manifest["pool"], manifest["position0"]
+        self.dtype = getattr(torch, manifest["dtype"]["store"])
+        self.peak: dict[str, float] = {}
+        self.splits: list[list[int]] = []
+
+    def write(self, store: Store, k: int, done: int, total: int, progress: Progress | None) -> int:
+        """Capture shard k; `done` of `total` rows were there before, and what is there now comes back."""
+        begun, rows = time.time(), store.rows.tolist()
+        self.peak, self.splits = dict.fromkeys(self.widths, 0.0), []
+        size = sum(rows[i] for batch in store.plan[k] for i in batch)
+        try:
+            writer = ShardWriter(store.shard(k), self.widths, size, str(self.dtype).removeprefix("torch."))
+        except OSError as error:
+            raise _unwritable(store, k, error) from error
+        row = 0
+        try:
+            for batch in store.plan[k]:
+                self._batch(writer, batch, row, rows)
+                row += sum(rows[i] for i in batch)
+                if progress:
+                    progress(done + row, total)
+            writer.finish(
+                {"rows": size, "max_abs": self.peak, "splits": self.splits, "seconds": round(time.time() - begun, 3)}
+            )
+        except OSError as error:
+            writer.abandon()
+            raise _unwritable(store, k, error) from error
+        except BaseException:
+            writer.abandon()
+            raise
+        return done + size
+
+    def _batch(self, writer: ShardWriter, members: list[int], row: int, rows: list[int]) -> None:
+        """One pass; when memory runs out the batch is halved, and the receipt says so."""
+        import torch
+
+        batch = make_batch(self.ids, members, self.kept, self.model.tokenizer.pad_token_id or 0)
+        try:
+            run(self.model, self.taps, batch, lambda site, value: self._put(writer, site, value, row, batch))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(members) == 1:
+                raise TransectError(
+                    f"text {members[0]} ({batch.mask.shape[1]} tokens) does not fit in memory.",
+                    "Lower --max-length, or use another --dtype.",
+                ) from error
+            half = len(members) // 2
+            self.splits.append([members[0], half])
+            self._batch(writer, members[:half], row, rows)
+            self._batch(writer, members[half:], row + sum(rows[i] for i in members[:half]), rows)
+
+    def _put(self, writer: ShardWriter, site: str, value: "torch.Tensor", row: int, batch: Batch) -> None:
+        import torch
+
+        if self.pool:
+            value = self._mean(value, batch)
+        cast = value.to(self.dtype).contiguous().cpu()
+        peak = float(cast.abs().amax())
+        if not np.isfinite(peak):
+            self._refuse(site, value)
+        self.peak[site] = max(self.peak[site], peak)
+        raw = cast.view(
+            torch.uint8 if cast.element_size() == 1 else torch.int16 if cast.element_size() == 2 else cast.dtype
+        )
+        writer.put(site, row, raw.numpy().data.cast("B"))
+
+    def _mean(self, value: "torch.Tensor", batch: Batch) -> "torch.Tensor":
+        import torch
+
+        weight = torch.ones(len(batch.owner), dtype=torch.float64)
+        if not self.position0:
+            weight[(batch.keep % batch.mask.shape[1] == 0)] = 0.0
+        count = len(batch.mask)
+        owner = batch.owner.to(value.device)
+        total = torch.zeros(count, value.shape[1], dtype=torch.float64, device=value.device)
+        total.index_add_(0, owner, value.double() * weight.to(value.device)[:, None])
+        n = torch.zeros(count, dtype=torch.float64).index_add_(0, batch.owner, weight)
+        if bool((n == 0).any()):
+            raise TransectError(
+                "pool='mean' without position 0 leaves a one-token text empty.", "Drop short texts, or keep position 0."
+            )
+        return total / n.to(value.device)[:, None]
+
+    def _refuse(self, site: str, value: "torch.Tensor") -> None:
+        name = str(self.dtype).removeprefix("torch.")
+        if bool(value.isfinite().all()):
+            raise TransectError(
+                f"{site} reaches {float(value.abs().amax()):,.0f}, more than {name} holds.",
+                "Use --store-dtype bfloat16 or float32.",
+            )
+        raise TransectError(
+            f"{self.model.name}: {site} is not finite (NaN or inf).",
+            "The weights hold NaN or overflow in this dtype; try --dtype float32.",
+        )
+
+
+def _unwritable(store: Store, k: int, error: OSError) -> TransectError:
+    kept = len(store.plan) - len(store.unfinished)
+    return TransectError(
+        f"{store.path}: shard {k + 1} of {len(store.plan)} cannot be written ({error.strerror}); {kept} are kept.",
+        "Make room or allow writing, and run the same capture again: it resumes.",
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

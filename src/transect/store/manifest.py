@@ -1,0 +1,145 @@
+"""What stands around the shards of a store: its manifest, plan and index, written before the first forward pass.
+
+A folder that holds the same capture is gone on with; one that holds another is refused and left as it is.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transect import __version__
+from transect.errors import TransectError
+from transect.files import Place, file_hash, read_json, write_bytes, write_json
+from transect.models.forward import Probe
+from transect.store.store import FORMAT
+from transect.texts.texts import Texts, Tokenized
+
+if TYPE_CHECKING:
+    from transect.models.models import Model
+
+
+def make_manifest(
+    model: "Model", texts: Texts, tokenized: Tokenized, probe: Probe, dtype: str, plan: list, options: dict
+) -> dict[str, Any]:
+    import torch
+    import transformers
+
+    identity = {
+        "model": {
+            "name": model.name,
+            "spec": model.spec,
+            "kind": model.kind,
+            "fingerprint": model.fingerprint,
+            "heads": _heads(model),
+        },
+        "texts": {
+            "name": texts.name,
+            "spec": texts.spec,
+            "fingerprint": texts.fingerprint,
+            "count": len(texts),
+            "chat": texts.chat,
+        },
+        "tokens_hash": hashlib.sha256(json.dumps(tokenized.ids).encode()).hexdigest(),
+        "sites": {site: {"width": width} for site, width in probe.widths.items()},
+        "dtype": {"compute": str(model.dtype).removeprefix("torch."), "store": dtype},
+        "attention": getattr(model.base.config, "_attn_implementation", None),
+        "plan_hash": hashlib.sha256(json.dumps(plan).encode()).hexdigest(),
+        **options,
+    }
+    origin = {"transect": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    origin |= {"python": platform.python_version(), "device": str(model.device), "threads": torch.get_num_threads()}
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    state = {
+        "additive_error": probe.additive,
+        "origin": origin,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    return {"format": FORMAT, "fingerprint": fingerprint, **identity, **state}
+
+
+def _heads(model: "Model") -> int | None:
+    """Attention heads, where the configuration says."""
+    config = model.base.config.get_text_config()
+    return next((v for n in ("num_attention_heads", "n_head", "num_heads") if (v := getattr(config, n, None))), None)
+
+
+def begin(out: Place, manifest: dict[str, Any], plan: list, index: Any) -> None:
+    """Lay out the folder, or make sure that what lies there is this very capture."""
+    if (out / "manifest.json").exists():
+        old = read_json(out / "manifest.json", "store")
+        if old.get("fingerprint") != manifest["fingerprint"]:
+            raise TransectError(
+                f"{out} holds another capture: {_difference(old, manifest)}.",
+                "Choose another --out; nothing was changed.",
+            )
+        return
+    if out.exists() and any(p for p in out.iterdir() if not p.name.startswith("capture-")):
+        raise TransectError(f"{out} is not empty and is no store.", "Choose another --out; nothing was changed.")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        (out / "shards").mkdir(parents=True, exist_ok=True)
+        sink = pa.BufferOutputStream()
+        pq.write_table(index, sink, compression="zstd", write_page_checksum=True)
+        write_bytes(out / "texts.parquet", sink.getvalue().to_pybytes())
+        write_json(out / "plan.json", plan)
+        write_json(out / "manifest.json", manifest | {"index_sha256": file_hash(out / "texts.parquet")})
+    except OSError as error:
+        raise TransectError(f"{out} cannot be written ({error.strerror}).", "Choose another --out.") from error
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    for key in ("model", "texts", "sites", "dtype", *new):
+        if old.get(key) != new.get(key):
+            if key in ("model", "texts"):
+                return f"{key} {old[key]['spec']}, asked {new[key]['spec']}" + (
+                    " (same name, other content)" if old[key]["spec"] == new[key]["spec"] else ""
+                )
+            if key == "sites":
+                return f"{len(old[key])} sites, asked {len(new[key])}"
+            return f"{key} {old.get(key)}, asked {new.get(key)}"
+    return "other options"
+
+
+def make_index(
+    texts: Texts,
+    tokenized: Tokenized,
+    kept: list[np.ndarray],
+    rows: list[int],
+    plan: list,
+    positions: str,
+    pool: str | None,
+) -> Any:
+    import pyarrow as pa
+
+    shard, row = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
+    for k, batches in enumerate(plan):
+        begin = 0
+        for i in (i for batch in batches for i in batch):
+            shard[i], row[i] = k, begin
+            begin += rows[i]
+    every = positions == "all" and not pool
+    columns: dict[str, Any] = {
+        "id": texts.ids,
+        "hash": texts.hashes,
+        "text": texts.texts,
+        "shard": shard,
+        "row": row,
+        "rows": rows,
+        "length": [len(t) for t in tokenized.ids],
+        "tokens": pa.array(tokenized.ids, pa.list_(pa.int32())),
+        "pieces": [
+            [text[a:b] for a, b in spans] for text, spans in zip(tokenized.texts, tokenized.offsets, strict=True)
+        ],
+        "offsets": pa.array([[x for span in spans for x in span] for spans in tokenized.offsets], pa.list_(pa.int32())),
+        "special": tokenized.special,
+        "positions": pa.array([None if every else [-1] if pool else k.tolist() for k in kept], pa.list_(pa.int32())),
+    }
+    columns |= {f"label:{name}": values for name, values in texts.labels.items()}
+    columns |= {f"landmark:{name}": pa.array(at, pa.int32()) for name, at in tokenized.landmarks.items()}
+    return pa.table(columns)

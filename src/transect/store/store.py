@@ -1,0 +1,261 @@
+"""The store: captured points of every site with their tokens, labels and provenance. Only this file knows the format.
+
+    manifest.json        what was captured, from what, with what; written first, never changed
+    plan.json            shards → batches → texts, decided before the first forward pass
+    texts.parquet        a row per text: id, hash, text, tokens, offsets, labels, landmarks, and where its rows lie
+    shards/00000.safetensors   site → [rows, width], real tokens only, a text's rows together
+    shards/00000.json          receipt: written after its shard, with checksum, range of every site, split batches
+
+A shard counts when its receipt is there. Readable without this code: safetensors, Parquet and JSON. Nothing here needs torch.
+"""
+
+import functools
+import io
+from collections.abc import Iterator
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.files import Place, file_hash, is_remote, place, read_json
+from transect.models import sites as site_names
+from transect.store.checks import check_index, check_manifest
+from transect.store.selection import Selection, positions
+from transect.store.shards import Shard, damaged_shard, map_shard, widen
+
+FORMAT = 1
+
+
+def open_store(path: Place) -> "Store":
+    """The store in folder `path`, or at PROTOCOL://… (see `places`). TransectError when there is none, or it is damaged."""
+    return Store(place(str(path)))
+
+
+class Store:
+    """Captured points, read lazily and by site. Rows follow the order of the texts, then of their tokens."""
+
+    def __init__(self, path: Place) -> None:
+        self.path = path
+        self.manifest: dict[str, Any] = read_json(path / "manifest.json", "store")
+        if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT:
+            told = self.manifest.get("format") if isinstance(self.manifest, dict) else None
+            raise TransectError(f"{path}: store format {told!r}, this version reads {FORMAT}.")
+        self.plan: list[list[list[int]]] = read_json(path / "plan.json", "store")
+        check_manifest(path, self.manifest, self.plan)
+        self.sites: list[str] = list(self.manifest["sites"])
+        self._load_index()
+
+    def _load_index(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            index = self.path / "texts.parquet"
+            source = io.BytesIO(index.read_bytes()) if is_remote(index) else index
+            self.index = pq.read_table(source, page_checksum_verification=True)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise TransectError(
+                f"{self.path}: texts.parquet cannot be read ({error}).", "Capture into another folder."
+            ) from error
+        check_index(self.path, self.index, len(self.plan))
+        self.ids: list[str] = self.index["id"].to_pylist()
+        self.lengths = self._column("length")  # tokens per text
+        self.rows = self._column("rows")  # stored rows per text: fewer where positions were selected
+        self._shard, self._row = self._column("shard"), self._column("row")
+        self.start = np.concatenate([[0], np.cumsum(self.rows)])
+
+    def _column(self, name: str) -> np.ndarray:
+        return self.index[name].to_numpy().astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"<store {self.path}: {self.name}, {len(self)} texts, {self.start[-1]} rows, {len(self.sites)} sites>"
+
+    @property
+    def name(self) -> str:
+        """The model's short name, as figures show it."""
+        return self.manifest["model"]["name"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of what was captured: model, texts, plan, options."""
+        return self.manifest["fingerprint"]
+
+    @functools.cached_property
+    def labels(self) -> dict[str, np.ndarray]:
+        """Labels by name, one per text."""
+        names = [n for n in self.index.column_names if n.startswith("label:")]
+        return {n.removeprefix("label:"): np.asarray(self.index[n].to_pylist()) for n in names}
+
+    @property
+    def landmarks(self) -> list[str]:
+        """Names that `tokens="landmark:NAME"` takes."""
+        return [n.removeprefix("landmark:") for n in self.index.column_names if n.startswith("landmark:")]
+
+    def label(self, name: str) -> np.ndarray:
+        """One label, [texts]."""
+        if name not in self.labels:
+            raise TransectError(f"{self.path}: no label {name!r}.", f"Labels here: {', '.join(self.labels) or 'none'}.")
+        return self.labels[name]
+
+    def text(self, i: SupportsIndex) -> str:
+        """The i-th text."""
+        return self.index["text"][int(i)].as_py()
+
+    def tokens(self, i: SupportsIndex) -> list[str]:
+        """The i-th text's tokens as strings."""
+        return self.index["pieces"][int(i)].as_py()
+
+    def token_ids(self, i: SupportsIndex) -> np.ndarray:
+        """The i-th text's token ids."""
+        return np.asarray(self.index["tokens"][int(i)].as_py())
+
+    def same_tokens(self, other: "Store") -> bool:
+        """Whether both stores hold the same token ids for the same texts, position by position."""
+        return self.manifest["tokens_hash"] == other.manifest["tokens_hash"]
+
+    # reading
+
+    def width(self, site: str) -> int:
+        """Dimensions of a site."""
+        return self.manifest["sites"][self.check_site(site)]["width"]
+
+    def check_site(self, site: str) -> str:
+        """`site`, if it was captured."""
+        if site not in self.manifest["sites"]:
+            families = ", ".join(dict.fromkeys(site_names.family(s) for s in self.sites))
+            raise TransectError(
+                f"{self.path}: no site {site!r}; captured: {families} ({self.sites[0]} … {self.sites[-1]}).",
+                f"Capture again with --sites {site_names.family(site)}.",
+            )
+        return site
+
+    def select(self, tokens: str | int = "all", position0: bool = True) -> Selection:
+        """Which rows `tokens` names: see `points`. The selection tells the text and position of every row."""
+        if self.manifest["pool"] and tokens not in ("all", "mean"):
+            raise TransectError(
+                f"{self.path}: holds one pooled point per text, not tokens={tokens!r}.", "Capture with pool=None."
+            )
+        return positions(self, tokens, position0)
+
+    def points(
+        self, site: str, tokens: str | int = "all", *, position0: bool = True, missing: str = "refuse"
+    ) -> np.ndarray:
+        """Points of one site, float32 [n, width], in the order of the texts.
+
+        tokens: "all" · "last" (the last that is not special) · "mean" (one point per text) · "landmark:month" ·
+        "landmark:month+3" · an absolute position, from the end when negative. position0=False leaves out the first
+        real token of every text. A text without such a token is refused, or left out with missing="drop"; `select`
+        says which text and position each row is.
+        """
+        chosen = self.select(tokens, position0)
+        if chosen.missing and missing != "drop":
+            raise TransectError(
+                f"{self.path}: {len(chosen.missing)} of {len(self)} texts have no token at {tokens!r} (first: {self.ids[chosen.missing[0]]}).",
+                'Pass missing="drop" to leave those texts out.',
+            )
+        return self.take(site, chosen)
+
+    def take(self, site: str, chosen: Selection) -> np.ndarray:
+        """The points of a selection, float32 [n, width]; "mean" averages each text's rows in float64."""
+        if not chosen.pooled:
+            return self.read(site, chosen.rows)
+        out = np.empty((len(chosen.texts), self.width(site)), np.float32)
+        for k, (first, last) in enumerate(chosen.spans):
+            out[k] = self.read(site, np.arange(first, last)).mean(axis=0, dtype=np.float64)
+        return out
+
+    def sample(self, i: SupportsIndex, site: str) -> np.ndarray:
+        """The i-th text's own points, float32 [rows, width], in their order."""
+        i = int(i)
+        if not -len(self) <= i < len(self):
+            raise TransectError(f"{self.path}: no text {i}; there are {len(self)}.")
+        i %= len(self)
+        return self.read(site, np.arange(self.start[i], self.start[i + 1]))
+
+    def blocks(self, site: str, max_bytes: int = 64 << 20, position0: bool = True) -> Iterator[np.ndarray]:
+        """All points in blocks of whole texts, float32 [rows, width], for sums that must not hold everything."""
+        for part in self.select("all", position0).split(max(1, max_bytes // (4 * self.width(site)))):
+            yield self.read(site, part)
+
+    def read(self, site: str, rows: np.ndarray) -> np.ndarray:
+        """Rows by their number in text order, as float32 [len(rows), width]."""
+        out = np.empty((len(rows), self.width(self.check_site(site))), np.float32)
+        if len(rows) == self.start[-1] and np.array_equal(rows, np.arange(len(rows))):
+            return self._read_all(site, out)
+        text = np.searchsorted(self.start, rows, side="right") - 1
+        local = self._row[text] + rows - self.start[text]
+        for k in np.unique(self._shard[text]):
+            here = np.flatnonzero(self._shard[text] == k)
+            out[here] = widen(self._mapped(int(k)).arrays[site][local[here]])
+        return out
+
+    def _read_all(self, site: str, out: np.ndarray) -> np.ndarray:
+        at, whole = -1, np.empty(0)
+        for i in np.argsort(self._shard, kind="stable").tolist():
+            if self._shard[i] != at:  # one read a shard, where it is remote
+                at = int(self._shard[i])
+                whole = self._mapped(at).arrays[site][:]
+            begin, row, n = self.start[i], self._row[i], self.rows[i]
+            out[begin : begin + n] = widen(whole[row : row + n])
+        return out
+
+    @functools.lru_cache(maxsize=512)  # noqa: B019  a store lives as long as the process that reads it
+    def _mapped(self, k: int) -> Shard:
+        if not self.receipt(k).exists():
+            raise TransectError(
+                f"{self.path}: shard {k + 1} of {len(self.plan)} was not captured.",
+                "Run the same capture again: it resumes.",
+            )
+        found, rows = map_shard(self.shard(k)), int(self.rows[self._shard == k].sum())
+        for site in self.sites:
+            if site not in found.arrays or found.arrays[site].shape != (rows, self.width(site)):
+                raise TransectError(
+                    f"{found.path}: does not hold {rows} rows of {self.width(site)} at {site}.",
+                    damaged_shard(found.path),
+                )
+        return found
+
+    # state
+
+    def shard(self, k: int) -> Place:
+        """The file of shard k."""
+        return self.path / "shards" / f"{k:05d}.safetensors"
+
+    def receipt(self, k: int) -> Place:
+        """What was noted when shard k was finished."""
+        return self.shard(k).with_suffix(".json")
+
+    @property
+    def unfinished(self) -> list[int]:
+        """Shards still to be captured."""
+        return [k for k in range(len(self.plan)) if not self.receipt(k).exists()]
+
+    def ranges(self) -> dict[str, float]:
+        """Largest |x| seen at each site."""
+        peak = dict.fromkeys(self.sites, 0.0)
+        for k in set(range(len(self.plan))) - set(self.unfinished):
+            told = read_json(self.receipt(k), "receipt")
+            seen = told.get("max_abs") if isinstance(told, dict) else None
+            if not isinstance(seen, dict) or not all(isinstance(v, float | int) for v in seen.values()):
+                raise TransectError(f"{self.receipt(k)}: damaged (no ranges).", damaged_shard(self.shard(k)))
+            for site in peak.keys() & seen.keys():
+                peak[site] = max(peak[site], seen[site])
+        return peak
+
+    def verify(self) -> list[str]:
+        """Problems found by reading every shard again: [] when all is well."""
+        problems = [f"shard {k + 1} of {len(self.plan)} is missing" for k in self.unfinished]
+        for k in sorted(set(range(len(self.plan))) - set(self.unfinished)):
+            try:
+                wanted, found = str(read_json(self.receipt(k), "receipt")["sha256"]), file_hash(self.shard(k))
+            except (OSError, TransectError, KeyError, TypeError) as error:
+                problems.append(f"{self.shard(k).name}: {error}")
+                continue
+            if wanted != found:
+                problems.append(f"{self.shard(k).name}: checksum {found[:12]}…, was {wanted[:12]}… when written")
+        if file_hash(self.path / "texts.parquet") != self.manifest["index_sha256"]:
+            problems.append("texts.parquet: changed since it was written")
+        return problems

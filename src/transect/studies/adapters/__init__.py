@@ -1,0 +1,1 @@
+"""What an adapter or a full fine-tune did to the weights."""

@@ -1,0 +1,1 @@
+"""How far representations move from layer to layer."""

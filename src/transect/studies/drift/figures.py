@@ -1,0 +1,92 @@
+"""Figures of pairs of sites: layer × layer matrices with the null on the diagonal, one measure against others."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transect.models import sites
+from transect.results.drawing import _scale, hatch, label, panels
+from transect.results.study import Figure, Study
+from transect.results.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+
+def draw_matrix(study: Study, figure: Figure) -> "Canvas":
+    """A layer × layer matrix of one run per normalisation, its null on the diagonal, flagged cells hatched."""
+    o = figure.options
+    table = study.tables[figure.table].where(measure=o["measure"], run=o["run"], **o.get("where", {}))
+    kinds = table.values("normalise")
+    canvas, axes = panels(len(kinds), columns=2, height=2.9)
+    for ax, how in zip(axes, kinds, strict=True):
+        names, matrix, flagged = _matrix(table.where(normalise=how), o)
+        image = ax.imshow(
+            matrix, origin="lower", interpolation="nearest", cmap=o.get("cmap", "viridis"), norm=_norm(matrix)
+        )
+        hatch(ax, [*flagged, *((int(j), int(i)) for i, j in np.argwhere(~np.isfinite(matrix)))])
+        ticks = list(range(0, len(names), max(1, len(names) // 6)))
+        ax.set_xticks(ticks, [str(sites.layer(names[k])) for k in ticks])
+        ax.set_yticks(ticks, [str(sites.layer(names[k])) for k in ticks])
+        ax.set_xlabel(f"layer ({sites.family(names[0])})")
+        ax.set_ylabel(f"layer ({sites.family(names[0])})")
+        ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(how, str(how)))
+        ax.spines[:].set_visible(False)
+        canvas.colorbar(image, ax=ax, shrink=0.85, label=label(o["measure"]))
+    return canvas
+
+
+def _matrix(table: Table, o: dict[str, Any]) -> tuple[list[str], np.ndarray, list[tuple[int, int]]]:
+    """Site names, values with each site's own null on the diagonal, and the cells that are flagged."""
+    names = sorted({*table.column("site"), *table.column("site2")}, key=sites.order)
+    at = {s: k for k, s in enumerate(names)}
+    matrix, flagged = np.full((len(names), len(names)), np.nan), []
+    for row in table:
+        i, j = at[row["site"]], at[row["site2"]]
+        value = row[o.get("value", "value")]
+        matrix[i, j] = np.nan if value is None else value
+        if not o.get("cross"):
+            matrix[j, i] = matrix[i, j]
+            for k, name in ((i, "null_site"), (j, "null_site2")):
+                if row.get(name) is not None:
+                    matrix[k, k] = row[name]
+        if row["status"] != "ok":
+            flagged += [(j, i)] if o.get("cross") else [(j, i), (i, j)]
+    return names, matrix, flagged
+
+
+def _norm(matrix: np.ndarray) -> Any:
+    """Logarithmic colours when positive values span more than two decades."""
+    from matplotlib.colors import LogNorm
+
+    seen = matrix[np.isfinite(matrix)]
+    if len(seen) and seen.min() > 0 and seen.max() > 100 * seen.min():
+        return LogNorm(vmin=float(seen.min()), vmax=float(seen.max()))
+    return None
+
+
+def draw_scatter(study: Study, figure: Figure) -> "Canvas":
+    """One measure against others, a point per pair of layers, with the rank correlation."""
+    o = figure.options
+    how = o.get("normalise", "raw")
+    every = study.tables[figure.table].where(run=o["run"], normalise=how, status="ok")
+    base = {row["site"]: row for row in every.where(measure=o["measure"], design="disjoint")}
+    table = every.where(design="paired")
+    others = [m for m in o["others"] if len(table.where(measure=m))]
+    canvas, axes = panels(len(others), columns=2)
+    for ax, other in zip(axes, others, strict=True):
+        rows = [r for r in table.where(measure=other) if r["site"] in base]
+        x, y = [r["value"] for r in rows], [base[r["site"]]["corrected"] for r in rows]
+        points = ax.scatter(x, y, c=[sites.layer(r["site"]) or 0 for r in rows], s=9, cmap="viridis")
+        found = study.tables["companions"].where(
+            measure=f"spearman({o['measure']}, {other})", run=o["run"], normalise=how
+        )
+        for row in found:
+            ax.set_title(f"ρ = {row['value']:.2f}, Holm p = {row['p_holm']:.2g}")
+        ax.set_xlabel(label(other))
+        ax.set_ylabel(f"{label(o['measure'])}\nexcess over the null")
+        if len(x) and min(x) > 0 and max(x) > 50 * min(x):
+            ax.set_xscale("log")
+        _scale(ax, np.array(y, float))
+    canvas.colorbar(points, ax=axes, label="layer", shrink=0.8)
+    return canvas

@@ -1,0 +1,1 @@
+"""How token geometry forms during training."""

@@ -1,0 +1,185 @@
+"""Evolution: token geometry along the checkpoints of one training run, and how far each state is from the first and last.
+
+Everything the token study measures, with the step as abscissa, beside CKA and Sinkhorn divergence of every layer to the
+same layer at the first and the last checkpoint. The first checkpoint, at step 0, is the control: initial weights.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transect import __version__
+from transect.errors import TransectError
+from transect.inference.sweep import sweep
+from transect.models import sites
+from transect.results.study import Figure, Study
+from transect.results.table import Table
+from transect.store.store import Store
+from transect.studies.tokens.names import PANELS
+from transect.studies.tokens.runs import arms_of, opened
+from transect.studies.tokens.tables import curves, measured
+from transect.studies.tokens.words import METHODS, origin_of
+from transect.texts.texts import Texts
+
+CHANGES = {
+    "cka to first": "CKA to the first checkpoint",
+    "cka to last": "CKA to the last checkpoint",
+    "sinkhorn to first": "Sinkhorn divergence\nto the first checkpoint",
+    "sinkhorn to last": "Sinkhorn divergence\nto the last checkpoint",
+}
+
+
+def evolve(
+    run: str | Path | Sequence[Store],
+    texts: str | Path | Texts | None = None,
+    *,
+    sites: str = "resid",
+    tokens: str = "all",
+    position0: bool = False,
+    massive: float | None = 10.0,
+    n: int | None = None,
+    window: int | None = None,
+    groups: int = 10,
+    gradients: bool = True,
+    gradient_texts: int = 12,
+    gradient_positions: int = 4,
+    seed: int = 0,
+    out: str | Path | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Study:
+    """The evolution of a run: a folder with checkpoint-NNNNN in it, or stores in the order of their steps.
+
+    texts: by default the held-out excerpts that the run's data folder holds. Stores that were captured beside the run, in
+    RUN/stores, are taken where no texts are given. Tables: those of the token study, evolution (its curves with steps) and
+    change (CKA and Sinkhorn divergence to the first and last checkpoint).
+    """
+    stores = _stores(run, texts, out, seed, progress)
+    arms = arms_of(stores, [])
+    steps = {a.name: k if a.step is None else a.step for k, a in enumerate(arms)}
+    stores = sorted(stores, key=lambda s: steps[s.name])
+    if len(stores) < 2:
+        raise TransectError(f"{run}: one checkpoint has no evolution.", "Train with --checkpoints log.")
+    given: dict[str, Any] = {"sites": sites, "tokens": tokens, "position0": position0, "massive": massive, "n": n}
+    given |= {"window": window, "groups": groups, "seed": seed, "out": out, "engine": engine, "workers": workers}
+    grads = {"texts": gradient_texts, "positions": gradient_positions} if gradients else None
+    told = (lambda step: lambda done, total: progress(step, done, total)) if progress else (lambda step: None)
+    tables = measured(stores, given, grads, told)
+    long = curves(tables, arms)
+    of = {a.series: steps[a.name] for a in arms}
+    tables["evolution"] = Table([row | {"step": of[row["series"]]} for row in long], long.provenance)
+    tables["change"] = _change(stores, steps, given, told)
+    study = Study("evolve", "How does token geometry form during training?", tables)
+    _describe(study, stores, steps, given)
+    return study
+
+
+def _stores(run: Any, texts: Any, out: Any, seed: int, progress: Any) -> list[Store]:
+    if not isinstance(run, str | Path):
+        return list(run)
+    folder = Path(run)
+    found = sorted(folder.glob("checkpoint-*"))
+    if not found:
+        raise TransectError(f"{folder} holds no checkpoints.", "Give a folder that transect train wrote.")
+    beside = [folder / "stores" / f.name for f in found]
+    if texts is None and all((s / "manifest.json").is_file() for s in beside):
+        return opened(list(beside), None, out)
+    return opened(found, texts or _prompts(folder), out, seed=seed, progress=progress)
+
+
+def _prompts(folder: Path) -> Path:
+    """The excerpts of held-out documents that the run's data came with."""
+    for place in (folder / "data", folder.parent / "data"):
+        if (place / "prompts.jsonl").is_file():
+            return place / "prompts.jsonl"
+    raise TransectError(f"{folder} has no data folder with held-out excerpts beside it.", "Give --texts.")
+
+
+def _change(stores: Sequence[Store], steps: dict[str, int], given: dict[str, Any], told: Any) -> Table:
+    """Each layer against the same layer of the first and of the last checkpoint, where the tokens are the same."""
+    few: dict[str, Any] = {
+        k: given[k] for k in ("sites", "tokens", "position0", "groups", "seed", "out", "engine", "workers")
+    }
+    few |= {"n": given["n"] or 10 * given["groups"], "pairs": "same", "design": "paired", "permutations": 3}
+    rows: list[dict[str, Any]] = []
+    for end, word in ((stores[0], "first"), (stores[-1], "last")):
+        others = [s for s in stores if s is not end]
+        bar = told(f"change to the {word}")
+        for row in sweep(["cka", "sinkhorn"], [end, *others], progress=bar, **few):
+            rows.append(row | {"curve": f"{row['measure']} to {word}", "step": steps[row["run2"]]})
+    return Table([r | {"layer": sites.layer(r["site"])} for r in rows])
+
+
+def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], given: dict[str, Any]) -> None:
+    origin = f"{len(stores)} checkpoints, steps {', '.join(str(steps[s.name]) for s in stores)}. " + origin_of(
+        study, stores, given
+    )
+    study.provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in stores]}
+    study.methods = [
+        *METHODS,
+        "Change: unbiased linear CKA (null: pairing shuffled) and Sinkhorn divergence (null: two halves of the texts) of the"
+        " same tokens at the same layer of two checkpoints. The first checkpoint has the initial weights.",
+    ]
+    study.warnings = ["One run: what another seed would do is not known from it."]
+    study.findings = _findings(study, steps)
+    caption = f"A line per layer; bands: 95 % by texts; dotted: the null of each measure. {origin}"
+    there = study.tables["evolution"].values("curve")
+    for name, title, wanted in PANELS:
+        shown = [c for c in wanted if c in there]
+        if shown:
+            made = Figure(name, "token_evolution", "evolution", f"{title}, along training", caption, {"curves": shown})
+            study.figures.append(made)
+    change = {"curves": list(CHANGES), "labels": CHANGES}
+    study.figures.insert(
+        0,
+        Figure("change", "token_evolution", "change", "Distance to the first and the last checkpoint", caption, change),
+    )
+    study.figures += _before_after(study, stores, steps, there, origin)
+
+
+def _before_after(
+    study: Study, stores: Sequence[Store], steps: dict[str, int], there: list[str], origin: str
+) -> list[Figure]:
+    """Depth curves at the first checkpoint and at the last."""
+    ends = {stores[0].name: "before", stores[-1].name: "after"}
+    of = {steps[name]: word for name, word in ends.items()}
+    rows = [r | {"series": f"{of[r['step']]} (step {r['step']})"} for r in study.tables["evolution"] if r["step"] in of]
+    study.tables["ends"] = Table(rows, study.provenance)
+    shown = [
+        c
+        for c in (
+            "cosine in text",
+            "rank residual",
+            "norm",
+            "relative update",
+            "effective rank unit",
+            "relative gradient",
+        )
+        if c in there
+    ]
+    options = {"curves": shown, "series": study.tables["ends"].values("series"), "controls": []}
+    caption = f"The first checkpoint has the initial weights; dotted: nulls; bands: 95 % by texts. {origin}"
+    return [Figure("ends", "token_curves", "ends", "Before and after training", caption, options)]
+
+
+def _findings(study: Study, steps: dict[str, int]) -> list[str]:
+    told, table = [], study.tables["evolution"]
+    first, last = min(steps.values()), max(steps.values())
+    deepest = max(study.tables["change"].values("layer"))
+    for curve in ("cosine in text", "rank residual", "effective rank unit"):
+        at = {r["step"]: r for r in table.where(curve=curve, layer=deepest)}
+        if first in at and last in at:
+            a, b = at[first], at[last]
+            told.append(
+                f"Layer {deepest}, {curve}: {a['value']:.3g} [{a['low']:.3g}, {a['high']:.3g}] at step {first}, {b['value']:.3g}"
+                f" [{b['low']:.3g}, {b['high']:.3g}] at step {last}."
+            )
+    for layer in (0, deepest):
+        at = {r["step"]: r for r in study.tables["change"].where(curve="cka to last", layer=layer)}
+        half = [s for s in sorted(at) if at[s]["value"] is not None and at[s]["value"] >= 0.9]
+        words = f"reaches 0.9 at step {half[0]}" if half else "stays below 0.9 before the last"
+        told.append(
+            f"Layer {layer}: CKA to the last checkpoint {words} (at step {min(at)}: {at[min(at)]['value']:.3g})."
+        )
+    return told

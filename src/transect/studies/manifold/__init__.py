@@ -1,0 +1,1 @@
+"""Where a feature lies on a shape."""

@@ -1,0 +1,203 @@
+"""What every cell of a manifold map shares: label values, group folds, permutations, targets. No point is seen here.
+
+Labels are permuted among label values, so that texts of one value stay together: the null breaks the geometry of the labels
+and keeps which texts share one. Folds hold out whole groups (by default: label values), so no date is in both parts.
+"""
+
+import functools
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transect import __version__
+from transect.errors import TransectError
+from transect.numeric.scaling import classical, completed
+from transect.numeric.shapes import find_shape
+from transect.store.store import Store, open_store
+
+KINDS = ("free", "orthonormal", "reuse")
+
+
+@dataclass(frozen=True)
+class MapJob:
+    """All that decides the numbers of a map; its fields, but for the store's path, are the key of its blocks."""
+
+    store: str
+    fingerprint: str
+    tokens: tuple[str, ...]
+    label: tuple[str, ...]
+    group: str | None
+    shapes: tuple[tuple[str, str], ...]  # name, parameters as JSON; the first is the one of the rigid and reuse maps
+    kinds: tuple[str, ...] = ("free",)
+    source: str | None = None
+    n_components: int = 2
+    alpha: float = 0.1
+    scale: str = "unit"
+    folds: int = 3
+    repeats: int = 1
+    permutations: int = 100
+    pairs: int = 2048
+    seed: int = 0
+
+    def key(self, site: str) -> str:
+        """Name of the block of a site, wherever the store lies now."""
+        told = {k: v for k, v in asdict(self).items() if k != "store"} | {"site": site, "code": _code()}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@functools.cache
+def _code() -> str:
+    here = Path(__file__).parent
+    parts = [
+        (here / f"{name}.py").read_bytes() for name in ("manifold_map", "manifold_plan", "scaling", "shapes", "stress")
+    ]
+    return hashlib.sha256(__version__.encode() + b"".join(parts)).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows of one fold; `present`: label values among the training rows, `counts` of each, `order` sorts rows by value."""
+
+    repeat: int
+    train: np.ndarray
+    test: np.ndarray
+    present: np.ndarray
+    counts: np.ndarray
+    order: np.ndarray
+    pairs: tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Target distances of the null's pairs, [pairs, draws] in float32, 0 where not `known`; `total`: their squares' sum."""
+
+    D: np.ndarray
+    known: np.ndarray | None
+    total: np.ndarray
+
+
+def group_folds(groups: np.ndarray, folds: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+    """Rows of each fold's held-out part: whole groups, dealt at random to the fold with the fewest rows so far."""
+    names, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < folds:
+        raise TransectError(
+            f"{len(names)} group{'s' * (len(names) != 1)} of labels for {folds} folds.",
+            "Every fold holds out whole groups: ask for fewer folds, or add labels.",
+        )
+    held, place = np.zeros(folds), np.empty(len(names), int)
+    for g in np.random.default_rng(list(seed)).permutation(len(names)):
+        place[g] = int(held.argmin())
+        held[place[g]] += sizes[g]
+    return [np.flatnonzero(place[member] == f) for f in range(folds)]
+
+
+class Plan:
+    """What all cells of a map share: label values, folds, permutations, targets. Nothing here has seen a point."""
+
+    def __init__(self, job: MapJob, y: np.ndarray, groups: np.ndarray | None = None) -> None:
+        self.job, y = job, np.asarray(y)
+        self.values, self.value = np.unique(y, axis=0, return_inverse=True)
+        self.value = self.value.ravel()
+        if len(self.values) < 2:
+            raise TransectError(f"label {'/'.join(job.label)} is constant: {y[0]}.", "Choose a label that varies.")
+        groups = self.value if groups is None else groups
+        self.folds = [
+            self._fold(r, test, f)
+            for r in range(job.repeats)
+            for f, test in enumerate(group_folds(groups, job.folds, (job.seed, 10, r)))
+        ]
+        least = min(len(f.present) for f in self.folds)
+        if least <= job.n_components:
+            raise TransectError(
+                f"{least} label values in a training fold for {job.n_components} dimensions.",
+                "Lower --components, or add texts.",
+            )
+        rng = np.random.default_rng([job.seed, 11])
+        m = len(self.values)
+        draws = [np.arange(m)] + [rng.permutation(m) for _ in range(job.permutations)]
+        self.draws = np.array(draws)  # row 0: the labels as they are
+        self.shapes = {name: self._shape(name, json.loads(given)) for name, given in job.shapes}
+        self._targets: dict[tuple[str, int], np.ndarray] = {}
+        self._wanted: dict[tuple[str, int], tuple[np.ndarray, Wanted]] = {}
+
+    def _fold(self, repeat: int, test: np.ndarray, number: int) -> Fold:
+        train = np.setdiff1d(np.arange(len(self.value)), test)
+        present, counts = np.unique(self.value[train], return_counts=True)
+        total, rng = len(test) * (len(test) - 1) // 2, np.random.default_rng([self.job.seed, 12, repeat, number])
+        if len(test) < 3:
+            raise TransectError(f"a fold holds out {len(test)} texts.", "Ask for fewer folds, or add texts.")
+        some = np.sort(rng.choice(total, self.job.pairs, replace=False)) if total > self.job.pairs else np.arange(total)
+        i, j = (side[some] for side in np.triu_indices(len(test), 1))
+        return Fold(repeat, train, test, present, counts, np.argsort(self.value[train], kind="stable"), (i, j))
+
+    def _shape(self, name: str, given: dict[str, Any]) -> tuple[np.ndarray | None, np.ndarray] | TransectError:
+        """(coordinates of the label values or None, their distances), or why there are none."""
+        kind = find_shape(name)
+        try:
+            made = kind(self.values, **given)
+            D = kind.distances(self.values, **given)
+            if not np.nanmax(D) > 1e-12:
+                raise TransectError(
+                    f"all labels fall on one point of the {name}: they are whole periods apart.", "Give their period."
+                )
+            return (made if kind.gives == "coordinates" else None), D
+        except TransectError as error:
+            return error
+
+    def targets(self, name: str, k: int) -> np.ndarray:
+        """Y for every draw of labels in fold k, [draws, values present, components]; folds after the first repeat: draw 0."""
+        if (name, k) not in self._targets:
+            fold, (C, D) = self.folds[k], self.shapes[name]  # type: ignore[misc]
+            draws = (self.draws if fold.repeat == 0 else self.draws[:1])[:, fold.present]
+            wide = self.job.n_components
+            if C is not None:
+                made = _principal(C[draws], fold.counts, wide)
+            else:
+                full = completed(D)
+                made = np.array([classical(full[np.ix_(p, p)], wide, fold.counts)[0] for p in draws])
+            self._targets[name, k] = made
+        return self._targets[name, k]
+
+    def wanted(self, name: str, k: int) -> tuple[np.ndarray, Wanted]:
+        """(target distances of all held-out pairs, those of the null's pairs for every draw)."""
+        if (name, k) not in self._wanted:
+            fold, D = self.folds[k], self.shapes[name][1]  # type: ignore[index]
+            held = self.value[fold.test]
+            i, j = np.triu_indices(len(held), 1)
+            draws = self.draws if fold.repeat == 0 else self.draws[:0]
+            a, b = held[fold.pairs[0]], held[fold.pairs[1]]
+            null = np.ascontiguousarray(D[draws[:, a], draws[:, b]].T, np.float32)
+            known = None if np.isfinite(D).all() else np.isfinite(null)
+            null = np.nan_to_num(null, copy=False)
+            self._wanted[name, k] = D[held[i], held[j]], Wanted(null, known, (null.astype(float) ** 2).sum(axis=0))
+        return self._wanted[name, k]
+
+
+def _principal(C: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
+    """Classical scaling of points [draws, m, q] that stand `counts` times: centred, on their k principal axes."""
+    C = C - np.einsum("bmq,m->bq", C, counts)[:, None] / counts.sum()
+    if C.shape[2] > k:
+        _, axes = np.linalg.eigh(np.einsum("bmq,m,bmr->bqr", C, counts, C))
+        C = C @ axes[:, :, ::-1][:, :, :k]
+    return np.pad(C, ((0, 0), (0, 0), (0, max(0, k - C.shape[2]))))
+
+
+@functools.lru_cache(maxsize=2)
+def plan_of(job: MapJob) -> tuple[Store, Plan]:
+    """The store of a job and its plan, kept between the blocks that one process runs."""
+    store = open_store(job.store)
+    return store, Plan(job, read_labels(store, job.label), None if job.group is None else store.label(job.group))
+
+
+def read_labels(store: Store, names: tuple[str, ...]) -> np.ndarray:
+    """Labels [n], or [n, columns] for several names; TransectError when some texts have none."""
+    columns = [store.label(name) for name in names]
+    for name, column in zip(names, columns, strict=True):
+        lack = sum(v is None or v != v for v in column.tolist())
+        if lack:
+            raise TransectError(f"label {name}: {lack} of {len(column)} texts have none.", "Leave those texts out.")
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)

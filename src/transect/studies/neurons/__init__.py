@@ -1,0 +1,1 @@
+"""Which neurons do the same."""

@@ -1,0 +1,291 @@
+"""Neurons laid out by what they do: maps whose distances are 1 − ρ, how far to believe them, and repetition in depth."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.inference.accumulators import store_moments
+from transect.inference.controls import permutation_p
+from transect.models import sites as names
+from transect.results.study import Figure, Study, describe_run
+from transect.results.table import Table
+from transect.store.store import Store
+from transect.studies.neurons import maps as rooms
+
+CELLS = 96  # a sorted heatmap is kept as so many block means a side
+
+
+def neurons(
+    store: Store,
+    *,
+    sites: str = "mlp.act",
+    dim: int = 3,
+    position0: bool = False,
+    skip: tuple[int, ...] = (1, 2, 4),
+    cards: int = 0,
+    reference: str | Path | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Study:
+    """The neuron study of one run: for every block of `sites` a map in `dim` dimensions with its stress, the stress of
+    column-shuffled activations, split-half reproducibility, and an order on a line; for blocks `skip` apart how well a
+    neuron is repeated, beside shuffled tokens. cards: so many neurons per block with their top tokens in context.
+    reference: positions of the same neurons in another run (a file); maps are turned onto them, and `aligned` tells how
+    well that goes (Procrustes correlation).
+
+    Tables: maps, positions, poles, sorted, repeats, cards. With `out`, positions are also saved as
+    OUT/positions.safetensors, those of block outputs also as OUT/model.safetensors as the program Transformer Projector reads them.
+    """
+    chosen = names.select(store.sites, [sites])
+    study = Study("neurons", "Which neurons do the same, and where are they repeated?", {})
+    maps: list[dict[str, Any]] = []
+    positions: dict[str, np.ndarray] = {}
+    heat: list[dict[str, Any]] = []
+    others = {} if reference is None else rooms.load_positions(reference, store)
+    poles: list[dict[str, Any]] = []
+    base = {"run": store.name, "n": len(store.select("all", position0)), "n_texts": len(store), "seed": seed}
+    for k, site in enumerate(chosen):
+        row, positions[site], cells = _map(store, site, dim, position0, seed)
+        if site in others:
+            positions[site], row["aligned"] = rooms.align(positions[site], others[site])
+        maps.append(base | row)
+        poles += [base | pole for pole in _poles(store, site, positions[site], position0)]
+        heat += cells if k in (0, len(chosen) // 2, len(chosen) - 1) else []
+        if progress:
+            progress("maps", k + 1, len(chosen))
+    study.tables["maps"] = Table(maps)
+    study.tables["positions"] = Table(_position_rows(store, positions))
+    study.tables["sorted"] = Table(heat)
+    study.tables["poles"] = Table(poles)
+    apart = {(a, b): (names.layer(b) or 0) - (names.layer(a) or 0) for a in chosen for b in chosen}
+    pairs = [(a, b, step) for step in skip for (a, b), gap in apart.items() if gap == step]
+    study.tables["repeats"] = Table([base | _repeat(store, *pair, position0, seed) for pair in pairs])
+    if cards:
+        study.tables["cards"] = Table([base | c for site in chosen for c in _cards(store, site, cards, position0)])
+    if out is not None:
+        origin = {"fingerprint": store.fingerprint, "run": store.name, "distance": "1 - rho", "dim": dim}
+        rooms.save_positions(Path(out) / "positions.safetensors", positions, **origin)
+        if outputs := {s: p for s, p in positions.items() if rooms.OUTPUTS.fullmatch(s)}:
+            rooms.save_positions(Path(out) / "model.safetensors", outputs, layout="modules", **origin)
+    _describe(study, store, chosen, dim, position0)
+    return study
+
+
+def _map(
+    store: Store, site: str, dim: int, position0: bool, seed: int
+) -> tuple[dict[str, Any], np.ndarray, list[dict[str, Any]]]:
+    m = store_moments(store, site, position0=position0)
+    alive = np.flatnonzero(~m.constant_x)
+    if len(alive) <= dim:
+        raise TransectError(
+            f"{site}: {len(alive)} neurons that change, dim = {dim}.", "Capture more texts or lower --dim."
+        )
+    rho = m.correlation
+    np.fill_diagonal(rho, 1.0)
+    control = store_moments(store, site, position0=position0, shuffle=seed).correlation
+    np.fill_diagonal(control, 1.0)
+    made = rooms.project(rho, dim, seed=seed, control=control)
+    order = rooms.seriate(rho)
+    rng = np.random.default_rng([seed, 9])
+    random_cost = np.mean([rooms.order_cost(rng.permutation(len(rho)), rho) for _ in range(3)])
+    row = {
+        "measure": "stress",
+        "site": site,
+        "value": made.stress,
+        "null": made.control_stress,
+        "control": "shuffled columns",
+        "reproducibility": rooms.reproducibility(store, site, dim, seed=seed, position0=position0),
+        "neurons": len(rho),
+        "constant": int(m.constant_x.sum()),
+        "dim": dim,
+        "neighbour_rho": _neighbours(rho, order),
+        "neighbour_rho_before": _neighbours(rho, np.arange(len(rho))),
+        "order_cost": rooms.order_cost(order, rho),
+        "order_cost_before": rooms.order_cost(np.arange(len(rho)), rho),
+        "order_cost_random": float(random_cost),
+        "mean_abs_rho": float(np.abs(rho[np.triu_indices(len(rho), 1)]).mean()),
+        "mean_abs_rho_null": float(np.abs(control[np.triu_indices(len(rho), 1)]).mean()),
+        "status": "ok",
+    }
+    noise = rooms.seriate(control)
+    cells = [*_heat(site, "before", rho), *_heat(site, "after", rho[np.ix_(order, order)])]
+    cells += _heat(site, "control", control[np.ix_(noise, noise)])
+    return row, made.positions, cells
+
+
+def _poles(store: Store, site: str, positions: np.ndarray, position0: bool, count: int = 5) -> list[dict[str, Any]]:
+    """The neurons at both ends of the longest axis of a map, and how alike the ends are within and between."""
+    rho = store_moments(store, site, position0=position0).correlation
+    centred = positions - positions.mean(axis=0)
+    along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+    order = np.argsort(along)
+    count = min(count, len(order) // 2)
+    ends = {"low": order[:count], "high": order[-count:]}
+    between = float(rho[np.ix_(ends["low"], ends["high"])].mean())
+    return [
+        {
+            "measure": "pole_rho",
+            "site": site,
+            "pole": name,
+            "value": float(rho[np.ix_(end, end)].mean()),
+            "between": between,
+            "neurons": ", ".join(map(str, end.tolist())),
+            "status": "ok",
+        }
+        for name, end in ends.items()
+    ]
+
+
+def _neighbours(rho: np.ndarray, order: np.ndarray) -> float:
+    """Mean correlation of neurons that stand side by side."""
+    return float(rho[order[:-1], order[1:]].mean())
+
+
+def _heat(site: str, when: str, rho: np.ndarray) -> list[dict[str, Any]]:
+    edges = np.linspace(0, len(rho), min(CELLS, len(rho)) + 1).astype(int)
+    means = np.add.reduceat(np.add.reduceat(rho, edges[:-1], 0), edges[:-1], 1)
+    means /= np.diff(edges)[:, None] * np.diff(edges)
+    return [
+        {"measure": "rho", "site": site, "order": when, "row": i, "col": j, "value": float(means[i, j]), "status": "ok"}
+        for i in range(len(means))
+        for j in range(len(means))
+    ]
+
+
+def _position_rows(store: Store, positions: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    axes = "xyzuvw"
+    return [
+        {"measure": "position", "run": store.name, "site": site, "neuron": i, "status": "ok"}
+        | {axes[k]: float(v) for k, v in enumerate(point[: len(axes)])}
+        for site, found in positions.items()
+        for i, point in enumerate(found)
+    ]
+
+
+def _repeat(store: Store, site: str, site2: str, step: int, position0: bool, seed: int) -> dict[str, Any]:
+    """How well the best match in a later block repeats a neuron: mean over neurons of the largest |ρ|."""
+    rho = np.abs(store_moments(store, site, site2, position0=position0).correlation)
+    null = [
+        np.abs(store_moments(store, site, site2, position0=position0, shuffle=seed + b).correlation).max(1)
+        for b in range(2)
+    ]
+    best = rho.max(axis=1)
+    return {
+        "measure": "best_match",
+        "site": site,
+        "site2": site2,
+        "skip": step,
+        "value": float(best.mean()),
+        "null": float(np.mean(null)),
+        "null_high": float(np.quantile(null, 0.975)),
+        "above_null": float((best > np.quantile(null, 0.975)).mean()),
+        "p": permutation_p(float(best.mean()), [float(x.mean()) for x in null]),
+        "repeated": int((best > 0.9).sum()),
+        "control": "shuffled columns",
+        "status": "ok",
+    }
+
+
+def _cards(store: Store, site: str, count: int, position0: bool) -> list[dict[str, Any]]:
+    """The most heavy-tailed neurons of a block: mean, kurtosis, sparsity, nearest neuron, top token in context."""
+    chosen = store.select("all", position0)
+    X = store.take(site, chosen)
+    centred = X - X.mean(axis=0, dtype=np.float64)
+    var = (centred**2).mean(axis=0)
+    flat = store_moments(store, site, position0=position0).constant_x
+    kurtosis = np.where(flat, -np.inf, (centred**4).mean(axis=0) / np.where(flat, 1, var) ** 2 - 3)
+    rho = store_moments(store, site, position0=position0).correlation
+    np.fill_diagonal(rho, 0)
+    rows = []
+    heads = store.manifest["model"].get("heads") if names.family(site).endswith("attn.head") else None
+    for i in np.argsort(-kurtosis)[:count].tolist():
+        top = int(np.argmax(np.abs(X[:, i])))
+        text, at = int(chosen.texts[top]), int(chosen.position[top])
+        pieces = store.tokens(text)
+        context = "".join(pieces[max(0, at - 6) : at]) + "«" + pieces[at] + "»" + "".join(pieces[at + 1 : at + 4])
+        nearest = int(np.argmax(np.abs(rho[i])))
+        rows.append({
+            "measure": "kurtosis", "site": site, "neuron": i, "value": float(kurtosis[i]), "mean": float(X[:, i].mean()),
+            "active": float((np.abs(X[:, i]) > 0.1 * np.abs(X[:, i]).max()).mean()), "nearest": nearest,
+            "nearest_rho": float(rho[i, nearest]), "head": i * heads // X.shape[1] if heads else None, "top": float(X[top, i]), "context": context, "status": "ok",
+        })  # fmt: skip
+    return rows
+
+
+def _describe(study: Study, store: Store, chosen: list[str], dim: int, position0: bool) -> None:
+    maps, repeats = study.tables["maps"], study.tables["repeats"]
+    ratio = maps.column("value") / maps.column("null")
+    k = int(np.argmin(ratio))
+    study.findings = [
+        f"{store.name}: maps in {dim} dimensions have stress {maps.column('value').min():.3f}–{maps.column('value').max():.3f}; "
+        f"column-shuffled activations give {maps.column('null').min():.3f}–{maps.column('null').max():.3f}. "
+        f"Halves of the texts agree to a Procrustes correlation of {maps.column('reproducibility').min():.2f}–{maps.column('reproducibility').max():.2f}.",
+        f"The most structured block is {maps.column('site')[k]}: stress {maps.column('value')[k]:.3f} against {maps.column('null')[k]:.3f}.",
+    ]
+    if len(repeats):
+        top = max(repeats, key=lambda r: r["value"] - r["null"])
+        study.findings.append(
+            f"Neurons of {top['site']} are repeated best in {top['site2']}: mean largest |ρ| {top['value']:.2f} (shuffled {top['null']:.2f}), {top['repeated']} above 0.9."
+        )
+    if low := [r["site"] for r in maps if r["reproducibility"] < 0.8]:
+        study.warnings.append(
+            f"{len(low)} of {len(maps)} maps are not reproduced by half the texts (Procrustes correlation below 0.8): {', '.join(low[:6])}."
+        )
+    if dead := int(np.sum(maps.column("constant"))):
+        study.warnings.append(f"{dead} neurons never change and correlate with nothing.")
+    origin = f"{describe_run(store)}; position 0 {'kept' if position0 else 'dropped'}."
+    study.provenance = {"runs": [store.manifest | {"path": str(store.path)}]}
+    study.methods = [
+        "Correlations are Pearson's over all tokens, from sums streamed in one pass (float64 accumulation). Positions minimise "
+        "the squared error between distances and 1 − ρ (SMACOF from classical scaling); stress is √(Σ(D − D̂)²/ΣD²). The control "
+        "shuffles every neuron's tokens by itself. Reproducibility is the Procrustes correlation of maps drawn from two halves of the texts.",
+        "The order on a line is that of the Fiedler vector of the graph with weights (1 + ρ)/2; `neighbour_rho` is the mean "
+        "correlation of neighbours. `order_cost` is the loss Σ D·(1 − ρ)/2 of the program this study replaces, on an even line: it "
+        "falls when uncorrelated neurons stand close, so sorting raises it.",
+    ]
+    shown = {"runs": [store.name], "controls": []}
+    study.figures = [
+        Figure(
+            "stress",
+            "depth",
+            "maps",
+            "Stress of each map",
+            f"Dotted: the same with every column shuffled. {origin}",
+            {"measures": ["stress"], **shown},
+        ),
+        Figure(
+            "maps",
+            "maps",
+            "positions",
+            f"Neurons of {store.name}",
+            f"First two of {dim} coordinates, distance 1 − ρ; colour: third. {origin}",
+            {
+                "sites": [
+                    chosen[i]
+                    for i in sorted({0, len(chosen) // 4, len(chosen) // 2, 3 * len(chosen) // 4, len(chosen) - 1})
+                ]
+            },
+        ),
+        Figure(
+            "sorted",
+            "sorted",
+            "sorted",
+            "Correlations before and after seriation",
+            f"Mean ρ in blocks; right: shuffled columns sorted the same way (control). {origin}",
+            {},
+        ),
+        Figure(
+            "repeats",
+            "depth",
+            "repeats",
+            "Repetition of neurons in later blocks",
+            f"Mean over neurons of the largest |ρ| with a neuron of the block `skip` further on; dotted: columns shuffled. {origin}",
+            {"measures": ["best_match"], "panels": "skip", "xlabel": "layer l", **shown},
+        ),
+    ]
+    if not len(repeats):
+        study.figures.pop()

@@ -1,0 +1,1 @@
+"""How many neurons are redundant."""

@@ -1,0 +1,1 @@
+"""How alike the tokens of a text become with depth."""

@@ -1,0 +1,198 @@
+"""Tables of the token study: every measure of every run, then curves of series, differences, and similarity of tokens."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from transect.inference import controls
+from transect.inference.per_text import trajectories, windows, within
+from transect.inference.sweep import sweep
+from transect.models import sites
+from transect.results.table import Table
+from transect.store.store import Store
+from transect.studies.tokens.gradients import gradients
+from transect.studies.tokens.names import CURVES, POOLED, UPDATES, WITHIN
+from transect.studies.tokens.runs import Arm, model_of
+
+Told = Callable[[str], Callable[[int, int], None] | None]
+
+
+def measured(stores: Sequence[Store], given: dict[str, Any], grads: dict[str, Any] | None, told: Told) -> dict:
+    """Table name → rows of all runs. given: options of the sweeps, with `window`; grads: of the gradients, None: without."""
+    stores = list(stores)
+    pooled: dict[str, Any] = {k: v for k, v in given.items() if k != "window"}
+    pooled["n"] = pooled["n"] or _points(stores, given)
+    few: dict[str, Any] = {k: given[k] for k in ("window", "position0", "groups", "seed")}
+    tables: dict[str, Table] = {}
+    tables["layers"] = sweep(POOLED, stores, permutations=5, progress=told("layers"), **pooled) + sweep(
+        [m for m in POOLED if m not in ("anisotropy", "mean_norm")],
+        stores,
+        permutations=5,
+        normalise="unit",
+        progress=told("layers, unit norm"),
+        **pooled,
+    )
+    tables["centred"] = sweep("anisotropy", stores, centred=True, permutations=5, **pooled)
+    raw: dict[str, Any] = {**pooled, "pairs": "adjacent", "design": "paired", "permutations": 5}
+    tables["updates"] = sweep(UPDATES, stores, progress=told("updates"), **raw)
+    tables["within"] = within(WITHIN, stores, family=given["sites"], progress=told("within texts"), **few)
+    tables["paths"] = trajectories(stores, family=given["sites"], **few)
+    if grads is not None:
+        tables["gradients"] = gradients(
+            stores, model_of, groups=given["groups"], seed=given["seed"], progress=told("gradients"), **grads
+        )
+    return tables
+
+
+def _points(stores: Sequence[Store], given: dict[str, Any]) -> int:
+    """Points that every run's halves of texts can give: numbers are compared at equal n."""
+    drawn = [
+        controls.draw(s.select(given["tokens"], given["position0"]), groups=given["groups"], seed=given["seed"]).n
+        for s in stores
+    ]
+    least = min(300, *drawn) if given["massive"] is None else min(300, int(0.9 * min(drawn)))
+    return max(given["groups"], least // given["groups"] * given["groups"])
+
+
+def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
+    """Long rows: curve, series, site; mean over seeds with its interval by texts, the least and largest seed, the null."""
+    members: dict[tuple[str, str], list[str]] = {}
+    for arm in arms:
+        members.setdefault((arm.role, arm.series), []).append(arm.name)
+    rows: list[dict[str, Any]] = []
+    for name, curve in CURVES.items():
+        if curve.table not in tables:
+            continue
+        part = list(tables[curve.table].where(status="ok", **curve.where))
+        for (role, series), runs in members.items():
+            own = [r for r in part if r["run"] in runs]
+            for site in dict.fromkeys(r["site"] for r in own):
+                here = [r for r in own if r["site"] == site]
+                rows.append({"curve": name, "series": series, "role": role, "site": site} | _mean(here))
+    return Table(rows, next(iter(tables.values())).provenance)
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One point of a curve from the rows of its seeds."""
+    values = np.array([r["value"] for r in rows], float)
+    told: dict[str, Any] = {k: rows[0].get(k) for k in ("measure", "site2", "control", "n", "n_texts", "design")}
+    told |= {"value": float(values.mean()), "seed_low": float(values.min()), "seed_high": float(values.max())}
+    told |= {"runs": len(rows), "layer": sites.layer(rows[0]["site"]), "status": "ok"}
+    nulls = [r["null"] for r in rows if r["null"] is not None]
+    told |= {"null": float(np.mean(nulls)) if nulls else None}
+    low, high = controls.jackknife(told["value"], replicated(rows))
+    if len(rows) == 1 and math.isnan(low):
+        low, high = rows[0]["low"], rows[0]["high"]
+    spread = [[r[k] for r in rows if r.get(k) is not None] for k in ("text_low", "text_high")]
+    told |= {k: float(np.mean(v)) for k, v in zip(("text_low", "text_high"), spread, strict=True) if v}
+    return told | {"low": low, "high": high}
+
+
+def replicated(rows: Sequence[dict[str, Any]]) -> np.ndarray:
+    """The leave-one-group-out values of several runs of the same texts, averaged, [groups]; empty where they differ."""
+    kept = [r["replicates"] for r in rows if r.get("replicates")]
+    if len(kept) < len(rows) or len({len(k) for k in kept}) != 1:
+        return np.empty(0)
+    return np.array([[math.nan if v is None else v for v in k] for k in kept], float).mean(axis=0)
+
+
+def contrasts(arms: Sequence[Arm]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(name "B − A", pairs of runs (A, B) that differ in that choice alone); runs without choices against the first one."""
+    runs = [a for a in arms if a.role == "run"]
+    found: list[tuple[str, list[tuple[str, str]]]] = []
+    for choice in dict.fromkeys(c for a in runs for c in a.choices):
+        levels = list(dict.fromkeys(a.choices.get(choice, "") for a in runs))
+        if len(levels) < 2 or not all(a.choices for a in runs):
+            continue
+        rest = {a.name: (*sorted((k, v) for k, v in a.choices.items() if k != choice), a.seed, a.step) for a in runs}
+        for level in levels[1:]:
+            pairs = [
+                (a.name, b.name)
+                for a in runs
+                for b in runs
+                if a.choices[choice] == levels[0] and b.choices[choice] == level and rest[a.name] == rest[b.name]
+            ]
+            if pairs:
+                found.append((f"{level} − {levels[0]}", pairs))
+    first = runs[0]
+    plain = [a for a in runs[1:] if not (a.choices and first.choices) and a.series != first.series]
+    return found + [(f"{a.series} − {first.series}", [(first.name, a.name)]) for a in plain]
+
+
+def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
+    """B − A at every site: the mean over matched pairs, with an interval over the pairs where there are three or more, by
+    groups of texts where there are fewer."""
+    rows: list[dict[str, Any]] = []
+    for name, curve in CURVES.items():
+        if curve.table not in tables:
+            continue
+        at = {(r["run"], r["site"]): r for r in tables[curve.table].where(status="ok", **curve.where)}
+        for contrast, pairs in contrasts(arms):
+            names = [
+                s for s in dict.fromkeys(s for _, s in at) if all((run, s) in at for pair in pairs for run in pair)
+            ]
+            for site in names:
+                told = _difference([(at[a, site], at[b, site]) for a, b in pairs])
+                rows.append({"curve": name, "contrast": contrast, "site": site, "layer": sites.layer(site)} | told)
+    return Table(rows, next(iter(tables.values())).provenance)
+
+
+def _difference(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    from scipy.stats import t
+
+    gaps = np.array([b["value"] - a["value"] for a, b in pairs])
+    told = {"value": float(gaps.mean()), "pairs": len(gaps), "status": "ok", "measure": pairs[0][0]["measure"]}
+    if len(gaps) >= 3:
+        half = float(t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps)))
+        return told | {"low": told["value"] - half, "high": told["value"] + half, "basis": "matched pairs"}
+    left, right = (replicated([pair[k] for pair in pairs]) for k in (0, 1))
+    again = right - left if len(left) == len(right) else np.empty(0)
+    low, high = controls.jackknife(told["value"], again)
+    return told | {"low": low, "high": high, "basis": "texts"}
+
+
+def similarities(
+    stores: Sequence[Store], family: str, prompts: int, position0: bool, most: int = 18, depths: int = 4
+) -> Table:
+    """Cosines between the tokens of single texts, raw and about the mean of all texts, at a few depths; and, as a control,
+    the mean cosine of tokens of different texts at the same positions."""
+    rows: list[dict[str, Any]] = []
+    for store in stores:
+        own = sites.select(store.sites, [family])
+        names = list(dict.fromkeys(own[round(k * (len(own) - 1) / max(1, depths - 1))] for k in range(depths)))
+        cut = windows(store, None, position0)
+        long = [int(i) for i in np.argsort(-store.lengths, kind="stable") if store.lengths[i] > most] or [
+            int(store.lengths.argmax())
+        ]
+        for site in names:
+            points = cut.points(store, site).astype(np.float64)
+            middle = points.mean(axis=(0, 1))
+            across = [_across(p) for p in (points, points - middle)]
+            for prompt, text in enumerate(sorted(long)[:prompts]):
+                first = 0 if position0 else 1
+                X = store.sample(text, site)[first : first + most].astype(np.float64)
+                raw, centred = (_unit(Z) @ _unit(Z).T for Z in (X, X - middle))
+                pieces = store.tokens(text)[first : first + most]
+                base = {"measure": "cosine", "run": store.name, "site": site, "prompt": prompt, "text": text}
+                base |= {"null": across[0], "null_centred": across[1], "status": "ok", "n": len(X)}
+                rows += [
+                    base
+                    | {"i": i, "j": j, "piece": pieces[i], "value": float(raw[i, j]), "centred": float(centred[i, j])}
+                    for i in range(len(X))
+                    for j in range(len(X))
+                ]
+    return Table(rows)
+
+
+def _unit(X: np.ndarray) -> np.ndarray:
+    return X / np.maximum(np.linalg.norm(X, axis=-1, keepdims=True), np.finfo(float).tiny)
+
+
+def _across(points: np.ndarray) -> float:
+    """Mean cosine between tokens of different texts at one position, over the positions of [texts, window, width]."""
+    U = _unit(points)
+    total = (U.sum(axis=0) ** 2).sum(axis=-1)
+    n = len(points)
+    return float(((total - n) / (n * (n - 1))).mean())

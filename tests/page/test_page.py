@@ -1,0 +1,445 @@
+"""The page in a real Chromium: every screen, keyboard, links between views, exports, a report and a widget offline."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+import transect as ts
+from app_home import NASTY, build
+from browser import AXE, FLAGS, Watch, chromium, lacking, launched, served
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=20_000)
+SCREENS = ("study", "depth", "compare", "map", "neurons", "report")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert not lacking(), f"the page tests need {lacking()}"
+    return build(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with launched() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(home: Path) -> Iterator[str]:
+    with served(home) as at:
+        yield at
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page whose every request stays on this machine, and that complains about nothing."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light", accept_downloads=True)
+    made = context.new_page()
+    made.watch = Watch(made)
+    yield made
+    context.close()
+    made.watch.check()
+
+
+def settled(page: Any) -> Any:
+    """Wait until nothing is loading."""
+    page.wait_for_selector(".tx-main h1")
+    expect(page.locator(".tx-pulse")).to_have_count(0, timeout=60_000)
+    page.wait_for_timeout(150)
+    return page
+
+
+def show(page: Any, address: str, hash_: str) -> Any:
+    page.goto(f"{address}#{hash_}")
+    return settled(page)
+
+
+def at(page: Any, words: str) -> None:
+    """The address says so: it follows the selection a moment later."""
+    expect(page).to_have_url(re.compile(re.escape(words)))
+
+
+def serious(page: Any) -> list[str]:
+    """Findings of axe-core that keep somebody from using the page."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    bad = [v for v in found if v["impact"] in ("serious", "critical")]
+    return [f"{v['id']}: {[n['html'][:160] for n in v['nodes'][:3]]}" for v in bad]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_screen_is_whole_and_accessible(page: Any, address: str, screen: str, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    show(page, address, f"{screen}?a=plain&b=tuned&site=resid&layer=2&neuron=3")
+    assert page.locator("[role=alert]").count() == 0
+    assert page.locator(".tx-top nav [aria-current=page]").inner_text().lower().endswith(screen)
+    if screen in ("depth", "compare", "map"):
+        assert page.locator(".tx-chart svg").count() >= {"map": 1}.get(screen, 2)
+    assert serious(page) == []
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_screen_fits_1024_pixels(page: Any, address: str, screen: str) -> None:
+    page.set_viewport_size({"width": 1024, "height": 768})
+    show(page, address, f"{screen}?a=plain&b=tuned&layer=2")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 1024
+    assert (
+        page.evaluate("document.querySelector('.tx-main').scrollWidth - document.querySelector('.tx-main').clientWidth")
+        <= 1
+    )
+    assert page.evaluate("document.querySelector('.tx-top').scrollWidth") <= 1024
+
+
+def test_a_permalink_brings_everything_back(page: Any, address: str, browser: Any) -> None:
+    show(page, address, "depth?a=tuned")
+    page.get_by_role("radio", name="layer 3").click()
+    page.get_by_label("measure").first.select_option("bures")
+    page.get_by_label("points").select_option("raw")
+    page.get_by_label("Run B").select_option("plain")
+    settled(page)
+    at(page, "v.norm=raw")
+    at(page, "b=plain")
+    link = page.url
+    page.screenshot()
+    title = page.locator("[data-panel=drift] h3").inner_text()
+    other = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    other.goto(link)
+    settled(other)
+    assert other.locator("[data-panel=drift] h3").inner_text() == title
+    assert title.startswith("Bures")
+    assert other.get_by_label("Run A").input_value() == "tuned"
+    assert other.get_by_label("Run B").input_value() == "plain"
+    assert other.locator(".tx-rail [aria-checked=true]").inner_text().startswith("3")
+    assert other.get_by_label("points").input_value() == "raw"
+    other.context.close()
+    page.reload()
+    settled(page)
+    assert page.locator("[data-panel=drift] h3").inner_text() == title
+
+
+def test_an_address_that_names_what_is_not_here(page: Any, address: str) -> None:
+    show(page, address, "nonsense?a=nobody&layer=-4&token=x&site=../../etc&v.drift=drift-123")
+    assert page.locator(".tx-top nav [aria-current=page]").inner_text().endswith("Study")
+    assert page.get_by_label("Run A").input_value() == "plain"
+    assert "nobody is not here" in page.locator(".tx-said").inner_text()
+
+
+def test_the_keyboard_reaches_everything(page: Any, address: str) -> None:
+    show(page, address, "study?a=plain")
+    for key, screen in zip("234561", ("Depth", "Compare", "Map", "Neurons", "Report", "Study"), strict=True):
+        page.keyboard.press(key)
+        assert page.locator(".tx-top nav [aria-current=page]").inner_text().endswith(screen)
+    page.keyboard.press("2")
+    settled(page)
+    for key, layer in (("ArrowDown", 1), ("ArrowDown", 2), ("End", 4), ("ArrowDown", 4), ("Home", 0), ("ArrowUp", 0)):
+        page.keyboard.press(key)
+        at(page, f"layer={layer}&")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    at(page, "token=2")
+    assert page.locator(".tx-tokens [aria-checked=true]").count() == 1
+    page.keyboard.press("b")
+    assert page.get_by_label("Run B").input_value() == "tuned"
+    page.keyboard.press("x")
+    assert (page.get_by_label("Run A").input_value(), page.get_by_label("Run B").input_value()) == ("tuned", "plain")
+    page.keyboard.press("t")
+    assert page.locator("#transect").get_attribute("data-theme") == "dark"
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    assert serious(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_one_selection_is_drawn_in_every_view(page: Any, address: str) -> None:
+    """A click in a matrix moves the rail, every curve's line and the numbers."""
+    show(page, address, "depth?a=plain&layer=0")
+    place = "[...document.querySelectorAll('.tx-panel:not([data-panel=pairs-row]) .tx-chart svg .tx-selected line')].map(l => Math.round(l.getBoundingClientRect().x))"
+    before = page.evaluate(place)
+    assert len(before) >= 8
+    matrix = page.locator("[data-panel='pairs-plain'] svg")
+    box = matrix.bounding_box()
+    matrix.scroll_into_view_if_needed()
+    cells = page.locator("[data-panel='pairs-plain'] svg g[data-mark=cell] rect")
+    assert cells.count() >= 25
+    cells.nth(3 * 5 + 1).hover()
+    cells.nth(3 * 5 + 1).click()
+    assert box is not None
+    page.wait_for_timeout(500)
+    layer = int(re.search(r"layer=(\d+)", page.url)[1])  # type: ignore[index]
+    assert layer == 3
+    assert page.locator(".tx-rail [aria-checked=true]").inner_text().startswith(str(layer))
+    after = page.evaluate(place)
+    assert len(after) == len(before)
+    assert all(p != q for p, q in zip(before, after, strict=True))
+    for panel in ("drift", "effective_rank"):
+        assert f"resid.{layer}" in page.locator(f"[data-panel={panel}] .tx-readings").inner_text()
+    page.keyboard.press("4")
+    settled(page)
+    assert page.locator(".tx-rail [aria-checked=true]").inner_text().startswith(str(layer))
+    assert f"resid.{layer}" in page.locator("[aria-label='Selected cell'] h3").inner_text()
+
+
+def test_every_number_has_its_null_interval_and_n(page: Any, address: str, home: Path) -> None:
+    show(page, address, "depth?a=plain&layer=2")
+    text = page.locator("[data-panel=drift] .tx-readings").inner_text()
+    assert re.search(r"plain resid\.2 → resid\.3: \S+ · \[\S+ \S+\] · null \S+ · .*n = \d+ · 24 texts", text), text
+    study = ts.Table.load(home / "drift" / "adjacent.parquet")
+    row = next(iter(study.where(run="plain", site="resid.2", measure="sinkhorn", normalise="unit", design="disjoint")))
+    shown = float(re.search(r": (\S+)", text)[1].replace("−", "-"))  # type: ignore[index]
+    assert shown == pytest.approx(row["value"], rel=0.01)
+
+
+def test_not_computed_does_not_look_like_zero(page: Any, address: str) -> None:
+    """The planted study has one pair that was not computed and one that is exactly zero."""
+    show(page, address, "depth?a=plain&layer=0")
+    cells = "[data-panel='pairs-plain'] g[data-mark=cell] rect"
+    fills = page.evaluate(f"[...document.querySelectorAll(\"{cells}\")].map(r => r.getAttribute('fill'))")
+    rows = [fills[k : k + 5] for k in range(0, 25, 5)]
+    assert rows[0][4] == rows[4][0] == "url(#tx-hatch)"
+    assert rows[0][3] == rows[3][0] != "url(#tx-hatch)"
+    page.locator(cells).nth(4).hover()
+    assert "not converged: planted" in page.locator("[data-panel='pairs-plain'] svg").inner_html()
+    page.keyboard.press("1")
+    settled(page)
+    assert page.locator(".tx-hatch-cell").count() >= 3
+    assert "about" in " ".join(page.locator(".tx-hatch-cell").all_inner_texts())
+
+
+def test_a_cell_opens_its_points_from_the_store(page: Any, address: str) -> None:
+    """Not one of the cells that the study kept: the worker draws it."""
+    show(page, address, "map?a=plain&layer=1&token=1")
+    page.wait_for_selector("[data-panel=scatter] svg", timeout=60_000)
+    assert page.locator("[data-panel=scatter] svg g[data-mark=dot] circle").count() >= 8
+    assert "score" in page.locator("[data-panel=scatter] .tx-caption").inner_text()
+
+
+def test_tokens_of_a_text_and_their_similarity(page: Any, address: str) -> None:
+    show(page, address, "depth?a=plain&layer=2&v.text=3")
+    page.wait_for_selector("[data-panel=token-similarity] svg", timeout=60_000)
+    assert "text 3" in page.locator("[data-panel=token-similarity] h3").inner_text()
+    page.locator(".tx-tokens button").nth(4).click()
+    at(page, "token=4")
+    assert "Closest to" in page.locator("[data-panel=token-similarity] .tx-caption").inner_text()
+
+
+def test_neurons_hover_select_turn_and_details(page: Any, address: str) -> None:
+    show(page, address, "neurons?a=plain&site=mlp.act&layer=1")
+    page.wait_for_selector(".tx-stage[data-painted]")
+    assert page.locator(".tx-small").count() == 4
+    page.get_by_label("neuron", exact=True).fill("7")
+    page.get_by_label("neuron", exact=True).press("Enter")
+    page.wait_for_selector(".tx-contexts li", timeout=60_000)
+    at(page, "neuron=7")
+    ring = page.locator(".tx-ring").bounding_box()
+    page.mouse.move(ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2)
+    assert "mlp.1.act" in page.locator(".tx-hover").inner_text()
+    assert "stress" in page.locator(".tx-hover").inner_text()
+    page.locator(".tx-large").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    moved = page.locator(".tx-ring").bounding_box()
+    assert abs(moved["x"] - ring["x"]) + abs(moved["y"] - ring["y"]) > 0.5
+    page.locator(".tx-small").nth(2).click()
+    page.wait_for_timeout(100)
+    at(page, "layer=2")
+    page.keyboard.press("m")
+    settled(page)
+    assert "Not computed" in page.locator(".tx-missing").inner_text()
+
+
+def test_points_without_webgl(address: str, browser: Any) -> None:
+    plain = browser.browser_type.launch(executable_path=chromium(), args=[*FLAGS, "--disable-3d-apis"])
+    page = plain.new_page()
+    watch = Watch(page)
+    show(page, address, "neurons?a=plain&site=mlp.act&layer=1")
+    page.wait_for_selector(".tx-stage[data-painter=canvas][data-painted]")
+    assert drawn(page) > 300
+    watch.check("WebGL")
+    plain.close()
+
+
+def test_a_lost_context_is_drawn_on(page: Any, address: str) -> None:
+    show(page, address, "neurons?a=plain&site=mlp.act&layer=1&v.gl=on")
+    page.wait_for_selector(".tx-stage[data-painter=webgl][data-painted]")
+    page.evaluate(
+        "document.querySelector('.tx-canvas').getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()"
+    )
+    page.wait_for_selector(".tx-stage[data-painter=canvas]")
+    page.wait_for_timeout(300)
+    assert drawn(page) > 300
+    assert "no graphics card" in page.locator(".tx-badge").inner_text()
+
+
+def drawn(page: Any) -> int:
+    """Pixels that hold a colour, on the 2-D canvas."""
+    return page.evaluate(
+        "(() => { const c = document.querySelector('.tx-canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"
+    )
+
+
+def test_pins_and_exports_carry_their_origin(page: Any, address: str, tmp_path: Path) -> None:
+    show(page, address, "depth?a=plain&layer=2")
+    panel = page.locator("[data-panel=drift]")
+    files = {}
+    for kind in ("svg", "png", "csv"):
+        with page.expect_download() as waiting:
+            panel.get_by_role("button", name=kind, exact=True).click()
+        files[kind] = tmp_path / f"x.{kind}"
+        waiting.value.save_as(files[kind])
+        assert waiting.value.suggested_filename == f"drift-drift.{kind}"
+    svg, csv = files["svg"].read_text(), files["csv"].read_text()
+    assert "<metadata>Transect" in svg
+    assert "var(--" not in svg
+    assert "weights 00000000" in csv.split("\n")[2] + csv.split("\n")[3]
+    assert sum(not line.startswith("#") for line in csv.splitlines()) == 1 + 2 * 4
+    png = files["png"].read_bytes()
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert b"iTXtDescription" in png
+    panel.get_by_role("button", name="pin").click()
+    page.keyboard.press("6")
+    settled(page)
+    assert page.locator(".tx-pin img").evaluate("(i) => i.decode().then(() => i.naturalWidth)") > 400
+    assert serious(page) == []
+    page.get_by_label("note").fill("a note")
+    page.get_by_label("note").blur()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="export page").click()
+    waiting.value.save_as(tmp_path / "pins.html")
+    whole = (tmp_path / "pins.html").read_text()
+    assert "a note" in whole
+    assert "<script" not in whole
+    page.reload()
+    settled(page)
+    assert page.locator(".tx-pin").count() == 1
+    page.locator(".tx-pin").get_by_role("button", name="open").click()
+    settled(page)
+    at(page, "layer=2")
+
+
+def test_markup_in_texts_stays_text(page: Any, address: str) -> None:
+    show(page, address, "study?a=plain")
+    assert NASTY in page.locator(".tx-main").inner_text()
+    assert page.locator(".tx-main img").count() == 0
+    assert "damaged" in page.get_by_role("region", name="Problems").inner_text()
+
+
+def test_a_folder_with_nothing_or_only_damage_in_it(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "study.json").write_text("{")
+    with served(tmp_path) as at_:
+        show(page, at_, "study")
+        assert "Nothing here yet" in page.locator(".tx-missing").inner_text()
+        assert "torn" in page.get_by_role("region", name="Problems").inner_text()
+        for key in "2345":
+            page.keyboard.press(key)
+            settled(page)
+            assert page.locator(".tx-missing").count() >= 1
+            assert page.locator("[role=alert]").count() == 0
+
+
+def test_a_report_opens_from_a_file_with_the_network_off(browser: Any, home: Path, tmp_path: Path) -> None:
+    folders = [home / n for n in ("drift", "map", "compare", "neurons")]
+    out = ts.report(folders, tmp_path / "report.html")
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, offline=True)
+    page = context.new_page()
+    watch = Watch(page)
+    page.goto(out.as_uri())
+    page.wait_for_selector("#transect .tx-panel")
+    assert page.locator("figure img").count() >= 8
+    for k, panel in ((1, "drift"), (2, "curves"), (3, "map"), (4, "neurons")):
+        page.locator(".tx-top nav button").nth(k).click()
+        page.wait_for_selector(f"[data-panel={panel}]")
+        settled(page)
+        assert page.locator("#transect [role=alert]").count() == 0
+    page.locator(".tx-top nav button").nth(4).click()
+    page.get_by_role("tab", name="Run").click()
+    assert "transect app DIR" in page.locator(".tx-missing").inner_text()
+    assert serious(page) == []
+    watch.check()
+    context.close()
+    plain = browser.new_context(java_script_enabled=False, offline=True).new_page()
+    plain.goto(ts.report(folders[:1], tmp_path / "static.html", static=True).as_uri())
+    assert "How far do representations move" in plain.locator("h2").first.inner_text()
+    plain.context.close()
+
+
+def test_the_widget_draws_in_a_notebook_page(browser: Any, home: Path) -> None:
+    from transect.page import widget
+
+    made = widget([home / "drift", home / "neurons"])
+    page = browser.new_context(viewport={"width": 1200, "height": 900}).new_page()
+    watch = Watch(page)
+    page.set_content(f"<style>{made._css}</style><div id='cell'></div>")
+    page.evaluate(
+        """async ([source, data]) => {
+          const module = await import(URL.createObjectURL(new Blob([source], {type: 'text/javascript'})));
+          window.free = module.default.render({model: {get: (name) => data}, el: document.getElementById('cell')});
+        }""",
+        [str(made._esm), json.loads(json.dumps(made.data))],
+    )
+    page.wait_for_selector("#cell .tx-panel")
+    page.locator(".tx-top nav button").nth(1).click()
+    page.wait_for_selector("#cell [data-panel=drift] svg")
+    assert page.url == "about:blank"
+    page.evaluate("window.free()")
+    assert page.locator("#cell .tx-panel").count() == 0
+    watch.check()
+    page.context.close()
+
+
+def test_the_live_model_token_by_token(page: Any, tmp_path: Path) -> None:
+    """SmolLM2 itself: prompt and generated tokens, layers, MLP and attention, reload, a second prompt, too long a one."""
+    model = ts.open_model("smollm2")
+    prompt = "The capital of France is"
+    with served(tmp_path, "--model", "smollm2") as at:
+        show(page, at, "neurons?v.mode=run&site=mlp.act")
+        page.get_by_role("textbox", name="prompt").fill(prompt)
+        page.get_by_label("new tokens").fill("6")
+        page.get_by_role("button", name="Run", exact=True).click()
+        status = page.locator(".tx-prompt [role=status]")
+        expect(status).to_have_text("done, 5 prompt + 6 generated tokens", timeout=240_000)
+        page.wait_for_selector(".tx-stage[data-painted]")
+        assert page.locator(".tx-small").count() == 30
+        assert page.locator(".tx-tokens button").count() == 11
+        assert page.locator(".tx-tokens .tx-generated").count() == 6
+        from transect.models.generate import activations
+
+        steps = list(activations(model, prompt, ["mlp.act"], max_new_tokens=6))
+        assert "Paris" in page.locator(".tx-said-text").inner_text()
+        page.locator(".tx-tokens button").nth(3).click()
+        page.get_by_role("radio", name="layer 12").click()
+        page.get_by_label("neuron", exact=True).fill("40")
+        page.get_by_label("neuron", exact=True).press("Enter")
+        shown = page.locator(".tx-big-number span").first
+        want = float(steps[3].values["mlp.12.act"][40])
+        expect(shown).to_have_text(re.compile(re.escape(f"{abs(want):.4g}"[:5])), timeout=20_000)
+        page.get_by_role("heading", name="Neurons").click()
+        page.keyboard.press("ArrowRight")
+        want = float(steps[4].values["mlp.12.act"][40])
+        expect(shown).to_have_text(re.compile(re.escape(f"{abs(want):.4g}"[:5])), timeout=20_000)
+        assert page.locator(".tx-said-text .tx-here").inner_text() == steps[4].token
+        page.keyboard.press("m")
+        expect(page.locator(".tx-large-name")).to_have_text("attn.12.head")
+        page.reload()
+        expect(status).to_have_text("done, 5 prompt + 6 generated tokens", timeout=30_000)
+        page.get_by_label("new tokens").fill("200")
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.wait_for_selector(".tx-tokens .tx-generated", timeout=120_000)
+        page.get_by_role("button", name="Cancel").click()
+        expect(status).to_contain_text("cancelled", timeout=30_000)
+        page.get_by_role("textbox", name="prompt").fill("word " * 9000)
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("the model takes", timeout=120_000)
+    page.get_by_role("textbox", name="prompt").fill("nobody there")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("alert").first).to_contain_text("does not answer", timeout=10_000)
+    page.watch.said.clear()

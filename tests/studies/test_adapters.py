@@ -1,0 +1,176 @@
+"""ΔW of adapters and fine-tunes: planted factors with known norm, spectrum and direction; bad folders are refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
+
+from tiny import save_tiny
+from transect.cli.main import cli
+from transect.errors import TransectError
+from transect.studies.adapters.study import Change, adapters, base_weights, energy, product_svd
+
+R, ALPHA = 3, 12
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(save_tiny(tmp_path_factory.mktemp("base") / "llama", "llama"))
+
+
+def plant(folder, base, factors, **config):
+    """An adapter folder with given (B, A) by module name."""
+    folder.mkdir(parents=True)
+    told = {
+        "peft_type": "LORA",
+        "r": R,
+        "lora_alpha": ALPHA,
+        "base_model_name_or_path": base,
+        "target_modules": ["q_proj"],
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(told | config))
+    tensors = {}
+    for name, (B, A) in factors.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = np.ascontiguousarray(A, np.float32)
+        tensors[f"base_model.model.{name}.lora_B.weight"] = np.ascontiguousarray(B, np.float32)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
+
+
+def value(study, site, measure, run=None):
+    rows = study.tables["modules"].where(site=site, measure=measure)
+    return next(iter(rows if run is None else rows.where(run=run)))
+
+
+Q0, DOWN1 = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
+
+
+def test_a_rank_one_change_along_the_second_direction(base, tmp_path):
+    """B A = 5 u v₂ᵀ with v₂ the second right singular vector of W: norm 5 · alpha/r = 20, stable rank 1, all in the top 2,
+    none in the top 1."""
+    W = base_weights(base)[Q0].astype(float)
+    v = np.linalg.svd(W)[2][1]
+    u = np.zeros(32)
+    u[4] = 1
+    B, A = np.zeros((32, R)), np.zeros((R, 32))
+    B[:, 0], A[0] = 5 * u, v
+    rng = np.random.default_rng(0)
+    other = rng.standard_normal((32, R)), rng.standard_normal((R, 48)) * 0.1
+    folder = plant(tmp_path / "a", base, {Q0: (B, A), DOWN1: other})
+    two, one = (adapters(folder, base, top=k) for k in (2, 1))
+    assert value(two, Q0, "relative_norm")["norm"] == pytest.approx(20, rel=1e-5)
+    assert value(two, Q0, "relative_norm")["value"] == pytest.approx(20 / np.linalg.norm(W), rel=1e-5)
+    assert value(two, Q0, "stable_rank")["value"] == pytest.approx(1, rel=1e-5)
+    assert value(two, Q0, "energy_in_top")["value"] == pytest.approx(1, rel=1e-5)
+    assert value(one, Q0, "energy_in_top")["value"] == pytest.approx(0, abs=1e-6)
+    row = value(two, Q0, "energy_in_top")
+    assert row["null"] == pytest.approx(2 / 32, abs=0.03), "random directions hold k / n"
+    assert row["p"] == pytest.approx(1 / 21)
+
+
+def test_a_random_change_is_what_the_product_says(base, tmp_path):
+    rng = np.random.default_rng(1)
+    B, A = rng.standard_normal((32, R)) * [3, 1, 0.2], rng.standard_normal((R, 48))
+    study = adapters(plant(tmp_path / "a", base, {DOWN1: (B, A)}), base)
+    delta = ALPHA / R * B @ A
+    s = np.linalg.svd(delta, compute_uv=False)
+    row = value(study, DOWN1, "stable_rank")
+    assert row["norm"] == pytest.approx(np.linalg.norm(delta), rel=1e-5)
+    assert row["value"] == pytest.approx((s**2).sum() / s[0] ** 2, rel=1e-4)
+    assert 1 < row["value"] <= R
+    spectrum = study.tables["spectra"].where(site=DOWN1).column("value")
+    assert spectrum == pytest.approx(s[:R] / s[0], rel=1e-4)
+    assert row["layer"] == 1
+    assert row["module"] == "down_proj"
+
+
+def test_layers_sum_their_modules_as_one_vector(base, tmp_path):
+    rng = np.random.default_rng(2)
+    K0 = "model.layers.0.self_attn.k_proj"
+    factors = {Q0: (rng.standard_normal((32, R)), rng.standard_normal((R, 32)))}
+    factors[K0] = rng.standard_normal((16, R)) * 2, rng.standard_normal((R, 32))
+    study, W = adapters(plant(tmp_path / "a", base, factors), base), base_weights(base)
+    deltas = [ALPHA / R * B @ A for B, A in factors.values()]
+    truth = np.sqrt(sum((d**2).sum() for d in deltas) / sum((W[m] ** 2).sum() for m in factors))
+    (row,) = study.tables["layers"]
+    assert row["value"] == pytest.approx(truth, rel=1e-5)
+
+
+def test_scaling_follows_the_configuration(base, tmp_path):
+    rng = np.random.default_rng(3)
+    factors = {Q0: (rng.standard_normal((32, R)), rng.standard_normal((R, 32)))}
+    size = np.linalg.norm(factors[Q0][0] @ factors[Q0][1])
+    for name, config, scale in (
+        ("plain", {}, ALPHA / R),
+        ("rs", {"use_rslora": True}, ALPHA / np.sqrt(R)),
+        ("pattern", {"alpha_pattern": {"q_proj": 30}}, 30 / R),
+    ):
+        study = adapters(plant(tmp_path / name, base, factors, **config), base)
+        assert value(study, Q0, "stable_rank")["norm"] == pytest.approx(scale * size, rel=1e-5)
+
+
+def test_a_full_fine_tune_stands_beside_it(base, tmp_path):
+    """W + 0.01 · rank 2 in one module: its ΔW has stable rank at most 2 and the planted norm."""
+    rng = np.random.default_rng(4)
+    tuned = shutil.copytree(base, tmp_path / "tuned")
+    tensors = load_file(tuned / "model.safetensors")
+    delta = rng.standard_normal((32, 2)) @ rng.standard_normal((2, 32)) * 0.01
+    tensors[f"{Q0}.weight"] = tensors[f"{Q0}.weight"] + delta.astype(np.float32)
+    save_file(tensors, tuned / "model.safetensors", metadata={"format": "pt"})
+    folder = plant(tmp_path / "a", base, {Q0: (rng.standard_normal((32, R)), rng.standard_normal((R, 32)))})
+    study = adapters(folder, base, full=str(tuned))
+    row = value(study, Q0, "stable_rank", run="tuned")
+    assert row["norm"] == pytest.approx(np.linalg.norm(delta), rel=1e-3)
+    assert row["value"] <= 2.001
+    assert study.tables["layers"].values("run") == ["a", "tuned"]
+
+
+def test_product_svd_and_energy_are_those_of_the_product():
+    rng = np.random.default_rng(5)
+    B, A = rng.standard_normal((9, 3)), rng.standard_normal((3, 14))
+    U, s, V = product_svd(B, A)
+    assert U * s @ V == pytest.approx(B @ A)
+    axes = np.linalg.qr(rng.standard_normal((14, 4)))[0].T
+    change = Change("x", U, s, V, np.zeros((9, 14)), 3)
+    assert energy(change, axes) == pytest.approx(((B @ A @ axes.T) ** 2).sum() / ((B @ A) ** 2).sum())
+
+
+def test_an_adapter_that_did_not_move_is_said(base, tmp_path):
+    folder = plant(tmp_path / "a", base, {Q0: (np.zeros((32, R)), np.ones((R, 32)))})
+    study = adapters(folder, base)
+    assert value(study, Q0, "relative_norm")["value"] == 0
+    assert value(study, Q0, "stable_rank")["status"] == "undefined: ΔW is zero"
+
+
+def test_unfit_folders_are_refused(base, tmp_path):
+    ok = {Q0: (np.ones((32, R)), np.ones((R, 32)))}
+    cases = [
+        ("lost", {"model.layers.9.self_attn.q_proj": ok[Q0]}, {}, "no weight in the base"),
+        ("shape", {Q0: (np.ones((31, R)), np.ones((R, 32)))}, {}, "31 × 32"),
+        ("kind", ok, {"peft_type": "IA3"}, "IA3"),
+    ]
+    for name, factors, config, match in cases:
+        with pytest.raises(TransectError, match=match):
+            adapters(plant(tmp_path / name, base, factors, **config), base)
+    folder = plant(tmp_path / "cut", base, ok)
+    data = (folder / "adapter_model.safetensors").read_bytes()
+    (folder / "adapter_model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(TransectError, match="cut short"):
+        adapters(folder, base)
+    with pytest.raises(TransectError, match="no such adapter"):
+        adapters(tmp_path / "nothing", base)
+
+
+def test_the_command(base, tmp_path):
+    rng = np.random.default_rng(6)
+    factors = {Q0: (rng.standard_normal((32, R)), rng.standard_normal((R, 32)))}
+    factors[DOWN1] = rng.standard_normal((32, R)), rng.standard_normal((R, 48))
+    folder = plant(tmp_path / "a", base, factors)
+    args = ["adapters", str(folder), "--base", base, "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, args, standalone_mode=False, catch_exceptions=False)
+    assert "stable rank" in done.output
+    for name in ("layers", "spectra", "energy"):
+        assert (tmp_path / f"out/figures/{name}.png").exists()

@@ -1,0 +1,212 @@
+"""The drift study on planted stores: what it must find, what it must not, and what the published formulas would say."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import transect as ts
+from planted import planted_store
+from transect.errors import TransectError
+from transect.numeric.change_points import breakpoints, candidates, mad_z
+from transect.studies.drift.published import rolling_z
+
+LAYERS, TEXTS, LENGTH, WIDTH = 14, 24, 16, 6
+STEP = 9
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[ts.Store, ts.Store]:
+    """Each layer turns points a little; from layer 9 to 10 every point jumps by (6, 0, …). The control never jumps."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("drift")
+    made = []
+    for name, jump in (("trained", 6.0), ("control", 0.0)):
+        X = rng.normal(size=(TEXTS * LENGTH, WIDTH)) * [3, 2, 1, 1, 1, 0.5] + [1, -1, 2, 0, 0, 3]
+        layers = [X]
+        for k in range(1, LAYERS):
+            X = X + 0.05 * rng.normal(size=X.shape)
+            layers.append(X + jump * np.eye(WIDTH)[0] * (k > STEP))
+        made.append(planted_store(folder / name, layers, [LENGTH] * TEXTS, name=name))
+    return made[0], made[1]
+
+
+@pytest.fixture(scope="module")
+def study(stores: tuple[ts.Store, ts.Store], tmp_path_factory: pytest.TempPathFactory) -> tuple[ts.Study, Path]:
+    out = tmp_path_factory.mktemp("out")
+    made = ts.studies.drift(
+        stores[0], controls=[stores[1]], n=60, groups=5, resamples=4, as_published=True, workers=1, out=out
+    )
+    made.save(out)
+    return made, out
+
+
+def test_the_planted_jump_is_the_largest_excess(study: tuple[ts.Study, Path]) -> None:
+    adjacent = study[0].tables["adjacent"]
+    for measure in ("sinkhorn", "wasserstein", "bures", "max_sliced"):
+        part = adjacent.where(run="trained", measure=measure, design="disjoint", normalise="raw")
+        assert part.column("site")[part.column("corrected").argmax()] == f"resid.{STEP}"
+        at = part.where(site=f"resid.{STEP}")
+        assert at.column("corrected")[0] == pytest.approx(36, rel=0.5)
+        others = part.where(lambda r: r["site"] != f"resid.{STEP}").column("corrected")
+        assert (np.abs(others) < 4).all(), "no drift: the excess over the split-half null is about 0"
+
+
+def test_the_matrix_has_every_pair_and_its_floor(study: tuple[ts.Study, Path]) -> None:
+    pairs = study[0].tables["pairs"].where(run="trained", normalise="raw")
+    assert len(pairs) == LAYERS * (LAYERS - 1) // 2
+    assert all(r["null_site"] > 0 and r["null_site2"] > 0 and r["low"] <= r["value"] <= r["high"] for r in pairs)
+
+
+def test_no_trend_in_rank_is_called_stable_and_compression_is_found(
+    stores: tuple[ts.Store, ts.Store], study: tuple[ts.Study, Path], tmp_path: Path
+) -> None:
+    raw = study[0].tables["verdict"].where(normalise="raw")
+    assert raw.column("verdict")[0] in ("stable", "undecided")
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=(TEXTS * LENGTH, WIDTH))
+    shrinking = [base * np.geomspace(1, 1 - 0.07 * k, WIDTH) ** 2 for k in range(12)]
+    store = planted_store(tmp_path / "shrink", shrinking, [LENGTH] * TEXTS, name="shrink")
+    from transect.studies.drift.study import _verdict
+
+    layers = ts.sweep("effective_rank", store, n=100, groups=5, permutations=0, workers=1)
+    told = next(iter(_verdict(layers, [store])))
+    assert told["verdict"] == "compression"
+    ranks = [r["value"] for r in layers.where(normalise="raw")]
+    assert told["value"] == pytest.approx(np.log(ranks[8:]).mean() - np.log(ranks[:4]).mean(), rel=1e-6)
+    assert told["low"] < told["value"] < told["high"] < np.log(0.9)
+
+
+def test_a_jump_that_the_null_has_too_is_no_change_layer() -> None:
+    """Value and null step up together at one layer, the excess steps at another: only the latter is a candidate."""
+    from transect.studies.drift.study import _changes
+
+    rng = np.random.default_rng(0)
+    null = np.where(np.arange(24) < 8, 1.0, 9.0)
+    excess = np.where(np.arange(24) < 16, 1.0, 3.0) + 0.05 * rng.normal(size=24)
+    halves = excess[:, None] + 0.05 * rng.normal(size=(24, 40))
+    rows = [
+        {"measure": "sinkhorn", "run": "r", "design": "disjoint", "normalise": "raw", "site": f"resid.{k}"}
+        | {"site2": f"resid.{k + 1}", "value": null[k] + excess[k], "null": null[k], "corrected": excess[k]}
+        | {"halves": halves[k].tolist(), "n": 60, "n_texts": 20, "status": "ok"}
+        for k in range(24)
+    ]
+    found = _changes(ts.Table(rows), "sinkhorn", [])
+    assert [r["site"] for r in found] == ["resid.16"]
+    assert next(iter(found))["support"] > 0.9
+
+
+def test_one_law_is_rejected_where_points_jump_and_only_there(study: tuple[ts.Study, Path]) -> None:
+    tests = study[0].tables["tests"].where(measure="centroid")
+    jump = tests.where(site=f"resid.{STEP}")
+    assert jump.column("p_max_t")[0] <= 0.01 + 1e-9
+    assert (tests.column("p_max_t") >= tests.column("p") - 1e-9).all()
+    assert (tests.where(lambda r: r["site"] != f"resid.{STEP}").column("p_max_t") > 0.05).mean() > 0.7
+    rows = list(tests)
+    drawn = np.array([r["null_draws"] for r in rows])
+    mean, spread = drawn.mean(axis=1, keepdims=True), drawn.std(axis=1, keepdims=True)
+    largest = ((drawn - mean) / spread).max(axis=0)
+    z = (np.array([r["value"] for r in rows]) - mean[:, 0]) / spread[:, 0]
+    joint = (1 + (largest[None] >= z[:, None]).sum(axis=1)) / (1 + len(largest))
+    np.testing.assert_allclose([r["p_max_t"] for r in rows], joint)
+
+
+def test_words_carry_numbers_controls_and_design(study: tuple[ts.Study, Path]) -> None:
+    made = study[0]
+    assert any(f"resid.{STEP} → resid.{STEP + 1}: excess" in f and "split-half null" in f for f in made.findings)
+    assert all("position 0 dropped" in f.caption and "n = 60" in f.caption for f in made.figures)
+    assert "Feydy" in " ".join(made.methods)
+
+
+def test_published_formulas_side_by_side(study: tuple[ts.Study, Path]) -> None:
+    table = study[0].tables["as_published"]
+    assert len(table) == LAYERS - 1
+    assert not any(table.column("transition")), "the published rule cannot fire"
+    assert np.allclose(table.column("norm_entropy"), table.column("log_n"), rtol=0.1)
+    rng = np.random.default_rng(0)
+    spike = np.zeros(30)
+    spike[15] = 1e6
+    assert max(np.abs(rolling_z(v)).max() for v in (spike, rng.normal(size=30), rng.standard_cauchy(30))) <= 2.0 + 1e-9
+
+
+def test_report_and_figures(study: tuple[ts.Study, Path]) -> None:
+    made, out = study
+    from transect.results.drawing import save_all
+
+    files = save_all(made, out, formats=("svg",))
+    assert len(files) == len(made.figures)
+    page = ts.report(out, out / "report.html").read_text()
+    assert "default-src 'none'" in page
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page), "the page asks nobody for anything"
+    plain = ts.report(out, out / "plain.html", static=True).read_text()
+    assert plain.count("<img alt=") == len(made.figures)
+    assert "<script" not in plain
+    again = ts.Study.load(out)
+    assert again.tables["adjacent"].arrow.equals(made.tables["adjacent"].arrow)
+    with pytest.raises(TransectError, match="no study here"):
+        ts.report(out / "cells", out / "x.html")
+
+
+def test_hostile_text_does_not_run(tmp_path: Path) -> None:
+    from transect.results.study import Study
+    from transect.results.table import Table
+
+    evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
+    rows = [{"measure": "=cmd|' /C calc'!A0", "run": evil, "site": "resid.0", "value": 1.0, "status": evil}]
+    study = Study(evil, evil, {"t": Table(rows)}, findings=[evil], warnings=[evil], methods=[evil])
+    for static in (True, False):  # the second holds the page's own scripts, and the study's words as data
+        text = ts.report(study, tmp_path / "r.html", static=static).read_text()
+        assert "<script>alert" not in text
+        assert "<img src=x" not in text
+        assert ("<script" in text) is not static
+    from transect.page.report import to_csv
+
+    assert to_csv(Table(rows)).splitlines()[1].startswith("'=cmd")
+
+
+def test_runs_that_share_a_name_and_short_curves(stores: tuple[ts.Store, ts.Store]) -> None:
+    with pytest.raises(TransectError, match="share a name"):
+        ts.studies.drift([stores[0], stores[0]])
+    with pytest.raises(TransectError, match="at least 8 points"):
+        candidates(np.arange(5.0))
+
+
+def noise(kind: str, rng: np.random.Generator, n: int = 30) -> np.ndarray:
+    e = rng.standard_t(3, n) if kind == "heavy" else rng.normal(size=n)
+    if kind == "ar1":
+        for k in range(1, n):
+            e[k] += 0.6 * e[k - 1]
+    return e + (0.3 * np.arange(n) if kind == "trend" else 0)
+
+
+@pytest.mark.parametrize("kind", ["white", "ar1", "trend", "heavy"])
+def test_false_alarms_are_rare(kind: str) -> None:
+    rng = np.random.default_rng(7)
+    assert np.mean([bool(candidates(noise(kind, rng))) for _ in range(80)]) <= 0.10
+
+
+def test_a_planted_level_is_found_with_its_size_and_support() -> None:
+    rng = np.random.default_rng(8)
+    hits = []
+    for _ in range(40):
+        shift = np.where(np.arange(30) >= 19, 9.0, 0.0)
+        found = candidates(noise("white", rng) + shift, [noise("white", rng) + shift for _ in range(3)])
+        near = [c for c in found if abs(c.index - 19) <= 1]
+        hits.append(bool(near))
+        assert all(c.level > 3 and abs(c.z) >= 3.5 and 0 <= c.support <= 1 for c in near)
+    assert np.mean(hits) > 0.8
+    single = np.zeros(30)
+    single[12] = 50
+    assert candidates(single + noise("white", rng) * 0.1) == [], "one outlying layer is no change of level"
+    assert breakpoints(np.zeros(20)) == []
+    assert mad_z(np.array([0.0, 0, 0, 5, 5, 5])).tolist() == [0, 0, np.inf, 0, 0]
+
+
+def test_a_projected_study_names_its_basis_and_flags_a_short_curve(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    layers = [rng.normal(size=(TEXTS * LENGTH, WIDTH)) + k for k in range(3)]
+    store = planted_store(tmp_path / "s", layers, [LENGTH] * TEXTS)
+    study = ts.studies.drift(store, n=40, groups=4, resamples=1, pca=2, workers=1)
+    assert study.tables["adjacent"].where(measure="sinkhorn").values("pca") == [2]
+    assert "at least 8 points" in study.tables["changes"].column("status")[0]

@@ -1,0 +1,397 @@
+"""Neurons: exact correlations, maps with known answers, orders, repetition, pruning that costs nothing where it should."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+import transect as ts
+from planted import planted_store
+from tiny import make_texts, tiny_model, tiny_tokenizer
+from transect.errors import TransectError
+from transect.inference.accumulators import model_moments, store_moments
+from transect.models.generate import activations
+from transect.models.losses import losses, perplexity
+from transect.numeric.moments import Accumulator
+from transect.studies.neurons import maps as neurons
+from transect.studies.neurons.minibatch import project_batches
+from transect.studies.pruning.cut import METHODS, compensation, prune, removal
+from transect.studies.pruning.study import curve
+
+LENGTHS = [7, 31, 12, 50, 5, 23, 40, 17, 9, 28]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ts.Store:
+    """24 neurons: a large mean, heavy scales, two that are one (0, 1), one that is its opposite (2), one constant (3)."""
+    rng = np.random.default_rng(0)
+    n = sum(LENGTHS)
+    X = rng.normal(size=(n, 24)) @ rng.normal(size=(24, 24)) * np.geomspace(0.01, 100, 24) + 1000 * rng.normal(size=24)
+    X[:, 1], X[:, 2], X[:, 3] = 3 * X[:, 0] + 5, 10 - X[:, 0], 4.25
+    Y = np.concatenate([X[:, ::-1][:, :10], rng.normal(size=(n, 6))], axis=1)
+    sites = ["mlp.0.act", "mlp.1.act"]
+    return planted_store(tmp_path_factory.mktemp("n") / "s", [X, Y], LENGTHS, sites=sites)
+
+
+def test_correlation_is_exact_pearson(store: ts.Store) -> None:
+    X = store.points("mlp.0.act").astype(np.float64)
+    rho = ts.neurons.correlation(store, "mlp.0.act")
+    alive = [i for i in range(24) if i != 3]
+    assert np.allclose(rho[np.ix_(alive, alive)], np.corrcoef(X[:, alive].T), atol=2e-5)
+    assert rho[0, 1] == pytest.approx(1, abs=1e-5)
+    assert rho[0, 2] == pytest.approx(-1, abs=1e-5)
+    assert (rho[3, alive] == 0).all()
+    assert rho[3, 3] == 1
+    assert neurons.constant(store, "mlp.0.act").tolist() == [3]
+    first = np.cumsum([0, *LENGTHS])[:-1]
+    rest = np.corrcoef(np.delete(X, first, axis=0)[:, alive].T)
+    assert np.allclose(neurons.correlation(store, "mlp.0.act", position0=False)[np.ix_(alive, alive)], rest, atol=2e-5)
+
+
+def test_other_kinds(store: ts.Store) -> None:
+    X, Y = (store.points(s).astype(np.float64) for s in store.sites)
+    alive = [i for i in range(24) if i != 3]
+    ranks = neurons.correlation(store, "mlp.0.act", kind="spearman")
+    assert np.allclose(ranks[np.ix_(alive, alive)], spearmanr(X[:, alive]).statistic, atol=1e-4)
+    assert neurons.correlation(store, "mlp.0.act", kind="absolute")[0, 2] == pytest.approx(1, abs=1e-5)
+    between = neurons.correlation(store, "mlp.0.act", "mlp.1.act")
+    assert between.shape == (24, 16)
+    assert between[23, 0] == pytest.approx(1, abs=1e-5)
+    assert between[5, 12] == pytest.approx(np.corrcoef(X[:, 5], Y[:, 12])[0, 1], abs=2e-5)
+    prompts = [np.corrcoef(store.sample(i, "mlp.0.act").astype(float)[:, [5, 9]].T)[0, 1] for i in range(len(LENGTHS))]
+    assert neurons.correlation(store, "mlp.0.act", kind="prompt")[5, 9] == pytest.approx(np.mean(prompts), abs=1e-4)
+
+
+def test_streamed_is_all_at_once_whatever_the_blocks() -> None:
+    rng = np.random.default_rng(1)
+    X = (rng.normal(size=(301, 7)) * [1, 5, 0.1, 1, 1, 2, 3] + 50).astype(np.float32)
+    whole = Accumulator(7).update(X).freeze()
+    parts = Accumulator(7)
+    for begin, end in ((0, 1), (1, 90), (90, 91), (91, 301)):
+        parts.update(X[begin:end])
+    assert np.allclose(parts.freeze().correlation, whole.correlation, atol=1e-5)
+    assert np.allclose(whole.correlation, np.corrcoef(X.T.astype(float)), atol=1e-5)
+    assert np.allclose(parts.freeze().mean_x, X.mean(0), rtol=1e-5)
+    with pytest.raises(TransectError, match="at least 2 tokens, got 1"):
+        Accumulator(7).update(X[:1]).freeze()
+
+
+def test_without_a_store_it_is_the_same(tmp_path: Path) -> None:
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "tiny")
+    kept = ts.capture(model, make_texts(), tmp_path / "s", sites=["mlp.act"])
+    straight = model_moments(model, make_texts(), ["mlp.1.act"], position0=False)["mlp.1.act"]
+    stored = store_moments(kept, "mlp.1.act", position0=False)
+    assert straight.n == stored.n == kept.start[-1] - len(kept)
+    assert np.allclose(straight.correlation, stored.correlation, atol=1e-4)
+
+
+def test_classical_scaling_alone_finds_distances_that_exist() -> None:
+    """Points of a lopsided plane: Torgerson's solution is exact up to the little noise that is added, 0.001 of the mean."""
+    P = np.random.default_rng(7).normal(size=(50, 2)) * [4, 1]
+    D = np.linalg.norm(P[:, None] - P, axis=2)
+    D /= D.max()
+    assert neurons.project(1 - D, 2, method="classical").stress < 0.005
+
+
+def test_a_turned_mirrored_and_stretched_map_is_laid_on_its_original() -> None:
+    """A turn by 40° and a reflection are not their own inverse: a transposed map would miss."""
+    P = np.random.default_rng(8).normal(size=(30, 2)) * [3, 1]
+    turn = np.array([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
+    for frame in (turn, turn @ np.diag([1, -1])):
+        laid, agreement = neurons.align(P @ frame * 2.5 + 7, P)
+        np.testing.assert_allclose(laid, P, atol=1e-9)
+        assert agreement == pytest.approx(1, rel=1e-12)
+
+
+def test_a_map_that_exists_is_found_and_noise_is_not_one() -> None:
+    rng = np.random.default_rng(2)
+    P = rng.normal(size=(60, 3)) * [3, 1, 0.5]
+    D = np.linalg.norm(P[:, None] - P, axis=2)
+    D /= D.max()
+    made = ts.neurons.project(1 - D, dim=3, seed=0)
+    assert made.positions.shape == (60, 3)
+    assert made.stress < 0.01
+    assert made.control_stress > 0.3
+    assert neurons.align(made.positions, P)[1] > 0.999
+    again = ts.neurons.project(1 - D, dim=3, seed=0)
+    assert np.array_equal(again.positions, made.positions)
+    noise = np.corrcoef(rng.normal(size=(400, 5000)))
+    assert neurons.project(noise, 3).stress == pytest.approx(0.33, abs=0.01), "a hollow ball"
+    flat = neurons.project(1 - D, dim=2)
+    assert made.stress < flat.stress < flat.control_stress
+
+
+def test_stress_is_no_worse_than_a_peer() -> None:
+    from sklearn.manifold import MDS
+
+    rng = np.random.default_rng(3)
+    rho = np.corrcoef(rng.normal(size=(80, 6)) @ rng.normal(size=(6, 300)) + rng.normal(size=(80, 300)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        peer = MDS(2, dissimilarity="precomputed", n_init=4, random_state=0).fit_transform(1 - rho)
+    assert (
+        neurons.project(rho, 2).stress <= neurons.stress(peer.astype(np.float32), (1 - rho).astype(np.float32)) * 1.01
+    )
+
+
+def test_copies_of_a_neuron_stay_together() -> None:
+    """4, 5 and 6 near-copies of three unrelated neurons: a triangle. Distances that float32 rounds to 0 once threw copies apart."""
+    rng = np.random.default_rng(9)
+    X = np.concatenate([rng.normal(size=(900, 1)) @ (0.5 + rng.random((1, k))) for k in (4, 5, 6)], axis=1)
+    rho = np.corrcoef((X + 0.01 * rng.normal(size=X.shape)).T)
+    made = neurons.project(rho, 3)
+    kind = np.repeat([0, 1, 2], [4, 5, 6])
+    assert max(made.positions[kind == k].std(axis=0).max() for k in range(3)) < 5e-3
+    assert made.stress < 0.01 < 0.3 < made.control_stress
+
+
+def test_a_line_is_put_in_order() -> None:
+    place = np.random.default_rng(4).permutation(40)
+    rho = 1 - np.abs(place[:, None] - place) / 39 * 1.8
+    for method in ("spectral", "leaf"):
+        order = neurons.seriate(rho, method)
+        assert np.array_equal(place[order], np.arange(40)) or np.array_equal(place[order], np.arange(40)[::-1])
+        assert neurons.order_cost(order, rho) > neurons.order_cost(np.arange(40), rho), (
+            "the loss pulls apart what is alike"
+        )
+
+
+def test_mistakes() -> None:
+    rho = np.eye(5)
+    with pytest.raises(TransectError, match="dim = 5 for 5 neurons"):
+        neurons.project(rho, 5)
+    bad = np.eye(5)
+    bad[2, 2] = np.nan
+    with pytest.raises(TransectError, match="not finite for 1 neurons"):
+        neurons.project(bad, 2)
+    with pytest.raises(TransectError, match="not symmetric"):
+        neurons.project(np.triu(np.ones((5, 5))), 2)
+    with pytest.raises(TransectError, match="cannot be aligned"):
+        neurons.align(np.ones((3, 2)), np.ones((4, 2)))
+
+
+def test_positions_file(store: ts.Store, tmp_path: Path) -> None:
+    path = neurons.save_positions(tmp_path / "p.safetensors", {"mlp.0.act": np.arange(48.0).reshape(24, 2)}, run="x")
+    assert np.array_equal(neurons.load_positions(path, store)["mlp.0.act"], np.arange(48.0).reshape(24, 2))
+    from safetensors.numpy import save_file
+
+    save_file({"projections.layers.3.mlp": np.ones((8, 3), np.float32)}, tmp_path / "seed.safetensors")
+    assert list(neurons.load_positions(tmp_path / "seed.safetensors")) == ["mlp.3.out"]
+    neurons.save_positions(tmp_path / "q.safetensors", {"mlp.0.act": np.ones((9, 2))})
+    with pytest.raises(TransectError, match="9 neurons, the store 24"):
+        neurons.load_positions(tmp_path / "q.safetensors", store)
+
+
+def test_study_finds_the_repeated_block(store: ts.Store, tmp_path: Path) -> None:
+    study = ts.studies.neurons(store, dim=2, skip=(1,), cards=2, out=tmp_path)
+    maps = study.tables["maps"]
+    assert maps.column("constant").tolist() == [1, 0]
+    assert all(r["null"] > 0 and 0 <= r["reproducibility"] <= 1 for r in maps)
+    repeat = next(iter(study.tables["repeats"]))
+    assert repeat["value"] > repeat["null"]
+    assert repeat["repeated"] >= 10, "ten neurons were copied"
+    assert "«" in study.tables["cards"].column("context")[0]
+    from transect.results.drawing import save_all
+
+    assert len(save_all(study, tmp_path, formats=("svg",))) == 4
+
+
+def test_redundant_neurons_cost_nothing_to_remove(tmp_path: Path) -> None:
+    """Half the neurons repeat the other half: pruned by redundancy with compensation the model says what it said."""
+    twin = tiny_model("llama")
+    for block in twin.model.layers:
+        mlp = block.mlp
+        for linear in (mlp.gate_proj, mlp.up_proj):
+            linear.weight.data[24:] = linear.weight.data[:24]
+        mlp.down_proj.weight.data *= 20
+    model = ts.wrap_model(twin, tiny_tokenizer(), "twin")
+    texts = make_texts(24)
+    moments = model_moments(model, texts, ["mlp.act"])
+    ids = torch.arange(3, 40)[None]
+    with torch.inference_mode():
+        before = model.model(ids).logits
+        small = prune(model, moments, 0.5)
+        after = small.model(ids).logits
+        crude = prune(model, moments, 0.5, method="random", compensate=False).model(ids).logits
+    assert (after - before).abs().max() < 1e-3 * (crude - before).abs().max()
+    assert perplexity(small, texts) == pytest.approx(perplexity(model, texts), rel=1e-4)
+    small.model.save_pretrained(tmp_path / "m")
+    small.tokenizer.save_pretrained(tmp_path / "m")
+    again = ts.open_model(str(tmp_path / "m"))
+    assert again.config.intermediate_size == 24
+    with torch.inference_mode():
+        assert torch.allclose(again.model(ids).logits, after, atol=1e-5)
+
+
+def test_each_way_keeps_what_it_should() -> None:
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(500, 6)).astype(np.float32) * [1, 1, 5, 0.1, 1, 1]
+    X[:, 1] = X[:, 0] * 0.5
+    m = Accumulator(6).update(X).freeze()
+    columns = np.diag([1.0, 1, 1, 1, 9, 0.01])
+    assert removal(m, columns, "redundancy", rng)[0][0] == 1
+    assert removal(m, columns, "magnitude", rng)[0][0] == 5
+    assert removal(m, columns, "activation", rng)[0][:2].tolist() == [5, 3]
+    assert sorted(removal(m, columns, "random", rng)[0]) == list(range(6))
+    assert all((np.diff(removal(m, columns, way, rng)[1]) >= 0).all() for way in METHODS)
+    fold = compensation(m, np.array([0, 2, 3, 4, 5]))
+    assert fold[0, 0] == pytest.approx(0.5, abs=1e-3)
+    assert np.abs(fold[0, 1:]).max() < 1e-2
+    with pytest.raises(TransectError, match=r"fraction 1\.5"):
+        prune(ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t"), {}, 1.5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_curve_judges_every_text_by_a_model_that_never_saw_it(family: str, tmp_path: Path) -> None:
+    model = ts.wrap_model(tiny_model(family), tiny_tokenizer(), family)
+    texts = make_texts(16)
+    rows = curve(model, texts, [0.0, 0.5], methods=["redundancy", "clusters", "random"], groups=8)
+    assert len(rows) == 6
+    assert all(r["low"] <= r["value"] <= r["high"] and r["n_texts"] == 16 for r in rows)
+    assert all(r["null"] == pytest.approx(perplexity(model, texts), rel=1e-6) for r in rows)
+    whole = [r for r in rows if r["fraction"] == 0]
+    assert all(r["ratio"] == pytest.approx(1, abs=1e-4) and r["ratio_high"] - r["ratio_low"] < 1e-3 for r in whole)
+    assert all(r["value"] == pytest.approx(r["null"] * r["ratio"], rel=1e-6) for r in rows)
+    with pytest.raises(TransectError, match="folds = 1"):
+        curve(model, texts, [0.5], folds=1)
+    (tmp_path / "twice.jsonl").write_text('{"text": "March and May"}\n' * 3)
+    with pytest.raises(TransectError, match="occur twice"):
+        curve(model, ts.open_texts(str(tmp_path / "twice.jsonl")), [0.5])
+
+
+def test_losses_are_those_of_a_loop_over_single_texts() -> None:
+    model, texts = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t"), make_texts(5)
+    total, count = losses(model, texts)
+    for text, summed, tokens in zip(texts.texts, total, count, strict=True):
+        ids = model.tokenizer(text, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            told = model.model(ids, labels=ids).loss
+        assert summed / tokens == pytest.approx(float(told), rel=1e-5)
+        assert tokens == ids.shape[1] - 1
+
+
+def test_clusters_of_the_map_keep_their_most_active_neuron() -> None:
+    """Three bundles of 4, 5 and 6 copies with unequal gains: when three are left, they are the loudest of each."""
+    rng = np.random.default_rng(9)
+    X = np.concatenate([rng.normal(size=(900, 1)) @ (0.5 + rng.random((1, k))) for k in (4, 5, 6)], axis=1)
+    X = (X + 0.01 * rng.normal(size=X.shape)) @ np.eye(15, 16)  # the sixteenth never moves
+    m = Accumulator(16).update(X.astype(np.float32)).freeze()
+    columns = np.eye(16) * rng.uniform(0.5, 2, 16)[:, None]
+    order, score = removal(m, columns, "clusters", rng)
+    assert order[0] == 15
+    assert sorted(order) == list(range(16))
+    loud = np.linalg.norm(columns, axis=1) * np.sqrt(m.var_x + m.mean_x**2)
+    best = {int(k[0] + np.argmax(loud[k])) for k in (np.arange(4), np.arange(4, 9), np.arange(9, 15))}
+    assert set(order[-3:].tolist()) == best
+    assert score[-4] < 0.1 < score[-3], "merging two bundles costs far more than merging copies"
+
+
+def test_global_pruning_takes_what_is_redundant_wherever_it_is() -> None:
+    """Only block 1 repeats itself: pruned globally by a sixth, only block 1 loses neurons, and nothing is lost."""
+    model = tiny_model("llama")
+    mlp = model.model.layers[1].mlp
+    for linear in (mlp.gate_proj, mlp.up_proj):
+        linear.weight.data[24:] = linear.weight.data[:24]
+    wrapped = ts.wrap_model(model, tiny_tokenizer(), "t")
+    moments = model_moments(wrapped, make_texts(24), ["mlp.act"])
+    small = prune(wrapped, moments, 1 / 6, scope="global")
+    gone = [int((b.mlp.down_proj.weight == 0).all(0).sum()) for b in small.model.model.layers]
+    assert gone[1] >= 22
+    assert gone[0] <= 1
+    ids = torch.arange(3, 40)[None]
+    with torch.inference_mode():
+        assert torch.allclose(small.model(ids).logits, model(ids).logits, atol=1e-3)
+    by_rho = prune(wrapped, moments, 0.0, scope="global", threshold=0.9999)
+    gone = [int((b.mlp.down_proj.weight == 0).all(0).sum()) for b in by_rho.model.model.layers]
+    assert gone[1] == 24, "every twin, and nothing else"
+    with pytest.raises(TransectError, match=r"threshold 0\.9"):
+        prune(wrapped, moments, 0.0, threshold=0.9)
+
+
+@pytest.mark.parametrize("init", ["line", "normal", "point", "uniform"])
+def test_the_mini_batch_way_moves_towards_the_exact_one(init: str) -> None:
+    rng = np.random.default_rng(6)
+    latent = rng.normal(size=(12, 2))
+    batches = [
+        (rng.normal(size=(60, 2)) @ latent.T + 0.1 * rng.normal(size=(60, 12))).astype(np.float32) for _ in range(150)
+    ]
+    made = project_batches(batches, 2, init=init)
+    exact = neurons.project(np.corrcoef(np.concatenate(batches).T), 2)
+    assert exact.stress <= made.stress + 1e-3
+    assert made.stress < 0.75 * made.control_stress, "it left its beginning and found structure"
+    with pytest.raises(TransectError, match="init 'zero'"):
+        project_batches(batches, 2, init="zero")
+
+
+def test_activations_of_a_prompt_are_those_of_one_whole_pass() -> None:
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "tiny")
+    steps = list(activations(model, "the month of March", ["mlp.act", "resid"], max_new_tokens=4))
+    prompt = [s for s in steps if not s.generated]
+    assert "".join(s.token for s in prompt) == "the month of March"
+    assert [s.position for s in steps] == list(range(len(steps)))
+    assert 0 < len(steps) - len(prompt) <= 4
+    ids = torch.tensor([[s.id for s in steps]])
+    with torch.inference_mode():
+        whole = model.model(ids, output_hidden_states=True)
+    assert np.allclose(steps[-1].values["resid.1"], whole.hidden_states[1][0, -1].numpy(), atol=1e-5)
+    assert [int(t) for t in whole.logits[0, len(prompt) - 1 : -1].argmax(-1)] == [s.id for s in steps if s.generated]
+    assert steps[0].values["mlp.2.act"].shape == (48,)
+    with pytest.raises(TransectError, match="Shorten it"):
+        next(activations(model, "the month " * 300, max_new_tokens=9000))
+
+
+def test_maps_of_two_runs_are_laid_on_each_other(store: ts.Store, tmp_path: Path) -> None:
+    first = ts.studies.neurons(store, dim=2, skip=(), out=tmp_path, seed=0)
+    again = ts.studies.neurons(store, dim=2, skip=(), reference=tmp_path / "positions.safetensors", seed=1)
+    assert all(a > 0.98 for a in again.tables["maps"].column("aligned"))
+    x = [t.tables["positions"].where(site="mlp.0.act").column("x") for t in (first, again)]
+    assert np.corrcoef(*x)[0, 1] > 0.95
+    assert set(first.tables["poles"].column("pole")) == {"low", "high"}
+
+
+@pytest.mark.parametrize("method", ["umap", "pacmap"])
+def test_neighbour_maps_are_an_extra_and_say_so(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, method, None)
+    with pytest.raises(TransectError, match=r"transect\[maps\]"):
+        neurons.project(np.eye(9), 2, method=method)
+
+
+@pytest.mark.parametrize("method", ["umap", "pacmap"])
+def test_neighbour_maps_keep_bundles_together(method: str) -> None:
+    """Two bundles of 30 and 50 correlated neurons: most of a neuron's neighbours on the map are of its own bundle."""
+    rng = np.random.default_rng(10)
+    kind = np.repeat([0, 1], [30, 50])
+    X = rng.normal(size=(600, 2))[:, kind] + 0.7 * rng.normal(size=(600, 80))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the libraries say of each other
+        made = neurons.project(np.corrcoef(X.T), 2, method=method)
+    assert made.positions.shape == (80, 2)
+    assert np.isfinite(made.positions).all()
+    D = np.linalg.norm(made.positions[:, None] - made.positions, axis=2)
+    np.fill_diagonal(D, np.inf)
+    near = np.argsort(D, axis=1)[:, :5]
+    assert (kind[near] == kind[:, None]).mean() > 0.95
+
+
+def test_positions_in_the_layout_of_transformer_projector(store: ts.Store, tmp_path: Path) -> None:
+    """Its checkpoints also hold correlation matrices, which are no positions; its names carry a prefix of the wrapper."""
+    from safetensors.numpy import load_file, save_file
+
+    P = {"mlp.0.out": np.ones((8, 3), np.float32), "attn.12.out": np.zeros((8, 3), np.float32)}
+    path = neurons.save_positions(tmp_path / "model.safetensors", P, layout="modules", run="x")
+    assert set(load_file(path)) == {
+        "model.layers.0.mlp.neuron_projections",
+        "model.layers.12.self_attn.neuron_projections",
+    }
+    told = {f"hf_model.{k}": v for k, v in load_file(path).items()}
+    told |= {k.replace("neuron_projections", "correlation_matrix"): np.eye(8, dtype=np.float32) for k in told}
+    save_file(told, tmp_path / "theirs.safetensors")
+    back = neurons.load_positions(tmp_path / "theirs.safetensors")
+    assert set(back) == set(P)
+    assert all(np.array_equal(back[s], P[s]) for s in P)
+    with pytest.raises(TransectError, match=r"mlp\.0\.act is not the output"):
+        neurons.save_positions(path, {"mlp.0.act": np.ones((4, 2))}, layout="modules")
