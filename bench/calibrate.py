@@ -16,7 +16,11 @@ LAYERS = 30
 
 def noise(kind: str, rng: np.random.Generator) -> np.ndarray:
     """A curve without any change, of unit noise."""
-    e = rng.standard_t(3, LAYERS) / np.sqrt(3) if kind == "heavy-tailed (t, 3 d.f.)" else rng.normal(size=LAYERS)
+    e = (
+        rng.standard_t(3, LAYERS) / np.sqrt(3)
+        if kind == "heavy-tailed (t, 3 d.f.)"
+        else rng.normal(size=LAYERS)
+    )
     if kind == "AR(1), ρ = 0.6":
         for k in range(1, LAYERS):
             e[k] += 0.6 * e[k - 1]
@@ -45,10 +49,17 @@ def main() -> None:
     ]
     for kind in ("white", "AR(1), ρ = 0.6", "linear trend", "heavy-tailed (t, 3 d.f.)"):
         curves = [noise(kind, rng) for _ in range(count)]
-        rates = [np.mean([bool(candidates(c)) for c in curves]), np.mean([global_two_sigma(c) for c in curves])]
+        rates = [
+            np.mean([bool(candidates(c)) for c in curves]),
+            np.mean([global_two_sigma(c) for c in curves]),
+        ]
         rates.append(np.mean([(np.abs(rolling_z(c)) > 2.0 + 1e-9).any() for c in curves]))
         lines.append(f"| {kind} | {rates[0]:.1%} | {rates[1]:.1%} | {rates[2]:.1%} |")
-    lines += ["", "Power: a level step planted between layers 6 and 24 of a white curve, found within one layer.", ""]
+    lines += [
+        "",
+        "Power: a level step planted between layers 6 and 24 of a white curve, found within one layer.",
+        "",
+    ]
     lines += ["| step, in noise units | found |", "|---|---|"]
     for size in (3, 5, 8, 12):
         hits = []

@@ -69,7 +69,10 @@ def main() -> dict[str, float]:
     floor()
     plan = whole
     rows: dict[str, float] = {"floor_s": min(cpu(floor) for _ in range(2))}
-    families = {"resid": ["resid"], "every": ["resid", "attn.head", "attn.out", "mlp.act", "mlp.out", "final_norm"]}
+    families = {
+        "resid": ["resid"],
+        "every": ["resid", "attn.head", "attn.out", "mlp.act", "mlp.out", "final_norm"],
+    }
     model.id  # noqa: B018  the fingerprint is computed once per model, not per capture
     for name, wanted in families.items():
         before, out = peak_mb(), folder / name

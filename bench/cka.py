@@ -65,7 +65,9 @@ def pytorch_cka(clouds: Clouds) -> np.ndarray:
     import torch
 
     here = str(Path(__file__).parent.resolve())
-    sys.path = [p for p in sys.path if str(Path(p or ".").resolve()) != here]  # this file has the library's name
+    sys.path = [
+        p for p in sys.path if str(Path(p or ".").resolve()) != here
+    ]  # this file has the library's name
     import cka as peer  # pyright: ignore[reportMissingImports]
 
     layers = torch.from_numpy(np.stack(clouds))
@@ -103,7 +105,9 @@ def measured(name: str, path: str, points: int) -> tuple[float, float, np.ndarra
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clouds", nargs="?", default="", help="an .npz of one [n, d] array for each layer")
     parser.add_argument("--points", type=int, default=2000)
     options = parser.parse_args()
@@ -115,7 +119,9 @@ def main() -> None:
         seconds, memory, found = measured(name, options.clouds, options.points)
         base = base or seconds
         off = np.nanmax(np.abs(found - truth))
-        print(f"  {name:<14}{seconds:8.2f} CPU-s {seconds / base:6.2f} x  {memory:7.0f} MB added  off by {off:.1e}")
+        print(
+            f"  {name:<14}{seconds:8.2f} CPU-s {seconds / base:6.2f} x  {memory:7.0f} MB added  off by {off:.1e}"
+        )
     if len(ways) == 2:
         print("  pytorch-cka    not installed")
 

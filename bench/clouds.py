@@ -20,7 +20,9 @@ def main() -> None:
     from transect.inference.evaluate import massive_tokens
 
     with tempfile.TemporaryDirectory() as folder:
-        store = ts.capture(ts.open_model("smollm2"), ts.open_texts(f"gsm-test:{given.texts}"), Path(folder) / "s")
+        store = ts.capture(
+            ts.open_model("smollm2"), ts.open_texts(f"gsm-test:{given.texts}"), Path(folder) / "s"
+        )
         chosen = store.select("all", position0=False)
         calm = np.setdiff1d(np.arange(len(chosen)), massive_tokens(store, store.sites, chosen, 10.0))
         rows = np.sort(np.random.default_rng(0).choice(calm, given.n, replace=False))

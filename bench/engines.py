@@ -24,7 +24,9 @@ def wall(engine: str, blocks: list[tuple[int, float]], workers: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--blocks", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()

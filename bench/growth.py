@@ -26,7 +26,9 @@ def seconds_of(work: Callable[[], Any], repeats: int = 2) -> float:
     return min(taken)
 
 
-def grow(name: str, of: str, says: str, sizes: Sequence[int], make: Callable[[int], Callable[[], Any]]) -> float:
+def grow(
+    name: str, of: str, says: str, sizes: Sequence[int], make: Callable[[int], Callable[[], Any]]
+) -> float:
     """Print a row of seconds for each size, and return the fitted exponent."""
     taken = [seconds_of(make(size)) for size in sizes]
     exponent = float(np.polyfit(np.log(sizes), np.log(taken), 1)[0])
@@ -54,14 +56,26 @@ def measures(clouds: list[np.ndarray]) -> None:
         )
     widths = (144, 288, 576)
     grow("bures", "width", "3", widths, lambda d: lambda: bures.values([X[:, :d] for X in clouds], five))
-    grow("sinkhorn", "width", "1, at most", widths, lambda d: lambda: sinkhorn.values([X[:, :d] for X in clouds], five))
+    grow(
+        "sinkhorn",
+        "width",
+        "1, at most",
+        widths,
+        lambda d: lambda: sinkhorn.values([X[:, :d] for X in clouds], five),
+    )
 
     def matrix(layers: int) -> Callable[[], Any]:
         chosen = clouds[:layers]
         return lambda: cka.values(chosen, [(i, j) for i in range(layers) for j in range(i, layers)])
 
     grow("cka, all pairs", "layers", "1 to 2", (8, 16, 31), matrix)
-    grow("cka, all pairs", "points", "2", halves, lambda k: lambda: cka.values([X[:k] for X in clouds[:8]], upper(8)))
+    grow(
+        "cka, all pairs",
+        "points",
+        "2",
+        halves,
+        lambda k: lambda: cka.values([X[:k] for X in clouds[:8]], upper(8)),
+    )
 
 
 def upper(layers: int) -> list[tuple[int, int]]:
@@ -126,7 +140,9 @@ def capturing() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clouds", nargs="?")
     options = parser.parse_args()
     import torch
@@ -134,7 +150,11 @@ def main() -> None:
     from sinkhorn import synthetic
 
     torch.set_num_threads(1)
-    clouds = synthetic() if not options.clouds else [X.astype(np.float32) for X in np.load(options.clouds).values()]
+    clouds = (
+        synthetic()
+        if not options.clouds
+        else [X.astype(np.float32) for X in np.load(options.clouds).values()]
+    )
     print("CPU seconds at each size, and the exponent fitted to them")
     measures(clouds)
     maps()

@@ -242,7 +242,9 @@ def main() -> int:
     wrong = unfit(every) + uncovered(every)
     faults = [f for f in every if asked.only in ("", f.name)]
     if not faults:
-        wrong.append(f"no faults of {asked.only!r}; there are: {', '.join(dict.fromkeys(f.name for f in every))}")
+        wrong.append(
+            f"no faults of {asked.only!r}; there are: {', '.join(dict.fromkeys(f.name for f in every))}"
+        )
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1

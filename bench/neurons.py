@@ -39,9 +39,9 @@ def main() -> None:
 
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(12, given.width))
-    X = (rng.normal(size=(given.tokens, 12)) @ latent + 3 * rng.normal(size=(given.tokens, given.width)) + 5).astype(
-        np.float32
-    )
+    X = (
+        rng.normal(size=(given.tokens, 12)) @ latent + 3 * rng.normal(size=(given.tokens, given.width)) + 5
+    ).astype(np.float32)
     blocks = np.array_split(X, 8)
     floor = min(cpu(lambda: [b.T @ b for b in blocks])[0] for _ in range(3))
     ours, rho = min((cpu(lambda: streamed(blocks)) for _ in range(3)), key=lambda r: r[0])
@@ -59,7 +59,9 @@ def main() -> None:
     seconds, made = cpu(lambda: project(rho, 3, control=rho))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        peer_s, peer = cpu(lambda: MDS(3, dissimilarity="precomputed", n_init=1, random_state=0).fit_transform(target))
+        peer_s, peer = cpu(
+            lambda: MDS(3, dissimilarity="precomputed", n_init=1, random_state=0).fit_transform(target)
+        )
     print(f"layout of {given.width} neurons in 3-D")
     print(f"  project (one map)               {seconds / 2:7.2f} CPU-s  stress {made.stress:.4f}")
     print(

@@ -91,7 +91,9 @@ def first_paint(browser: Any, address: str, times: int = 5) -> tuple[float, floa
         page.goto(address + "#study")
         page.wait_for_selector(".tx-main .tx-panel")
         whole.append(time.perf_counter() - begun)
-        paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1e3)
+        paints.append(
+            page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1e3
+        )
         page.context.close()
     return statistics.median(paints), statistics.median(whole)
 
@@ -125,7 +127,11 @@ def main() -> None:
         with served(folder, "--model", "smollm2") as address:
             here = {p.pid for p in psutil.Process().children(recursive=True)}
             browser = play.chromium.launch(executable_path=found, args=FLAGS)
-            new = [p for p in psutil.Process().children(recursive=True) if p.pid not in here and "chrom" in p.name()]
+            new = [
+                p
+                for p in psutil.Process().children(recursive=True)
+                if p.pid not in here and "chrom" in p.name()
+            ]
             process = min(new, key=lambda p: p.create_time())
             paint, whole = first_paint(browser, address)
             page = browser.new_page(viewport={"width": 1600, "height": 1000})

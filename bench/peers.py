@@ -31,7 +31,9 @@ def row(what: str, peer: str, ours: tuple[float, Any], theirs: tuple[float, Any]
     a, b = (np.asarray(values, float) for _, values in (ours, theirs))
     off = float(np.max(np.abs(a - b) / np.maximum(np.abs(b), 1e-12)))
     ratio = theirs[0] / max(ours[0], 1e-9)
-    print(f"  {what:<34}{peer:<30}{ours[0]:8.2f}{theirs[0]:9.2f}{ratio:8.2f} x   {off:.0e}  {note}", flush=True)
+    print(
+        f"  {what:<34}{peer:<30}{ours[0]:8.2f}{theirs[0]:9.2f}{ratio:8.2f} x   {off:.0e}  {note}", flush=True
+    )
 
 
 def spectra(clouds: Clouds) -> None:
@@ -60,13 +62,25 @@ def spectra(clouds: Clouds) -> None:
         timed(lambda: participation_ratio.values(clouds, which)),
         (seconds, column(told, "d_pr")),
     )
-    row("stable rank", peer, timed(lambda: stable_rank.values(clouds, which)), (seconds, column(told, "stable_rank")))
+    row(
+        "stable rank",
+        peer,
+        timed(lambda: stable_rank.values(clouds, which)),
+        (seconds, column(told, "stable_rank")),
+    )
     entropies = timed(lambda: [np.exp(-(s[s > 0] * np.log(s[s > 0])).sum()) for s in map(spectrum, clouds)])
-    row("effective rank", peer, entropies, (seconds, column(told, "d_entropy")), "their covariance is float32")
+    row(
+        "effective rank", peer, entropies, (seconds, column(told, "d_entropy")), "their covariance is float32"
+    )
     steps = [(k, k + 1) for k in range(len(clouds) - 1)]
     ours = timed(lambda: cka.values(clouds, steps, unbiased=False))
     tensors = [torch.from_numpy(X) for X in clouds]
-    row("CKA, biased, adjacent", peer, ours, timed(lambda: [linear_cka(tensors[i], tensors[j]) for i, j in steps]))
+    row(
+        "CKA, biased, adjacent",
+        peer,
+        ours,
+        timed(lambda: [linear_cka(tensors[i], tensors[j]) for i, j in steps]),
+    )
 
 
 def column(rows: list[dict[str, float]], name: str) -> list[float]:
@@ -86,7 +100,9 @@ def similarity(clouds: Clouds) -> None:
         made = [calc_rdm(Dataset(X.astype(np.float64)), method="euclidean") for X in few]
         return [float(compare(made[i], made[j], method="spearman")[0, 0]) for i, j in steps]
 
-    row("RSA, Spearman, n = 500, adjacent", "rsatoolbox", timed(lambda: rsa.values(few, steps)), timed(theirs))
+    row(
+        "RSA, Spearman, n = 500, adjacent", "rsatoolbox", timed(lambda: rsa.values(few, steps)), timed(theirs)
+    )
 
 
 def dimension(clouds: Clouds) -> None:
@@ -94,7 +110,9 @@ def dimension(clouds: Clouds) -> None:
 
     from transect.measures.spectra import twonn
 
-    which = [(k,) for k in range(1, len(clouds))]  # layer 0 repeats points: every token of one kind is one point
+    which = [
+        (k,) for k in range(1, len(clouds))
+    ]  # layer 0 repeats points: every token of one kind is one point
     ours = timed(lambda: twonn.values(clouds, which))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -140,7 +158,9 @@ def capture(texts: int) -> None:
     tokenized = tokenize(chosen, model.tokenizer)
     lengths, kept = [len(t) for t in tokenized.ids], kept_positions(tokenized, "all")
     plan = [
-        inputs(model, make_batch(tokenized.ids, b, kept)) for s in make_plan(lengths, lengths, 2048, 10**9) for b in s
+        inputs(model, make_batch(tokenized.ids, b, kept))
+        for s in make_plan(lengths, lengths, 2048, 10**9)
+        for b in s
     ]
     layers = model.model.config.num_hidden_layers
 
@@ -165,7 +185,9 @@ def capture(texts: int) -> None:
         out = []
         for batch in plan:
             _, cache = bridge.run_with_cache(
-                batch["input_ids"], attention_mask=batch["attention_mask"], names_filter=lambda name: name in names
+                batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                names_filter=lambda name: name in names,
             )
             out.append(torch.stack([cache[name] for name in names]))
         return out
@@ -186,7 +208,9 @@ def capture(texts: int) -> None:
         model.tokenizer.save_pretrained(f"{folder}/model")
         bridge = TransformerBridge.boot_transformers(f"{folder}/model", device="cpu")
         with torch.inference_mode():
-            told(f"TransformerLens {version('transformer-lens')}, eager attention", by_lens, base, truth, plan)
+            told(
+                f"TransformerLens {version('transformer-lens')}, eager attention", by_lens, base, truth, plan
+            )
 
 
 def told(name: str, way: Callable[[], list[Any]], base: float, truth: list[Any], plan: list[Any]) -> None:
@@ -205,7 +229,9 @@ def version(name: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clouds", help="an .npz of one [n, d] array for each layer")
     parser.add_argument("--texts", type=int, default=12)
     options = parser.parse_args()

@@ -42,7 +42,10 @@ def capture(out: Path) -> Made:
     sites = ["resid", "final_norm", "mlp.2.act", "mlp.2.out"]
     stores = [
         ts.capture(model, texts, out / f"{texts.name}-{name}", sites=which, positions=positions)
-        for texts, which, positions in ((problems, sites, "all"), (birthdays, [f"resid.{LAYER}"], ",".join(DAYS)))
+        for texts, which, positions in (
+            (problems, sites, "all"),
+            (birthdays, [f"resid.{LAYER}"], ",".join(DAYS)),
+        )
         for model, name in zip(models, ("smollm2", "random"), strict=True)
     ]
     return Made(*models, *stores)
@@ -58,14 +61,18 @@ def written(section: Section) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "runs/reproduce", help="folder of the captures")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/reproduction.md")
     given = parser.parse_args()
     begun = time.process_time()
     made = capture(given.out)
     print(f"captured: {time.process_time() - begun:.0f} CPU-s", flush=True)
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "transformers", "numpy", "scipy"))
+    versions = ", ".join(
+        f"{p} {importlib.metadata.version(p)}" for p in ("torch", "transformers", "numpy", "scipy")
+    )
     lines = ["<!-- Made by bench/reproduce.py. -->", "", "# Reproduction", ""]
     lines += [INTRO.format(model=made.model.name, id=made.model.id, versions=versions)]
     for section in SECTIONS:

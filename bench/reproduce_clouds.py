@@ -109,7 +109,9 @@ def _bases(store: "Store", table: dict[str, Any]) -> tuple[str, ...]:
     chosen = store.select("all", position0=False)
     drawn = controls.draw(chosen, n=N, groups=GROUPS, seed=0)
     names = [s for s in store.sites if s.startswith("resid.")]
-    a, b = ([theirs.own_basis(store.take(s, chosen.subset(rows))) for s in names] for rows in (drawn.a, drawn.b))
+    a, b = (
+        [theirs.own_basis(store.take(s, chosen.subset(rows))) for s in names] for rows in (drawn.a, drawn.b)
+    )
     own = [theirs.emd(a[k], a[k + 1]) for k in range(len(a) - 1)]
     paired = table | {"design": "paired"}
     one, whole = (ts.sweep("wasserstein", store, **(paired | {"pca": k})) for k in (50, None))
@@ -132,7 +134,9 @@ def compare(made: Made) -> Section:
     selves = np.array([theirs.overlap(X, X) for X in clouds])
     ratios = np.array([ts.measures.participation_ratio(X) for X in clouds])
     most = int(selves.argmin())
-    one = next(iter(ts.sweep("cka", [store, twin], sites=site, pairs="same", workers=1, massive=10.0, **GIVEN)))
+    one = next(
+        iter(ts.sweep("cka", [store, twin], sites=site, pairs="same", workers=1, massive=10.0, **GIVEN))
+    )
     X, Y = store.take(site, chosen.subset(rows)), twin.take(site, chosen.subset(rows))
     made_rows = [
         (
@@ -224,7 +228,9 @@ def _padded(made: Made, site: str, count: int = 32, deep: int = 28) -> tuple[str
     )
 
 
-def _states(model: "Model", texts: Sequence[np.ndarray], layers: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
+def _states(
+    model: "Model", texts: Sequence[np.ndarray], layers: Sequence[int]
+) -> tuple[list[np.ndarray], np.ndarray]:
     """States after each of the blocks `layers` of texts padded on the right, [texts, longest, d], and the mask of real tokens."""
     import torch
 
@@ -235,7 +241,10 @@ def _states(model: "Model", texts: Sequence[np.ndarray], layers: Sequence[int]) 
     states: list[list[np.ndarray]] = [[] for _ in layers]
     with torch.inference_mode():
         for k in range(0, len(ids), 8):
-            part = {"input_ids": torch.from_numpy(ids[k : k + 8]), "attention_mask": torch.from_numpy(mask[k : k + 8])}
+            part = {
+                "input_ids": torch.from_numpy(ids[k : k + 8]),
+                "attention_mask": torch.from_numpy(mask[k : k + 8]),
+            }
             out = model.base(**part, output_hidden_states=True, use_cache=False)
             for kept, layer in zip(states, layers, strict=True):
                 kept.append(out.hidden_states[layer].numpy())

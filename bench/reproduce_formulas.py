@@ -151,7 +151,9 @@ def date_folds(y: np.ndarray) -> Sequence[tuple[np.ndarray, np.ndarray]]:
     from sklearn.model_selection import GroupKFold
 
     return list(
-        GroupKFold(n_splits=3, shuffle=True, random_state=42).split(y, groups=np.unique(y, return_inverse=True)[1])
+        GroupKFold(n_splits=3, shuffle=True, random_state=42).split(
+            y, groups=np.unique(y, return_inverse=True)[1]
+        )
     )
 
 

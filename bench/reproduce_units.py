@@ -26,7 +26,10 @@ DAYS = ("landmark:born", "landmark:month", "landmark:volleyball", "landmark:birt
 def tokens(made: Made) -> Section:
     """Token Geometry Analyzer: cosines through depth, norms, gradients, perplexity."""
     store, twin = made.problems, made.problems_twin
-    raw = {site: [_raw(s, site) for s in (store, twin)] for site in ("resid.0", "resid.15", "resid.30", "final_norm")}
+    raw = {
+        site: [_raw(s, site) for s in (store, twin)]
+        for site in ("resid.0", "resid.15", "resid.30", "final_norm")
+    }
     rows: list[tuple[str, ...]] = []
     for site in list(raw)[:-1]:
         own, random = within([("anisotropy", "mean", {})], [store, twin], family=site)
@@ -77,15 +80,19 @@ def _norms(store: "Store", site: str = "resid.15") -> tuple[str, ...]:
 def _gradients(made: Made, layer: int = 15) -> tuple[str, ...]:
     """The same three tokens of the same texts, the text cut at 16, 32 and 64 tokens."""
     at, lengths = np.array([4, 8, 12]), (16, 32, 64)
-    long = [made.problems.token_ids(k) for k in range(len(made.problems)) if made.problems.lengths[k] >= max(lengths)][
-        :6
-    ]
+    long = [
+        made.problems.token_ids(k)
+        for k in range(len(made.problems))
+        if made.problems.lengths[k] >= max(lengths)
+    ][:6]
     norms: dict[str, list[float]] = {"theirs": [], "ours": []}
     for length in lengths:
         norms["theirs"].append(
             float(np.mean([theirs.mean_loss_gradients(made.model, ids[:length], layer)[at] for ids in long]))
         )
-        found = [token_gradients(made.model, ids[:length], at, ids[at + 1])[f"resid.{layer}"][0] for ids in long]
+        found = [
+            token_gradients(made.model, ids[:length], at, ids[at + 1])[f"resid.{layer}"][0] for ids in long
+        ]
         norms["ours"].append(float(np.mean(found)))
     return (
         f"gradient norm of three tokens at resid.{layer}, the text cut at {', '.join(map(str, lengths))} tokens ({len(long)} texts)",
@@ -157,7 +164,9 @@ def _correlation(store: "Store", site: str) -> tuple[str, ...]:
     """One batch against all tokens, and all tokens streamed against all in memory."""
     rho, batches = ts.neurons.correlation(store, site, position0=False), _batches(store, site)
     X, upper = np.concatenate(batches), np.triu_indices(len(rho), 1)
-    batch, exact = (np.abs(np.corrcoef(Z.astype(np.float64), rowvar=False) - rho)[upper] for Z in (batches[0], X))
+    batch, exact = (
+        np.abs(np.corrcoef(Z.astype(np.float64), rowvar=False) - rho)[upper] for Z in (batches[0], X)
+    )
     return (
         f"correlation of {len(rho):,} neurons, {site}; mean \\|ρ\\| is {num(float(np.abs(rho[upper]).mean()))}",
         f"a batch of {len(batches[0])} tokens: off by {num(float(batch.mean()))} on average, {num(float(batch.max()))} at most",

@@ -70,7 +70,11 @@ def main() -> None:
             named = [*arguments, *(quick if given.quick else [])]
             print(f"bench/{script} …", flush=True)
             done = subprocess.run(
-                [sys.executable, ROOT / "bench" / script, *(str(clouds) if a == "CLOUDS" else a for a in named)],
+                [
+                    sys.executable,
+                    ROOT / "bench" / script,
+                    *(str(clouds) if a == "CLOUDS" else a for a in named),
+                ],
                 capture_output=True,
                 text=True,
                 env=environment,
@@ -82,7 +86,9 @@ def main() -> None:
                 continue
             print(done.stdout, flush=True)
             shown = done.stdout.replace(str(clouds), "clouds.npz").rstrip()
-            told = " ".join(["python", f"bench/{script}", *("clouds.npz" if a == "CLOUDS" else a for a in named)])
+            told = " ".join(
+                ["python", f"bench/{script}", *("clouds.npz" if a == "CLOUDS" else a for a in named)]
+            )
             parts += [
                 f"## {heading}",
                 "",
@@ -107,7 +113,9 @@ def merged(before: str, now: str) -> str:
     """The page before, with the sections that were made now."""
     old, new = ({s.partition("\n")[0]: s for s in text.split("\n## ")[1:]} for text in (before, now))
     order = [heading for _, heading, _ in BENCHES.values() if heading in old | new]
-    return "\n## ".join([before.split("\n## ")[0], *((old | new)[heading].rstrip() + "\n" for heading in order)])
+    return "\n## ".join(
+        [before.split("\n## ")[0], *((old | new)[heading].rstrip() + "\n" for heading in order)]
+    )
 
 
 def version(name: str) -> str:

@@ -131,7 +131,9 @@ def captures() -> dict[str, float]:
             seconds = cpu(lambda c=count, o=out: ts.capture(model, texts.subset(range(c)), o))
             if not rates:
                 again = Path(folder) / "again"
-                seconds = min(seconds, cpu(lambda c=count, o=again: ts.capture(model, texts.subset(range(c)), o)))
+                seconds = min(
+                    seconds, cpu(lambda c=count, o=again: ts.capture(model, texts.subset(range(c)), o))
+                )
             flops = sum(small.flops(n, n) for n in mine)
             held = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
             if not rates:
@@ -181,7 +183,9 @@ def large(rates: dict[str, float], given: argparse.Namespace) -> None:
     tokens = texts * length
     devices = math.ceil(2 * big.parameters * 1.2 / given.gpu_bytes)
     seconds = big.flops(tokens, length) / given.gpu_flops
-    print(f"a 70B model ({big.layers} layers × {big.width}, bfloat16) on {texts:.0e} texts of {length} tokens")
+    print(
+        f"a 70B model ({big.layers} layers × {big.width}, bfloat16) on {texts:.0e} texts of {length} tokens"
+    )
     print(
         f"  assumed: {given.gpu_flops:.1e} FLOP/s reached by an accelerator of {given.gpu_bytes / 1e9:.0f} GB at {given.gpu_hour} € an hour; "
         f"{given.core_hour} € a core-hour; {given.disk_month} € a GB-month; {given.disk_rate / 1e9:.0f} GB/s to disk for all workers"
@@ -206,10 +210,14 @@ def large(rates: dict[str, float], given: argparse.Namespace) -> None:
     n, d, pairs = 20_000, big.width, 81 * 80 // 2
     for name, unit in (("sinkhorn", pairs * n * n * d), ("cka", 81 * n * n * d + 81 * 81 * n * n / 2)):
         hours = rates[name] * unit / 3600
-        print(f"  {name}, all {pairs} pairs, n = {n}: {hours:,.0f} core-hours, {hours * given.core_hour:,.0f} €")
+        print(
+            f"  {name}, all {pairs} pairs, n = {n}: {hours:,.0f} core-hours, {hours * given.core_hour:,.0f} €"
+        )
     n = 2000
     hours = rates["sinkhorn"] * pairs * n * n * d / 3600
-    print(f"  sinkhorn, all {pairs} pairs, n = {n}: {hours:,.1f} core-hours, {hours * given.core_hour:,.1f} €")
+    print(
+        f"  sinkhorn, all {pairs} pairs, n = {n}: {hours:,.1f} core-hours, {hours * given.core_hour:,.1f} €"
+    )
     blocks = [seconds * devices / 2000] * 2000
     for lost in (0, 4):
         wall = simulate(blocks, 8, 300, [200 * (k + 1) for k in range(lost)])
@@ -224,7 +232,9 @@ def size(count: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true", help="put the output into docs/scale.md")
     parser.add_argument("--gpu-flops", type=float, default=4e14)
     parser.add_argument("--gpu-bytes", type=float, default=80e9)

@@ -109,16 +109,22 @@ def entropic(clouds: Clouds, few: Pairs) -> None:
     seconds, ours = timed(lambda: sinkhorn.values(clouds, every))
     share = f"{sum(r.converged for r in ours)}/{len(ours)} converged"
     row("sinkhorn with costs and self-terms", seconds, base, share)
-    print(f"    iterations: mean {np.mean([r.iterations for r in ours]):.1f}, most {max(r.iterations for r in ours)}")
+    print(
+        f"    iterations: mean {np.mean([r.iterations for r in ours]):.1f}, most {max(r.iterations for r in ours)}"
+    )
     print(f"  {len(few)} of the pairs")
     base, matrices = timed(lambda: [squared_distances(prepared[i], prepared[j], np.float32) for i, j in few])
     all_eps = [0.05 * median(C) for C in matrices]
     row("cost matrices alone, float32", base, base)
     tight = [r.cost for r in sinkhorn.values(clouds, few, tol=1e-6, max_iter=5000)]
-    print(f"    <P, C> of sinkhorn above, beside tol = 1e-6: {far([ours[every.index(p)].cost for p in few], tight)}")
+    print(
+        f"    <P, C> of sinkhorn above, beside tol = 1e-6: {far([ours[every.index(p)].cost for p in few], tight)}"
+    )
     for name, peer in (("POT ot.sinkhorn2, defaults", pot_cost), ("torch log-domain loop", torch_cost)):
         given = [C.astype(np.float64) if peer is pot_cost else C for C in matrices]
-        seconds, values = timed(lambda peer=peer, M=given: [peer(C, e) for C, e in zip(M, all_eps, strict=True)])
+        seconds, values = timed(
+            lambda peer=peer, M=given: [peer(C, e) for C, e in zip(M, all_eps, strict=True)]
+        )
         row(f"{name} + costs, <P, C> alone", seconds + base, base, far(values, tight))
     if importlib.util.find_spec("geomloss") is None:
         print("  geomloss is not installed")
@@ -126,7 +132,9 @@ def entropic(clouds: Clouds, few: Pairs) -> None:
     debiased = [ours[every.index(p)].divergence for p in few]
     clouds64 = [torch.from_numpy(X.astype(np.float64)) for X in clouds]
     seconds, values = timed(
-        lambda: [geomloss_divergence(clouds64[i], clouds64[j], e) for (i, j), e in zip(few, all_eps, strict=True)]
+        lambda: [
+            geomloss_divergence(clouds64[i], clouds64[j], e) for (i, j), e in zip(few, all_eps, strict=True)
+        ]
     )
     row("geomloss SamplesLoss, divergence", seconds, base, far(values, debiased))
 
@@ -153,11 +161,18 @@ def exact(clouds: Clouds, pairs: Pairs) -> None:
     row("bures", seconds, base)
     few = pairs[: max(1, len(pairs) // 4)]
     seconds, values = timed(lambda: [pot_bures(clouds[i], clouds[j]) for i, j in few])
-    row("POT gaussian (scaled from a quarter)", seconds * len(pairs) / len(few), base, far(values, ours[: len(few)]))
+    row(
+        "POT gaussian (scaled from a quarter)",
+        seconds * len(pairs) / len(few),
+        base,
+        far(values, ours[: len(few)]),
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clouds", nargs="?", help="an .npz of one [n, d] array for each layer")
     parser.add_argument("--pairs", type=int, default=20, help="pairs on which the slow peers run")
     parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000])
@@ -181,7 +196,9 @@ def main() -> None:
 def growth(clouds: Clouds, pairs: Pairs, small: int, large: int) -> None:
     """Exponent of CPU seconds in n between two sizes."""
     for name, m in (("sinkhorn", sinkhorn), ("wasserstein", wasserstein), ("bures", bures)):
-        seconds = [timed(lambda n=n, m=m: m.values([X[:n] for X in clouds], pairs))[0] for n in (small, large)]
+        seconds = [
+            timed(lambda n=n, m=m: m.values([X[:n] for X in clouds], pairs))[0] for n in (small, large)
+        ]
         exponent = np.log(seconds[1] / seconds[0]) / np.log(large / small)
         print(f"growth of {name} from n = {small} to {large}: exponent {exponent:.2f}")
 

@@ -30,7 +30,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "log_line": {"offset": 0.1},
     "spiral": {"period": 1},
     "helix": {"period": 1},
-    "discrete_circle": {"period": 1},  # of dates: refused, and costs nothing; the last shape below takes its place
+    "discrete_circle": {
+        "period": 1
+    },  # of dates: refused, and costs nothing; the last shape below takes its place
     "chain": {"reach": 0.02},
     "closed_chain": {"period": 1, "reach": 0.02},
     "clusters": {},
@@ -82,7 +84,9 @@ def naive(clouds: list[np.ndarray], plan: Plan) -> list[Any]:
 
 def reference(clouds: list[np.ndarray], plan: Plan) -> list[Any]:
     here = str(Path(__file__).parent.resolve())
-    sys.path = [p for p in sys.path if str(Path(p or ".").resolve()) != here]  # this file has the library's name
+    sys.path = [
+        p for p in sys.path if str(Path(p or ".").resolve()) != here
+    ]  # this file has the library's name
     from smds import SupervisedMDS as Theirs  # pyright: ignore[reportMissingImports]
 
     y = plan.values[plan.value]
@@ -98,7 +102,9 @@ def row(name: str, seconds: float, base: float, note: str = "") -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("store", nargs="?")
     parser.add_argument("--label", default="date")
     parser.add_argument("--cells", type=int, default=6)
@@ -116,7 +122,11 @@ def main() -> None:
         shapes = tuple((name.strip(), json.dumps(SHAPES[name])) for name in chosen if name == name.strip())
         job = MapJob("", "", (), (options.label,), None, shapes, permutations=100)
         full, bare = Plan(job, y), Plan(replace(job, shapes=shapes[:1], permutations=0), y)
-        again = [Plan(replace(job, shapes=((n.strip(), json.dumps(SHAPES[n])),)), y) for n in chosen if n[-1] == " "]
+        again = [
+            Plan(replace(job, shapes=((n.strip(), json.dumps(SHAPES[n])),)), y)
+            for n in chosen
+            if n[-1] == " "
+        ]
         print(f"{options.cells} cells of {clouds[0].shape}, {len(full.values)} label values, 3 folds")
         the_map(clouds[:1], bare, ["circle"])
         base, truth = timed(lambda c=clouds, p=bare: the_map(c, p, ["circle"]))

@@ -76,7 +76,9 @@ def child(words: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", default=list(COMMANDS))
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -94,7 +96,9 @@ def main() -> None:
             told = json.loads(done.stdout.splitlines()[-1])
             rest = told["whole"] - sum(told[c] for c in columns)
             print(
-                f"  {name:<10}{told['whole']:8.1f}" + "".join(f"{told[c]:10.1f}" for c in columns) + f"{rest:10.1f}",
+                f"  {name:<10}{told['whole']:8.1f}"
+                + "".join(f"{told[c]:10.1f}" for c in columns)
+                + f"{rest:10.1f}",
                 flush=True,
             )
 

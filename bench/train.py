@@ -82,7 +82,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(folder) / "t.txt"
-        texts.write_text("\n".join(" ".join(WORDS[(i * k) % len(WORDS)] for k in range(60)) for i in range(1, 800)))
+        texts.write_text(
+            "\n".join(" ".join(WORDS[(i * k) % len(WORDS)] for k in range(60)) for i in range(1, 800))
+        )
         recipe = preset("demo", texts=str(texts), width=given.width, layers=given.layers).settled()
         data = prepare(recipe, Path(folder) / "data")
         config = room.config_of(recipe, 4096)
@@ -97,7 +99,9 @@ def main() -> None:
     count = recipe.batch * recipe.block
     print(f"one step, {given.layers} layers × {given.width}, {count} tokens, vocabulary 4096, one thread")
     print(f"  plain torch loop, same model    {floor:7.3f} CPU-s   1.00 x")
-    print(f"  transect train                  {ours:7.3f} CPU-s  {ours / floor:5.2f} x  {count / ours:,.0f} tokens/s")
+    print(
+        f"  transect train                  {ours:7.3f} CPU-s  {ours / floor:5.2f} x  {count / ours:,.0f} tokens/s"
+    )
     print(f"  plain torch loop, Llama's code  {llama:7.3f} CPU-s  {llama / floor:5.2f} x")
 
 

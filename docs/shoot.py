@@ -55,7 +55,9 @@ def main() -> None:
         browser = play.chromium.launch(executable_path=chromium(), args=FLAGS)
         for name in wanted:
             at, scheme = SHOTS[name]
-            page = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme).new_page()
+            page = browser.new_context(
+                viewport={"width": 1440, "height": 900}, color_scheme=scheme
+            ).new_page()
             watch = Watch(page)
             page.goto(f"{address}#{at}")
             settled(page)

@@ -19,7 +19,8 @@ def walk(seed: int, layers: int, width: int) -> list[np.ndarray]:
     out = [rng.normal(size=(sum(LENGTHS), width)).astype(np.float32)]
     for _ in range(layers - 1):
         out.append(
-            out[-1] + 0.4 * rng.normal(size=out[0].shape).astype(np.float32) * np.linspace(1, 2, width, dtype="f4")
+            out[-1]
+            + 0.4 * rng.normal(size=out[0].shape).astype(np.float32) * np.linspace(1, 2, width, dtype="f4")
         )
     return out
 

@@ -4,7 +4,9 @@ import os
 from typing import Any
 
 os.environ.setdefault("TRANSECT_THREADS", "1")  # workers are started where a test asks for them
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it; two cores are shared by the workers
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before NumPy and torch read it; two cores are shared by the workers
 
 from jaxtyping import install_import_hook
 

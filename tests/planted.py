@@ -39,7 +39,9 @@ def planted_store(
         "length": lengths,
         "tokens": pa.array(tokens, pa.list_(pa.int32())),
         "pieces": [["a"] * n for n in lengths],
-        "offsets": pa.array([[x for k in range(n) for x in (k, k + 1)] for n in lengths], pa.list_(pa.int32())),
+        "offsets": pa.array(
+            [[x for k in range(n) for x in (k, k + 1)] for n in lengths], pa.list_(pa.int32())
+        ),
         "special": [[False] * n for n in lengths],
         "positions": pa.array([None] * count, pa.list_(pa.int32())),
         "label:odd": [i % 2 for i in range(count)],
@@ -74,5 +76,7 @@ def planted_store(
     for site, X in zip(sites, layers, strict=True):
         assert len(X) == rows
         writer.put(site, 0, np.ascontiguousarray(X, np.float32).data.cast("B"))
-    writer.finish({"rows": rows, "max_abs": {s: float(np.abs(X).max()) for s, X in zip(sites, layers, strict=True)}})
+    writer.finish(
+        {"rows": rows, "max_abs": {s: float(np.abs(X).max()) for s, X in zip(sites, layers, strict=True)}}
+    )
     return ts.open_store(out)

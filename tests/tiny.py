@@ -44,7 +44,14 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "modernbert": ("modernbert", {**_FFN, "cls_token_id": 0, "sep_token_id": 1}),
     "t5": (
         "t5",
-        {"d_model": WIDTH, "d_kv": 8, "d_ff": 48, "num_layers": LAYERS, "num_heads": HEADS, "vocab_size": VOCAB},
+        {
+            "d_model": WIDTH,
+            "d_kv": 8,
+            "d_ff": 48,
+            "num_layers": LAYERS,
+            "num_heads": HEADS,
+            "vocab_size": VOCAB,
+        },
     ),
 }
 ENCODERS = ("bert", "roberta", "modernbert")
@@ -81,7 +88,9 @@ def tiny_tokenizer(*, bos: bool = False, wrap: bool = False, pad: bool = True, c
     inner = Tokenizer.from_str(_trained())
     if bos or wrap:
         form = "<s> $A </s>" if wrap else "<s> $A"
-        inner.post_processor = processors.TemplateProcessing(single=form, special_tokens=[("<s>", 0), ("</s>", 1)])
+        inner.post_processor = processors.TemplateProcessing(
+            single=form, special_tokens=[("<s>", 0), ("</s>", 1)]
+        )
     special = {"bos_token": "<s>", "eos_token": "</s>"} | ({"pad_token": "<pad>"} if pad else {})
     made = PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=128, **special)
     if chat:
@@ -169,4 +178,6 @@ def make_texts(count: int = 9, seed: int = 0):
     rng = np.random.default_rng(seed)
     texts = [" ".join(rng.choice(CAPTURED, rng.integers(3, 15))) for _ in range(count)]
     spans = [(t.find(" "), t.find(" ") + 3) for t in texts]
-    return ts.Texts(texts, [f"t{i}" for i in range(count)], labels={"k": list(range(count))}, landmarks={"gap": spans})
+    return ts.Texts(
+        texts, [f"t{i}" for i in range(count)], labels={"k": list(range(count))}, landmarks={"gap": spans}
+    )

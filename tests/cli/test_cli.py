@@ -29,7 +29,11 @@ def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[
     """The same entry point in this process, which has imported torch already."""
     out, err = io.StringIO(), io.StringIO()
     given = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         patch.setattr(sys, "argv", ["transect", *map(str, arguments)])
         patch.setattr(sys, "stdin", given)
         for name, value in {"TRANSECT_THREADS": "1", "COLUMNS": "120"}.items():
@@ -47,7 +51,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with ten layers, 24 texts, and their store."""
     home = tmp_path_factory.mktemp("cli")
     save_tiny(home / "model", "llama")
-    words = ["the", "month", "of", "March", "has", "thirty", "one", "days", "and", "a", "birthday", "in", "Berlin"]
+    words = [
+        "the",
+        "month",
+        "of",
+        "March",
+        "has",
+        "thirty",
+        "one",
+        "days",
+        "and",
+        "a",
+        "birthday",
+        "in",
+        "Berlin",
+    ]
     rows = [{"text": " ".join(words[i % 5 : i % 5 + 5 + i % 4] * 2), "kind": i % 2} for i in range(24)]
     (home / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = run(
@@ -79,7 +97,9 @@ def test_measure_prints_a_table_or_json(folder: Path) -> None:
     done = run("measure", "centroid", folder / "store", "--n", "40", "--design", "disjoint", "--groups", "4")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].split()[:2] == ["site", "site2"]
-    rows = json.loads(run("measure", "twonn", folder / "store", "--n", "40", "--json", "--sites", "mlp.act").stdout)
+    rows = json.loads(
+        run("measure", "twonn", folder / "store", "--n", "40", "--json", "--sites", "mlp.act").stdout
+    )
     assert len(rows) == 3
     assert {"value", "low", "high", "null", "n", "status"} <= set(rows[0])
 
@@ -89,7 +109,12 @@ def test_capture_reads_stdin_layers_and_shards(folder: Path, tmp_path: Path) -> 
     done = run("capture", folder / "model", "-", "--out", tmp_path / "s", "--layers", "0,2-3", stdin=text)
     assert done.returncode == 0, done.stderr
     assert ts.open_store(tmp_path / "s").sites == ["resid.0", "resid.2", "resid.3"]
-    assert run("capture", folder / "model", "-", "--out", tmp_path / "x", "--shard", "3/2", stdin=text).returncode == 2
+    assert (
+        run(
+            "capture", folder / "model", "-", "--out", tmp_path / "x", "--shard", "3/2", stdin=text
+        ).returncode
+        == 2
+    )
 
 
 def test_drift_leaves_tables_figures_and_a_page(folder: Path, tmp_path: Path) -> None:
@@ -134,8 +159,15 @@ def test_drift_leaves_tables_figures_and_a_page(folder: Path, tmp_path: Path) ->
         (["report", "{tmp}", "--out", "{tmp}/r.html"], "no study here"),
     ],
 )
-def test_mistakes_get_a_message_and_exit_2(folder: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
-    named = {"model": folder / "model", "texts": folder / "t.jsonl", "store": folder / "store", "tmp": tmp_path}
+def test_mistakes_get_a_message_and_exit_2(
+    folder: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    named = {
+        "model": folder / "model",
+        "texts": folder / "t.jsonl",
+        "store": folder / "store",
+        "tmp": tmp_path,
+    }
     done = run(*(a.format(**named) for a in arguments))
     assert done.returncode == 2, done.stderr
     assert words in done.stderr

@@ -47,7 +47,11 @@ def cache(tmp_path, monkeypatch):
 
 def place(monkeypatch, cache, data: bytes, name: str = "fake-1.whl", **changes) -> None:
     (cache / "archives" / name).write_bytes(data)
-    facts = {"sha256": hashlib.sha256(data).hexdigest(), "tree": tree_of({"a.txt": b"A"}), "members": (r"p/a\.txt",)}
+    facts = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "tree": tree_of({"a.txt": b"A"}),
+        "members": (r"p/a\.txt",),
+    }
     made = Package("pypi", "1", name, licence="none", **{**facts, **changes})
     monkeypatch.setitem(PACKAGES, "fake", made)
 
@@ -107,7 +111,13 @@ def test_hostile_archives_are_refused(cache, monkeypatch, name, data, says):
 
 
 def test_an_archive_inside_an_archive(cache, monkeypatch):
-    place(monkeypatch, cache, tarball({"o/i.tar.gz": tarball({"p/a.txt": b"A"})}), "fake.tar.gz", inner="o/i.tar.gz")
+    place(
+        monkeypatch,
+        cache,
+        tarball({"o/i.tar.gz": tarball({"p/a.txt": b"A"})}),
+        "fake.tar.gz",
+        inner="o/i.tar.gz",
+    )
     assert (fetch("fake") / "a.txt").read_bytes() == b"A"
 
 

@@ -115,9 +115,12 @@ def test_a_manifest_or_plan_that_lies_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("row", 10**12), ("row", -1), ("rows", 10**15), ("shard", 7), ("shard", -1), ("length", 3)]
+    ("column", "value"),
+    [("row", 10**12), ("row", -1), ("rows", 10**15), ("shard", 7), ("shard", -1), ("length", 3)],
 )
-def test_an_index_cannot_lead_outside_of_a_shard(store: ts.Store, tmp_path: Path, column: str, value: int) -> None:
+def test_an_index_cannot_lead_outside_of_a_shard(
+    store: ts.Store, tmp_path: Path, column: str, value: int
+) -> None:
     import pyarrow as pa
 
     copy = changed(store, tmp_path)
@@ -150,7 +153,9 @@ def test_a_study_cannot_name_tables_outside_of_its_folder(tmp_path: Path) -> Non
 
 def test_cells_that_a_spreadsheet_would_run_are_text() -> None:
     run = ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "a=1"]
-    table = Table([{"measure": "m", "run": cell, "status": "ok", "=head": "x", "value": -1.5} for cell in run])
+    table = Table(
+        [{"measure": "m", "run": cell, "status": "ok", "=head": "x", "value": -1.5} for cell in run]
+    )
     lines = to_csv(table)
     for cell in run[:-1]:
         assert f"'{cell}" in lines, repr(cell)
@@ -161,9 +166,18 @@ def test_cells_that_a_spreadsheet_would_run_are_text() -> None:
 
 def test_words_of_a_study_do_not_become_markup(tmp_path: Path) -> None:
     nasty = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`{{7*7}}{% x %}]]></style>"
-    table = Table([{"measure": "cka", "run": nasty, "site": nasty, "site2": nasty, "value": 0.5, "status": nasty}])
+    table = Table(
+        [{"measure": "cka", "run": nasty, "site": nasty, "site2": nasty, "value": 0.5, "status": nasty}]
+    )
     study = Study(
-        nasty, nasty, {nasty.replace("/", ""): table}, [], [nasty], [nasty], [nasty], {"runs": [], nasty: nasty}
+        nasty,
+        nasty,
+        {nasty.replace("/", ""): table},
+        [],
+        [nasty],
+        [nasty],
+        [nasty],
+        {"runs": [], nasty: nasty},
     )
     page = ts.report(study, tmp_path / "r.html", static=True).read_text()
     assert "<script" not in page
@@ -205,7 +219,9 @@ def wheel(files: dict[str, bytes], mode: int = 0) -> bytes:
     return out.getvalue()
 
 
-def unpacked(monkeypatch: pytest.MonkeyPatch, cache: Path, data: bytes, members: tuple[str, ...] = (r".*",)) -> Path:
+def unpacked(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, data: bytes, members: tuple[str, ...] = (r".*",)
+) -> Path:
     """What `fetch` makes of an archive whose own hash is right."""
     from transect.packages import PACKAGES, Package, fetch
 
@@ -219,7 +235,9 @@ def unpacked(monkeypatch: pytest.MonkeyPatch, cache: Path, data: bytes, members:
     return fetch("fake")
 
 
-def test_an_archive_that_grows_a_thousandfold_is_not_unpacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_archive_that_grows_a_thousandfold_is_not_unpacked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import transect.packages as room
 
     monkeypatch.setattr(room, "MEMBER_LIMIT", 1 << 20)

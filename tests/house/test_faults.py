@@ -30,9 +30,14 @@ SWEEP: dict[str, Any] = {"pairs": "all", "n": 20, "groups": 4, "permutations": 5
 
 def run_code(code: str, *words: Any, **more: Any) -> "subprocess.Popen[str]":
     """A Python process with the tests on its path."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(Path(__file__).parent), *sys.path]), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(Path(__file__).parent), *sys.path]),
+        "HF_HUB_OFFLINE": "1",
+    }
     command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
 
 
 def killed(code: str, mark: Callable[[], bool], *words: Any) -> None:
@@ -82,7 +87,9 @@ def test_a_sweep_killed_anywhere_ends_as_the_unbroken_one(grown: ts.Store, tmp_p
     again = ts.sweep(["cka", "sinkhorn"], grown, out=tmp_path / "broken", **SWEEP)
     assert again.arrow.equals(whole.arrow)
     assert len(kept) < len(list(cells.glob("*.json")))
-    assert all((cells / name).stat().st_mtime_ns == when for name, when in kept.items()), "what was done stands"
+    assert all((cells / name).stat().st_mtime_ns == when for name, when in kept.items()), (
+        "what was done stands"
+    )
 
 
 def test_the_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
@@ -117,7 +124,21 @@ def test_a_training_run_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Pa
     from transect.train.pretrain import pretrain
     from transect.train.pretraining import preset
 
-    words = ["the", "month", "of", "March", "has", "thirty", "one", "days", "and", "a", "birthday", "in", "Berlin"]
+    words = [
+        "the",
+        "month",
+        "of",
+        "March",
+        "has",
+        "thirty",
+        "one",
+        "days",
+        "and",
+        "a",
+        "birthday",
+        "in",
+        "Berlin",
+    ]
     rng = np.random.default_rng(0)
     (tmp_path / "t.txt").write_text("\n".join(" ".join(rng.choice(words, 20)) for _ in range(80)))
     given = {"steps": 6, "texts": str(tmp_path / "t.txt"), "evaluate_every": 3, "checkpoints": [2, 4]}
@@ -150,7 +171,13 @@ def test_a_fine_tune_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Path)
     data = "".join(json.dumps({"text": text, "label": k}) + "\n" for text, k in rows)
     (tmp_path / "task.jsonl").write_text(data)
     model = save_tiny(tmp_path / "model", "llama")
-    given = {"model": str(model), "task": str(tmp_path / "task.jsonl"), "method": "lora", "steps": 8, "batch": 4}
+    given = {
+        "model": str(model),
+        "task": str(tmp_path / "task.jsonl"),
+        "method": "lora",
+        "steps": 8,
+        "batch": 4,
+    }
     given |= {"dropout": 0.1, "evaluate_every": 4}
     code = (
         "import sys, json, time, transect.train.finetune as room\nfrom transect.train.recipe import Recipe\n"
@@ -170,7 +197,9 @@ def test_a_fine_tune_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Path)
     assert not list(again.rglob("*.partial"))
 
 
-def test_a_killed_app_takes_its_worker_along_and_leaves_the_folder_as_it_was(grown: ts.Store, tmp_path: Path) -> None:
+def test_a_killed_app_takes_its_worker_along_and_leaves_the_folder_as_it_was(
+    grown: ts.Store, tmp_path: Path
+) -> None:
     import httpx
     import psutil
 
@@ -200,7 +229,9 @@ def test_a_killed_app_takes_its_worker_along_and_leaves_the_folder_as_it_was(gro
 # two at once
 
 
-def test_a_second_capture_of_the_folder_is_refused_and_the_first_is_sound(tmp_path: Path, llama: ts.Model) -> None:
+def test_a_second_capture_of_the_folder_is_refused_and_the_first_is_sound(
+    tmp_path: Path, llama: ts.Model
+) -> None:
     folder, out = save_tiny(tmp_path / "model", "llama"), tmp_path / "store"
     code = (
         "import json, sys, time, transect as ts, transect.store.shards as room\nfrom tiny import make_texts\n"
@@ -230,7 +261,9 @@ def disk(tmp_path: Path) -> Any:
     """A disk of 1 MiB of its own; without the right to mount one, a limit on the size of a file stands for it."""
     if os.getuid() == 0:
         (tmp_path / "disk").mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path / "disk")], check=False)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path / "disk")], check=False
+        )
         if done.returncode == 0:
             yield tmp_path / "disk"
             subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
@@ -256,7 +289,9 @@ def test_a_full_disk_keeps_what_was_finished(llama: ts.Model, tmp_path: Path, di
             if disk.is_mount():
                 (disk / "neighbour").write_bytes(bytes(shutil.disk_usage(disk).free))
             else:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 10, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+                resource.setrlimit(
+                    resource.RLIMIT_FSIZE, (4 << 10, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+                )
 
     with pytest.raises(TransectError, match=r"cannot be written.*kept"):
         ts.capture(llama, texts, disk / "s", progress=neighbour, **options)
@@ -265,7 +300,9 @@ def test_a_full_disk_keeps_what_was_finished(llama: ts.Model, tmp_path: Path, di
     assert not list((disk / "s").rglob("*.partial"))
     assert [p for p in kept.verify() if "is missing" not in p] == []
     shutil.copytree(disk / "s", tmp_path / "elsewhere")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    )
     whole = ts.capture(llama, texts, tmp_path / "elsewhere", **options)
     assert whole.verify() == []
 
@@ -280,7 +317,9 @@ def test_a_table_that_does_not_fit_leaves_the_old_one(disk: Path) -> None:
     assert [p.name for p in disk.iterdir()] == ["t.parquet"]
 
 
-@pytest.mark.parametrize("file", ["texts.parquet", "shards/00000.safetensors", "shards/00000.json", "plan.json"])
+@pytest.mark.parametrize(
+    "file", ["texts.parquet", "shards/00000.safetensors", "shards/00000.json", "plan.json"]
+)
 def test_one_flipped_bit_is_found(grown: ts.Store, tmp_path: Path, file: str) -> None:
     """Wherever it fell: the store does not open, or the command says which file it is, with exit 2."""
     from click.testing import CliRunner
@@ -336,13 +375,17 @@ def test_the_clock_does_not_matter(
         os.utime(file, (k * 1e8, (40 - k) * 1e8 if k < 40 else 0))
     monkeypatch.setattr(time, "time", lambda: 3.2e8)
     monkeypatch.setattr(time, "gmtime", lambda *_: time.struct_time((1980, 1, 1, 0, 0, 0, 0, 1, 0)))
-    before = {k: first.shard(k).stat().st_mtime_ns for k in range(len(first.plan)) if k not in first.unfinished}
+    before = {
+        k: first.shard(k).stat().st_mtime_ns for k in range(len(first.plan)) if k not in first.unfinished
+    }
     store = ts.capture(llama, make_texts(), tmp_path / "s", **SMALL)
     assert {k: store.shard(k).stat().st_mtime_ns for k in before} == before
     whole = ts.capture(llama, make_texts(), tmp_path / "whole", **SMALL)
     assert store.fingerprint == whole.fingerprint
     assert all(store.shard(k).read_bytes() == whole.shard(k).read_bytes() for k in range(len(whole.plan)))
-    monkeypatch.setattr(sys.modules["transect.inference.sweep"], "evaluate", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        sys.modules["transect.inference.sweep"], "evaluate", lambda *_: pytest.fail("computed again")
+    )
     assert ts.sweep("cka", grown, out=tmp_path / "sweep", **SWEEP).arrow.equals(table.arrow)
 
 
@@ -354,7 +397,12 @@ def test_a_folder_that_may_not_be_written(llama: ts.Model, grown: ts.Store, tmp_
     for folder in (closed, half, half / "shards"):
         folder.chmod(0o555)
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.owner() == "root" and os.geteuid() == 0 and folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+        if (
+            folder.owner() == "root"
+            and os.geteuid() == 0
+            and folder.is_relative_to("/tmp")
+            and folder != Path("/tmp")
+        ):
             folder.chmod(0o755)
     mine = os.geteuid()
     if mine == 0:

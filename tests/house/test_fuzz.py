@@ -65,7 +65,9 @@ KEPT = some.sampled_from([1.0, 1.0, 1.0, 0.97, 0.5, 0.01])
 
 @modest(max_examples=150)
 @given(edits=EDITS, kept=KEPT)
-def test_shards_with_changed_bytes(store: ts.Store, edits: list[tuple[int, int]], kept: float, tmp_path: Path) -> None:
+def test_shards_with_changed_bytes(
+    store: ts.Store, edits: list[tuple[int, int]], kept: float, tmp_path: Path
+) -> None:
     data = store.shard(0).read_bytes()
     length = int.from_bytes(data[:8], "little")
     head = spoilt(data[: 8 + length], edits, kept)
@@ -101,12 +103,16 @@ def test_headers_that_lie(dtype: Any, shape: Any, offsets: Any, tmp_path: Path) 
         return
     assert list(found.shape) == shape
     assert found.nbytes == offsets[1] - offsets[0] <= 512
-    assert not np.asarray(found).view(np.uint8).any(), "zeros behind the header, and nothing of the header itself"
+    assert not np.asarray(found).view(np.uint8).any(), (
+        "zeros behind the header, and nothing of the header itself"
+    )
 
 
 @modest(max_examples=120)
 @given(
-    file=some.sampled_from(["manifest.json", "plan.json", "texts.parquet", "shards/00000.json"]), edits=EDITS, kept=KEPT
+    file=some.sampled_from(["manifest.json", "plan.json", "texts.parquet", "shards/00000.json"]),
+    edits=EDITS,
+    kept=KEPT,
 )
 def test_stores_with_changed_bytes(
     store: ts.Store, file: str, edits: list[tuple[int, int]], kept: float, tmp_path: Path
@@ -162,12 +168,16 @@ CHOICE = (
 @modest(max_examples=300)
 @given(
     templates=some.lists(some.lists(FIELD, min_size=1, max_size=4).map("".join), max_size=3) | ENTRY,
-    slots=some.dictionaries(some.sampled_from(["a", "b", ""]), some.lists(CHOICE, max_size=3) | ENTRY, max_size=2)
+    slots=some.dictionaries(
+        some.sampled_from(["a", "b", ""]), some.lists(CHOICE, max_size=3) | ENTRY, max_size=2
+    )
     | ENTRY,
     landmarks=some.dictionaries(some.text(max_size=3), some.text(max_size=3) | ENTRY, max_size=2) | ENTRY,
     repeats=some.booleans() | ENTRY,
 )
-def test_templates_of_any_kind(templates: Any, slots: Any, landmarks: Any, repeats: Any, tmp_path: Path) -> None:
+def test_templates_of_any_kind(
+    templates: Any, slots: Any, landmarks: Any, repeats: Any, tmp_path: Path
+) -> None:
     told = {"templates": templates, "slots": slots, "landmarks": landmarks, "repeats": repeats}
     (tmp_path / "t.json").write_text(json.dumps(told))
     try:
@@ -197,7 +207,14 @@ SPEC = some.text(alphabet="ab1²-:.@+~\0\n\ud800é ,{}%*=", max_size=30) | some.
 @modest(max_examples=150)
 @given(spec=SPEC)
 def test_specs_of_any_kind(spec: str, store: ts.Store) -> None:
-    calls = [find, find_shape, functools.partial(store.points, "resid.0"), store.check_site, store.label, store.select]
+    calls = [
+        find,
+        find_shape,
+        functools.partial(store.points, "resid.0"),
+        store.check_site,
+        store.label,
+        store.select,
+    ]
     if not spec.startswith("-"):
         calls.append(ts.open_texts)
     for call in calls:

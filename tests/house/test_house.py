@@ -12,7 +12,19 @@ import transect as ts
 
 SOURCE = Path(ts.__file__).parent
 #: Import order. A file imports only from its own folder and from earlier ones, inside functions too.
-ROOMS = ("", "work", "texts", "numeric", "models", "store", "measures", "results", "inference", "studies", "train")
+ROOMS = (
+    "",
+    "work",
+    "texts",
+    "numeric",
+    "models",
+    "store",
+    "measures",
+    "results",
+    "inference",
+    "studies",
+    "train",
+)
 ROOMS = (*ROOMS, "page", "cli")
 FILES = sorted(SOURCE.rglob("*.py"))
 IDS = [str(p.relative_to(SOURCE)) for p in FILES]
@@ -28,7 +40,9 @@ def imported(path: Path, *, when_run: bool = True) -> set[str]:
     tree = ast.parse(path.read_text())
     if when_run:
         tree.body = [
-            n for n in tree.body if not (isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING")
+            n
+            for n in tree.body
+            if not (isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING")
         ]
     modules = set()
     for node in ast.walk(tree):
@@ -36,7 +50,9 @@ def imported(path: Path, *, when_run: bool = True) -> set[str]:
             base = str(node.module)
             for alias in node.names:
                 inner = SOURCE.parent / Path(*base.split("."), alias.name)
-                modules.add(f"{base}.{alias.name}" if inner.with_suffix(".py").exists() or inner.is_dir() else base)
+                modules.add(
+                    f"{base}.{alias.name}" if inner.with_suffix(".py").exists() or inner.is_dir() else base
+                )
         if isinstance(node, ast.Import):
             modules |= {a.name for a in node.names if a.name.split(".")[0] == "transect"}
     return modules
@@ -65,7 +81,8 @@ def test_the_root_holds_at_most_six_files_and_folders_are_listed() -> None:
 
 def test_no_file_imports_itself_around_a_circle() -> None:
     names = {
-        "transect." + ".".join(p.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES
+        "transect." + ".".join(p.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in FILES
     }
     graph: dict[str, set[str]] = {}
     for name, path in names.items():

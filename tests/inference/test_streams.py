@@ -61,7 +61,10 @@ def test_a_streamed_sample_is_that_of_the_store_and_of_its_halves(tmp_path) -> N
         told = [Sample.empty(40, store.width("resid.2"))]
 
         def visit(rows: dict, owner: np.ndarray, position: np.ndarray) -> None:
-            keys = [token_keys(part.ids[i], [p])[0] for i, p in zip(owner.tolist(), position.tolist(), strict=True)]
+            keys = [
+                token_keys(part.ids[i], [p])[0]
+                for i, p in zip(owner.tolist(), position.tolist(), strict=True)
+            ]
             told[0] = told[0].update(np.array(keys, np.uint64), rows["resid.2"])
 
         stream(model, part, ["resid.2"], visit, batch_tokens=100)
@@ -74,7 +77,8 @@ def test_a_streamed_sample_is_that_of_the_store_and_of_its_halves(tmp_path) -> N
     np.testing.assert_allclose(whole.points, halves.points, atol=1e-5)
     chosen = store.select("all", position0=False)
     names = [
-        token_keys(store.ids[i], [p])[0] for i, p in zip(chosen.texts.tolist(), chosen.position.tolist(), strict=True)
+        token_keys(store.ids[i], [p])[0]
+        for i, p in zip(chosen.texts.tolist(), chosen.position.tolist(), strict=True)
     ]
     order = np.argsort(np.array(names, np.uint64))[:40]
     np.testing.assert_allclose(whole.points, store.take("resid.2", chosen.subset(order)), atol=1e-5)

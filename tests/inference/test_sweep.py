@@ -40,7 +40,12 @@ def test_a_planted_shift_is_measured_against_its_null(store: ts.Store) -> None:
     assert shift["null"] > 1, "two samples of one law are apart"
     assert far["corrected"] > 10
     assert shift["low"] <= shift["value"] <= shift["high"]
-    assert (shift["n"], shift["n_texts"], shift["design"], shift["position0"]) == (100, 30, "paired", "dropped")
+    assert (shift["n"], shift["n_texts"], shift["design"], shift["position0"]) == (
+        100,
+        30,
+        "paired",
+        "dropped",
+    )
     apart = ts.sweep("wasserstein", store, design="disjoint", n=100, workers=1)
     assert row(apart, "resid.0", "resid.1")["corrected"] == pytest.approx(9, abs=2.5)
     same = row(apart, "resid.2", "resid.3")
@@ -49,7 +54,12 @@ def test_a_planted_shift_is_measured_against_its_null(store: ts.Store) -> None:
 
 def test_shuffled_pairing_and_p(store: ts.Store) -> None:
     table = ts.sweep(
-        "cosine", store, pairs=[("resid.0", "resid.1"), ("resid.0", "resid.2")], permutations=19, n=100, workers=1
+        "cosine",
+        store,
+        pairs=[("resid.0", "resid.1"), ("resid.0", "resid.2")],
+        permutations=19,
+        n=100,
+        workers=1,
     )
     close, unrelated = table
     assert close["p"] == pytest.approx(1 / 20)
@@ -180,12 +190,19 @@ def test_labels(store: ts.Store) -> None:
 
 def test_across_runs_of_the_same_tokens(store: ts.Store, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    other = planted_store(tmp_path / "other", [rng.normal(size=(600, 5)) for _ in range(4)], [20] * 30, name="other")
+    other = planted_store(
+        tmp_path / "other", [rng.normal(size=(600, 5)) for _ in range(4)], [20] * 30, name="other"
+    )
     table = ts.sweep("cosine", [store, other], pairs="same", n=100, workers=1)
     assert {(r["run"], r["run2"]) for r in table} == {("planted", "other")}
     assert (np.abs(table.column("corrected")) < 0.3).all()
-    assert len(ts.sweep("cosine", [store, other], pairs="cross", n=60, workers=1, permutations=3, groups=3)) == 16
-    alien = planted_store(tmp_path / "alien", [rng.normal(size=(600, 5))] * 4, [20] * 30, token=9, name="alien")
+    assert (
+        len(ts.sweep("cosine", [store, other], pairs="cross", n=60, workers=1, permutations=3, groups=3))
+        == 16
+    )
+    alien = planted_store(
+        tmp_path / "alien", [rng.normal(size=(600, 5))] * 4, [20] * 30, token=9, name="alien"
+    )
     with pytest.raises(TransectError, match="hold different tokens"):
         ts.sweep("cosine", [store, alien], pairs="same")
 

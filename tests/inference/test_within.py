@@ -55,7 +55,9 @@ def test_texts_with_a_direction_of_their_own_are_told_from_mixed_ones(tmp_path):
     )
     flat = table.where(site="resid.1", measure="anisotropy", about="zero")
     apart = table.where(site="resid.0", measure="anisotropy", about="mean")
-    assert apart.column("null")[0] == pytest.approx(-1 / 6, abs=0.05), "seven axes about their mean are 1/6 apart"
+    assert apart.column("null")[0] == pytest.approx(-1 / 6, abs=0.05), (
+        "seven axes about their mean are 1/6 apart"
+    )
     assert abs(flat.column("corrected")[0]) < 0.1
     with pytest.raises(TransectError, match="no measure of one cloud"):
         within([("cka", "zero", {})], [store])
@@ -105,7 +107,9 @@ def test_gradients_are_those_of_autograd_and_do_not_know_the_length(family):
             np.testing.assert_allclose(alone[site][k], told[site][k][1:2], rtol=1e-4)
     network = model.model
     embedded = network.get_input_embeddings()(torch.from_numpy(ids[:6])[None]).detach().requires_grad_(True)
-    loss = torch.nn.functional.cross_entropy(network(inputs_embeds=embedded).logits[0, 5:6], torch.from_numpy(ids[6:7]))
+    loss = torch.nn.functional.cross_entropy(
+        network(inputs_embeds=embedded).logits[0, 5:6], torch.from_numpy(ids[6:7])
+    )
     (gradient,) = torch.autograd.grad(loss, embedded)
     assert told["resid.0"][0][1] == pytest.approx(float(gradient[0, 5].norm()), rel=1e-4)
     assert all(p.requires_grad for p in network.parameters())

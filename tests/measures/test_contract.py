@@ -58,7 +58,12 @@ def transformed(what, arrays, seed=5):
         key = d if what.startswith("common") else (k, d)
         if key not in shared:
             turn = np.linalg.qr(rng.standard_normal((d, d)))[0]
-            shared[key] = turn, 1.7 + k * 0.9, rng.standard_normal(d) * 40, rng.standard_normal((d, d)) + 2 * turn
+            shared[key] = (
+                turn,
+                1.7 + k * 0.9,
+                rng.standard_normal(d) * 40,
+                rng.standard_normal((d, d)) + 2 * turn,
+            )
         turn, factor, offset, full = shared[key]
         kind = what.removeprefix("common ")
         out.append(
@@ -115,7 +120,9 @@ def test_declared_invariance(measure, what):
     data = data_for(measure, seed=3)
     expected = measure.headline_of(measure(*data))
     got = measure.headline_of(measure(*transformed(what, data)))
-    assert got == pytest.approx(expected, rel=2e-4, abs=1e-7), f"{measure.name} under {what}: {expected} became {got}"
+    assert got == pytest.approx(expected, rel=2e-4, abs=1e-7), (
+        f"{measure.name} under {what}: {expected} became {got}"
+    )
 
 
 @pytest.mark.parametrize("measure", TWO, ids=lambda m: m.name)
@@ -130,8 +137,12 @@ def test_undeclared_frame_changes_count(measure):
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
 def test_every_kind_of_array_gives_the_same_value(measure):
-    data = [np.round(X * 8) / 8 if k == 0 or X.ndim == 2 else X for k, X in enumerate(data_for(measure, seed=6))]
-    data = [np.clip(X, -15, 15) if X.ndim == 2 else X for X in data]  # multiples of 1/8 up to 15: exact in bfloat16
+    data = [
+        np.round(X * 8) / 8 if k == 0 or X.ndim == 2 else X for k, X in enumerate(data_for(measure, seed=6))
+    ]
+    data = [
+        np.clip(X, -15, 15) if X.ndim == 2 else X for X in data
+    ]  # multiples of 1/8 up to 15: exact in bfloat16
 
     def value(convert, factor=1):
         return measure.headline_of(measure(*(convert(X * factor) if X.ndim == 2 else X for X in data)))
@@ -218,4 +229,6 @@ def test_a_pair_does_not_depend_on_the_other_pairs(measure):
     which = [(0, 1), (2, 3), (1, 3), (0, 0)]
     together = measure.values(clouds, which)
     alone = [measure.values(clouds, [pair])[0] for pair in which]
-    np.testing.assert_allclose([numbers(r) for r in together], [numbers(r) for r in alone], rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(
+        [numbers(r) for r in together], [numbers(r) for r in alone], rtol=1e-7, atol=1e-9
+    )

@@ -20,7 +20,9 @@ CENTRED = [cka, procrustes, rsa, knn_overlap, svcca, pwcca]
 def views(n=83, d=9, e=6, seed=0):
     """Two related views of unequal widths, scales and offsets, one of them bent."""
     rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, d)) * np.geomspace(5, 0.2, d) * rng.gamma(3, size=(n, 1)) + np.linspace(-3, 8, d)
+    X = rng.standard_normal((n, d)) * np.geomspace(5, 0.2, d) * rng.gamma(3, size=(n, 1)) + np.linspace(
+        -3, 8, d
+    )
     return X, np.tanh(X @ rng.standard_normal((d, e)) / 4) * 7 + rng.standard_normal((n, e)) - 2
 
 
@@ -33,7 +35,11 @@ def naive_hsic(X, Y, unbiased):
         return np.trace(K @ H @ L @ H)
     K, L = K - np.diag(np.diag(K)), L - np.diag(np.diag(L))
     one = np.ones(n)
-    return np.trace(K @ L) + (one @ K @ one) * (one @ L @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ K @ L @ one)
+    return (
+        np.trace(K @ L)
+        + (one @ K @ one) * (one @ L @ one) / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (one @ K @ L @ one)
+    )
 
 
 def naive_cka(X, Y, unbiased):
@@ -55,10 +61,14 @@ def test_cka_is_songs_estimator_entry_by_entry(unbiased, n):
 def test_cka_of_a_planted_mixture():
     """Y = [a U, b V] and X = U with U, V orthonormal and centred: biased CKA is a² / √(a⁴ + r b⁴ / p), here lopsided."""
     n, p, r, a, b = 40, 3, 5, 2.0, 1.3
-    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(1).standard_normal((n, p + r))]))[0][:, 1:]
+    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(1).standard_normal((n, p + r))]))[0][
+        :, 1:
+    ]
     U, V = Q[:, :p], Q[:, p:]
     truth = p * a**2 / np.sqrt(p * (p * a**4 + r * b**4))
-    assert cka(U * 9 + 4, np.column_stack([a * U, b * V]) - 1, unbiased=False) == pytest.approx(truth, rel=1e-12)
+    assert cka(U * 9 + 4, np.column_stack([a * U, b * V]) - 1, unbiased=False) == pytest.approx(
+        truth, rel=1e-12
+    )
 
 
 def test_cka_of_unrelated_views():
@@ -117,7 +127,9 @@ def test_procrustes_is_the_angle_of_the_best_rotation():
 def test_procrustes_of_a_planted_angle(angle, wide):
     """Y = cos θ X + sin θ Z with Z orthogonal to X in points: the angle is θ, small ones included; n < d as well."""
     n, p = 50, 4
-    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(3).standard_normal((n, 2 * p))]))[0][:, 1:]
+    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(3).standard_normal((n, 2 * p))]))[0][
+        :, 1:
+    ]
     scale = np.array([3.0, 2.0, 1.0, 0.2])
     X, Z = Q[:, :p] * scale, Q[:, p:] * scale
     turn = np.linalg.qr(np.random.default_rng(4).standard_normal((90, 90)))[0][:p] if wide else np.eye(p)
@@ -129,7 +141,9 @@ def test_procrustes_obeys_the_triangle_inequality():
     rng = np.random.default_rng(5)
     for _ in range(60):
         n = int(rng.integers(8, 30))
-        X, Y, Z = (rng.standard_normal((n, int(rng.integers(2, 40)))) * rng.gamma(0.7, size=(n, 1)) for _ in range(3))
+        X, Y, Z = (
+            rng.standard_normal((n, int(rng.integers(2, 40)))) * rng.gamma(0.7, size=(n, 1)) for _ in range(3)
+        )
         Y = np.column_stack([X, rng.standard_normal((n, 2)) * rng.gamma(1)]) if rng.random() < 0.5 else Y
         assert procrustes(X, Z) <= procrustes(X, Y) + procrustes(Y, Z) + 1e-9
 
@@ -168,7 +182,9 @@ def test_knn_overlap_beside_sklearn():
 
 def test_knn_overlap_of_unrelated_views_is_chance():
     rng = np.random.default_rng(7)
-    got = np.mean([knn_overlap(rng.standard_normal((101, 5)), rng.standard_normal((101, 12))) for _ in range(10)])
+    got = np.mean(
+        [knn_overlap(rng.standard_normal((101, 5)), rng.standard_normal((101, 12))) for _ in range(10)]
+    )
     assert got == pytest.approx(10 / 100, abs=0.012)
 
 
@@ -196,7 +212,9 @@ def _correlations(X, Y):
 def test_pwcca_weights_by_what_a_direction_accounts_for():
     """X: a strong axis that Y copies and a weak one that Y lacks: weights 5 and 0.5 of unit directions."""
     n = 30
-    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(9).standard_normal((n, 4))]))[0][:, 1:]
+    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(9).standard_normal((n, 4))]))[0][
+        :, 1:
+    ]
     X = Q[:, :2] * [5.0, 0.5]
     Y = np.column_stack([Q[:, 0] * 2, Q[:, 2]])  # correlations 1 and 0
     assert pwcca(X, Y) == pytest.approx(5 / 5.5, rel=1e-9)
@@ -205,7 +223,9 @@ def test_pwcca_weights_by_what_a_direction_accounts_for():
 
 def test_svcca_drops_the_components_below_the_share():
     n = 40
-    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(10).standard_normal((n, 5))]))[0][:, 1:]
+    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(10).standard_normal((n, 5))]))[0][
+        :, 1:
+    ]
     X, Y = Q[:, :3] * [10, 5, 0.1], np.column_stack([Q[:, 0], Q[:, 3], Q[:, 2] * 0.01])
     assert svcca(X, Y, variance=0.99) == pytest.approx(0.5, abs=1e-9)  # one shared of two kept
     assert svcca(X, Y, variance=1.0) == pytest.approx(2 / 3, abs=1e-9)  # the small third is shared too
@@ -214,7 +234,9 @@ def test_svcca_drops_the_components_below_the_share():
 def test_svcca_counts_variances_and_not_their_roots():
     """Variances 100, 4, 0.01: the first alone is 0.96 of them, of the roots 0.83. Y shares the second: 0 where it is not kept."""
     n = 40
-    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(13).standard_normal((n, 5))]))[0][:, 1:]
+    Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(13).standard_normal((n, 5))]))[0][
+        :, 1:
+    ]
     X, Y = Q[:, :3] * [10, 2, 0.1], Q[:, [1, 3]] * [3, 0.1]
     assert svcca(X, Y, variance=0.95) == pytest.approx(0, abs=1e-9)
     assert svcca(X, Y, variance=0.97) == pytest.approx(1, abs=1e-9)
@@ -225,7 +247,9 @@ def test_subspace_angles_beside_scipy_and_planted():
     _, Y = views(71, 9, 9, seed=11)
     tops = [np.linalg.svd(Z - Z.mean(axis=0), full_matrices=False)[2][:3].T for Z in (X, Y)]
     got, truth = subspace_angles(X, Y, k=3), scipy_angles(*tops)
-    assert (got.mean, got.smallest, got.largest) == pytest.approx((truth.mean(), truth.min(), truth.max()), rel=1e-7)
+    assert (got.mean, got.smallest, got.largest) == pytest.approx(
+        (truth.mean(), truth.min(), truth.max()), rel=1e-7
+    )
     for theta in (1e-7, 0.02, 1.1):
         turn = np.eye(6)
         turn[:2, :2] = [[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]]
@@ -243,7 +267,12 @@ def test_subspace_angles_beside_scipy_and_planted():
 @pytest.mark.parametrize("m", CENTRED, ids=lambda m: m.name)
 def test_an_offset_or_a_large_factor_changes_nothing(m):
     X, _ = views(120)
-    for Y in (X + 1000, X.astype(np.float32) + np.float32(1000), X * 1e18, X.astype(np.float32) * np.float32(1e-18)):
+    for Y in (
+        X + 1000,
+        X.astype(np.float32) + np.float32(1000),
+        X * 1e18,
+        X.astype(np.float32) * np.float32(1e-18),
+    ):
         assert m(X, Y) == pytest.approx(m.itself, abs=2e-3)
 
 

@@ -19,7 +19,14 @@ from transect.measures.spectra import (
 
 LAMBDA = np.array([9.0, 4.0, 1.0, 0.5, 0.01])
 P = LAMBDA / LAMBDA.sum()
-SPECTRAL = [participation_ratio, effective_rank, spectral_entropy, stable_rank, condition_number, top_variance]
+SPECTRAL = [
+    participation_ratio,
+    effective_rank,
+    spectral_entropy,
+    stable_rank,
+    condition_number,
+    top_variance,
+]
 
 
 def known(n, variances=LAMBDA, seed=0, mean=30.0):
@@ -54,7 +61,9 @@ def test_uncentred_the_mean_is_a_direction():
         assert measure(X) > 1.5
     values = np.linalg.svd(X, compute_uv=False) ** 2
     assert stable_rank(X, centred=False) == pytest.approx(values.sum() / values[0], rel=1e-9)
-    assert participation_ratio(X, centred=False) == pytest.approx(values.sum() ** 2 / (values**2).sum(), rel=1e-9)
+    assert participation_ratio(X, centred=False) == pytest.approx(
+        values.sum() ** 2 / (values**2).sum(), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(("n", "d"), [(300, 120), (90, 400)])

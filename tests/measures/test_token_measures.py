@@ -16,8 +16,18 @@ from transect.measures.tokens import (
 )
 from transect.measures.updates import relative_update, update_alignment
 
-X = np.random.default_rng(0).standard_normal((37, 6)) * np.linspace(0.2, 3, 6) + np.array([2.0, 0, 0, -1, 0, 0])
-MEASURES = [anisotropy, rank_residual, mean_norm, norm_entropy, outlier_dimensions, outlier_tokens, massive_tokens]
+X = np.random.default_rng(0).standard_normal((37, 6)) * np.linspace(0.2, 3, 6) + np.array(
+    [2.0, 0, 0, -1, 0, 0]
+)
+MEASURES = [
+    anisotropy,
+    rank_residual,
+    mean_norm,
+    norm_entropy,
+    outlier_dimensions,
+    outlier_tokens,
+    massive_tokens,
+]
 
 
 def mean_cosine(A):
@@ -73,7 +83,9 @@ def test_outlier_and_massive_tokens():
     assert outlier_tokens(A) == pytest.approx((144 + 81) / (150 + 144 + 162))
     assert outlier_tokens(A, top=1.0) == pytest.approx(1)
     assert outlier_tokens(np.eye(100)) == pytest.approx(0.01)
-    assert outlier_tokens(np.eye(100), top=0.07) == pytest.approx(0.07), "0.07 × 100 is 7.000000000000001 in floats"
+    assert outlier_tokens(np.eye(100), top=0.07) == pytest.approx(0.07), (
+        "0.07 × 100 is 7.000000000000001 in floats"
+    )
     assert massive_tokens(A) == pytest.approx(1 / 153)
     assert massive_tokens(A, factor=8.0) == pytest.approx(3 / 153)
     assert massive_tokens(A, factor=12.0) == 0  # strictly above
@@ -117,7 +129,9 @@ def test_clusters_of_directions_whatever_their_norms():
     assert cluster_count(A, cosine=0.9999) > 9
     assert cluster_count(A, cosine=-0.9) == 1
     turns = np.deg2rad(np.arange(0, 181, 20))
-    assert cluster_count(np.stack([np.cos(turns), np.sin(turns)], axis=1)) == 1, "neighbours at 20° link a half circle"
+    assert cluster_count(np.stack([np.cos(turns), np.sin(turns)], axis=1)) == 1, (
+        "neighbours at 20° link a half circle"
+    )
     far = A + 1000
     assert cluster_count(far) == 1
     assert cluster_count(far, centred=True) > 1
@@ -136,8 +150,12 @@ def test_updates_against_planted_ones():
     quarter = np.stack([-A[:, 1], A[:, 0]], axis=1)
     assert update_alignment(turned, turned + 3 * quarter) == pytest.approx(0, abs=1e-12)
     assert relative_update(turned, turned + 3 * quarter) == pytest.approx(3, rel=1e-9)
-    partly = A * (1 + np.where(np.arange(40) < 8, 0, factor[:, 0]))[:, None]  # 8 tokens stay, 22 grow, 10 shrink
-    assert update_alignment(A, partly) == pytest.approx((22 - 10) / 32, rel=1e-9), "those that stay are left out"
+    partly = (
+        A * (1 + np.where(np.arange(40) < 8, 0, factor[:, 0]))[:, None]
+    )  # 8 tokens stay, 22 grow, 10 shrink
+    assert update_alignment(A, partly) == pytest.approx((22 - 10) / 32, rel=1e-9), (
+        "those that stay are left out"
+    )
     assert np.isnan(update_alignment(A, A))
     still = A.copy()
     still[5] = 0

@@ -25,7 +25,9 @@ RNG = np.random.default_rng
 
 def cloud(n, d, seed, shift=0.0, tail=4.0):
     rng = RNG(seed)
-    return rng.standard_normal((n, d)) * np.linspace(0.3, 2.5, d) * rng.gamma(tail, size=(n, 1)) / tail + shift
+    return (
+        rng.standard_normal((n, d)) * np.linspace(0.3, 2.5, d) * rng.gamma(tail, size=(n, 1)) / tail + shift
+    )
 
 
 def naive_costs(X, Y):
@@ -82,7 +84,9 @@ def test_repeated_points_weigh_as_often_as_they_stand():
     assert wasserstein(np.repeat(X, 2, axis=0), Y) == pytest.approx(wasserstein(X, Y), rel=1e-10)
 
 
-@pytest.mark.parametrize("measure", [wasserstein, bures, sliced, max_sliced, centroid, paired_displacement, euclidean])
+@pytest.mark.parametrize(
+    "measure", [wasserstein, bures, sliced, max_sliced, centroid, paired_displacement, euclidean]
+)
 def test_a_common_offset_and_heavy_norms_do_not_cancel(measure):
     """float32 |x|² + |y|² - 2xy reads 2.30 for 0.058 here; the offset is exact in float32, so nothing may change."""
     X = np.round(cloud(60, 8, 5) * 64) / 64
@@ -114,7 +118,9 @@ def test_the_bound_on_float32_rounding_holds():
 # ---------------------------------------------------------------- entropic
 
 
-@pytest.mark.parametrize(("epsilon", "n", "m", "d"), [(0.05, 25, 40, 6), (0.5, 30, 31, 2), (0.02, 30, 18, 20)])
+@pytest.mark.parametrize(
+    ("epsilon", "n", "m", "d"), [(0.05, 25, 40, 6), (0.5, 30, 31, 2), (0.02, 30, 18, 20)]
+)
 def test_sinkhorn_equals_the_log_domain_loop(epsilon, n, m, d):
     X, Y = cloud(n, d, 0, shift=0.7), cloud(m, d, 1)
     C = naive_costs(X, Y)
@@ -130,7 +136,9 @@ def test_sinkhorn_equals_the_log_domain_loop(epsilon, n, m, d):
     loose = sinkhorn(X, Y, epsilon=epsilon)
     assert loose.converged
     assert loose.error < 1e-3
-    assert loose.divergence == pytest.approx(got.divergence, rel=1e-4)  # dual: second order in the marginal error
+    assert loose.divergence == pytest.approx(
+        got.divergence, rel=1e-4
+    )  # dual: second order in the marginal error
     assert loose.cost == pytest.approx(cost, rel=2e-2)
 
 
@@ -171,7 +179,9 @@ def test_unconverged_says_so_and_keeps_its_error():
     C, eps = room.costs(room.prepare_cloud(X), room.prepare_cloud(Y), 1e-3, 1e-3)
     solved = room.couple(C, eps, 1e-3, 7)
     P = solved.left[:, None].astype(float) * solved.kernel * solved.right
-    assert np.abs(P.sum(0) - 1 / 40).sum() + np.abs(P.sum(1) - 1 / 50).sum() == pytest.approx(got.error, rel=1e-3)
+    assert np.abs(P.sum(0) - 1 / 40).sum() + np.abs(P.sum(1) - 1 / 50).sum() == pytest.approx(
+        got.error, rel=1e-3
+    )
 
 
 def test_a_self_term_that_has_not_converged_shows():
@@ -244,7 +254,13 @@ def test_equal_points_and_bad_options_are_refused():
         for Y in (X, np.nextafter(X, np.inf)):  # equal to the last digit but one
             with pytest.raises(TransectError, match="median squared distance of 20 × 20 points is 0"):
                 measure(X, Y)
-        for options in ({"epsilon": 0.0}, {"epsilon": -1.0}, {"tol": 0.0}, {"max_iter": 0}, {"epsilon": np.nan}):
+        for options in (
+            {"epsilon": 0.0},
+            {"epsilon": -1.0},
+            {"tol": 0.0},
+            {"max_iter": 0},
+            {"epsilon": np.nan},
+        ):
             with pytest.raises(TransectError, match=r"epsilon = .*tol = .*max_iter = "):
                 measure(cloud(20, 3, 0), cloud(20, 3, 1), **options)
     results = sinkhorn.values([X[:, :3], cloud(20, 3, 0)], [(0, 0), (0, 1)])
@@ -265,7 +281,11 @@ def test_threads_give_what_one_thread_gives(measure):
 
 def test_batches_on_torch_equal_the_definition():
     clouds = dict(
-        enumerate(map(room.prepare_cloud, [cloud(40, 5, 0), cloud(40, 5, 1, 1.0), cloud(28, 5, 2), np.ones((40, 5))]))
+        enumerate(
+            map(
+                room.prepare_cloud, [cloud(40, 5, 0), cloud(40, 5, 1, 1.0), cloud(28, 5, 2), np.ones((40, 5))]
+            )
+        )
     )
     which = [(0, 1), (2, 0), (1, 0), (3, 3), (1, 2), (1, 1)]
     results = _on_torch(clouds, which, 0.05, 1e-4, 5000, "cpu")
@@ -355,7 +375,10 @@ def test_wasserstein_nears_the_gaussian_value_in_one_dimension():
     """N(0, 1) against N(3, 4): 9 + (1 - 2)² = 10; quantile grids of unequal length approach it."""
     from scipy.stats import norm
 
-    x, y = norm.ppf((np.arange(400) + 0.5) / 400)[:, None], 3 + 2 * norm.ppf((np.arange(301) + 0.5) / 301)[:, None]
+    x, y = (
+        norm.ppf((np.arange(400) + 0.5) / 400)[:, None],
+        3 + 2 * norm.ppf((np.arange(301) + 0.5) / 301)[:, None],
+    )
     for measure in (wasserstein, sliced, max_sliced):
         assert measure(x, y) == pytest.approx(10, rel=1e-2)
     assert bures(x, y) == pytest.approx(10, rel=1e-2)

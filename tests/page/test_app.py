@@ -30,7 +30,14 @@ NASTY = "</script><img src=x onerror=alert(1)>"
 
 def small_study() -> Study:
     rows = [
-        {"measure": "sinkhorn", "run": "plain", "site": "resid.0", "site2": "resid.1", "value": 0.0, "status": "ok"},
+        {
+            "measure": "sinkhorn",
+            "run": "plain",
+            "site": "resid.0",
+            "site2": "resid.1",
+            "value": 0.0,
+            "status": "ok",
+        },
         {"measure": "sinkhorn", "run": "plain", "site": "resid.1", "site2": "resid.2", "status": NASTY},
     ]
     spots = [
@@ -85,7 +92,9 @@ def client(home: Path) -> Iterator[TestClient]:
         ({"sec-fetch-site": "same-origin"}, 200),
     ],
 )
-def test_only_the_page_with_its_token_may_ask(client: TestClient, headers: dict[str, str], status: int) -> None:
+def test_only_the_page_with_its_token_may_ask(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
     for path in ("/api/catalog", "/"):
         answer = client.get(path, headers=headers)
         assert answer.status_code == status, path
@@ -97,7 +106,9 @@ def test_only_the_page_with_its_token_may_ask(client: TestClient, headers: dict[
 def test_the_token_in_the_address_is_enough(client: TestClient) -> None:
     assert client.get(f"/api/catalog?token={TOKEN}", headers={"x-transect-token": ""}).status_code == 200
     assert client.get("/assets/page.js", headers={"x-transect-token": ""}).status_code == 200
-    assert client.post("/api/jobs", json={"kind": "live"}, headers={"x-transect-token": ""}).status_code == 403
+    assert (
+        client.post("/api/jobs", json={"kind": "live"}, headers={"x-transect-token": ""}).status_code == 403
+    )
 
 
 def test_the_catalog_lists_what_is_there_and_what_is_wrong(client: TestClient) -> None:
@@ -127,12 +138,17 @@ def test_positions_travel_as_float32(client: TestClient) -> None:
     length = int.from_bytes(raw[:4], "little")
     header = json.loads(raw[4 : 4 + length])
     assert header["dim"] == 2
-    assert [(s["site"], s["start"], s["count"]) for s in header["sites"]] == [("mlp.0.act", 0, 3), ("mlp.1.act", 3, 3)]
+    assert [(s["site"], s["start"], s["count"]) for s in header["sites"]] == [
+        ("mlp.0.act", 0, 3),
+        ("mlp.1.act", 3, 3),
+    ]
     points = np.frombuffer(raw[4 + length :], "<f4").reshape(-1, 2)
     assert points.tolist() == [[0, -1], [1, -1], [2, -1], [0.5, -1], [1.5, -1], [2.5, -1]]
 
 
-@pytest.mark.parametrize("key", ["..%2f..", "%2e%2e%2f%2e%2e", "....//", "/etc", "drift-0000000000", "store-%00"])
+@pytest.mark.parametrize(
+    "key", ["..%2f..", "%2e%2e%2f%2e%2e", "....//", "/etc", "drift-0000000000", "store-%00"]
+)
 def test_ids_are_looked_up_and_never_joined(client: TestClient, key: str) -> None:
     for path in (f"/api/study/{key}/table/adjacent", f"/api/store/{key}/texts", f"/assets/{key}"):
         assert client.get(path).status_code in (400, 404), path
@@ -232,7 +248,9 @@ def test_a_run_can_be_cancelled_and_the_next_one_is_well(client: TestClient) -> 
         ("hello", 3, "no-such-model", "no-such-model"),
     ],
 )
-def test_what_cannot_run_gets_a_message(client: TestClient, prompt: str, new: int, part: str, words: str) -> None:
+def test_what_cannot_run_gets_a_message(
+    client: TestClient, prompt: str, new: int, part: str, words: str
+) -> None:
     last = events(client, start(client, prompt, new, part))[-1]
     assert last["type"] == "failed"
     assert words in last["message"]
@@ -352,7 +370,11 @@ def test_the_command_prints_its_address_alone_and_serves(home: Path) -> None:
             text=True,
             check=False,
         )
-        assert (again.returncode, f"port {port} cannot be used" in again.stderr, again.stdout) == (2, True, "")
+        assert (again.returncode, f"port {port} cannot be used" in again.stderr, again.stdout) == (
+            2,
+            True,
+            "",
+        )
     finally:
         server.terminate()
         out, _ = server.communicate(timeout=20)

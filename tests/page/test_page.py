@@ -39,7 +39,9 @@ def address(home: Path) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     """A page whose every request stays on this machine, and that complains about nothing."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light", accept_downloads=True)
+    context = browser.new_context(
+        viewport={"width": 1400, "height": 900}, color_scheme="light", accept_downloads=True
+    )
     made = context.new_page()
     made.watch = Watch(made)
     yield made
@@ -91,7 +93,9 @@ def test_every_screen_fits_1024_pixels(page: Any, address: str, screen: str) -> 
     show(page, address, f"{screen}?a=plain&b=tuned&layer=2")
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 1024
     assert (
-        page.evaluate("document.querySelector('.tx-main').scrollWidth - document.querySelector('.tx-main').clientWidth")
+        page.evaluate(
+            "document.querySelector('.tx-main').scrollWidth - document.querySelector('.tx-main').clientWidth"
+        )
         <= 1
     )
     assert page.evaluate("document.querySelector('.tx-top').scrollWidth") <= 1024
@@ -138,7 +142,14 @@ def test_the_keyboard_reaches_everything(page: Any, address: str) -> None:
         assert page.locator(".tx-top nav [aria-current=page]").inner_text().endswith(screen)
     page.keyboard.press("2")
     settled(page)
-    for key, layer in (("ArrowDown", 1), ("ArrowDown", 2), ("End", 4), ("ArrowDown", 4), ("Home", 0), ("ArrowUp", 0)):
+    for key, layer in (
+        ("ArrowDown", 1),
+        ("ArrowDown", 2),
+        ("End", 4),
+        ("ArrowDown", 4),
+        ("Home", 0),
+        ("ArrowUp", 0),
+    ):
         page.keyboard.press(key)
         at(page, f"layer={layer}&")
     page.keyboard.press("ArrowRight")
@@ -148,7 +159,10 @@ def test_the_keyboard_reaches_everything(page: Any, address: str) -> None:
     page.keyboard.press("b")
     assert page.get_by_label("Run B").input_value() == "tuned"
     page.keyboard.press("x")
-    assert (page.get_by_label("Run A").input_value(), page.get_by_label("Run B").input_value()) == ("tuned", "plain")
+    assert (page.get_by_label("Run A").input_value(), page.get_by_label("Run B").input_value()) == (
+        "tuned",
+        "plain",
+    )
     page.keyboard.press("t")
     assert page.locator("#transect").get_attribute("data-theme") == "dark"
     page.keyboard.press("?")
@@ -190,9 +204,15 @@ def test_one_selection_is_drawn_in_every_view(page: Any, address: str) -> None:
 def test_every_number_has_its_null_interval_and_n(page: Any, address: str, home: Path) -> None:
     show(page, address, "depth?a=plain&layer=2")
     text = page.locator("[data-panel=drift] .tx-readings").inner_text()
-    assert re.search(r"plain resid\.2 → resid\.3: \S+ · \[\S+ \S+\] · null \S+ · .*n = \d+ · 24 texts", text), text
+    assert re.search(
+        r"plain resid\.2 → resid\.3: \S+ · \[\S+ \S+\] · null \S+ · .*n = \d+ · 24 texts", text
+    ), text
     study = ts.Table.load(home / "drift" / "adjacent.parquet")
-    row = next(iter(study.where(run="plain", site="resid.2", measure="sinkhorn", normalise="unit", design="disjoint")))
+    row = next(
+        iter(
+            study.where(run="plain", site="resid.2", measure="sinkhorn", normalise="unit", design="disjoint")
+        )
+    )
     shown = float(re.search(r": (\S+)", text)[1].replace("−", "-"))  # type: ignore[index]
     assert shown == pytest.approx(row["value"], rel=0.01)
 

@@ -61,7 +61,8 @@ NUMBER = some.sampled_from(["", "-1", "0", "x", "²", "1e9", "9" * 30, "-" + "9"
 
 @modest(max_examples=150)
 @given(
-    pieces=some.lists(PIECE, max_size=6), query=some.tuples(some.sampled_from(["start", "step", "from", "x"]), NUMBER)
+    pieces=some.lists(PIECE, max_size=6),
+    query=some.tuples(some.sampled_from(["start", "step", "from", "x"]), NUMBER),
 )
 def test_addresses_of_any_kind(client: TestClient, pieces: list[str], query: tuple[str, str]) -> None:
     from urllib.parse import quote
@@ -118,7 +119,9 @@ def test_bodies_made_to_break_a_reader(client: TestClient, data: bytes) -> None:
         {"sec-fetch-site": "same-site"},
     ],
 )
-def test_a_page_of_another_name_changes_nothing(client: TestClient, headers: dict[str, str], method: str) -> None:
+def test_a_page_of_another_name_changes_nothing(
+    client: TestClient, headers: dict[str, str], method: str
+) -> None:
     """A name that was pointed at this machine after the page had loaded, with the token it cannot have."""
     for path in ("/api/jobs", "/api/catalog", "/api/jobs/job-1"):
         answer = client.request(method, path, headers=headers, json={"kind": "live"})

@@ -56,8 +56,12 @@ def runs(tmp_path_factory):
     return {
         "base": store(at / "base", (0,) * LAYERS, 1, "base"),
         "full": store(at / "full", MOVED, 2, "full-0", run_folder(at / "r/full-0", "full", 0, 0.33, 0.85)),
-        "lora": store(at / "lora", small, 3, "lora-0", f"base+{run_folder(at / 'r/lora-0', 'lora', 0, 0.31, 0.83)}"),
-        "lora1": store(at / "lora1", small, 4, "lora-1", f"base+{run_folder(at / 'r/lora-1', 'lora', 1, 0.32, 0.84)}"),
+        "lora": store(
+            at / "lora", small, 3, "lora-0", f"base+{run_folder(at / 'r/lora-0', 'lora', 0, 0.31, 0.83)}"
+        ),
+        "lora1": store(
+            at / "lora1", small, 4, "lora-1", f"base+{run_folder(at / 'r/lora-1', 'lora', 1, 0.32, 0.84)}"
+        ),
         "noise": store(at / "noise", (0, 1e-8, 1e-8, 1e-8, 1e-8), 5, "noise"),
         "random": store(at / "random", (0,) * LAYERS, 6, "random", base_seed=99),
     }
@@ -97,7 +101,9 @@ def test_drift_equals_the_measure_on_the_same_rows(study, runs):
     """The table's CKA is that of the drawn tokens; euclidean too."""
     from transect.inference import controls
 
-    row = next(iter(study.tables["layers"].where(run2="full-0", measure="cka", site="resid.2", normalise="raw")))
+    row = next(
+        iter(study.tables["layers"].where(run2="full-0", measure="cka", site="resid.2", normalise="raw"))
+    )
     chosen = runs["base"].select("all", False)
     rows = controls.draw(chosen, n=56, groups=4, seed=0).a
     X, Y = (runs[k].take("resid.2", chosen.subset(rows)) for k in ("base", "full"))
@@ -128,14 +134,18 @@ def test_contrasts_hold_against_noise_and_another_seed(study):
     assert len(seeds) == 40
     found = seeds.where(lambda r: r["p_holm"] is not None and r["p_holm"] < 0.05)
     assert not set(found.column("measure")) & {"cka", "procrustes", "rsa", "knn_overlap"}
-    assert "euclidean" in set(found.column("measure")), "the offset that both seeds share is beyond a second seed"
+    assert "euclidean" in set(found.column("measure")), (
+        "the offset that both seeds share is beyond a second seed"
+    )
     assert drift(study, "lora-1", table="between")["resid.3"] > drift(study, "lora-0")["resid.3"]
 
 
 def test_full_against_lora_where_losses_match(study):
     (pair,) = study.tables["matched"]
     assert (pair["run"], pair["run2"], pair["matched"]) == ("lora-0", "full-0", True)
-    both = study.tables["contrasts"].where(contrast="full − LoRA, matched on loss", measure="cka", site="resid.3")
+    both = study.tables["contrasts"].where(
+        contrast="full − LoRA, matched on loss", measure="cka", site="resid.3"
+    )
     row = next(iter(both))
     assert row["value"] == pytest.approx(row["left"] - row["right"])
     assert row["value"] > 0
@@ -174,7 +184,9 @@ def test_words_and_figures(study, tmp_path):
 
 
 def test_missing_controls_and_arms_that_did_not_learn_are_said(runs, tmp_path):
-    lazy = store(tmp_path / "s", MOVED, 8, "lazy", run_folder(tmp_path / "lazy", "full", 0, 0.9, 0.53, learned=False))
+    lazy = store(
+        tmp_path / "s", MOVED, 8, "lazy", run_folder(tmp_path / "lazy", "full", 0, 0.9, 0.53, learned=False)
+    )
     study = ts.studies.compare(
         [runs["base"], lazy, runs["lora"]], n=32, groups=4, workers=1, matrices=False, measures="cka"
     )
@@ -214,7 +226,9 @@ def test_one_layer_that_fails_is_a_row_with_its_reason(runs, tmp_path):
     points = layers(MOVED, 9)
     points[2][:] = 0
     broken = planted_store(tmp_path / "b", points, LENGTHS, name="broken")
-    study = ts.studies.compare([runs["base"], broken], n=32, groups=4, workers=1, matrices=False, measures="cka,cosine")
+    study = ts.studies.compare(
+        [runs["base"], broken], n=32, groups=4, workers=1, matrices=False, measures="cka,cosine"
+    )
     bad = study.tables["layers"].where(site="resid.2", run2="broken", normalise="raw")
     assert {r["measure"]: r["status"] for r in bad}["cosine"].startswith("cosine:")
     assert "NaN" in {r["measure"]: r["status"] for r in bad}["cka"]
@@ -229,7 +243,9 @@ def test_contrast_is_the_paired_jackknife():
     (row,) = contrast("x", "a", "b", left, right, two_sided=True)
     assert row["value"] == pytest.approx(0.3)
     assert row["high"] - row["low"] < 1e-9, "what both share cancels"
-    (row,) = contrast("x", "a", "b", left, [base | {"drift": 0.2, "again": [0.2, 0.2, 0.2, 0.2]}], two_sided=True)
+    (row,) = contrast(
+        "x", "a", "b", left, [base | {"drift": 0.2, "again": [0.2, 0.2, 0.2, 0.2]}], two_sided=True
+    )
     se = np.sqrt(3 / 4 * 0.02)
     from scipy.stats import t
 

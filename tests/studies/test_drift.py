@@ -33,7 +33,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[ts.Store, ts.Store
 
 
 @pytest.fixture(scope="module")
-def study(stores: tuple[ts.Store, ts.Store], tmp_path_factory: pytest.TempPathFactory) -> tuple[ts.Study, Path]:
+def study(
+    stores: tuple[ts.Store, ts.Store], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ts.Study, Path]:
     out = tmp_path_factory.mktemp("out")
     made = ts.studies.drift(
         stores[0], controls=[stores[1]], n=60, groups=5, resamples=4, as_published=True, workers=1, out=out
@@ -56,7 +58,9 @@ def test_the_planted_jump_is_the_largest_excess(study: tuple[ts.Study, Path]) ->
 def test_the_matrix_has_every_pair_and_its_floor(study: tuple[ts.Study, Path]) -> None:
     pairs = study[0].tables["pairs"].where(run="trained", normalise="raw")
     assert len(pairs) == LAYERS * (LAYERS - 1) // 2
-    assert all(r["null_site"] > 0 and r["null_site2"] > 0 and r["low"] <= r["value"] <= r["high"] for r in pairs)
+    assert all(
+        r["null_site"] > 0 and r["null_site2"] > 0 and r["low"] <= r["value"] <= r["high"] for r in pairs
+    )
 
 
 def test_no_trend_in_rank_is_called_stable_and_compression_is_found(
@@ -114,7 +118,9 @@ def test_one_law_is_rejected_where_points_jump_and_only_there(study: tuple[ts.St
 
 def test_words_carry_numbers_controls_and_design(study: tuple[ts.Study, Path]) -> None:
     made = study[0]
-    assert any(f"resid.{STEP} → resid.{STEP + 1}: excess" in f and "split-half null" in f for f in made.findings)
+    assert any(
+        f"resid.{STEP} → resid.{STEP + 1}: excess" in f and "split-half null" in f for f in made.findings
+    )
     assert all("position 0 dropped" in f.caption and "n = 60" in f.caption for f in made.figures)
     assert "Feydy" in " ".join(made.methods)
 
@@ -127,7 +133,10 @@ def test_published_formulas_side_by_side(study: tuple[ts.Study, Path]) -> None:
     rng = np.random.default_rng(0)
     spike = np.zeros(30)
     spike[15] = 1e6
-    assert max(np.abs(rolling_z(v)).max() for v in (spike, rng.normal(size=30), rng.standard_cauchy(30))) <= 2.0 + 1e-9
+    assert (
+        max(np.abs(rolling_z(v)).max() for v in (spike, rng.normal(size=30), rng.standard_cauchy(30)))
+        <= 2.0 + 1e-9
+    )
 
 
 def test_report_and_figures(study: tuple[ts.Study, Path]) -> None:

@@ -36,7 +36,14 @@ SETS = {
 
 
 def job_of(**changes):
-    base = {"store": "", "fingerprint": "", "tokens": (), "label": ("month",), "group": None, "shapes": CIRCLE}
+    base = {
+        "store": "",
+        "fingerprint": "",
+        "tokens": (),
+        "label": ("month",),
+        "group": None,
+        "shapes": CIRCLE,
+    }
     return MapJob(**{**base, "permutations": 20, **changes})
 
 
@@ -97,7 +104,8 @@ def test_reuse_applies_the_map_of_the_source():
     plan = Plan(job_of(permutations=2), y)
     source, own = ([prepare(P, plan, k) for k in range(3)] for P in (X, other))
     made = [
-        type(own[0])(o.held, s.M, s.cross, (o.held @ s.M).astype(np.float32)) for o, s in zip(own, source, strict=True)
+        type(own[0])(o.held, s.M, s.cross, (o.held @ s.M).astype(np.float32))
+        for o, s in zip(own, source, strict=True)
     ]
     found = evaluate_cell(made, plan, "circle", "reuse")
     for k, fold in enumerate(plan.folds):
@@ -109,7 +117,9 @@ def test_reuse_applies_the_map_of_the_source():
         i, j = np.triu_indices(len(Z), 1)
         d = straight(Z)
         s = (D * d)[i, j].sum() / (d**2)[i, j].sum()
-        assert found["scores"][k] == pytest.approx(1 - np.sqrt(((D - s * d)[i, j] ** 2).sum() / (D[i, j] ** 2).sum()))
+        assert found["scores"][k] == pytest.approx(
+            1 - np.sqrt(((D - s * d)[i, j] ** 2).sum() / (D[i, j] ** 2).sum())
+        )
 
 
 def test_shares_of_variance():
@@ -118,7 +128,9 @@ def test_shares_of_variance():
     ring = find_shape("circle")(y, period=12) * SQRT2 * [2.0, 1.0]
     rest = rng.standard_normal((480, 5))
     plan = Plan(job_of(), y)
-    found = evaluate_cell([prepare(np.hstack([ring, rest]) + 7, plan, k) for k in range(3)], plan, "circle", "free")
+    found = evaluate_cell(
+        [prepare(np.hstack([ring, rest]) + 7, plan, k) for k in range(3)], plan, "circle", "free"
+    )
     assert found["share"] == pytest.approx(0.5, abs=0.05)  # held-out values lie off the training mean
     assert 2 / 7 < found["null_share"] < found["share"], (
         "permuted labels still name the values, so they draw on the ring"
@@ -146,9 +158,9 @@ def test_points_that_only_name_the_label_do_not_pass_for_a_ring():
     """Every value has its own random direction, the same for all its texts: decodable to the last, but no ring. Folds that
     split a value would read it; folds by value, and a null that keeps the values together, do not."""
     y = np.repeat(np.arange(40), np.random.default_rng(0).integers(1, 9, 40))
-    X = np.random.default_rng(1).standard_normal((40, 60))[y] + 0.01 * np.random.default_rng(2).standard_normal(
-        (len(y), 60)
-    )
+    X = np.random.default_rng(1).standard_normal((40, 60))[y] + 0.01 * np.random.default_rng(
+        2
+    ).standard_normal((len(y), 60))
     shapes = (("circle", '{"period": 40}'),)
     plan = Plan(job_of(shapes=shapes, permutations=50), y)
     found = evaluate_cell([prepare(X, plan, k) for k in range(3)], plan, "circle", "free")
@@ -191,7 +203,9 @@ def test_a_chain_is_scored_on_its_defined_pairs():
     plan = Plan(job_of(shapes=(("chain", '{"reach": 3}'),), permutations=5, pairs=10**6), y)
     found = evaluate_cell([prepare(X, plan, k) for k in range(3)], plan, "chain", "free")
     fold = plan.folds[0]
-    T = (X[fold.train] - X[fold.train].mean(0)) / np.sqrt(((X[fold.train] - X[fold.train].mean(0)) ** 2).mean())
+    T = (X[fold.train] - X[fold.train].mean(0)) / np.sqrt(
+        ((X[fold.train] - X[fold.train].mean(0)) ** 2).mean()
+    )
     assert np.isfinite(found["scores"]).all()
     assert np.mean(found["scores"]) > np.mean(found["null"])
     assert T.shape[1] == 4
@@ -215,7 +229,9 @@ def test_friedman_needs_runs_not_folds():
     runs = [[{"shape": f"s{k}", "corrected": v, "status": "ok"} for k, v in enumerate(row)] for row in values]
     found = friedman(runs)
     assert found["p"] == pytest.approx(friedmanchisquare(*values.T).pvalue)
-    assert found["critical"] == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 6)), abs=1e-3)  # Demšar 2006, table 5
+    assert found["critical"] == pytest.approx(
+        2.569 * np.sqrt(4 * 5 / (6 * 6)), abs=1e-3
+    )  # Demšar 2006, table 5
     assert friedman(runs[:3])["status"].startswith("not valid: 3 independent runs")
 
 
@@ -224,7 +240,11 @@ def test_friedman_needs_runs_not_folds():
     [
         ({}, np.full(30, 4), "is constant: 4"),
         ({"folds": 5}, np.repeat([1, 2, 3], 10), "3 groups of labels for 5 folds"),
-        ({"n_components": 4}, np.repeat([1, 2, 3, 4, 5], 10), "label values in a training fold for 4 dimensions"),
+        (
+            {"n_components": 4},
+            np.repeat([1, 2, 3, 4, 5], 10),
+            "label values in a training fold for 4 dimensions",
+        ),
         ({"folds": 12}, np.arange(12), "a fold holds out 1 texts"),
     ],
 )
@@ -277,7 +297,9 @@ def test_columns_mean_the_same_in_every_text(folder):
         assert len(chosen) == len(store)
         assert (chosen.position > 0).all()
         if column.piece != "…" and column.landmark is None:
-            assert {store.tokens(i)[k] for i, k in zip(chosen.texts, chosen.position, strict=True)} == {column.piece}
+            assert {store.tokens(i)[k] for i, k in zip(chosen.texts, chosen.position, strict=True)} == {
+                column.piece
+            }
     order = np.array([store.select(t).position for t in tokens])
     assert (np.diff(order, axis=0) > 0).all(), "in reading order in every text"
     assert any("masked" in note and "of 90 texts" in note for note in notes)
@@ -317,7 +339,9 @@ def test_the_planted_ring_is_found_where_it_is(folder, tmp_path):
     assert free["resid.0", "landmark:left"]["value"] is None, "never 0"
     assert "texts have no such token" in free["resid.1", "landmark:left+90"]["status"]
     reused = {(r["site"], r["token"]): r for r in table.where(kind="reuse")}
-    assert reused["resid.2", "landmark:left"]["value"] < 0.8, "the source does not know the ring planted elsewhere"
+    assert reused["resid.2", "landmark:left"]["value"] < 0.8, (
+        "the source does not know the ring planted elsewhere"
+    )
     assert {r["kind"] for r in table} == {"free", "orthonormal", "reuse"}
     ranked = study.tables["discovery"].where(status="ok")
     assert ranked.column("site")[0] == "resid.2"
@@ -390,7 +414,9 @@ def test_shapes_of_one_label_all_have_a_row(folder):
     """Discovery tries every shape of one label; one that these labels do not suit is a row that says why."""
     store = ts.open_store(folder / "trained")
     shapes = tuple((k, "{}") for k, kind in SHAPES.items() if kind.columns in (0, 1))
-    job = MapJob(str(store.path), store.fingerprint, ("landmark:left",), ("month",), None, shapes, permutations=3)
+    job = MapJob(
+        str(store.path), store.fingerprint, ("landmark:left",), ("month",), None, shapes, permutations=3
+    )
     answer = evaluate_site(None, (job, "resid.2"))["landmark:left"]
     assert set(answer) == {f"free {name}" for name, _ in shapes}
     assert "whole periods apart" in answer["free circle"]["status"]
@@ -402,10 +428,24 @@ def test_command_and_intervention(tmp_path):
     home = save_tiny(tmp_path / "model", "llama")
     (tmp_path / "sets.json").write_text(json.dumps(SETS))
     store = ts.capture(
-        ts.open_model(home), ts.open_texts(f"template:{tmp_path / 'sets.json'}", n=60), tmp_path / "s", sites=["resid"]
+        ts.open_model(home),
+        ts.open_texts(f"template:{tmp_path / 'sets.json'}", n=60),
+        tmp_path / "s",
+        sites=["resid"],
     )
     asked = [
-        *("manifold", str(store.path), "--label", "month", "--period", "9", "--permutations", "9", "--repeats", "1"),
+        *(
+            "manifold",
+            str(store.path),
+            "--label",
+            "month",
+            "--period",
+            "9",
+            "--permutations",
+            "9",
+            "--repeats",
+            "1",
+        ),
         *("--intervene", "--workers", "1", "--token", "landmark:month", "--token", "landmark:left"),
     ]
     from transect.cli.main import cli
@@ -448,11 +488,15 @@ def test_a_move_is_added_at_its_place_only():
     handle.remove()
     truth = head(norm(seen["x"][0, -1] + torch.from_numpy(delta[0]))).log_softmax(-1).detach().numpy()
     assert last[0] == pytest.approx(truth, abs=1e-5)
-    assert np.allclose(next_token(model, ids, ("resid.3", [1, 0], delta)), before, atol=1e-6), "other places, no change"
+    assert np.allclose(next_token(model, ids, ("resid.3", [1, 0], delta)), before, atol=1e-6), (
+        "other places, no change"
+    )
     assert not np.allclose(next_token(model, ids, ("resid.1", [1, 0], delta)), before, atol=1e-4)
     assert hidden is not None
     alone = next_token(model, ids[:1], ("resid.1", [1], delta[:1]))
-    assert np.allclose(next_token(model, ids, ("resid.1", [1, 0], delta))[0], alone[0], atol=1e-5), "each text its own"
+    assert np.allclose(next_token(model, ids, ("resid.1", [1, 0], delta))[0], alone[0], atol=1e-5), (
+        "each text its own"
+    )
 
 
 def test_months_of_dates():

@@ -30,7 +30,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ts.Store:
     """24 neurons: a large mean, heavy scales, two that are one (0, 1), one that is its opposite (2), one constant (3)."""
     rng = np.random.default_rng(0)
     n = sum(LENGTHS)
-    X = rng.normal(size=(n, 24)) @ rng.normal(size=(24, 24)) * np.geomspace(0.01, 100, 24) + 1000 * rng.normal(size=24)
+    X = rng.normal(size=(n, 24)) @ rng.normal(size=(24, 24)) * np.geomspace(
+        0.01, 100, 24
+    ) + 1000 * rng.normal(size=24)
     X[:, 1], X[:, 2], X[:, 3] = 3 * X[:, 0] + 5, 10 - X[:, 0], 4.25
     Y = np.concatenate([X[:, ::-1][:, :10], rng.normal(size=(n, 6))], axis=1)
     sites = ["mlp.0.act", "mlp.1.act"]
@@ -49,7 +51,9 @@ def test_correlation_is_exact_pearson(store: ts.Store) -> None:
     assert neurons.constant(store, "mlp.0.act").tolist() == [3]
     first = np.cumsum([0, *LENGTHS])[:-1]
     rest = np.corrcoef(np.delete(X, first, axis=0)[:, alive].T)
-    assert np.allclose(neurons.correlation(store, "mlp.0.act", position0=False)[np.ix_(alive, alive)], rest, atol=2e-5)
+    assert np.allclose(
+        neurons.correlation(store, "mlp.0.act", position0=False)[np.ix_(alive, alive)], rest, atol=2e-5
+    )
 
 
 def test_other_kinds(store: ts.Store) -> None:
@@ -62,8 +66,13 @@ def test_other_kinds(store: ts.Store) -> None:
     assert between.shape == (24, 16)
     assert between[23, 0] == pytest.approx(1, abs=1e-5)
     assert between[5, 12] == pytest.approx(np.corrcoef(X[:, 5], Y[:, 12])[0, 1], abs=2e-5)
-    prompts = [np.corrcoef(store.sample(i, "mlp.0.act").astype(float)[:, [5, 9]].T)[0, 1] for i in range(len(LENGTHS))]
-    assert neurons.correlation(store, "mlp.0.act", kind="prompt")[5, 9] == pytest.approx(np.mean(prompts), abs=1e-4)
+    prompts = [
+        np.corrcoef(store.sample(i, "mlp.0.act").astype(float)[:, [5, 9]].T)[0, 1]
+        for i in range(len(LENGTHS))
+    ]
+    assert neurons.correlation(store, "mlp.0.act", kind="prompt")[5, 9] == pytest.approx(
+        np.mean(prompts), abs=1e-4
+    )
 
 
 def test_streamed_is_all_at_once_whatever_the_blocks() -> None:
@@ -134,7 +143,8 @@ def test_stress_is_no_worse_than_a_peer() -> None:
         warnings.simplefilter("ignore", FutureWarning)
         peer = MDS(2, dissimilarity="precomputed", n_init=4, random_state=0).fit_transform(1 - rho)
     assert (
-        neurons.project(rho, 2).stress <= neurons.stress(peer.astype(np.float32), (1 - rho).astype(np.float32)) * 1.01
+        neurons.project(rho, 2).stress
+        <= neurons.stress(peer.astype(np.float32), (1 - rho).astype(np.float32)) * 1.01
     )
 
 
@@ -154,7 +164,9 @@ def test_a_line_is_put_in_order() -> None:
     rho = 1 - np.abs(place[:, None] - place) / 39 * 1.8
     for method in ("spectral", "leaf"):
         order = neurons.seriate(rho, method)
-        assert np.array_equal(place[order], np.arange(40)) or np.array_equal(place[order], np.arange(40)[::-1])
+        assert np.array_equal(place[order], np.arange(40)) or np.array_equal(
+            place[order], np.arange(40)[::-1]
+        )
         assert neurons.order_cost(order, rho) > neurons.order_cost(np.arange(40), rho), (
             "the loss pulls apart what is alike"
         )
@@ -175,7 +187,9 @@ def test_mistakes() -> None:
 
 
 def test_positions_file(store: ts.Store, tmp_path: Path) -> None:
-    path = neurons.save_positions(tmp_path / "p.safetensors", {"mlp.0.act": np.arange(48.0).reshape(24, 2)}, run="x")
+    path = neurons.save_positions(
+        tmp_path / "p.safetensors", {"mlp.0.act": np.arange(48.0).reshape(24, 2)}, run="x"
+    )
     assert np.array_equal(neurons.load_positions(path, store)["mlp.0.act"], np.arange(48.0).reshape(24, 2))
     from safetensors.numpy import save_file
 
@@ -254,7 +268,9 @@ def test_curve_judges_every_text_by_a_model_that_never_saw_it(family: str, tmp_p
     assert all(r["low"] <= r["value"] <= r["high"] and r["n_texts"] == 16 for r in rows)
     assert all(r["null"] == pytest.approx(perplexity(model, texts), rel=1e-6) for r in rows)
     whole = [r for r in rows if r["fraction"] == 0]
-    assert all(r["ratio"] == pytest.approx(1, abs=1e-4) and r["ratio_high"] - r["ratio_low"] < 1e-3 for r in whole)
+    assert all(
+        r["ratio"] == pytest.approx(1, abs=1e-4) and r["ratio_high"] - r["ratio_low"] < 1e-3 for r in whole
+    )
     assert all(r["value"] == pytest.approx(r["null"] * r["ratio"], rel=1e-6) for r in rows)
     with pytest.raises(TransectError, match="folds = 1"):
         curve(model, texts, [0.5], folds=1)
@@ -317,7 +333,8 @@ def test_the_mini_batch_way_moves_towards_the_exact_one(init: str) -> None:
     rng = np.random.default_rng(6)
     latent = rng.normal(size=(12, 2))
     batches = [
-        (rng.normal(size=(60, 2)) @ latent.T + 0.1 * rng.normal(size=(60, 12))).astype(np.float32) for _ in range(150)
+        (rng.normal(size=(60, 2)) @ latent.T + 0.1 * rng.normal(size=(60, 12))).astype(np.float32)
+        for _ in range(150)
     ]
     made = project_batches(batches, 2, init=init)
     exact = neurons.project(np.corrcoef(np.concatenate(batches).T), 2)
@@ -338,7 +355,9 @@ def test_activations_of_a_prompt_are_those_of_one_whole_pass() -> None:
     with torch.inference_mode():
         whole = model.model(ids, output_hidden_states=True)
     assert np.allclose(steps[-1].values["resid.1"], whole.hidden_states[1][0, -1].numpy(), atol=1e-5)
-    assert [int(t) for t in whole.logits[0, len(prompt) - 1 : -1].argmax(-1)] == [s.id for s in steps if s.generated]
+    assert [int(t) for t in whole.logits[0, len(prompt) - 1 : -1].argmax(-1)] == [
+        s.id for s in steps if s.generated
+    ]
     assert steps[0].values["mlp.2.act"].shape == (48,)
     with pytest.raises(TransectError, match="Shorten it"):
         next(activations(model, "the month " * 300, max_new_tokens=9000))

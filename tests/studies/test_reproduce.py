@@ -32,7 +32,9 @@ def test_its_cka_of_a_cloud_with_itself_is_one_over_the_participation_ratio(rng:
     assert theirs.overlap(X, X) == pytest.approx(1 / ts.measures.participation_ratio(X), rel=1e-9)
     assert theirs.overlap(X, X) < 0.6
     assert ts.measures.cka(X, X) == pytest.approx(1)
-    two = np.diag([3.0, 1.0, 0])[[0, 0, 1, 1]] * np.array([1, -1, 1, -1])[:, None]  # eigenvalues 9 : 1, by hand
+    two = (
+        np.diag([3.0, 1.0, 0])[[0, 0, 1, 1]] * np.array([1, -1, 1, -1])[:, None]
+    )  # eigenvalues 9 : 1, by hand
     assert theirs.overlap(two, two) == pytest.approx((81 + 1) / 100)
 
 
@@ -73,7 +75,9 @@ def test_two_bases_make_a_distance_of_the_same_points(rng: np.random.Generator) 
     assert theirs.emd(unit, unit2) == pytest.approx(ts.measures.wasserstein(unit, unit2), rel=1e-6)
     own = theirs.own_basis(X, 9), theirs.own_basis(X @ turn, 9)
     assert theirs.own_basis(X, 3).shape == (60, 3)
-    assert abs(np.corrcoef(own[0][:, 0], own[1][:, 0])[0, 1]) == pytest.approx(1), "a rotation is invisible to it"
+    assert abs(np.corrcoef(own[0][:, 0], own[1][:, 0])[0, 1]) == pytest.approx(1), (
+        "a rotation is invisible to it"
+    )
     assert ts.measures.wasserstein(unit, unit @ turn) > 0.1
 
 
@@ -104,12 +108,16 @@ def test_min_max_labels_join_december_to_january() -> None:
     ring = 3 * np.column_stack([np.cos(turn), np.sin(turn)]) + [5, -2]
     wrong = theirs.score_circle(theirs.fit_circle(ring, months, alpha=0), ring, months)
     assert wrong < 0.95
-    assert ts.SupervisedMDS("circle", period=12, alpha=0).fit(ring, months).score(ring, months) == pytest.approx(1)
+    assert ts.SupervisedMDS("circle", period=12, alpha=0).fit(ring, months).score(
+        ring, months
+    ) == pytest.approx(1)
 
 
 def test_its_circle_is_ours_where_the_labels_span_the_period(rng: np.random.Generator) -> None:
     y = np.r_[0, np.sort(rng.random(40)), 1]
-    X = np.column_stack([np.cos(2 * np.pi * y), np.sin(2 * np.pi * y), rng.standard_normal((2, 42)).T.ravel()[:42]])
+    X = np.column_stack(
+        [np.cos(2 * np.pi * y), np.sin(2 * np.pi * y), rng.standard_normal((2, 42)).T.ravel()[:42]]
+    )
     ours = ts.SupervisedMDS("circle", period=1, alpha=1.0).fit(X, y)
     assert theirs.score_circle(theirs.fit_circle(X, y), X, y) == pytest.approx(ours.score(X, y), rel=1e-9)
 

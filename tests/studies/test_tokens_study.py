@@ -27,9 +27,13 @@ def at(tmp_path_factory):
     """Two arms of one seed on one corpus, with a checkpoint on the way."""
     folder = tmp_path_factory.mktemp("tokens")
     rng = random.Random(1)
-    (folder / "t.txt").write_text("\n".join(" ".join(rng.choices(WORDS, k=rng.randint(16, 24))) for _ in range(60)))
+    (folder / "t.txt").write_text(
+        "\n".join(" ".join(rng.choices(WORDS, k=rng.randint(16, 24))) for _ in range(60))
+    )
     for placement in ("pre", "post"):
-        made = preset("tiny", texts=str(folder / "t.txt"), steps=8, norm_placement=placement, checkpoints=(4,))
+        made = preset(
+            "tiny", texts=str(folder / "t.txt"), steps=8, norm_placement=placement, checkpoints=(4,)
+        )
         pretrain(made, folder / placement, data=folder / "data")
     return folder
 
@@ -61,7 +65,10 @@ def test_every_curve_has_its_null_its_interval_and_its_control(study):
 def test_the_control_of_our_runs_is_where_they_started(at, study):
     store = ts.open_store(at / "out/stores/pre_random_weights")
     start = ts.capture(
-        ts.open_model(str(at / "pre/checkpoint-00000")), ts.open_texts(at / "t.txt"), at / "start", max_length=32
+        ts.open_model(str(at / "pre/checkpoint-00000")),
+        ts.open_texts(at / "t.txt"),
+        at / "start",
+        max_length=32,
     )
     np.testing.assert_array_equal(store.points("resid.2"), start.points("resid.2"))
 
@@ -100,12 +107,20 @@ def test_matched_pairs_are_found_and_averaged():
 
     arms = [arm(p, m, s) for p in ("pre", "post") for m in ("gelu", "swiglu") for s in (0, 1)][:-1]
     found = dict(contrasts(arms))
-    assert found["post − pre"] == [("pregelu0", "postgelu0"), ("pregelu1", "postgelu1"), ("preswiglu0", "postswiglu0")]
+    assert found["post − pre"] == [
+        ("pregelu0", "postgelu0"),
+        ("pregelu1", "postgelu1"),
+        ("preswiglu0", "postswiglu0"),
+    ]
     assert len(found["swiglu − gelu"]) == 3
-    rows = [({"value": v, "measure": "m"}, {"value": v + gap}) for v, gap in ((5.0, 1.0), (0.0, 2.0), (-7.0, 4.5))]
+    rows = [
+        ({"value": v, "measure": "m"}, {"value": v + gap}) for v, gap in ((5.0, 1.0), (0.0, 2.0), (-7.0, 4.5))
+    ]
     told = _difference(rows)
     half = 4.30265 * np.std([1, 2, 4.5], ddof=1) / np.sqrt(3)
-    assert (told["value"], told["low"], told["high"]) == pytest.approx((2.5, 2.5 - half, 2.5 + half), rel=1e-4)
+    assert (told["value"], told["low"], told["high"]) == pytest.approx(
+        (2.5, 2.5 - half, 2.5 + half), rel=1e-4
+    )
 
 
 def test_similarity_of_tokens_is_their_cosine(tmp_path):
@@ -119,7 +134,9 @@ def test_similarity_of_tokens_is_their_cosine(tmp_path):
     own = X[21 + 1 : 21 + 14].astype(np.float32)
     own = own / np.linalg.norm(own, axis=1, keepdims=True)
     np.testing.assert_allclose(M, own @ own.T, atol=1e-5)
-    assert table.column("null")[0] == pytest.approx(16 / 22, abs=0.15), "mean of norm 4, deviations of 6 dimensions"
+    assert table.column("null")[0] == pytest.approx(16 / 22, abs=0.15), (
+        "mean of norm 4, deviations of 6 dimensions"
+    )
     assert abs(table.column("null_centred")[0]) < 0.35
 
 
@@ -146,7 +163,12 @@ def test_evolution_runs_from_the_start_to_the_end(at):
     made = Study.load(out)
     assert sorted(made.tables["evolution"].values("step")) == [0, 4, 8]
     change = made.tables["change"]
-    assert set(change.values("curve")) == {"cka to first", "cka to last", "sinkhorn to first", "sinkhorn to last"}
+    assert set(change.values("curve")) == {
+        "cka to first",
+        "cka to last",
+        "sinkhorn to first",
+        "sinkhorn to last",
+    }
     near = change.where(curve="cka to last", site="resid.1")
     at_step = dict(zip(near.column("step"), near.column("value"), strict=True))
     assert at_step[4] > at_step[0]

@@ -56,7 +56,9 @@ def test_equals_llama_with_copied_weights() -> None:
 
 def test_equals_gpt2_with_copied_weights() -> None:
     peer = roughened(
-        GPT2LMHeadModel(GPT2Config(vocab_size=61, n_embd=32, n_layer=4, n_head=4, n_positions=64, bos_token_id=0))
+        GPT2LMHeadModel(
+            GPT2Config(vocab_size=61, n_embd=32, n_layer=4, n_head=4, n_positions=64, bos_token_id=0)
+        )
     )
     ours = decoder(norm="layernorm", norm_bias=True, bias=True, mlp="gelu", positions="learned")
     theirs, state = peer.transformer.state_dict(), {}
@@ -83,7 +85,12 @@ def test_equals_gpt2_with_copied_weights() -> None:
 def test_every_arm_runs_backward_generates_and_is_captured(placement: str, norm: str, mlp: str) -> None:
     positions = POSITIONS[len(placement) % 2]
     model = decoder(
-        norm_placement=placement, norm=norm, mlp=mlp, positions=positions, num_key_value_heads=2, mix_fraction=0.5
+        norm_placement=placement,
+        norm=norm,
+        mlp=mlp,
+        positions=positions,
+        num_key_value_heads=2,
+        mix_fraction=0.5,
     )
     model(IDS, labels=IDS).loss.backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
@@ -106,7 +113,9 @@ def test_every_arm_runs_backward_generates_and_is_captured(placement: str, norm:
 def test_generation_with_a_cache_is_generation_without(placement: str, positions: str) -> None:
     model = roughened(decoder(norm_placement=placement, positions=positions, num_key_value_heads=2))
     how = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones_like(IDS), "pad_token_id": 0}
-    assert torch.equal(model.generate(IDS, use_cache=True, **how), model.generate(IDS, use_cache=False, **how))
+    assert torch.equal(
+        model.generate(IDS, use_cache=True, **how), model.generate(IDS, use_cache=False, **how)
+    )
     with torch.inference_mode():
         whole, first = model(IDS).logits, model(IDS[:, :4], use_cache=True)
         rest = model(IDS[:, 4:], past_key_values=first.past_key_values, use_cache=True).logits
@@ -137,12 +146,16 @@ def test_arms_start_equal() -> None:
     deep = decoder(hidden_size=256, norm_placement="deepnorm").state_dict()
     xavier = (2 / (256 + 256)) ** 0.5
     assert float(deep["model.layers.1.attention.k_proj.weight"].std()) == pytest.approx(xavier, rel=0.03)
-    assert float(deep["model.layers.1.attention.o_proj.weight"].std()) == pytest.approx(xavier * 32**-0.25, rel=0.03)
+    assert float(deep["model.layers.1.attention.o_proj.weight"].std()) == pytest.approx(
+        xavier * 32**-0.25, rel=0.03
+    )
     assert decoder(norm_placement="deepnorm").model.layers[0].scale == pytest.approx(8**0.25)
 
 
 def test_both_mlps_have_the_same_number_of_parameters() -> None:
-    count = {m: sum(p.numel() for p in decoder(hidden_size=96, mlp=m).model.layers.parameters()) for m in MLPS}
+    count = {
+        m: sum(p.numel() for p in decoder(hidden_size=96, mlp=m).model.layers.parameters()) for m in MLPS
+    }
     assert count["swiglu"] == count["gelu"]
 
 

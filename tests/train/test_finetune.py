@@ -38,7 +38,9 @@ def at(tmp_path_factory):
 
 def recipe(at, **given):
     usual = {"method": "full", "learning_rate": 3e-3, "head_rate": 1e-2, "steps": 30, "max_length": 40}
-    return Recipe(str(at / given.pop("family", "llama")), str(at / given.pop("file", "mood.jsonl")), **(usual | given))
+    return Recipe(
+        str(at / given.pop("family", "llama")), str(at / given.pop("file", "mood.jsonl")), **(usual | given)
+    )
 
 
 def result(folder):
@@ -67,7 +69,9 @@ def test_both_methods_learn_and_what_they_save_can_be_captured(at, tmp_path, met
     if method == "lora":
         merged = ts.capture(ts.open_model(str(out / "merged")), texts, tmp_path / "merged")
         np.testing.assert_allclose(merged.points(top), tuned.points(top), atol=1e-4)
-        assert np.abs(tuned.points("resid.0") - before.points("resid.0")).max() == 0, "embeddings are not adapted"
+        assert np.abs(tuned.points("resid.0") - before.points("resid.0")).max() == 0, (
+            "embeddings are not adapted"
+        )
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -113,7 +117,9 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(at, tmp_path):
 def test_an_arm_that_cannot_learn_is_said(at, tmp_path):
     rows = [{"text": f"word {k * 7919 % 101} {k}", "label": int(k * 104729 % 7 > 2)} for k in range(120)]
     (at / "noise.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    told = result(finetune(recipe(at, file="noise.jsonl", steps=3, learning_rate=1e-6, head_rate=1e-6), tmp_path / "r"))
+    told = result(
+        finetune(recipe(at, file="noise.jsonl", steps=3, learning_rate=1e-6, head_rate=1e-6), tmp_path / "r")
+    )
     assert told["learned"] is False
     assert 0.4 < told["baseline"] < 0.8
 
@@ -157,7 +163,9 @@ def test_early_stop_keeps_the_best_weights(at, tmp_path):
 
 
 def test_lean_options_train_too(at, tmp_path):
-    asked = recipe(at, method="lora", steps=6, accumulate=2, batch=4, precision="bfloat16", gradient_checkpointing=True)
+    asked = recipe(
+        at, method="lora", steps=6, accumulate=2, batch=4, precision="bfloat16", gradient_checkpointing=True
+    )
     assert np.isfinite(result(finetune(asked, tmp_path / "run"))["metrics"]["loss"])
     whole = finetune(recipe(at, steps=3, batch=8), tmp_path / "a")
     parts = finetune(recipe(at, steps=3, batch=4, accumulate=2), tmp_path / "b")
@@ -191,9 +199,13 @@ def squad(at):
         context = f"Anna lives in {['Berlin', 'March', 'August'][k % 3]} with number {k}."
         answer = context.split()[3]
         answers = (
-            {"text": [answer], "answer_start": [context.index(answer)]} if k % 4 else {"text": [], "answer_start": []}
+            {"text": [answer], "answer_start": [context.index(answer)]}
+            if k % 4
+            else {"text": [], "answer_start": []}
         )
-        rows.append({"id": str(k), "title": "t", "context": context, "question": " Where? ", "answers": answers})
+        rows.append(
+            {"id": str(k), "title": "t", "context": context, "question": " Where? ", "answers": answers}
+        )
     (at / "squad.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return f"squad_v2@{at / 'squad.jsonl'}"
 
@@ -201,7 +213,10 @@ def squad(at):
 def test_spans_on_the_columns_of_squad(at, tmp_path):
     spec = squad(at)
     told = result(
-        finetune(Recipe(str(at / "llama"), spec, "full", steps=25, learning_rate=3e-3, head_rate=1e-2), tmp_path / "r")
+        finetune(
+            Recipe(str(at / "llama"), spec, "full", steps=25, learning_rate=3e-3, head_rate=1e-2),
+            tmp_path / "r",
+        )
     )
     assert told["kind"] == "span"
     assert set(told["metrics"]) >= {"f1", "em"}
@@ -235,7 +250,9 @@ def test_windows_of_a_long_context_cover_it_and_find_its_answer(at, family):
     windows = encode(task, task.train[:1], words, 48, 10, first=family == "bert")
     assert len(windows) > 3
     assert all(len(w["ids"]) <= 48 for w in windows)
-    assert {tuple(o) for w in windows for o in w["offsets"]} | {(0, 0)} == {tuple(o) for o in whole} | {(0, 0)}
+    assert {tuple(o) for w in windows for o in w["offsets"]} | {(0, 0)} == {tuple(o) for o in whole} | {
+        (0, 0)
+    }
     shift = len("Where?") + 1
     spans = [[tuple(o) for o in w["offsets"] if o[1] > max(o[0], shift)] for w in windows]
     assert all(len(set(a) & set(b)) == 10 for a, b in itertools.pairwise(spans))
@@ -263,14 +280,23 @@ def test_two_processes_end_where_one_does(at, tmp_path):
         "import sys\nfrom transect.train.finetune import finetune\nfrom transect.train.recipe import Recipe\n"
         "from pathlib import Path\nfinetune(Recipe.load(Path(sys.argv[1])), sys.argv[2], device='cpu')\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        str(script),
+    ]
     command += [str(alone / "recipe.json"), str(tmp_path / "both")]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert result(tmp_path / "both")["processes"] == 2
-    one, two = (np.genfromtxt(f / "metrics.csv", delimiter=",", names=True) for f in (alone, tmp_path / "both"))
+    one, two = (
+        np.genfromtxt(f / "metrics.csv", delimiter=",", names=True) for f in (alone, tmp_path / "both")
+    )
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-4)
     np.testing.assert_allclose(two["train_loss"][1:], one["train_loss"][1:], rtol=1e-4)
     first, second = (load_file(f / "model.safetensors") for f in (alone, tmp_path / "both"))
@@ -338,7 +364,16 @@ def test_bad_input_is_refused_before_training(at, tmp_path):
 
 
 def test_the_command(at, tmp_path):
-    args = ["finetune", str(at / "llama"), "--task", str(at / "mood.jsonl"), "--method", "lora", "--seed", "1"]
+    args = [
+        "finetune",
+        str(at / "llama"),
+        "--task",
+        str(at / "mood.jsonl"),
+        "--method",
+        "lora",
+        "--seed",
+        "1",
+    ]
     args += ["--steps", "3", "--learning-rate", "1e-6", "--head-rate", "1e-6", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(cli, args, standalone_mode=False, catch_exceptions=False)
     assert "accuracy" in done.output

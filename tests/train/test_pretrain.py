@@ -123,7 +123,9 @@ def test_excerpts_take_one_paragraph_of_each_document_first():
 # perplexity
 
 
-@pytest.mark.parametrize(("tokens", "block", "stride"), [(100, 8, 8), (101, 8, 3), (9, 8, 8), (8, 8, 8), (50, 8, 1)])
+@pytest.mark.parametrize(
+    ("tokens", "block", "stride"), [(100, 8, 8), (101, 8, 3), (9, 8, 8), (8, 8, 8), (50, 8, 1)]
+)
 def test_windows_predict_every_token_once(tokens, block, stride):
     found = windows(tokens, block, stride)
     counted = [k for _, first, end in found for k in range(first, end)]
@@ -169,7 +171,9 @@ def test_perplexity_is_the_mean_over_tokens_words_and_bytes(at, tmp_path):
 
 
 def test_a_run_learns_and_opens_like_any_model(at, tmp_path):
-    out = pretrain(recipe(at, steps=60, norm_placement="post", norm="layernorm", mlp="gelu"), tmp_path / "run")
+    out = pretrain(
+        recipe(at, steps=60, norm_placement="post", norm="layernorm", mlp="gelu"), tmp_path / "run"
+    )
     told = result(out)
     assert told["learned"]
     assert told["test"]["per_token"] < 0.8 * told["test"]["unigram_per_token"]
@@ -177,11 +181,15 @@ def test_a_run_learns_and_opens_like_any_model(at, tmp_path):
     opened = ts.open_model(str(out))
     assert opened.kind == "decoder"
     assert opened.config.norm_placement == "post"
-    store = ts.capture(opened, ts.open_texts(str(out / "data/prompts.jsonl")), tmp_path / "store", max_length=32)
+    store = ts.capture(
+        opened, ts.open_texts(str(out / "data/prompts.jsonl")), tmp_path / "store", max_length=32
+    )
     assert store.sites == ["resid.0", "resid.1", "resid.2"]
     start = load_file(out / "checkpoint-00000/model.safetensors")
     again = ts.open_model(f"random:{out}", seed=0).model.state_dict()
-    assert all(torch.equal(start[k], again[k]) for k in start), "random weights of the run's seed are its first step"
+    assert all(torch.equal(start[k], again[k]) for k in start), (
+        "random weights of the run's seed are its first step"
+    )
 
 
 def test_a_killed_run_goes_on_bit_for_bit(at, tmp_path, monkeypatch):
@@ -212,7 +220,16 @@ def test_two_processes_are_one_up_to_rounding(at, tmp_path):
     flags = ["--preset", "tiny", "--texts", str(at / "t.txt"), "--steps", "8", "--accumulate", "2"]
     one = CliRunner().invoke(cli, ["train", *flags, "--out", str(tmp_path / "one"), "--json"])
     assert one.exit_code == 0, one.output
-    order = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "transect"]
+    order = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "transect",
+    ]
     done = subprocess.run(
         [*order, "train", *flags, "--out", str(tmp_path / "two")],
         capture_output=True,
@@ -235,7 +252,10 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_site(at, tmp_path, mon
     def poison(self, step):
         if step == 7:
             with torch.no_grad():  # both factors of the gate stay finite, their product does not
-                for layer in (self.model.model.layers[1].mlp.gate_proj, self.model.model.layers[1].mlp.up_proj):
+                for layer in (
+                    self.model.model.layers[1].mlp.gate_proj,
+                    self.model.model.layers[1].mlp.up_proj,
+                ):
                     layer.weight.mul_(1e25)
         return taken(self, step)
 
@@ -261,7 +281,9 @@ def test_decay_is_on_matrices_and_the_rate_warms_up_and_falls(at, tmp_path):
 
     class Look(room._Run):
         def train(self, progress):
-            seen["groups"] = [(g["weight_decay"], {p.ndim for p in g["params"]}) for g in self.optimiser.param_groups]
+            seen["groups"] = [
+                (g["weight_decay"], {p.ndim for p in g["params"]}) for g in self.optimiser.param_groups
+            ]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "_Run", Look)
@@ -309,9 +331,21 @@ def test_checkpoints_are_written_as_words_or_numbers():
 
 
 def test_the_command_of_the_page_runs(at, tmp_path):
-    order = ["--norm-placement", "post", "--norm", "layernorm", "--mlp", "gelu", "--steps", "30", "--seed", "0"]
+    order = [
+        "--norm-placement",
+        "post",
+        "--norm",
+        "layernorm",
+        "--mlp",
+        "gelu",
+        "--steps",
+        "30",
+        "--seed",
+        "0",
+    ]
     done = CliRunner().invoke(
-        cli, ["train", "--preset", "tiny", "--texts", str(at / "t.txt"), *order, "--out", str(tmp_path / "run")]
+        cli,
+        ["train", "--preset", "tiny", "--texts", str(at / "t.txt"), *order, "--out", str(tmp_path / "run")],
     )
     assert done.exit_code == 0, done.output
     assert "bits a byte" in done.output

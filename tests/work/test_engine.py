@@ -125,7 +125,9 @@ def test_workers_have_one_thread(engine: str, monkeypatch: pytest.MonkeyPatch, t
 def test_what_is_done_is_not_done_again(engine: str, tmp_path: Path) -> None:
     write_receipt(tmp_path, 3)
     told = given(engine, tmp_path) | {"receipt": partial(read_receipt, tmp_path)}
-    assert dict(run_blocks(partial(write_receipt, tmp_path), range(6), **told)) == {k: k * k for k in range(6)}
+    assert dict(run_blocks(partial(write_receipt, tmp_path), range(6), **told)) == {
+        k: k * k for k in range(6)
+    }
     assert sorted((tmp_path / "log").read_text().split()) == list("012345")
 
 
@@ -141,7 +143,9 @@ def test_parts_share_the_work_and_all_end_with_all_of_it(tmp_path: Path) -> None
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     every = [
-        subprocess.Popen([*command, f"part:{k}/3", str(Path(__file__).parent), str(Path(__file__).parents[1])])
+        subprocess.Popen(
+            [*command, f"part:{k}/3", str(Path(__file__).parent), str(Path(__file__).parents[1])]
+        )
         for k in (1, 2, 3)
     ]
     assert [p.wait(timeout=120) for p in every] == [0, 0, 0]
@@ -151,7 +155,9 @@ def test_parts_share_the_work_and_all_end_with_all_of_it(tmp_path: Path) -> None
 def test_a_part_that_never_comes_is_done_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PATIENCE, "0.2")
     told = {"engine": "part:1/3", "workers": 1, "receipt": partial(read_receipt, tmp_path)}
-    assert dict(run_blocks(partial(write_receipt, tmp_path), range(9), **told)) == {k: k * k for k in range(9)}
+    assert dict(run_blocks(partial(write_receipt, tmp_path), range(9), **told)) == {
+        k: k * k for k in range(9)
+    }
 
 
 def test_mistakes() -> None:
@@ -175,7 +181,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("engine")
     save_tiny(folder / "m", "llama")
     was = torch.get_num_threads()
-    torch.set_num_threads(1)  # a product may differ in its last bit with the number of threads, and workers have one
+    torch.set_num_threads(
+        1
+    )  # a product may differ in its last bit with the number of threads, and workers have one
     texts = make_texts(24)
     ts.capture(
         ts.open_model(str(folder / "m")),
@@ -273,7 +281,9 @@ def test_a_sweep_cut_in_half_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     from transect.inference import evaluate as cells
 
-    room = importlib.import_module("transect.inference.sweep")  # the function has taken the name in the package
+    room = importlib.import_module(
+        "transect.inference.sweep"
+    )  # the function has taken the name in the package
     store = grown(tmp_path / "store")
     given = {"pairs": "all", "n": 20, "groups": 4, "permutations": 5}
     serial = ts.sweep("cka", store, workers=1, **given)
@@ -290,7 +300,9 @@ def test_a_sweep_cut_in_half_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ts.sweep("cka", store, workers=1, out=tmp_path / "out", **given)
     monkeypatch.setattr(room, "evaluate", full)
     assert len(list((tmp_path / "out/cells").glob("*.json"))) == 1
-    assert list(ts.sweep("cka", store, engine="ray", workers=2, out=tmp_path / "out", **given)) == list(serial)
+    assert list(ts.sweep("cka", store, engine="ray", workers=2, out=tmp_path / "out", **given)) == list(
+        serial
+    )
 
 
 def test_a_second_host_that_dies_loses_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from transect.cli.shared import JSON, OUT, SEED, bars, finish, show
 @OUT
 @SEED
 @JSON
-def adapters(adapter: Path, base: str, full: str | None, top: int, out: Path, seed: int, as_json: bool) -> None:
+def adapters(
+    adapter: Path, base: str, full: str | None, top: int, out: Path, seed: int, as_json: bool
+) -> None:
     """What a LoRA adapter did to the weights: size, spectrum and direction of ΔW in every module."""
     from transect.studies.adapters.study import adapters as run
 

@@ -7,31 +7,44 @@ import click
 from transect.cli.shared import ENGINE, MODEL, SEED, TEXTS, bars, options, the_model
 
 SELECTION = options(
-    click.option("--sites", default="resid", show_default=True, help="Families or sites, separated by commas."),
+    click.option(
+        "--sites", default="resid", show_default=True, help="Families or sites, separated by commas."
+    ),
     click.option("--layers", default=None, help="Only these layers, like 0,5,10-20."),
     click.option(
-        "--positions", default="all", show_default=True, help="Tokens to keep: last, landmark:NAME+k, numbers."
+        "--positions",
+        default="all",
+        show_default=True,
+        help="Tokens to keep: last, landmark:NAME+k, numbers.",
     ),
     click.option("--pool", type=click.Choice(["mean"]), default=None, help="Keep one mean per text."),
     click.option("--drop-position0", is_flag=True, help="Leave the first token out of the pooled mean."),
     click.option(
         "--shuffle-tokens", type=int, default=None, help="Control: shuffle each text's tokens with this seed."
     ),
-    click.option("--store-dtype", default=None, help="float32, bfloat16 or float16.  [default: the compute dtype]"),
+    click.option(
+        "--store-dtype", default=None, help="float32, bfloat16 or float16.  [default: the compute dtype]"
+    ),
 )
 COST = options(
     click.option("--batch-tokens", default=2048, show_default=True, help="Padded tokens per forward pass."),
     click.option("--shard-bytes", default=512 << 20, show_default=True, help="Size of a shard."),
     click.option("--shard", default="1/1", show_default=True, help="Capture part k of n, like 2/8."),
-    click.option("--gpus-per-worker", type=int, default=0, show_default=True, help="GPUs that a Ray worker gets."),
-    click.option("--threads", type=int, default=None, help="Threads of the forward pass.  [default: all cores]"),
+    click.option(
+        "--gpus-per-worker", type=int, default=0, show_default=True, help="GPUs that a Ray worker gets."
+    ),
+    click.option(
+        "--threads", type=int, default=None, help="Threads of the forward pass.  [default: all cores]"
+    ),
 )
 
 
 @click.command()
 @click.argument("model")
 @click.argument("texts")
-@click.option("--out", required=True, help="Folder of the store, or PROTOCOL://… that fsspec reaches, such as s3://.")
+@click.option(
+    "--out", required=True, help="Folder of the store, or PROTOCOL://… that fsspec reaches, such as s3://."
+)
 @SELECTION
 @TEXTS
 @MODEL

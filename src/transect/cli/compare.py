@@ -13,9 +13,13 @@ from transect.cli.shared import DRAW, JSON, OUT, WORK, bars, finish, show, the_s
 @click.argument("stores", nargs=-1, required=True)
 @OUT
 @click.option("--noise", default=None, help="The base captured again with another --batch-tokens or --dtype.")
-@click.option("--seed-control", "seed_controls", multiple=True, help="Store of the same recipe with another seed.")
+@click.option(
+    "--seed-control", "seed_controls", multiple=True, help="Store of the same recipe with another seed."
+)
 @click.option("--random", "random", default=None, help="Store of the architecture with random weights.")
-@click.option("--weights", type=click.Path(path_type=Path), default=None, help="Folder that transect adapters wrote.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), default=None, help="Folder that transect adapters wrote."
+)
 @click.option(
     "--measures",
     default="cka,procrustes,rsa,knn_overlap,cosine,euclidean,sinkhorn,bures",
@@ -23,7 +27,9 @@ from transect.cli.shared import DRAW, JSON, OUT, WORK, bars, finish, show, the_s
     help="Measures of two clouds; the first is drawn as the heatmap.",
 )
 @click.option("--matrix", default="cka", show_default=True, help="Measure of the layer × layer matrices.")
-@click.option("--matrices/--no-matrices", default=True, show_default=True, help="Compute layer × layer matrices.")
+@click.option(
+    "--matrices/--no-matrices", default=True, show_default=True, help="Compute layer × layer matrices."
+)
 @DRAW
 @WORK
 @JSON

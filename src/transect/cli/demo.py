@@ -8,7 +8,9 @@ from transect.cli.shared import bars, finish, spinner
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder."
+)
 @click.option("--texts", default="gsm-test:60", show_default=True, help="Text set.")
 @click.option("--n", default=200, show_default=True, help="Points per cloud.")
 @click.option("--seed", default=0, show_default=True, help="Seed of every random choice.")
@@ -30,6 +32,10 @@ def demo(out: Path, texts: str, n: int, seed: int) -> None:
         stores = []
         for model, folder in zip(models, ("smollm2", "random"), strict=True):
             step = f"capture {folder}"
-            stores.append(capture(model, samples, out / "stores" / folder, progress=lambda d, t, s=step: told(s, d, t)))
-        study = drift(stores[0], controls=stores[1:], n=n, groups=6, resamples=12, seed=seed, out=out, progress=told)
+            stores.append(
+                capture(model, samples, out / "stores" / folder, progress=lambda d, t, s=step: told(s, d, t))
+            )
+        study = drift(
+            stores[0], controls=stores[1:], n=n, groups=6, resamples=12, seed=seed, out=out, progress=told
+        )
     finish(study, out)

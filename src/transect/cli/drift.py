@@ -23,20 +23,35 @@ PRESETS = {
     }
 }
 CONTROLS = options(
-    click.option("--control", "controls", multiple=True, help="Store of a control run, as often as there are some."),
-    click.option("--random-weights", is_flag=True, help="Capture a control: same architecture, random weights."),
+    click.option(
+        "--control", "controls", multiple=True, help="Store of a control run, as often as there are some."
+    ),
+    click.option(
+        "--random-weights", is_flag=True, help="Capture a control: same architecture, random weights."
+    ),
     click.option("--shuffled-tokens", is_flag=True, help="Capture a control: same words in random order."),
 )
 METHOD = options(
-    click.option("--measure", default="sinkhorn", show_default=True, help="Behind the matrix and the change layers."),
-    click.option("--pca", type=int, default=None, help="Project each pair on one basis of so many dimensions."),
-    click.option("--massive", default=10.0, show_default=True, help="Drop tokens above so many median norms; 0 keeps."),
-    click.option("--resamples", default=20, show_default=True, help="Half-samples behind a change layer's support."),
+    click.option(
+        "--measure", default="sinkhorn", show_default=True, help="Behind the matrix and the change layers."
+    ),
+    click.option(
+        "--pca", type=int, default=None, help="Project each pair on one basis of so many dimensions."
+    ),
+    click.option(
+        "--massive", default=10.0, show_default=True, help="Drop tokens above so many median norms; 0 keeps."
+    ),
+    click.option(
+        "--resamples", default=20, show_default=True, help="Half-samples behind a change layer's support."
+    ),
     click.option("--as-published", is_flag=True, help="Also what the replaced program's formulas give."),
 )
 PRESET = options(
     click.option(
-        "--preset", type=click.Choice(list(PRESETS)), default=None, help="Capture and sizes of a published run."
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        default=None,
+        help="Capture and sizes of a published run.",
     ),
     click.option("--model", default=None, help="With --preset: another model than its own."),
     click.option("--texts", default=None, help="With --preset: other texts than its own."),
@@ -70,7 +85,10 @@ def drift(stores: tuple[str, ...], out: Path, as_json: bool, **kwargs: Any) -> N
             opened = the_stores(stores)
         else:
             raise TransectError("no store given.", "Name one, or use --preset.")
-        controls = [*the_stores(kwargs.pop("controls")), *_captured(opened[0], out, kwargs["seed"], told, **wanted)]
+        controls = [
+            *the_stores(kwargs.pop("controls")),
+            *_captured(opened[0], out, kwargs["seed"], told, **wanted),
+        ]
         study = run(opened, controls=controls, out=out, progress=told, **kwargs)
     if chosen["preset"]:
         study.warnings.append(
@@ -92,7 +110,9 @@ def _preset(preset: dict[str, Any], chosen: dict[str, Any], out: Path, seed: int
         texts = open_texts(chosen["texts"] or preset["texts"], seed=seed)
         model = open_model(chosen["model"] or preset["model"])
     sizes = {k: preset[k] for k in ("max_length", "batch_tokens")}
-    return capture(model, texts, out / "stores" / "model", progress=lambda d, t: told("capture", d, t), **sizes)
+    return capture(
+        model, texts, out / "stores" / "model", progress=lambda d, t: told("capture", d, t), **sizes
+    )
 
 
 def _captured(
@@ -107,7 +127,9 @@ def _captured(
         model = open_model(f"random:{spec}", seed=seed)
         model.name = f"{store.name}, random weights"
         made.append(
-            recapture(store, model, out / "stores" / "random", progress=lambda d, t: told("random weights", d, t))
+            recapture(
+                store, model, out / "stores" / "random", progress=lambda d, t: told("random weights", d, t)
+            )
         )
     if shuffled_tokens:
         model = open_model(spec)

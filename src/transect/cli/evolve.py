@@ -10,11 +10,17 @@ from transect.cli.shared import DRAW, JSON, OUT, WORK, bars, finish, show
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--texts", default=None, help="Texts to look at.  [default: held-out excerpts of the run's own corpus]")
+@click.option(
+    "--texts", default=None, help="Texts to look at.  [default: held-out excerpts of the run's own corpus]"
+)
 @OUT
-@click.option("--massive", default=10.0, show_default=True, help="Drop tokens above so many median norms; 0 keeps.")
+@click.option(
+    "--massive", default=10.0, show_default=True, help="Drop tokens above so many median norms; 0 keeps."
+)
 @click.option("--window", type=int, default=None, help="Tokens of each text in the measures within texts.")
-@click.option("--gradients/--no-gradients", default=True, show_default=True, help="Gradients of the tokens' losses.")
+@click.option(
+    "--gradients/--no-gradients", default=True, show_default=True, help="Gradients of the tokens' losses."
+)
 @click.option("--gradient-texts", default=12, show_default=True, help="Texts behind the gradients.")
 @click.option("--gradient-positions", default=4, show_default=True, help="Tokens of each of them.")
 @DRAW

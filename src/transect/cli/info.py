@@ -24,7 +24,10 @@ def info(store: str, verify: bool, as_json: bool) -> None:
     problems = opened.verify() if verify else []
     m = opened.manifest
     if as_json:
-        json.dump(m | {"problems": problems, "unfinished": opened.unfinished, "max_abs": opened.ranges()}, sys.stdout)
+        json.dump(
+            m | {"problems": problems, "unfinished": opened.unfinished, "max_abs": opened.ranges()},
+            sys.stdout,
+        )
         click.echo()
     else:
         families: dict[str, list[str]] = {}
@@ -36,7 +39,9 @@ def info(store: str, verify: bool, as_json: bool) -> None:
             f"  model    {m['model']['spec']} ({m['model']['kind']}), weights {m['model']['fingerprint']['weights'][:12]}"
         )
         say(f"  texts    {m['texts']['spec']}, fingerprint {m['texts']['fingerprint']}")
-        say(f"  labels   {', '.join(opened.labels) or 'none'}; landmarks {', '.join(opened.landmarks) or 'none'}")
+        say(
+            f"  labels   {', '.join(opened.labels) or 'none'}; landmarks {', '.join(opened.landmarks) or 'none'}"
+        )
         say(
             f"  dtype    computed in {m['dtype']['compute']}, stored as {m['dtype']['store']}; attention {m['attention']}"
         )
@@ -45,17 +50,22 @@ def info(store: str, verify: bool, as_json: bool) -> None:
         for name, members in families.items():
             width = {opened.width(s) for s in members}
             peak = max(peaks[s] for s in members)
-            say(f"  {name:<12} {len(members):>3} sites × {'/'.join(map(str, sorted(width)))}, largest |x| {peak:,.1f}")
+            say(
+                f"  {name:<12} {len(members):>3} sites × {'/'.join(map(str, sorted(width)))}, largest |x| {peak:,.1f}"
+            )
         say(
             f"  sublayers add up to the block: {'not checked' if additive is None else f'relative error {additive:.0e}'}"
         )
         versions = ", ".join(f"{k} {v}" for k, v in m["origin"].items())
         say(f"  made by  {versions}; fingerprint {opened.fingerprint}")
     if opened.unfinished:
-        click.echo(f"transect: {len(opened.unfinished)} of {len(opened.plan)} shards are not captured yet.", err=True)
+        click.echo(
+            f"transect: {len(opened.unfinished)} of {len(opened.plan)} shards are not captured yet.", err=True
+        )
     if problems:
         raise TransectError(
-            f"{store}: {'; '.join(problems)}.", "Delete the named shards with their receipts (.json) and capture again."
+            f"{store}: {'; '.join(problems)}.",
+            "Delete the named shards with their receipts (.json) and capture again.",
         )
     if verify:
         click.echo("all shards are as they were written", err=True)

@@ -25,7 +25,9 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the files beside this one that hold a command."""
-        return sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in INNER)
+        return sorted(
+            m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in INNER
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command in the file of that name."""

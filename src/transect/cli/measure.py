@@ -29,7 +29,9 @@ def measure() -> None:
 
 def _command(m: Measure) -> click.Command:
     @click.pass_context
-    def run(ctx: click.Context, stores: tuple[str, ...], out: Path | None, as_json: bool, **kwargs: Any) -> None:
+    def run(
+        ctx: click.Context, stores: tuple[str, ...], out: Path | None, as_json: bool, **kwargs: Any
+    ) -> None:
         from transect.inference.sweep import sweep
 
         with bars() as told:
@@ -38,7 +40,9 @@ def _command(m: Measure) -> click.Command:
             table.save(out / f"{m.name}.parquet")
         show(table, as_json)
 
-    command = click.Command(m.name, callback=run, help=f"{m.__doc__}\n\nSource: {m.source}", short_help=m.summary)
+    command = click.Command(
+        m.name, callback=run, help=f"{m.__doc__}\n\nSource: {m.source}", short_help=m.summary
+    )
     command.params.append(click.Argument(["stores"], nargs=-1, required=True))
     shared = click.Command("shared")
     for add in (JSON, WORK, DRAW, *_sweep_options(m)):
@@ -51,17 +55,26 @@ def _command(m: Measure) -> click.Command:
 def _sweep_options(m: Measure) -> list[Any]:
     shown = [
         click.option(
-            "--normalise", type=click.Choice(["raw", "unit"]), default="raw", show_default=True, help="Points."
+            "--normalise",
+            type=click.Choice(["raw", "unit"]),
+            default="raw",
+            show_default=True,
+            help="Points.",
         ),
         click.option("--permutations", default=19, show_default=True, help="Draws of the null."),
         click.option(
-            "--out", type=click.Path(path_type=Path), default=None, help="Folder for table and finished cells."
+            "--out",
+            type=click.Path(path_type=Path),
+            default=None,
+            help="Folder for table and finished cells.",
         ),
     ]
     if "Y" in m.data:
         pairs = click.Choice(["adjacent", "all", "same", "cross"])
         shown.append(
-            click.option("--pairs", type=pairs, default="adjacent", show_default=True, help="Which sites to pair.")
+            click.option(
+                "--pairs", type=pairs, default="adjacent", show_default=True, help="Which sites to pair."
+            )
         )
         if not m.paired:
             shown.append(

@@ -41,7 +41,9 @@ def neurons() -> None:
     default=None,
     help="Positions of the same neurons (another run) to align to.",
 )
-@click.option("--cards", default=3, show_default=True, help="Neurons per block with their top token in context.")
+@click.option(
+    "--cards", default=3, show_default=True, help="Neurons per block with their top token in context."
+)
 @SEED
 def lay_out(store: str, out: Path, **kwargs: Any) -> None:
     """Maps of every block, with stress, control and reproducibility; sorted heatmaps; repetition in later blocks."""
@@ -56,11 +58,18 @@ def lay_out(store: str, out: Path, **kwargs: Any) -> None:
 @click.argument("model")
 @click.option("--texts", required=True, help="Texts: half to calibrate, half to evaluate.")
 @OUT
-@click.option("--fractions", default="0.1,0.25,0.5", show_default=True, help="Fractions of neurons to remove.")
 @click.option(
-    "--methods", default="redundancy,clusters,activation,magnitude,random", show_default=True, help="Which to compare."
+    "--fractions", default="0.1,0.25,0.5", show_default=True, help="Fractions of neurons to remove."
 )
-@click.option("--save", type=click.FloatRange(0, 0.99), default=None, help="Also save the model pruned by so much.")
+@click.option(
+    "--methods",
+    default="redundancy,clusters,activation,magnitude,random",
+    show_default=True,
+    help="Which to compare.",
+)
+@click.option(
+    "--save", type=click.FloatRange(0, 0.99), default=None, help="Also save the model pruned by so much."
+)
 @click.option(
     "--scope",
     type=click.Choice(["layer", "global"]),
@@ -117,7 +126,9 @@ def prune(
     )
     study.figures = [Figure("pruning", "pruning", "pruning", "Perplexity against neurons removed", caption)]
     if save is not None:
-        small = cut(loaded, model_moments(loaded, samples, ["mlp.act"], max_length=max_length), save, seed=seed)
+        small = cut(
+            loaded, model_moments(loaded, samples, ["mlp.act"], max_length=max_length), save, seed=seed
+        )
         small.model.save_pretrained(out / "model")
         small.tokenizer.save_pretrained(out / "model")
     finish(study, out)

@@ -33,12 +33,17 @@ SEED = click.option("--seed", default=0, show_default=True, help="Seed of every 
 DRAW = options(
     click.option("--sites", default="resid", show_default=True, help="Family or single site."),
     click.option(
-        "--tokens", default="all", show_default=True, help='"all", "last", "mean", "landmark:NAME+k", a position.'
+        "--tokens",
+        default="all",
+        show_default=True,
+        help='"all", "last", "mean", "landmark:NAME+k", a position.',
     ),
     click.option(
         "--position0", is_flag=True, help="Keep the first token of every text (dropped by default: the sink)."
     ),
-    click.option("--n", type=int, default=None, help="Points per cloud.  [default: 1000, or what half the texts hold]"),
+    click.option(
+        "--n", type=int, default=None, help="Points per cloud.  [default: 1000, or what half the texts hold]"
+    ),
     click.option("--groups", default=10, show_default=True, help="Groups of texts behind the intervals."),
     SEED,
 )
@@ -52,7 +57,9 @@ def _engine(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """The engine in one word, as `run_blocks` takes it: address and share come from their own options."""
     address, part = (ctx.meta.get(f"transect.{name}") for name in ("address", "part"))
     if part and value != "local":
-        raise click.BadParameter(f"{part!r} with --engine {value}: Ray shares the work itself.", param_hint="--shard")
+        raise click.BadParameter(
+            f"{part!r} with --engine {value}: Ray shares the work itself.", param_hint="--shard"
+        )
     if part:
         from transect.work.parts import part_of
 
@@ -82,15 +89,23 @@ WORK = options(
 )  # fmt: skip
 MODEL = options(
     click.option(
-        "--dtype", default=None, help="float32, bfloat16 or float16.  [default: float32 on CPU, else the model's]"
+        "--dtype",
+        default=None,
+        help="float32, bfloat16 or float16.  [default: float32 on CPU, else the model's]",
     ),
     click.option("--device", default=None, help="cpu, cuda, …"),
     click.option(
-        "--device-map", default=None, help="auto, balanced, …: a model larger than one device, over all of them."
+        "--device-map",
+        default=None,
+        help="auto, balanced, …: a model larger than one device, over all of them.",
     ),
-    click.option("--quantize", type=click.Choice(["4bit", "8bit"]), default=None, help="Load with bitsandbytes."),
+    click.option(
+        "--quantize", type=click.Choice(["4bit", "8bit"]), default=None, help="Load with bitsandbytes."
+    ),
     click.option("--revision", default=None, help="Revision on the hub."),
-    click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model. Off unless you ask."),
+    click.option(
+        "--trust-remote-code", is_flag=True, help="Run code that comes with the model. Off unless you ask."
+    ),
 )
 TEXTS = options(
     click.option("--column", default=None, help='Column with the text.  [default: "text"]'),
@@ -173,9 +188,19 @@ def show(table: "Table", as_json: bool = False, most: int = 200) -> None:
     if as_json:
         click.echo(json.dumps(rows, default=str))
         return
-    hidden = {"replicates", "halves", "null_draws", "null_low", "null_high", "corrected_low", "corrected_high"}
+    hidden = {
+        "replicates",
+        "halves",
+        "null_draws",
+        "null_low",
+        "null_high",
+        "corrected_low",
+        "corrected_high",
+    }
     names = [c for c in table.columns if c not in hidden and any(r[c] is not None for r in rows)]
-    names = [c for c in names if c in ("value", "status") or len({str(r[c]) for r in rows}) > 1 or len(rows) == 1]
+    names = [
+        c for c in names if c in ("value", "status") or len({str(r[c]) for r in rows}) > 1 or len(rows) == 1
+    ]
     lines = [names, *([_cell(r[c]) for c in names] for r in rows[:most])]
     widths = [max(len(line[k]) for line in lines) for k in range(len(names))]
     for line in lines:

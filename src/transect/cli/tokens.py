@@ -8,17 +8,27 @@ import click
 from transect.cli.shared import DRAW, JSON, OUT, WORK, bars, finish, options, show, the_stores
 
 METHOD = options(
-    click.option("--random-weights/--no-random-weights", default=True, show_default=True, help="Capture that control."),
-    click.option("--control", "controls", multiple=True, help="Store of a control run, instead of random weights."),
-    click.option("--massive", default=10.0, show_default=True, help="Drop tokens above so many median norms; 0 keeps."),
-    click.option("--window", type=int, default=None, help="Tokens of each text in the measures within texts."),
+    click.option(
+        "--random-weights/--no-random-weights", default=True, show_default=True, help="Capture that control."
+    ),
+    click.option(
+        "--control", "controls", multiple=True, help="Store of a control run, instead of random weights."
+    ),
+    click.option(
+        "--massive", default=10.0, show_default=True, help="Drop tokens above so many median norms; 0 keeps."
+    ),
+    click.option(
+        "--window", type=int, default=None, help="Tokens of each text in the measures within texts."
+    ),
     click.option("--prompts", default=2, show_default=True, help="Heatmaps of so many texts."),
     click.option(
         "--gradients/--no-gradients", default=True, show_default=True, help="Gradients of the tokens' losses."
     ),
     click.option("--gradient-texts", default=12, show_default=True, help="Texts behind the gradients."),
     click.option("--gradient-positions", default=4, show_default=True, help="Tokens of each of them."),
-    click.option("--max-length", type=int, default=None, help="Cut texts at so many tokens.  [default: the context]"),
+    click.option(
+        "--max-length", type=int, default=None, help="Cut texts at so many tokens.  [default: the context]"
+    ),
 )
 
 

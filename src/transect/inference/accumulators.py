@@ -38,7 +38,11 @@ class _Hsic:
         self.sum_y += Y.sum(axis=0)
         self.x_by_y += b @ X
         self.y_by_x += a @ Y
-        self.square_x, self.square_y, self.both = self.square_x + a.sum(), self.square_y + b.sum(), self.both + a @ b
+        self.square_x, self.square_y, self.both = (
+            self.square_x + a.sum(),
+            self.square_y + b.sum(),
+            self.both + a @ b,
+        )
 
     def add(self, other: "_Hsic") -> None:
         for name in vars(self):

@@ -1,40 +1,38 @@
 """Cells: pairs of clouds and their replicates, as a worker evaluates them. One mechanism for every control.
 
-A replicate is another set of rows (a group of texts left out, a pairing or columns shuffled, texts swapped between two
-sites), and a measure sees only arrays. A block of cells is a pure function of its job, and is kept under its key.
+A replicate is another set of texts (a group left out, half of them, texts permuted or swapped between two sites), and a
+measure sees only arrays. A block of cells is a pure function of its job, and is kept under its key.
 """
 
 import functools
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transect import __version__
 from transect.errors import TransectError
-from transect.files import kept_json, write_json
 from transect.inference import controls
+from transect.inference.draws import Draw, draw
 from transect.measures.contract import Measure, find
-from transect.store.selection import Selection
+from transect.numeric.permute import text_permutations
+from transect.random import rng
 from transect.store.store import Store, open_store
+from transect.work.keys import key_of
 from transect.work.pool import threads
 
-Cloud = tuple[int, str, str]  # run, site, half ("a", "b" or "ab")
+Cloud = tuple[int, str, str]  # run, site, texts of it: "a", "b" or "all"
 Cell = tuple[Cloud, ...]
 Answer = dict[str, dict[str, list[Any]]]  # measure → kind of replicate → results
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides the numbers of a sweep, and nothing else: its fields are the key under which blocks are kept."""
+    """All that decides the numbers of some cells, and nothing else: its fields are the key under which they are kept."""
 
     stores: tuple[str, ...]
-    fingerprints: tuple[str, ...]
-    measures: dict[str, str]  # name → version; those of one job share clouds and prepared work
+    contents: tuple[str, ...]  # what the stores hold, shard by shard
+    measures: tuple[str, ...]  # of one kind; they share clouds and prepared work
     options: dict[str, dict[str, Any]]
     tokens: str | int
     position0: bool
@@ -46,14 +44,20 @@ class Job:
     groups: int
     permutations: int
     seed: int
+    null: str = "texts"  # what the paired null permutes: whole texts, or tokens within each
     swaps: int = 0
     halves: int = 0
     left_out: tuple[tuple[int, ...], ...] = ()  # massive tokens of every store: rows of its selection
 
     def key(self, cells: Sequence[Cell]) -> str:
         """Name of a block: the same cells of the same job, wherever the stores lie now."""
-        told = {k: v for k, v in asdict(self).items() if k != "stores"} | {"cells": cells, "transect": __version__}
-        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:24]
+        told = {k: v for k, v in asdict(self).items() if k != "stores"} | {"cells": cells}
+        return key_of(told, __name__, *(find(m).__module__ for m in self.measures))
+
+    @property
+    def halved(self) -> bool:
+        """Whether two clouds come from disjoint texts."""
+        return self.design == "disjoint"
 
 
 def is_split(cell: Cell) -> bool:
@@ -61,19 +65,22 @@ def is_split(cell: Cell) -> bool:
     return len(cell) == 2 and cell[0][:2] == cell[1][:2]
 
 
-def evaluate(folder: Path | None, task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
-    """All measures and replicates of the cells of one block; written under its key before it is returned."""
+def evaluate(task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
+    """All measures and replicates of the cells of one block."""
     from threadpoolctl import threadpool_limits
 
     job, block = task
-    measures = [find(name) for name in job.measures]
-    rig = rig_of(job)
+    measures, rig = [find(name) for name in job.measures], rig_of(job)
     answers: list[Answer] = [{m.name: {} for m in measures} for _ in block]
     with threadpool_limits(threads()):
         for kind, index in _replicates(job, rig.draws[0].groups):
-            chosen = [k for k, cell in enumerate(block) if kind in ("full", "drop", "half") or not is_split(cell)]
-            made: dict[Any, int] = {}
+            chosen = [
+                k for k, cell in enumerate(block) if kind in ("full", "drop", "half") or not is_split(cell)
+            ]
+            if not chosen:
+                continue
             clouds: list[np.ndarray] = []
+            made: dict[Any, int] = {}
             which = [rig.place(block[k], kind, index, made, clouds) for k in chosen]
             shared: dict[Any, Any] = {}
             for m in measures:
@@ -81,22 +88,46 @@ def evaluate(folder: Path | None, task: tuple[Job, tuple[Cell, ...]]) -> list[An
                     values = [rig.labelled(m, clouds[pair[0]], kind, index) for pair in which]
                 else:
                     values = m.values(clouds, which, shared, **job.options[m.name])
+                    if kind == "full" and job.permutations and m.paired:
+                        _permuted(job, rig, m, clouds, which, shared, [answers[k][m.name] for k in chosen])
                 for k, value in zip(chosen, values, strict=True):
                     answers[k][m.name].setdefault(kind, []).append(_told(value))
-    if folder:
-        write_json(folder / f"{job.key(block)}.json", answers)
     return answers
 
 
-def kept_answers(folder: Path, task: tuple[Job, tuple[Cell, ...]]) -> list[Answer] | None:
-    """What an earlier run left of a block, or None."""
-    job, block = task
-    return kept_json(folder, job.key(block))
+def _permuted(
+    job: Job,
+    rig: "Rig",
+    m: Measure,
+    clouds: list[np.ndarray],
+    which: list[tuple[int, ...]],
+    shared: dict[Any, Any],
+    answers: list[dict[str, list[Any]]],
+) -> None:
+    """The null of a paired measure: the second view's texts permuted as blocks, or its tokens within each text."""
+    options, d = job.options[m.name], rig.draws[0]
+    pairs = [(i, j) for i, j in which]
+    if job.null == "texts":
+        order = text_permutations(len(d.texts), job.permutations, rng(job.seed, "permutations"))
+        found = m.null_values(clouds, pairs, order, d.k, shared, **options)
+    else:
+        found = [[] for _ in pairs]
+        for b in range(job.permutations):
+            rows = controls.within_texts(len(d.texts), d.k, rng(job.seed, "within texts", b))
+            arrays = [*clouds, *(clouds[j][rows] for _, j in pairs)]
+            moved = m.values(
+                arrays, [(i, len(clouds) + k) for k, (i, _) in enumerate(pairs)], None, **options
+            )
+            for row, value in zip(found, moved, strict=True):
+                row.append(value)
+    for answer, row in zip(answers, found, strict=True):
+        answer["null"] = [_told(value) for value in row]
 
 
 def _replicates(job: Job, groups: int) -> list[tuple[str, int]]:
     listed = [("full", 0)] + [("drop", g) for g in range(groups)]
-    listed += [("null", b) for b in range(job.permutations)]
+    if not all(find(m).paired for m in job.measures):
+        listed += [("null", b) for b in range(job.permutations)]
     listed += [("half", b) for b in range(job.halves)]
     return listed + [("swap", b) for b in range(job.swaps)]
 
@@ -108,18 +139,13 @@ def _told(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-@functools.lru_cache(maxsize=4)
-def _opened(path: str) -> Store:
-    return open_store(path)
-
-
-def massive_tokens(store: Store, names: Sequence[str], chosen: Selection, factor: float) -> tuple[int, ...]:
-    """Points of a selection whose norm exceeds `factor` × the median norm at any of the sites: further sinks."""
-    found: set[int] = set()
-    for site in names:
-        norms = np.linalg.norm(store.take(site, chosen), axis=1)
-        found |= set(np.flatnonzero(norms > factor * np.median(norms)).tolist())
-    return tuple(sorted(found))
+@functools.lru_cache(maxsize=8)
+def opened(path: str, content: str) -> Store:
+    """The store in a folder while it holds just that; kept between the blocks of one process."""
+    store = open_store(path)
+    if store.content != content:
+        raise TransectError(f"{path} was captured anew while it was measured.", "Run the same command again.")
+    return store
 
 
 _RIGS: dict[tuple[Any, ...], "Rig"] = {}
@@ -127,8 +153,8 @@ _RIGS: dict[tuple[Any, ...], "Rig"] = {}
 
 def rig_of(job: Job) -> "Rig":
     """The data of a job, kept between the blocks that one process runs, whatever they measure."""
-    key = (job.stores, job.fingerprints, job.tokens, job.position0, job.normalise, job.n, job.groups, job.seed)
-    key = (*key, job.left_out)
+    key = (job.stores, job.contents, job.tokens, job.position0, job.normalise, job.n, job.groups, job.seed)
+    key = (*key, job.left_out, job.halved)
     if key not in _RIGS:
         _RIGS.clear()
         _RIGS[key] = Rig(job)
@@ -138,95 +164,110 @@ def rig_of(job: Job) -> "Rig":
 
 
 class Rig:
-    """Clouds of a job: drawn once, read once per site, then cut or shuffled as a replicate says."""
+    """Clouds of a job: drawn once, read once per site as [texts, tokens, d], then cut or shuffled by whole texts."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self.stores = job, [_opened(p) for p in job.stores]
+        self.job = job
+        self.stores = [opened(p, c) for p, c in zip(job.stores, job.contents, strict=True)]
         self.selections = [s.select(job.tokens, job.position0) for s in self.stores]
         if job.left_out:
             pairs = zip(self.selections, job.left_out, strict=True)
             self.selections = [c.subset(np.setdiff1d(np.arange(len(c)), out)) for c, out in pairs]
-        self.draws = [controls.draw(c, n=job.n, groups=job.groups, seed=job.seed) for c in self.selections]
-        self.read: dict[Cloud, np.ndarray] = {}
+        self.draws: list[Draw] = [
+            draw(c, n=job.n, groups=job.groups, seed=job.seed, halves=job.halved) for c in self.selections
+        ]
+        self.read: dict[tuple[int, str], np.ndarray] = {}
 
     def cloud(self, cloud: Cloud) -> np.ndarray:
-        """Points of one cloud, normalised."""
-        if cloud not in self.read:
-            run, site, half = cloud
-            if half == "ab":
-                X = np.concatenate([self.cloud((run, site, "a")), self.cloud((run, site, "b"))])
-            else:
-                rows = getattr(self.draws[run], half)
-                X = self.stores[run].take(site, self.selections[run].subset(rows))
-                if self.job.normalise == "unit":
-                    X = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-            self.read[cloud] = X
-        return self.read[cloud]
-
-    def group(self, cloud: Cloud) -> np.ndarray:
-        """Group of texts of every point; the halves of "ab" share group numbers."""
-        d = self.draws[cloud[0]]
-        return np.concatenate([d.group_a, d.group_b]) if cloud[2] == "ab" else getattr(d, f"group_{cloud[2]}")
+        """Points of one cloud, normalised, [texts, tokens, d]."""
+        run, site, half = cloud
+        if (run, site) not in self.read:
+            d = self.draws[run]
+            X = self.stores[run].take(site, self.selections[run].subset(d.rows.ravel()))
+            if self.job.normalise == "unit":
+                X = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+            self.read[run, site] = X.reshape(*d.rows.shape, -1)
+        whole = self.read[run, site]
+        return whole if half == "all" else whole[self.draws[run].members(half)]
 
     def place(
         self, cell: Cell, kind: str, index: int, made: dict[Any, int], clouds: list[np.ndarray]
     ) -> tuple[int, ...]:
-        """Indices into `clouds` of the cell's arrays for one replicate; arrays that are the same are made once."""
-        if self.job.pca or kind == "swap":
-            keys = [(*cell, side) for side in range(len(cell))]
-            arrays = self._joint(cell, kind, index) if any(k not in made for k in keys) else []
-        else:
-            keys = [(cloud, side if kind == "null" else 0) for side, cloud in enumerate(cell)]
-            arrays = [
-                self._one(cloud, kind, index, side, len(cell)) if key not in made else clouds[made[key]]
-                for side, (cloud, key) in enumerate(zip(cell, keys, strict=True))
-            ]
-        for key, array in zip(keys, arrays, strict=False):
-            if key not in made:
-                made[key] = len(clouds)
-                clouds.append(array)
+        """Indices into `clouds` of the cell's arrays [n, d] for one replicate; equal arrays are made once."""
+        joint = bool(self.job.pca) or kind == "swap"
+        keys = [(*cell, side) for side in range(len(cell))] if joint else list(cell)
+        if any(key not in made for key in keys):
+            arrays = [self._one(cloud, kind, index, len(cell)) for cloud in cell]
+            if joint:
+                arrays = self._joint(cell, kind, index, arrays)
+            for key, array in zip(keys, arrays, strict=True):
+                if key not in made:
+                    made[key] = len(clouds)
+                    clouds.append(array.reshape(-1, array.shape[-1]))
         return tuple(made[key] for key in keys)
 
-    def _one(self, cloud: Cloud, kind: str, index: int, side: int, arity: int) -> np.ndarray:
-        X = self.cloud(cloud)
+    def _one(self, cloud: Cloud, kind: str, index: int, arity: int) -> np.ndarray:
+        X, d = self.cloud(cloud), self.draws[cloud[0]]
         if kind == "drop":
-            return X[self.group(cloud) != index]
+            return X[d.group[d.members(cloud[2])] != index]
         if kind == "half":
-            count = self.draws[cloud[0]].groups
-            kept = np.random.default_rng([self.job.seed, 4, index]).permutation(count)[: max(2, count // 2)]
-            return X[np.isin(self.group(cloud), kept)]
-        rng = np.random.default_rng([self.job.seed, 2, index])
+            kept = rng(self.job.seed, "halves", index).permutation(len(X))[: max(2, len(X) // 2)]
+            return X[np.sort(kept)]
         if kind == "null" and arity == 1 and self.job.label is None:
-            return controls.shuffle_columns(X, rng)
-        if kind == "null" and arity == 2 and side == 1:
-            return X[rng.permutation(len(X))]
+            return controls.shuffle_columns(X, rng(self.job.seed, "columns", index))
         return X
 
-    def _joint(self, cell: Cell, kind: str, index: int) -> list[np.ndarray]:
+    def _joint(self, cell: Cell, kind: str, index: int, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Both clouds of a pair at once: swapped text by text, or projected on one basis fitted on both."""
-        arrays = [self._one(cloud, kind, index, side, len(cell)) for side, cloud in enumerate(cell)]
         if kind == "swap":
-            run = cell[0][0]
-            rng = np.random.default_rng([self.job.seed, 3, index])
-            change = controls.swap_texts(self.selections[run], self.draws[run].a, rng)[:, None]
+            change = (
+                rng(self.job.seed, "swaps", index).integers(0, 2, len(arrays[0])).astype(bool)[:, None, None]
+            )
             arrays = [np.where(change, arrays[1], arrays[0]), np.where(change, arrays[0], arrays[1])]
         if self.job.pca:
             from transect.measures.distances import shared_basis
 
-            basis = shared_basis(arrays, self.job.pca)
-            arrays = [(X - basis.mean) @ basis.axes for X in arrays]
+            flat = [X.reshape(-1, X.shape[-1]) for X in arrays]
+            basis = shared_basis(flat, self.job.pca)
+            arrays = [(X - basis.mean) @ basis.axes for X in flat]
         return arrays
 
     def labelled(self, m: Measure, X: np.ndarray, kind: str, index: int) -> Any:
         """A measure of points and labels: labels of the texts the points come from, permuted by text for the null."""
-        d, chosen = self.draws[0], self.selections[0]
-        texts = chosen.texts[np.concatenate([d.a, d.b])]
-        labels = self.stores[0].label(str(self.job.label))
+        d = self.draws[0]
+        labels = self.stores[0].label(str(self.job.label))[d.texts]
         if kind == "null":
-            labels = labels[np.random.default_rng([self.job.seed, 2, index]).permutation(len(labels))]
+            labels = labels[rng(self.job.seed, "labels", index).permutation(len(labels))]
         if kind == "drop":
-            texts = texts[np.concatenate([d.group_a, d.group_b]) != index]
+            labels = labels[d.group != index]
+        if kind == "half":
+            kept = rng(self.job.seed, "halves", index).permutation(len(labels))[: max(2, len(labels) // 2)]
+            labels = labels[np.sort(kept)]
         try:
-            return m(X, labels[texts], **self.job.options[m.name])
+            return m(X, np.repeat(labels, d.k, axis=0), **self.job.options[m.name])
         except TransectError as error:
             return error
+
+
+def massive_tokens(
+    stores: Sequence[Store], names: Sequence[Sequence[str]], selections: Any, factor: float
+) -> Any:
+    """Per store the points of its selection whose norm exceeds `factor` × the median norm at any of the sites.
+
+    Runs that hold the same tokens lose the same ones: the union over all of them, so that "same tokens" stays true.
+    """
+    found = []
+    for store, sites, chosen in zip(stores, names, selections, strict=True):
+        own: set[int] = set()
+        for site in sites:
+            norms = np.linalg.norm(store.take(site, chosen), axis=1)
+            own |= set(np.flatnonzero(norms > factor * np.median(norms)).tolist())
+        found.append(own)
+    kin: dict[Any, set[int]] = {}
+    keys = [
+        (s.manifest["tokens_hash"], c.texts.tobytes(), c.position.tobytes())
+        for s, c in zip(stores, selections, strict=True)
+    ]
+    for key, own in zip(keys, found, strict=True):
+        kin[key] = kin.get(key, set()) | own
+    return tuple(tuple(sorted(kin[key])) for key in keys)

@@ -5,14 +5,13 @@ invariances, the value on itself, whether rows are paired. Commands, help, table
 follow from it. A fast path is attached with `@name.prepare` and `@name.pairs`; it must equal the definition.
 """
 
-import hashlib
 import importlib
+import importlib.metadata
 import inspect
 import pkgutil
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
 
@@ -25,6 +24,10 @@ INVARIANCES = frozenset(
     {"rotation", "isotropic scaling", "translation", "linear", "feature scaling"}
     | {"common rotation", "common translation", "common scaling", "row order"}
 )
+#: Where a measure's values live: intervals are symmetric there (see `inference.intervals`).
+SCALES = ("identity", "log", "fisher", "logit")
+#: What a value estimates: a property of the population of texts, or a reading that moves with n.
+ESTIMANDS = ("population", "at n")
 REGISTRY: dict[str, "Measure"] = {}
 
 
@@ -50,18 +53,32 @@ class Measure:
         self.paired: bool = declared["paired"]
         self.headline: str = declared["headline"]
         self.min_points: int = declared["min_points"]
+        self.scale: str = declared["scale"]
+        self.estimand: str = declared["estimand"]
+        self.label: str = declared["label"] or func.__name__.replace("_", " ")
+        self.unit: str = declared["unit"]
+        self.more: str = declared["more"]
         parameters = inspect.signature(func).parameters.values()
         self.data = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         hints = typing.get_type_hints(func)
-        self.options = {p.name: _option(p, hints.get(p.name, str)) for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.options = {
+            p.name: _option(p, hints.get(p.name, str)) for p in parameters if p.kind is p.KEYWORD_ONLY
+        }
         spaces = {str(getattr(hints.get(name), "dim_str", name)).split()[-1] for name in self.data}
-        self.one_space: bool = self.data == ("X", "Y") and len(spaces) == 1  # "n d" and "m d": both are of width d
+        self.one_space: bool = (
+            self.data == ("X", "Y") and len(spaces) == 1
+        )  # "n d" and "m d": both are of width d
         self.fields: tuple[str, ...] = getattr(hints.get("return"), "_fields", ())
         self._prepare: Callable[..., Any] | None = None
         self._pairs: Callable[..., Any] | None = None
+        self._permuted: Callable[..., Any] | None = None
+        assert self.scale in SCALES, f"{self.name}: scale {self.scale!r}"
+        assert self.estimand in ESTIMANDS, f"{self.name}: estimand {self.estimand!r}"
         assert self.data in {("X",), ("X", "Y"), ("X", "y")}, f"{self.name}: data must be X; X, Y; or X, y"
         assert self.invariant_to <= INVARIANCES, f"{self.name}: unknown {self.invariant_to - INVARIANCES}"
-        assert not self.fields or self.headline in self.fields, f"{self.name}: headline must be one of {self.fields}"
+        assert not self.fields or self.headline in self.fields, (
+            f"{self.name}: headline must be one of {self.fields}"
+        )
 
     def __call__(self, *data: Any, **options: Any) -> Any:
         if len(data) != len(self.data):
@@ -82,14 +99,18 @@ class Measure:
             raise misfit
         n = [len(a) for a in arrays]
         if min(n) < self.min_points:
-            raise TransectError(f"{self.name}: needs at least {self.min_points} points, got {min(n)}.", "Add texts.")
+            raise TransectError(
+                f"{self.name}: needs at least {self.min_points} points, got {min(n)}.", "Add texts."
+            )
         return arrays
 
     def _misfit(self, shapes: Sequence[tuple[int, ...]]) -> TransectError | None:
         """What is wrong with these shapes together: rows where points are shared, widths where the signature names one."""
         n = [shape[0] for shape in shapes]
         if (self.paired or "y" in self.data) and len(set(n)) > 1:
-            return TransectError(f"{self.name}: needs the same points in each array; got {n} rows.", "Pass equal rows.")
+            return TransectError(
+                f"{self.name}: needs the same points in each array; got {n} rows.", "Pass equal rows."
+            )
         if self.one_space and len(widths := {shape[1] for shape in shapes}) > 1:
             return TransectError(
                 f"{self.name}: needs one space for both clouds; got {sorted(widths)} dimensions.",
@@ -119,6 +140,51 @@ class Measure:
         self._pairs = func
         return func
 
+    def permuted(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Attach `permuted(prepared, which, order, k, **options)`: for each (i, j) the values under permutations of whole
+        texts of the second view, [draws]; `order` [draws, T] permutes texts of k rows each. It re-uses what `prepare`
+        made, and equals the definition on permuted rows."""
+        self._permuted = func
+        return func
+
+    @property
+    def cheap_null(self) -> bool:
+        """Whether many draws of the whole-text null cost little (`permuted` is there)."""
+        return self._permuted is not None
+
+    def null_values(
+        self,
+        clouds: Sequence[np.ndarray],
+        which: Sequence[tuple[int, int]],
+        order: np.ndarray,
+        k: int,
+        cache: dict[Any, Any] | None = None,
+        **options: Any,
+    ) -> list[list[Any]]:
+        """For each (i, j) one result a permutation of whole texts: row order [draws, T], k tokens of each text."""
+        if self._permuted is not None and self._prepare is not None:
+            prepared, failed, options = self._prepared(clouds, which, cache, options)
+            good = [pair for pair in which if all(i in prepared for i in pair)]
+            done = dict(zip(good, self._permuted(prepared, good, order, k, **options), strict=True))
+            return [
+                list(map(_plain, done[pair]))
+                if pair in done
+                else [next(failed[i] for i in pair if i in failed)]
+                for pair in which
+            ]
+        moved: list[list[Any]] = [[] for _ in which]
+        for p in order:
+            rows = (p[:, None] * k + np.arange(k)).ravel()
+            second = {j: clouds[j][rows] for _, j in which}
+            arrays, at = list(clouds), {}
+            for j, array in second.items():
+                at[j] = len(arrays)
+                arrays.append(array)
+            values = self.values(arrays, [(i, at[j]) for i, j in which], None, **options)
+            for row, value in zip(moved, values, strict=True):
+                row.append(value)
+        return moved
+
     def values(
         self,
         clouds: Sequence[np.ndarray],
@@ -133,6 +199,26 @@ class Measure:
         """
         if self._pairs is None or self._prepare is None:
             return [attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
+        prepared, failed, options = self._prepared(clouds, which, cache, options)
+        whole = [pair for pair in which if all(k in prepared for k in pair)]
+        misfits = {
+            pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))
+        }
+        good = [pair for pair in whole if pair not in misfits]
+        done = misfits | dict(zip(good, map(_plain, self._pairs(prepared, good, **options)), strict=True))
+        return [
+            done[pair] if pair in done else next(failed[k] for k in pair if k in failed) for pair in which
+        ]
+
+    def _prepared(
+        self,
+        clouds: Sequence[np.ndarray],
+        which: Sequence[tuple[int, ...]],
+        cache: dict[Any, Any] | None,
+        options: dict[str, Any],
+    ) -> tuple[dict[int, Any], dict[int, TransectError], dict[str, Any]]:
+        """(cloud → what `prepare` made of it, cloud → why it could not, all options)."""
+        assert self._prepare is not None
         options, cache = self.defaults(options), {} if cache is None else cache
         own = {k: v for k, v in options.items() if k in inspect.signature(self._prepare).parameters}
         prepared, failed = {}, {}
@@ -141,11 +227,7 @@ class Measure:
             if key not in cache:
                 cache[key] = attempt(lambda k=k: self._prepare(*self._checked(clouds[k]), **own))  # type: ignore[misc]
             (failed if isinstance(cache[key], TransectError) else prepared)[k] = cache[key]
-        whole = [pair for pair in which if all(k in prepared for k in pair)]
-        misfits = {pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))}
-        good = [pair for pair in whole if pair not in misfits]
-        done = misfits | dict(zip(good, map(_plain, self._pairs(prepared, good, **options)), strict=True))
-        return [done[pair] if pair in done else next(failed[k] for k in pair if k in failed) for pair in which]
+        return prepared, failed, options
 
     def _checked(self, cloud: np.ndarray) -> list[np.ndarray]:
         array = as_points(cloud, f"{self.name}: X")
@@ -167,13 +249,7 @@ class Measure:
             return "permuted labels"
         if "Y" not in self.data:
             return "shuffled columns"
-        return "shuffled pairing" if self.paired else "split halves"
-
-    @property
-    def version(self) -> str:
-        """Twelve hex digits of the code that computes it: the measure's own file."""
-        file = inspect.getsourcefile(inspect.unwrap(self.func))
-        return hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()[:12]
+        return "permuted texts" if self.paired else "split halves"
 
     def headline_of(self, result: Any) -> float:
         """The number that stands for `result` in a table's `value`."""
@@ -188,11 +264,18 @@ def measure(
     paired: bool = False,
     headline: str = "",
     min_points: int = 2,
+    scale: Literal["identity", "log", "fisher", "logit"] = "identity",
+    estimand: Literal["population", "at n"] = "at n",
+    label: str = "",
+    unit: str = "",
+    more: str = "",
 ) -> Callable[[Callable[..., Any]], Measure]:
     """Declare a measure. `itself`: its value on (X, X), 0 for distances, 1 for similarities, None where there is none.
 
     `paired`: row i of X and row i of Y are views of one point. `headline`: the field of a named-tuple result that a
-    table shows as `value`. `invariant_to`: members of INVARIANCES, each tested.
+    table shows as `value`. `invariant_to`: members of INVARIANCES, each tested. `scale`: where intervals are symmetric.
+    `estimand`: "population" when the value does not move with n on average, else "at n". `label`, `unit`, `more`: words
+    for axes, the unit of the value, and what a larger value means.
     """
 
     def wrap(func: Callable[..., Any]) -> Measure:
@@ -204,6 +287,11 @@ def measure(
             paired=paired,
             headline=headline,
             min_points=min_points,
+            scale=scale,
+            estimand=estimand,
+            label=label,
+            unit=unit,
+            more=more,
         )
         REGISTRY[made.name] = made
         return made
@@ -212,10 +300,12 @@ def measure(
 
 
 def registry() -> dict[str, Measure]:
-    """Every measure by name: each file in `measures/` is imported, nothing is listed by hand."""
+    """Every measure by name: each file in `measures/` and each entry point `transect.measures` (a module, or a measure)."""
     package = importlib.import_module("transect.measures")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"transect.measures.{module.name}")
+    for entry in importlib.metadata.entry_points(group="transect.measures"):
+        entry.load()
     return dict(sorted(REGISTRY.items()))
 
 
@@ -242,7 +332,9 @@ def as_points(value: Any, what: str = "X") -> np.ndarray:
         array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     if not np.isfinite(array).all():
         bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-        raise TransectError(f"{what} is not finite in {len(bad)} of {len(array)} points (first: row {bad[0]}).")
+        raise TransectError(
+            f"{what} is not finite in {len(bad)} of {len(array)} points (first: row {bad[0]})."
+        )
     return array
 
 

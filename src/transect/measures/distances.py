@@ -47,8 +47,14 @@ class Basis(NamedTuple):
     source="Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3",
     invariant_to={"common translation", "row order"},
     itself=0.0,
+    scale="log",
+    label="sliced W2²",
+    unit="squared activation units",
+    more="farther apart",
 )
-def sliced(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *, projections: int = 128, seed: int = 0) -> float:
+def sliced(
+    X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *, projections: int = 128, seed: int = 0
+) -> float:
     """Squared sliced 2-Wasserstein distance, the mean over random directions, in squared activation units, ≥ 0.
 
     Exact along each direction, for n ≠ m through the quantile functions. At most 1/d of `wasserstein` in expectation
@@ -84,9 +90,18 @@ def _sliced(
     source="Deshpande et al. 2019, arXiv:1904.05877",
     invariant_to={"common translation", "row order"},
     itself=0.0,
+    scale="log",
+    label="max-sliced W2²",
+    unit="squared activation units",
+    more="farther apart",
 )
 def max_sliced(
-    X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *, projections: int = 128, steps: int = 50, seed: int = 0
+    X: Float[np.ndarray, "n d"],
+    Y: Float[np.ndarray, "m d"],
+    *,
+    projections: int = 128,
+    steps: int = 50,
+    seed: int = 0,
 ) -> float:
     """Squared max-sliced 2-Wasserstein distance, along the worst direction found, in squared activation units, ≥ 0.
 
@@ -121,6 +136,10 @@ def max_sliced(
     source="Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X; Bhatia et al. 2019, arXiv:1712.01504",
     invariant_to={"common rotation", "common translation", "row order"},
     itself=0.0,
+    scale="log",
+    label="Bures W2²",
+    unit="squared activation units",
+    more="farther apart",
 )
 def bures(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
     """Squared Gaussian (Bures) 2-Wasserstein distance, means included, in squared activation units, ≥ 0.
@@ -156,6 +175,10 @@ def _bures(X: Factor, Y: Factor) -> float:
     source="Peyré & Cuturi 2019, arXiv:1803.00567 (the translation part of the squared distance)",
     invariant_to={"common rotation", "common translation", "row order"},
     itself=0.0,
+    scale="log",
+    label="distance of means",
+    unit="activation units",
+    more="farther apart",
 )
 def centroid(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
     """Euclidean distance between the means of two clouds, in activation units, ≥ 0; its square bounds `wasserstein` below.
@@ -171,6 +194,11 @@ def centroid(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
     itself=0.0,
     paired=True,
     min_points=1,
+    scale="log",
+    label="mean squared displacement",
+    unit="squared activation units",
+    more="moved farther",
+    estimand="population",
 )
 def paired_displacement(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     """Mean squared distance between a point and its own image, in squared activation units, ≥ 0.
@@ -187,6 +215,11 @@ def paired_displacement(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]
     itself=0.0,
     paired=True,
     min_points=1,
+    scale="log",
+    label="mean paired distance",
+    unit="activation units",
+    more="moved farther",
+    estimand="population",
 )
 def euclidean(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     """Mean Euclidean distance between a point and its own image, in activation units, ≥ 0.
@@ -206,7 +239,9 @@ def shared_basis(clouds: Iterable[np.ndarray], k: int) -> Basis:
     n, d = sum(map(len, arrays)), arrays[0].shape[1]
     if any(X.shape[1] != d for X in arrays) or not 1 <= k <= min(n - 1, d):
         widths = sorted({X.shape[1] for X in arrays})
-        raise TransectError(f"shared_basis: k = {k} for {n} points of dimension {widths}.", "Take k ≤ min(n - 1, d).")
+        raise TransectError(
+            f"shared_basis: k = {k} for {n} points of dimension {widths}.", "Take k ≤ min(n - 1, d)."
+        )
     mean = np.sum([X.sum(axis=0, dtype=np.float64) for X in arrays], axis=0) / n
     scatter = sum((X - mean).T @ (X - mean) for X in arrays)
     variances, axes = np.linalg.eigh(scatter)

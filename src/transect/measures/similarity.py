@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from transect.errors import TransectError
 from transect.measures.contract import measure
+from transect.numeric.permute import inner_products, row_sums
 from transect.numeric.sinkhorn import in_threads
 
 Pairs = Sequence[tuple[int, int]]
@@ -45,6 +46,10 @@ def centre(X: np.ndarray) -> Centred:
     invariant_to={"common rotation", "common scaling"},
     itself=1.0,
     paired=True,
+    scale="fisher",
+    label="mean paired cosine",
+    more="more alike in direction",
+    estimand="population",
 )
 def cosine(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     """Mean cosine between each point of X and the same point of Y, without centring, −1 to 1.
@@ -53,12 +58,41 @@ def cosine(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     point is zero.
     """
     if X.shape[1] != Y.shape[1]:
-        raise TransectError(f"cosine: X has {X.shape[1]} dimensions, Y {Y.shape[1]}.", "Compare sites of one width.")
+        raise TransectError(
+            f"cosine: X has {X.shape[1]} dimensions, Y {Y.shape[1]}.", "Compare sites of one width."
+        )
     norms = [np.linalg.norm(A.astype(np.float64), axis=1) for A in (X, Y)]
     if zero := sum(int((n == 0).sum()) for n in norms):
-        raise TransectError(f"cosine: {zero} points are zero, their direction is undefined.", "Leave them out.")
+        raise TransectError(
+            f"cosine: {zero} points are zero, their direction is undefined.", "Leave them out."
+        )
     dots = np.einsum("ij,ij->i", X, Y, dtype=np.float64)
     return float((dots / (norms[0] * norms[1])).mean())
+
+
+@cosine.prepare
+def _directions(X: np.ndarray) -> np.ndarray:
+    """Points of norm 1, float64."""
+    norms = np.linalg.norm(X.astype(np.float64), axis=1)
+    if zero := int((norms == 0).sum()):
+        raise TransectError(
+            f"cosine: {zero} points are zero, their direction is undefined.", "Leave them out."
+        )
+    return X / norms[:, None]
+
+
+@cosine.pairs
+def _cosine_pairs(clouds: Mapping[int, np.ndarray], which: Pairs) -> list[float]:
+    return [float(np.einsum("ij,ij->i", clouds[i], clouds[j]).mean()) for i, j in which]
+
+
+@cosine.permuted
+def _cosine_permuted(
+    clouds: Mapping[int, np.ndarray], which: Pairs, order: np.ndarray, k: int
+) -> list[np.ndarray]:
+    T = order.shape[1]
+    flat = {i: clouds[i].reshape(T, -1) for i in {i for pair in which for i in pair}}
+    return [row_sums(flat[i] @ flat[j].T, order) / (T * k) for i, j in which]
 
 
 @measure(
@@ -67,6 +101,10 @@ def cosine(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     itself=1.0,
     paired=True,
     min_points=4,
+    scale="fisher",
+    label="unbiased linear CKA",
+    more="more alike up to rotation and scale",
+    estimand="population",
 )
 def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, unbiased: bool = True) -> float:
     """Linear centred kernel alignment of two views of the same points; 1 is equality up to rotation and scale.
@@ -93,6 +131,29 @@ def _cka_pairs(clouds: Mapping[int, Centred], which: Pairs, *, unbiased: bool = 
         for i, j in here:
             results[i, j] = float(hsic[at[i], at[j]] / np.sqrt(hsic[at[i], at[i]] * hsic[at[j], at[j]]))
     return [results[pair] for pair in which]
+
+
+@cka.permuted
+def _cka_permuted(
+    clouds: Mapping[int, Centred], which: Pairs, order: np.ndarray, k: int, *, unbiased: bool = True
+) -> list[np.ndarray]:
+    """CKA is the cosine of centred Gram matrices (U-centred ones when unbiased), which permuting texts only re-orders."""
+    ready = {i: _unit_gram(clouds[i], unbiased) for i in {i for pair in which for i in pair}}
+    return [inner_products(ready[i], ready[j], order, k) for i, j in which]
+
+
+def _unit_gram(cloud: Centred, unbiased: bool) -> np.ndarray:
+    """Centred Gram matrix of unit norm, float32 [n, n]; NaN where it has no norm. U-centring: Székely & Rizzo 2014."""
+    X = cloud.points.astype(np.float32) if cloud.single else cloud.points
+    G, n = (X @ X.T).astype(np.float64), len(X)
+    if unbiased:
+        np.fill_diagonal(G, 0)
+        rows = G.sum(axis=1) / (n - 2)
+        G -= rows[:, None] + rows
+        G += rows.sum() / (n - 1)
+        np.fill_diagonal(G, 0)
+    size = np.linalg.norm(G)
+    return (G / size if size > 0 else np.full_like(G, np.nan)).astype(np.float32)
 
 
 def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
@@ -126,7 +187,14 @@ def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
 
 
 @measure(
-    source="Williams et al. 2021, arXiv:2110.14739 (angular shape metric)", invariant_to=FREE, itself=0.0, paired=True
+    source="Williams et al. 2021, arXiv:2110.14739 (angular shape metric)",
+    invariant_to=FREE,
+    itself=0.0,
+    paired=True,
+    scale="log",
+    label="Procrustes angle",
+    unit="radians",
+    more="less alike up to rotation and scale",
 )
 def procrustes(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"]) -> float:
     """Angle between two views after the best rotation, in radians, 0 to π/2: a metric on shapes.
@@ -174,7 +242,7 @@ def _angle(X: np.ndarray, Y: np.ndarray) -> float:
 @measure(
     source="Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008", invariant_to=FREE, itself=1.0, paired=True,
     min_points=3,
-)  # fmt: skip
+scale="fisher", label="correlation of distances (RSA)", more="more alike in distances")  # fmt: skip
 def rsa(
     X: Float[np.ndarray, "n d"],
     Y: Float[np.ndarray, "n e"],
@@ -200,7 +268,9 @@ def _distances(X: np.ndarray, compare: str, distance: str) -> np.ndarray:
         Z = np.asarray(X, np.float64) - np.mean(X, axis=1, keepdims=True, dtype=np.float64)
         norms = np.linalg.norm(Z, axis=1, keepdims=True)
         if (norms == 0).any():
-            raise TransectError("rsa: a point is the same in every dimension and correlates with nothing.", "Drop it.")
+            raise TransectError(
+                "rsa: a point is the same in every dimension and correlates with nothing.", "Drop it."
+            )
         Z = Z / norms
     d = squared_distances(Z)[np.triu_indices(len(Z), 1)]
     d = np.sqrt(d) if distance == "euclidean" else d
@@ -214,9 +284,26 @@ def _distances(X: np.ndarray, compare: str, distance: str) -> np.ndarray:
 
 
 @rsa.pairs
-def _rsa_pairs(clouds: Mapping[int, np.ndarray], which: Pairs, compare: str = "", distance: str = "") -> list[float]:
+def _rsa_pairs(
+    clouds: Mapping[int, np.ndarray], which: Pairs, compare: str = "", distance: str = ""
+) -> list[float]:
     good = {k: bool(clouds[k].any()) for k in {k for pair in which for k in pair}}
     return [float(clouds[i] @ clouds[j]) if good[i] and good[j] else float("nan") for i, j in which]
+
+
+@rsa.permuted
+def _rsa_permuted(
+    clouds: Mapping[int, np.ndarray], which: Pairs, order: np.ndarray, k: int, **_options: str
+) -> list[np.ndarray]:
+    from scipy.spatial.distance import squareform
+
+    square = {i: squareform(clouds[i].astype(np.float32)) for i in {i for pair in which for i in pair}}
+    return [
+        inner_products(square[i], square[j], order, k) / 2
+        if clouds[i].any() and clouds[j].any()
+        else np.full(len(order), np.nan)
+        for i, j in which
+    ]
 
 
 @measure(
@@ -225,6 +312,10 @@ def _rsa_pairs(clouds: Mapping[int, np.ndarray], which: Pairs, compare: str = ""
     itself=1.0,
     paired=True,
     min_points=3,
+    scale="logit",
+    label="shared nearest neighbours",
+    unit="share",
+    more="more alike locally",
 )
 def knn_overlap(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, k: int = 10) -> float:
     """Mean share of a point's k nearest neighbours that are the same in both views, 0 to 1.
@@ -262,6 +353,23 @@ def _knn_pairs(clouds: Mapping[int, np.ndarray], which: Pairs, k: int) -> list[f
         np.put_along_axis(member, X, True, axis=1)
         results.append(float(np.take_along_axis(member, Y, axis=1).mean()))
     return results
+
+
+@knn_overlap.permuted
+def _knn_permuted(
+    clouds: Mapping[int, np.ndarray], which: Pairs, order: np.ndarray, tokens: int, *, k: int
+) -> list[np.ndarray]:
+    member = {}
+    for i in {i for pair in which for i in pair}:
+        member[i] = np.zeros((len(clouds[i]), len(clouds[i])), np.float32)
+        np.put_along_axis(member[i], clouds[i], 1 / np.sqrt(len(clouds[i]) * k), axis=1)
+    flat = {i: not clouds[i].shape[1] for i in member}
+    return [
+        np.full(len(order), np.nan)
+        if flat[i] or flat[j]
+        else inner_products(member[i], member[j], order, tokens)
+        for i, j in which
+    ]
 
 
 def squared_distances(Z: np.ndarray) -> np.ndarray:

@@ -40,7 +40,14 @@ def _share_spectrum(m: Measure, of: Callable[..., float]) -> None:
     OF_SPECTRUM[m.name] = lambda shares: of(shares, **defaults)
 
 
-@measure(source="Gao et al. 2017, doi:10.1101/214262", invariant_to=SHAPE_ONLY)
+@measure(
+    source="Gao et al. 2017, doi:10.1101/214262",
+    invariant_to=SHAPE_ONLY,
+    scale="log",
+    label="participation ratio",
+    unit="dimensions",
+    more="variance in more directions",
+)
 def participation_ratio(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
     """Participation ratio (Σλ)² / Σλ² of the covariance eigenvalues: a number of dimensions, 1 to min(n, d).
 
@@ -59,7 +66,12 @@ _share_spectrum(participation_ratio, _participation)
 
 
 @measure(
-    source="Roy & Vetterli 2007, EUSIPCO (entropy of singular values; here of eigenvalues)", invariant_to=SHAPE_ONLY
+    source="Roy & Vetterli 2007, EUSIPCO (entropy of singular values; here of eigenvalues)",
+    invariant_to=SHAPE_ONLY,
+    scale="log",
+    label="effective rank",
+    unit="dimensions",
+    more="variance in more directions",
 )
 def effective_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
     """Effective rank: exponential of the entropy of the normalised covariance eigenvalues, 1 to min(n, d).
@@ -77,7 +89,14 @@ def _effective(shares: np.ndarray) -> float:
 _share_spectrum(effective_rank, _effective)
 
 
-@measure(source="von Neumann 1932; Giraldo et al. 2015, arXiv:1211.2459", invariant_to=SHAPE_ONLY)
+@measure(
+    source="von Neumann 1932; Giraldo et al. 2015, arXiv:1211.2459",
+    invariant_to=SHAPE_ONLY,
+    scale="log",
+    label="spectral entropy",
+    unit="nats",
+    more="variance in more directions",
+)
 def spectral_entropy(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
     """Von Neumann entropy of the covariance divided by its trace, in nats, 0 to log min(n, d).
 
@@ -89,7 +108,14 @@ def spectral_entropy(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> fl
 _share_spectrum(spectral_entropy, lambda shares: _entropy(shares))
 
 
-@measure(source="Rudelson & Vershynin 2007, doi:10.1145/1255443.1255449", invariant_to=SHAPE_ONLY)
+@measure(
+    source="Rudelson & Vershynin 2007, doi:10.1145/1255443.1255449",
+    invariant_to=SHAPE_ONLY,
+    scale="log",
+    label="stable rank",
+    unit="dimensions",
+    more="less ruled by one direction",
+)
 def stable_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
     """Stable rank: squared Frobenius norm over squared spectral norm, Σλ / λ_max, 1 to min(n, d).
 
@@ -101,7 +127,13 @@ def stable_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
 _share_spectrum(stable_rank, lambda shares: float(1 / shares[0]))
 
 
-@measure(source="Golub & Van Loan 2013, Matrix Computations, section 2.6", invariant_to=SHAPE_ONLY)
+@measure(
+    source="Golub & Van Loan 2013, Matrix Computations, section 2.6",
+    invariant_to=SHAPE_ONLY,
+    scale="log",
+    label="condition number",
+    more="less even variance",
+)
 def condition_number(X: Float[np.ndarray, "n d"], *, centred: bool = True, floor: float = 1e-10) -> float:
     """Condition number of the covariance: largest eigenvalue over the smallest one above the floor, 1 to 1 / floor.
 
@@ -121,7 +153,14 @@ def _condition(shares: np.ndarray, floor: float) -> float:
 _share_spectrum(condition_number, _condition)
 
 
-@measure(source="Jolliffe 2002, Principal Component Analysis, section 6.1, doi:10.1007/b98835", invariant_to=SHAPE_ONLY)
+@measure(
+    source="Jolliffe 2002, Principal Component Analysis, section 6.1, doi:10.1007/b98835",
+    invariant_to=SHAPE_ONLY,
+    scale="logit",
+    label="variance in the top direction",
+    unit="share",
+    more="more ruled by few directions",
+)
 def top_variance(X: Float[np.ndarray, "n d"], *, k: int = 1, centred: bool = True) -> float:
     """Share of the variance in the k largest principal directions, k / min(n, d) to 1.
 
@@ -132,14 +171,22 @@ def top_variance(X: Float[np.ndarray, "n d"], *, k: int = 1, centred: bool = Tru
 
 def _top(shares: np.ndarray, k: int) -> float:
     if not 1 <= k <= len(shares):
-        raise TransectError(f"top_variance: k = {k} with {len(shares)} eigenvalues.", f"Take 1 to {len(shares)}.")
+        raise TransectError(
+            f"top_variance: k = {k} with {len(shares)} eigenvalues.", f"Take 1 to {len(shares)}."
+        )
     return float(shares[:k].sum())
 
 
 _share_spectrum(top_variance, _top)
 
 
-@measure(source="Rudman et al. 2022, arXiv:2108.07344", invariant_to=SHAPE_ONLY)
+@measure(
+    source="Rudman et al. 2022, arXiv:2108.07344",
+    invariant_to=SHAPE_ONLY,
+    scale="logit",
+    label="IsoScore",
+    more="more even variance",
+)
 def isoscore(X: Float[np.ndarray, "n d"]) -> float:
     """IsoScore: how evenly the variance fills the d dimensions, 0 (one direction) to 1 (all alike).
 
@@ -148,12 +195,20 @@ def isoscore(X: Float[np.ndarray, "n d"]) -> float:
     d is 1.
     """
     if X.shape[1] < 2:
-        raise TransectError("isoscore: one dimension has no isotropy.", "Pass points of 2 dimensions or more.")
+        raise TransectError(
+            "isoscore: one dimension has no isotropy.", "Pass points of 2 dimensions or more."
+        )
     return (_participation(spectrum(X)) - 1) / (X.shape[1] - 1)
 
 
 @measure(
-    source="Facco et al. 2017, doi:10.1038/s41598-017-11873-y; Denti et al. 2022", invariant_to=SHAPE_ONLY, min_points=4
+    source="Facco et al. 2017, doi:10.1038/s41598-017-11873-y; Denti et al. 2022",
+    invariant_to=SHAPE_ONLY,
+    min_points=4,
+    scale="log",
+    label="TwoNN dimension",
+    unit="dimensions",
+    more="locally more dimensions",
 )
 def twonn(X: Float[np.ndarray, "n d"]) -> float:
     """Two-nearest-neighbour intrinsic dimension, maximum likelihood: (n - 1) / Σ log(r₂ / r₁), above 0.
@@ -167,7 +222,13 @@ def twonn(X: Float[np.ndarray, "n d"]) -> float:
 
 
 @measure(
-    source="Denti et al. 2022, arXiv:2104.13832, doi:10.1038/s41598-022-20991-1", invariant_to=SHAPE_ONLY, min_points=4
+    source="Denti et al. 2022, arXiv:2104.13832, doi:10.1038/s41598-022-20991-1",
+    invariant_to=SHAPE_ONLY,
+    min_points=4,
+    scale="log",
+    label="Gride dimension",
+    unit="dimensions",
+    more="more dimensions at this scale",
 )
 def gride(X: Float[np.ndarray, "n d"], *, scale: int = 1) -> float:
     """Intrinsic dimension from the ratio of the 2·scale-th to the scale-th neighbour distance (Gride), above 0.
@@ -200,7 +261,9 @@ def _gram(X: np.ndarray, centred: bool) -> np.ndarray:
     size = float(np.abs(X).max())
     A = (X - X.mean(axis=0, dtype=np.float64) if centred else X.astype(np.float64)) / (size or 1)
     if (A**2).sum() <= ZERO * X.size:
-        raise TransectError(f"all {len(X)} points are equal, so there is no spectrum.", "Pass distinct points.")
+        raise TransectError(
+            f"all {len(X)} points are equal, so there is no spectrum.", "Pass distinct points."
+        )
     return A.T @ A if A.shape[1] <= len(A) else A @ A.T
 
 
@@ -211,7 +274,9 @@ def _entropy(shares: np.ndarray) -> float:
 
 def _positive(total: float, name: str) -> float:
     if not total > 0:
-        raise TransectError(f"{name}: every neighbour is equally far, so no dimension follows.", "Use a larger scale.")
+        raise TransectError(
+            f"{name}: every neighbour is equally far, so no dimension follows.", "Use a larger scale."
+        )
     return float(total)
 
 
@@ -225,7 +290,9 @@ def _neighbours(X: np.ndarray, k: int, name: str) -> np.ndarray:
     """Distances [n, k] to the k nearest other points after de-duplication; found by products, measured directly."""
     A = _distinct(X.astype(np.float64))
     if len(A) <= max(k, 3):
-        raise TransectError(f"{name}: {len(A)} distinct points, needs {max(k, 3) + 1}.", "Add texts or lower scale.")
+        raise TransectError(
+            f"{name}: {len(A)} distinct points, needs {max(k, 3) + 1}.", "Add texts or lower scale."
+        )
     A -= A.mean(axis=0)
     squares, found = np.einsum("ij,ij->i", A, A), []
     for start in range(0, len(A), 256):
@@ -233,5 +300,7 @@ def _neighbours(X: np.ndarray, k: int, name: str) -> np.ndarray:
         far = squares[None, :] - 2 * block @ A.T
         far[np.arange(len(block)), start + np.arange(len(block))] = np.inf
         near = np.argpartition(far, k - 1, axis=1)[:, :k]
-        found.append(np.stack([np.sqrt(((block - A[near[:, i]]) ** 2).sum(axis=1)) for i in range(k)], axis=1))
+        found.append(
+            np.stack([np.sqrt(((block - A[near[:, i]]) ** 2).sum(axis=1)) for i in range(k)], axis=1)
+        )
     return np.sort(np.concatenate(found), axis=1)

@@ -36,6 +36,9 @@ class Angles(NamedTuple):
     itself=1.0,
     paired=True,
     min_points=4,
+    scale="fisher",
+    label="SVCCA",
+    more="more alike up to linear maps",
 )
 def svcca(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, variance: float = 0.99) -> float:
     """Mean canonical correlation of the principal components that hold a share of the variance, 0 to 1.
@@ -71,6 +74,9 @@ def _svcca_pairs(clouds: Mapping[int, Span], which: Pairs, variance: float = 0.0
     itself=1.0,
     paired=True,
     min_points=4,
+    scale="fisher",
+    label="PWCCA",
+    more="more alike up to linear maps",
 )
 def pwcca(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"]) -> float:
     """Canonical correlations weighted by how much each direction accounts for in X, 0 to 1; not symmetric.
@@ -94,7 +100,9 @@ def _pwcca_pairs(clouds: Mapping[int, Span], which: Pairs) -> list[float]:
         if not len(X.scale) or not len(Y.scale):
             return float("nan")
         U, s, _ = np.linalg.svd(X.basis.T @ Y.basis, full_matrices=False)
-        weights = np.abs((U.T * X.scale) @ X.axes).sum(axis=1)  # <h_i, x_j> with x_j = basis @ (scale * axes[:, j])
+        weights = np.abs((U.T * X.scale) @ X.axes).sum(
+            axis=1
+        )  # <h_i, x_j> with x_j = basis @ (scale * axes[:, j])
         return float(weights @ s / weights.sum())
 
     return in_threads(one, which)
@@ -120,6 +128,10 @@ def _spanned(name: str, X: np.ndarray, variance: float) -> Span:
     itself=0.0,
     headline="mean",
     min_points=3,
+    scale="log",
+    label="mean principal angle",
+    unit="radians",
+    more="subspaces farther apart",
 )
 def subspace_angles(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *, k: int = 5) -> Angles:
     """Mean principal angle between the spaces of the k leading principal components, in radians, 0 to π/2.
@@ -137,7 +149,9 @@ def _leading(X: np.ndarray, k: int) -> np.ndarray:
     n, d = X.shape
     Z = centre(X).points
     if not 1 <= k < d or k > n - 1:
-        raise TransectError(f"subspace_angles: k = {k} for {n} points of dimension {d}.", "Take 1 ≤ k < d, k < n.")
+        raise TransectError(
+            f"subspace_angles: k = {k} for {n} points of dimension {d}.", "Take 1 ≤ k < d, k < n."
+        )
     _, s, V = np.linalg.svd(np.linalg.qr(Z, mode="r") if n > d else Z, full_matrices=False)
     if not s[k - 1] > s[0] * max(n, d) * np.finfo(float).eps:
         raise TransectError(f"subspace_angles: fewer than k = {k} directions have variance.", "Lower k.")

@@ -10,7 +10,14 @@ from transect.errors import TransectError
 from transect.measures.contract import measure
 
 
-@measure(source="Ethayarajh 2019, arXiv:1909.00512", invariant_to={"rotation", "isotropic scaling", "row order"})
+@measure(
+    source="Ethayarajh 2019, arXiv:1909.00512",
+    invariant_to={"rotation", "isotropic scaling", "row order"},
+    scale="fisher",
+    label="mean cosine between tokens",
+    more="more alike in direction",
+    estimand="population",
+)
 def anisotropy(X: Float[np.ndarray, "n d"], *, centred: bool = False) -> float:
     """Mean cosine between two different points, -1 / (n - 1) to 1; 0 for directions spread evenly.
 
@@ -25,6 +32,9 @@ def anisotropy(X: Float[np.ndarray, "n d"], *, centred: bool = False) -> float:
 @measure(
     source="Dong et al. 2021, arXiv:2103.03404 (residual of the rank-one part); Noci et al. 2022, arXiv:2206.03126",
     invariant_to={"rotation", "isotropic scaling", "row order"},
+    scale="logit",
+    label="rank residual",
+    more="farther from rank collapse",
 )
 def rank_residual(X: Float[np.ndarray, "n d"]) -> float:
     """Residual ‖X − 1x̄ᵀ‖ / ‖X‖ of the best matrix of equal rows, Frobenius norms, 0 to 1; 0 is rank collapse.
@@ -43,6 +53,10 @@ def rank_residual(X: Float[np.ndarray, "n d"]) -> float:
 @measure(
     source="Geshkovski et al. 2023, arXiv:2312.10794, arXiv:2305.05465 (tokens cluster on the sphere with depth)",
     invariant_to={"rotation", "isotropic scaling", "row order"},
+    scale="log",
+    label="clusters of tokens",
+    unit="clusters",
+    more="more distinct directions",
 )
 def cluster_count(X: Float[np.ndarray, "n d"], *, cosine: float = 0.9, centred: bool = False) -> float:
     """Number of clusters of directions, 1 to n: connected components of points whose cosine is at least `cosine`.
@@ -64,6 +78,11 @@ def cluster_count(X: Float[np.ndarray, "n d"], *, cosine: float = 0.9, centred: 
     source="Kobayashi et al. 2020, arXiv:2004.10102 (norms of token states)",
     invariant_to={"rotation", "row order"},
     min_points=1,
+    scale="log",
+    label="mean norm",
+    unit="activation units",
+    more="longer",
+    estimand="population",
 )
 def mean_norm(X: Float[np.ndarray, "n d"]) -> float:
     """Mean Euclidean norm of the points, in activation units, ≥ 0.
@@ -76,6 +95,10 @@ def mean_norm(X: Float[np.ndarray, "n d"]) -> float:
 @measure(
     source="Shannon 1948, doi:10.1002/j.1538-7305.1948.tb01338.x",
     invariant_to={"rotation", "isotropic scaling", "row order"},
+    scale="log",
+    label="entropy of norms",
+    unit="nats",
+    more="more equal norms",
 )
 def norm_entropy(X: Float[np.ndarray, "n d"]) -> float:
     """Entropy of the token norms divided by their sum, in nats, 0 to log n.
@@ -91,6 +114,10 @@ def norm_entropy(X: Float[np.ndarray, "n d"]) -> float:
 @measure(
     source="Kovaleva et al. 2021, arXiv:2105.06990; Timkey & van Schijndel 2021, arXiv:2109.04404",
     invariant_to={"isotropic scaling", "row order"},
+    scale="logit",
+    label="share of top 3 dimensions",
+    unit="share",
+    more="ruled by few dimensions",
 )
 def outlier_dimensions(X: Float[np.ndarray, "n d"], *, k: int = 3) -> float:
     """Share of the second moment (squares about 0) in the k heaviest dimensions, k / d to 1.
@@ -98,12 +125,21 @@ def outlier_dimensions(X: Float[np.ndarray, "n d"], *, k: int = 3) -> float:
     Depends on the axes: a rotation changes it. Raises when all points are 0, or k is not between 1 and d.
     """
     if not 1 <= k <= X.shape[1]:
-        raise TransectError(f"outlier_dimensions: k = {k} with {X.shape[1]} dimensions.", f"Take 1 to {X.shape[1]}.")
+        raise TransectError(
+            f"outlier_dimensions: k = {k} with {X.shape[1]} dimensions.", f"Take 1 to {X.shape[1]}."
+        )
     moments = (_scaled(X) ** 2).sum(axis=0)
     return float(np.sort(_of_total(moments, "outlier_dimensions"))[-k:].sum())
 
 
-@measure(source="Sun et al. 2024, arXiv:2402.17762", invariant_to={"rotation", "isotropic scaling", "row order"})
+@measure(
+    source="Sun et al. 2024, arXiv:2402.17762",
+    invariant_to={"rotation", "isotropic scaling", "row order"},
+    scale="logit",
+    label="share of the heaviest tokens",
+    unit="share",
+    more="ruled by few tokens",
+)
 def outlier_tokens(X: Float[np.ndarray, "n d"], *, top: float = 0.01) -> float:
     """Share of the squared norm in the heaviest tokens, `top` of them by number (rounded up), top to 1.
 
@@ -115,7 +151,15 @@ def outlier_tokens(X: Float[np.ndarray, "n d"], *, top: float = 0.01) -> float:
     return float(np.sort(_of_total(_norms(_scaled(X)) ** 2, "outlier_tokens"))[-count:].sum())
 
 
-@measure(source="Sun et al. 2024, arXiv:2402.17762", invariant_to={"rotation", "isotropic scaling", "row order"})
+@measure(
+    source="Sun et al. 2024, arXiv:2402.17762",
+    invariant_to={"rotation", "isotropic scaling", "row order"},
+    scale="identity",
+    label="massive tokens",
+    unit="share",
+    more="more massive tokens",
+    estimand="population",
+)
 def massive_tokens(X: Float[np.ndarray, "n d"], *, factor: float = 10.0) -> float:
     """Share of tokens whose norm exceeds `factor` times the median norm, 0 to 1.
 
@@ -134,7 +178,9 @@ def _directions(X: np.ndarray, centred: bool, name: str) -> np.ndarray:
     norms = np.linalg.norm(A, axis=1)
     zero = norms <= 1e-14 * np.abs(X).max() * np.sqrt(X.shape[1])
     if zero.any():
-        raise TransectError(f"{name}: {zero.sum()} of {len(X)} points have norm 0 (no direction).", "Drop them.")
+        raise TransectError(
+            f"{name}: {zero.sum()} of {len(X)} points have norm 0 (no direction).", "Drop them."
+        )
     return A / norms[:, None]
 
 

@@ -51,7 +51,15 @@ class Plan(NamedTuple):
     marginal_error: float
 
 
-@measure(source="Kantorovich 1942; Peyré & Cuturi 2019, arXiv:1803.00567", invariant_to=SAME_FRAME, itself=0.0)
+@measure(
+    source="Kantorovich 1942; Peyré & Cuturi 2019, arXiv:1803.00567",
+    invariant_to=SAME_FRAME,
+    itself=0.0,
+    scale="log",
+    label="W2²",
+    unit="squared activation units",
+    more="farther apart",
+)
 def wasserstein(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
     """Exact squared 2-Wasserstein distance of two equally weighted clouds, in squared activation units, ≥ 0.
 
@@ -75,6 +83,10 @@ def _wasserstein_pairs(clouds: Mapping[int, Cloud], which: Pairs) -> list[float 
     invariant_to=SAME_FRAME,
     itself=0.0,
     headline="divergence",
+    scale="log",
+    label="Sinkhorn divergence",
+    unit="squared activation units",
+    more="farther apart",
 )
 def sinkhorn(
     X: Float[np.ndarray, "n d"],
@@ -106,7 +118,13 @@ sinkhorn.prepare(prepare_cloud)
 
 @sinkhorn.pairs
 def _sinkhorn_pairs(
-    clouds: Mapping[int, Cloud], which: Pairs, *, epsilon: float, tol: float, max_iter: int, device: str = "cpu"
+    clouds: Mapping[int, Cloud],
+    which: Pairs,
+    *,
+    epsilon: float,
+    tol: float,
+    max_iter: int,
+    device: str = "cpu",
 ) -> list[Entropic | TransectError]:
     """The pairs, then every cloud's self-terms together: its own cost matrix is made once and not kept."""
     _check_solver("sinkhorn", epsilon, tol, max_iter)
@@ -127,7 +145,9 @@ def _sinkhorn_pairs(
     within = in_threads(lambda k: own_values(clouds[k], sorted(wanted[k]), tol, max_iter), list(wanted))
     own = dict(zip(wanted, within, strict=True))
     return [
-        result if isinstance(result, TransectError) else _debiased(result, own[i][result[2]], own[j][result[2]], tol)
+        result
+        if isinstance(result, TransectError)
+        else _debiased(result, own[i][result[2]], own[j][result[2]], tol)
         for (i, j), result in zip(which, between, strict=True)
     ]
 
@@ -137,6 +157,10 @@ def _sinkhorn_pairs(
     invariant_to={"common rotation", "common translation"},
     paired=True,
     headline="identity",
+    scale="logit",
+    label="mass on the identity",
+    unit="share",
+    more="nearer to following each token",
 )
 def plan(
     X: Float[np.ndarray, "n d"],
@@ -177,7 +201,9 @@ def _exact(X: Cloud, Y: Cloud) -> float:
     solved: Any = ot.emd2(np.full(n, 1 / n), np.full(m, 1 / m), C, numItermax=100 * (n + m) ** 2, log=True)
     value, log = solved
     if log["warning"]:
-        raise TransectError(f"wasserstein: no optimum for {n} × {m} points: {log['warning']}", "Use fewer points.")
+        raise TransectError(
+            f"wasserstein: no optimum for {n} × {m} points: {log['warning']}", "Use fewer points."
+        )
     return float(value)
 
 
@@ -196,7 +222,9 @@ def _flat(name: str, pair: tuple[Cloud, Cloud]) -> TransectError:
     )
 
 
-def _debiased(between: tuple[Any, ...], own: tuple[float, float], own2: tuple[float, float], tol: float) -> Entropic:
+def _debiased(
+    between: tuple[Any, ...], own: tuple[float, float], own2: tuple[float, float], tol: float
+) -> Entropic:
     cost, value, eps, iterations, error = between
     worst = max(error, own[1], own2[1])
     return Entropic(cost, value - own[0] / 2 - own2[0] / 2, eps, iterations, worst, worst < tol)
@@ -233,7 +261,9 @@ def _batch(
         _debiased((*b[:2], e, *b[2:]), (x[1], x[3]), (y[1], y[3]), tol)
         if m > nothing(*pair)
         else _flat("sinkhorn", pair)
-        for b, x, y, e, m, pair in zip(between, first, second, eps.tolist(), middle.tolist(), pairs, strict=True)
+        for b, x, y, e, m, pair in zip(
+            between, first, second, eps.tolist(), middle.tolist(), pairs, strict=True
+        )
     ]
 
 

@@ -15,6 +15,10 @@ from transect.measures.contract import measure
     invariant_to={"common rotation", "common scaling"},
     itself=0.0,
     paired=True,
+    scale="log",
+    label="update / state",
+    more="larger update",
+    estimand="population",
 )
 def relative_update(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     """Mean of ‖y − x‖ / ‖x‖ over paired points, ≥ 0: the size of an update beside the state it is added to.
@@ -32,6 +36,10 @@ def relative_update(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) ->
     source="Sun et al. 2025, arXiv:2502.05795 (what deep layers write); cosine of update and state",
     invariant_to={"common rotation", "common scaling"},
     paired=True,
+    scale="fisher",
+    label="cosine of update and state",
+    more="update amplifies the state",
+    estimand="population",
 )
 def update_alignment(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     """Mean cosine between the update y − x and the state x over paired points, -1 to 1.

@@ -45,14 +45,20 @@ def _neighbours(target: np.ndarray, dim: int, seed: int, method: str) -> np.ndar
         room = importlib.import_module(method)
     except ImportError:
         name = NEIGHBOURS[method]
-        raise TransectError(f"{name} is not installed.", "Install transect[maps], or use method='smacof'.") from None
+        raise TransectError(
+            f"{name} is not installed.", "Install transect[maps], or use method='smacof'."
+        ) from None
     if method == "umap":
-        X = room.UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(target)
+        X = room.UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(
+            target
+        )
     else:
         values, vectors = np.linalg.eigh(1 - target.astype(np.float64))
         points = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         near = min(10, len(target) - 2)
-        X = room.PaCMAP(n_components=dim, n_neighbors=near, random_state=seed, apply_pca=False).fit_transform(points)
+        X = room.PaCMAP(n_components=dim, n_neighbors=near, random_state=seed, apply_pca=False).fit_transform(
+            points
+        )
     X = np.asarray(X - X.mean(axis=0), np.float32)
     D = _distances(X, X)
     return X * np.float32((D * target).sum() / max(float((D**2).sum()), 1e-30))

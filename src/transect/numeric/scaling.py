@@ -108,7 +108,9 @@ def smacof(D: np.ndarray, Y: np.ndarray, max_iter: int, tol: float) -> np.ndarra
     return Y - Y.mean(axis=0)
 
 
-def restricted_map(X: np.ndarray, D: np.ndarray, W: np.ndarray, alpha: Any, max_iter: Any, tol: Any) -> tuple[Any, int]:
+def restricted_map(
+    X: np.ndarray, D: np.ndarray, W: np.ndarray, alpha: Any, max_iter: Any, tol: Any
+) -> tuple[Any, int]:
     """(W, iterations): the W that minimises Σ(D − |W(xᵢ − xⱼ)|)² + nα|W|² over defined pairs.
 
     L-BFGS in coordinates that make SMACOF's majoriser a sphere, from the closed form and from STARTS seeded subspaces; the

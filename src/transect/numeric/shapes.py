@@ -32,7 +32,11 @@ class Shape:
     @property
     def parameters(self) -> dict[str, Any]:
         """Parameters with their defaults."""
-        return {p.name: p.default for p in inspect.signature(self.func).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        return {
+            p.name: p.default
+            for p in inspect.signature(self.func).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
 
     @property
     def summary(self) -> str:
@@ -64,10 +68,14 @@ class Shape:
         if y.dtype.kind not in "fiub":
             if self.words:
                 return y
-            raise TransectError(f"shape {self.name}: needs numbers as labels, got {y.flat[0]!r}.", "Choose a number.")
+            raise TransectError(
+                f"shape {self.name}: needs numbers as labels, got {y.flat[0]!r}.", "Choose a number."
+            )
         y = y.astype(np.float64)
         if not np.isfinite(y).all():
-            raise TransectError(f"shape {self.name}: {int((~np.isfinite(y)).sum())} labels are not finite numbers.")
+            raise TransectError(
+                f"shape {self.name}: {int((~np.isfinite(y)).sum())} labels are not finite numbers."
+            )
         return y
 
     def distances(self, y: Any, **given: Any) -> np.ndarray:
@@ -77,7 +85,13 @@ class Shape:
 
 
 SHAPES: dict[str, Shape] = {}
-ALIASES = {"euclidean": "line", "circular": "circle", "log": "log_line", "cluster": "clusters", "spherical": "sphere"}
+ALIASES = {
+    "euclidean": "line",
+    "circular": "circle",
+    "log": "log_line",
+    "cluster": "clusters",
+    "spherical": "sphere",
+}
 
 
 def find_shape(name: str) -> Shape:
@@ -95,7 +109,9 @@ def straight(X: np.ndarray) -> np.ndarray:
     return squareform(pdist(np.asarray(X, np.float64)))
 
 
-def shape(gives: str, columns: int = 1, *, words: bool = False, of_set: bool = False) -> Callable[[Any], Shape]:
+def shape(
+    gives: str, columns: int = 1, *, words: bool = False, of_set: bool = False
+) -> Callable[[Any], Shape]:
     """Register a function as a shape."""
 
     def wrap(func: Callable[..., np.ndarray]) -> Shape:
@@ -141,7 +157,13 @@ def line(y: np.ndarray) -> np.ndarray:
 @shape("coordinates")
 def log_line(y: np.ndarray, *, offset: float = 0.0) -> np.ndarray:
     """A line of log(y + offset): equal ratios, equal steps."""
-    _within(y + offset, np.nextafter(0, 1), np.inf, "log_line", "Give offset, so that labels + offset are positive.")
+    _within(
+        y + offset,
+        np.nextafter(0, 1),
+        np.inf,
+        "log_line",
+        "Give offset, so that labels + offset are positive.",
+    )
     return np.log(y + offset)[:, None]
 
 
@@ -160,13 +182,16 @@ def helix(y: np.ndarray, *, period: float = 1.0, radius: float = 1.0, pitch: flo
 
 
 @shape("coordinates", words=True, of_set=True)
-def polytope(y: np.ndarray, *, dimension: int = 3, seed: int = 0, values: Sequence[Any] | None = None) -> np.ndarray:
+def polytope(
+    y: np.ndarray, *, dimension: int = 3, seed: int = 0, values: Sequence[Any] | None = None
+) -> np.ndarray:
     """A vertex for each label, spread on the unit sphere by repulsion from a seeded start; order means nothing."""
     known = np.unique(y if values is None else np.asarray(values))
     place = np.searchsorted(known, y).clip(0, len(known) - 1)
     if (unseen := known[place] != y).any():
         raise TransectError(
-            f"shape polytope: label {y[unseen][0]} has no vertex.", "Give all labels in values, or fit on them."
+            f"shape polytope: label {y[unseen][0]} has no vertex.",
+            "Give all labels in values, or fit on them.",
         )
     V = np.random.default_rng([seed, len(known), dimension]).standard_normal((len(known), dimension))
     V /= np.linalg.norm(V, axis=1, keepdims=True)
@@ -296,5 +321,6 @@ def _within(y: np.ndarray, low: float | int, high: float | int, name: str, fix: 
     if outside.any():
         first = float(y[outside][0])
         raise TransectError(
-            f"shape {name}: {int(outside.sum())} of {len(y)} labels are off its domain (first: {first:.6g}).", fix
+            f"shape {name}: {int(outside.sum())} of {len(y)} labels are off its domain (first: {first:.6g}).",
+            fix,
         )

@@ -15,8 +15,12 @@ import numpy as np
 
 DEPTH = 5  # Anderson history
 DRIFT = 15.0  # natural-log units a potential may leave the absorbed one before the kernel is rebuilt
-FLOOR = -60.0  # exponents are clipped here: e^(FLOOR + 2 DRIFT) is below float32's rounding, and nothing is denormal
-ROUNDING = 2.0**-22  # float32 squared distances are off by at most about this times the two largest squared norms
+FLOOR = (
+    -60.0
+)  # exponents are clipped here: e^(FLOOR + 2 DRIFT) is below float32's rounding, and nothing is denormal
+ROUNDING = (
+    2.0**-22
+)  # float32 squared distances are off by at most about this times the two largest squared norms
 LEEWAY = 1e-3  # rounding allowed in float32, in units of eps: an error of 0.1 % in a plan entry
 BLOCK = 256  # rows of a symmetric kernel filled at once
 NARROW_TOL = 1e-5  # marginal errors below this are lost in float32 sums
@@ -118,7 +122,9 @@ def couple(C: np.ndarray, eps: float, tol: float, max_iter: int) -> Coupling:
     return Coupling(float(value), problem.left, problem.kernel, problem.right, iterations, error)
 
 
-def own_values(X: Cloud, all_eps: Sequence[float], tol: float, max_iter: int) -> dict[float, tuple[float, float]]:
+def own_values(
+    X: Cloud, all_eps: Sequence[float], tol: float, max_iter: int
+) -> dict[float, tuple[float, float]]:
     """`self_value` of one cloud at several eps. Its cost matrix is made once per precision; no eps helps another, so
     that a pair's result does not depend on the other pairs."""
     made: dict[Any, np.ndarray] = {}
@@ -183,7 +189,9 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-def sinkhorn_batched(C: Any, eps: Any, tol: float, max_iter: int, symmetric: bool = False) -> tuple[Any, Any, Any, Any]:
+def sinkhorn_batched(
+    C: Any, eps: Any, tol: float, max_iter: int, symmetric: bool = False
+) -> tuple[Any, Any, Any, Any]:
     """Torch twin of `couple` for a batch C [b, n, m] and eps [b] on any device: plain log-domain steps.
 
     Returns <P, C>, value, iterations and error, each [b]. A pair stops moving once it has converged, so that its
@@ -233,7 +241,9 @@ def accelerate(
     `step(x)` gives (next x, error at x). When the error doubles or is not finite the history is dropped and the plain
     step from the last good point is taken instead; `depth=0` takes plain steps only.
     """
-    dX, dR = np.empty((2, max(depth, 1), x.size))  # differences of points and of residuals, the oldest overwritten
+    dX, dR = np.empty(
+        (2, max(depth, 1), x.size)
+    )  # differences of points and of residuals, the oldest overwritten
     held, last = 0, None
     best, plain, iteration, error = np.inf, x, 0, np.inf
     while iteration < max_iter:

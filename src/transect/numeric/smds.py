@@ -16,7 +16,15 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from transect.errors import TransectError
 from transect.numeric import stress
-from transect.numeric.scaling import classical, completed, orthonormal_map, principal, restricted_map, ridge_map, smacof
+from transect.numeric.scaling import (
+    classical,
+    completed,
+    orthonormal_map,
+    principal,
+    restricted_map,
+    ridge_map,
+    smacof,
+)
 from transect.numeric.shapes import Shape, find_shape, straight
 
 #: Arrays that a fit leaves, and that `save` writes.
@@ -178,7 +186,9 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _points(self, X: Any, y: Any, reset: bool) -> np.ndarray:
         if reset and y is None:
             raise ValueError("requires y to be passed, but the target y is None")
-        return np.asarray(validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=2 if reset else 1))
+        return np.asarray(
+            validate_data(self, X, reset=reset, dtype=np.float64, ensure_min_samples=2 if reset else 1)
+        )
 
     def _checked(self, y: Any, n: int) -> np.ndarray:
         y = np.asarray(y)
@@ -187,16 +197,21 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise LabelError(
                 f"{n} points and labels of shape {y.shape}.", "Give one label a point, [n] or [n, columns]."
             )
-        if y.dtype.kind == "c" or (y.dtype.kind == "f" and self.shape != "precomputed" and not np.isfinite(y).all()):
+        if y.dtype.kind == "c" or (
+            y.dtype.kind == "f" and self.shape != "precomputed" and not np.isfinite(y).all()
+        ):
             raise LabelError("labels contain NaN, infinity or complex numbers.", "Leave those samples out.")
         if y.dtype.kind == "O":
-            raise LabelError("Unknown label type: labels are neither numbers nor words.", "Leave those samples out.")
+            raise LabelError(
+                "Unknown label type: labels are neither numbers nor words.", "Leave those samples out."
+            )
         y = y[:, None] if self.shape == "coordinates" and y.ndim == 1 else y
         if self.shape == "precomputed" and (y.shape != (n, n) or not np.allclose(y, y.T, equal_nan=True)):
             raise LabelError(f"target distances must be symmetric, [{n}, {n}]; got shape {y.shape}.")
         if np.ndim(y) == 2 and self.shape == "coordinates" and y.shape[1] < self.n_components:
             raise LabelError(
-                f"{y.shape[1]} target coordinates, {self.n_components} components asked.", "Lower n_components."
+                f"{y.shape[1]} target coordinates, {self.n_components} components asked.",
+                "Lower n_components.",
             )
         return y
 
@@ -207,7 +222,9 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return tags
 
 
-def shape_parameters(kind: Shape, period: float | int, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+def shape_parameters(
+    kind: Shape, period: float | int, parameters: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """What a shape is called with: the period under the name it has there, and the parameters given for it."""
     given: dict[str, Any] = {key: period for key in ("period", "span") if key in kind.parameters}
     return given | dict(parameters or {})

@@ -85,7 +85,8 @@ def _pairs(D: Any, D_hat: Any) -> tuple[np.ndarray, np.ndarray]:
     d, e = d[known], e[known]
     if not (d**2).sum() > 0:
         raise TransectError(
-            "stress: no pair has a target distance above 0.", "Labels fall on one point of the shape; see its period."
+            "stress: no pair has a target distance above 0.",
+            "Labels fall on one point of the shape; see its period.",
         )
     return d, e
 

@@ -123,15 +123,25 @@ class Catalog:
             try:
                 file = pq.ParquetFile(folder / f"{name}.parquet")
             except (OSError, ValueError) as error:
-                raise TransectError(f"table {name} cannot be read ({error}).", "Run the study again.") from error
+                raise TransectError(
+                    f"table {name} cannot be read ({error}).", "Run the study again."
+                ) from error
             with file:
                 kept = list(file.schema_arrow.names)
-                tables.append({"name": name, "rows": file.metadata.num_rows, "columns": kept, "packed": name in PACKED})
+                tables.append(
+                    {"name": name, "rows": file.metadata.num_rows, "columns": kept, "packed": name in PACKED}
+                )
         key = identity(card["name"], folder)
         self.paths[key] = folder
         runs = [run_card(r) for r in told["provenance"].get("runs", [])]
         origin = {k: v for k, v in told["provenance"].items() if k != "runs"}
-        return card | {"id": key, "path": self._shown(folder), "tables": tables, "runs": runs, "provenance": origin}
+        return card | {
+            "id": key,
+            "path": self._shown(folder),
+            "tables": tables,
+            "runs": runs,
+            "provenance": origin,
+        }
 
     def _store(self, folder: Path) -> dict[str, Any]:
         key = identity("store", folder)

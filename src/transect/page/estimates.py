@@ -28,7 +28,13 @@ def _row(store: dict[str, Any], study: str) -> dict[str, Any]:
         "neurons": f"transect neurons map {store['path']} --out {store['path']}-neurons",
         "compare": f"transect compare {store['path']} OTHER --out {store['path']}-compare",
     }
-    return {"store": store["id"], "study": study, "seconds": _rounded(seconds), "why": why, "command": words[study]}
+    return {
+        "store": store["id"],
+        "study": study,
+        "seconds": _rounded(seconds),
+        "why": why,
+        "command": words[study],
+    }
 
 
 def stores_families(store: dict[str, Any]) -> dict[str, tuple[int, int]]:
@@ -72,7 +78,9 @@ def _compare(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> tup
     layers, width = families["resid"]
     n = min(500, store["rows"] // 2)
     divergences = layers * 2 * 2 * 11  # Sinkhorn and Bures, raw and unit-norm, each with groups left out
-    return RATE["sinkhorn"] * divergences * n**2 * width + layers**2 * n**2 * 4e-9 * 12, "for each further run"
+    return RATE[
+        "sinkhorn"
+    ] * divergences * n**2 * width + layers**2 * n**2 * 4e-9 * 12, "for each further run"
 
 
 COST = {"drift": _drift, "manifold": _manifold, "neurons": _neurons, "compare": _compare}

@@ -75,5 +75,7 @@ class Guard:
             query = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
             given = headers.get("x-transect-token") or query
             if not secrets.compare_digest(given.encode(), self.token.encode()):
-                return PlainTextResponse("open the address that `transect app` printed: it ends in a token", 403)
+                return PlainTextResponse(
+                    "open the address that `transect app` printed: it ends in a token", 403
+                )
         return None

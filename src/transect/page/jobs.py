@@ -43,7 +43,9 @@ class Job:
 
     def card(self) -> dict[str, Any]:
         """What the page lists."""
-        shown = {k: v for k, v in self.arguments.items() if k in ("prompt", "site", "neuron", "text", "token")}
+        shown = {
+            k: v for k, v in self.arguments.items() if k in ("prompt", "site", "neuron", "text", "token")
+        }
         return {"id": self.id, "kind": self.kind, "state": self.state, "asked": shown}
 
 
@@ -121,7 +123,9 @@ class Jobs:
         self._line.put(None)
         for job in self.all():
             if job.state not in ENDS:
-                self._tell(job, {"type": "failed", "message": "the server was stopped.", "fix": "Start it again."})
+                self._tell(
+                    job, {"type": "failed", "message": "the server was stopped.", "fix": "Start it again."}
+                )
         self._end_process()
 
     def _work(self) -> None:
@@ -148,7 +152,10 @@ class Jobs:
             except (EOFError, OSError):
                 self._process = None
                 told = "the worker process ended (out of memory?)."
-                self._tell(job, {"type": "failed", "message": told, "fix": "Try a shorter prompt or a smaller model."})
+                self._tell(
+                    job,
+                    {"type": "failed", "message": told, "fix": "Try a shorter prompt or a smaller model."},
+                )
                 return
             if asked and time.monotonic() - (job.cancelled or 0) > GRACE:
                 self._end_process()

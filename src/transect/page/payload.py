@@ -79,7 +79,14 @@ def study_card(study: Study, key: str, path: str = "") -> dict[str, Any]:
         for n, t in study.tables.items()
     ]
     figures = [
-        {"name": f.name, "kind": f.kind, "table": f.table, "title": f.title, "caption": f.caption, "options": f.options}
+        {
+            "name": f.name,
+            "kind": f.kind,
+            "table": f.table,
+            "title": f.title,
+            "caption": f.caption,
+            "options": f.options,
+        }
         for f in study.figures
     ]
     origin = {k: v for k, v in study.provenance.items() if k != "runs"}
@@ -103,7 +110,9 @@ def run_card(manifest: dict[str, Any]) -> dict[str, Any]:
     model, texts = manifest.get("model", {}), manifest.get("texts", {})
     families: dict[str, dict[str, Any]] = {}
     for site, told in manifest.get("sites", {}).items():
-        here = families.setdefault(sites.family(site), {"sites": 0, "width": int(told.get("width", 0)), "layers": []})
+        here = families.setdefault(
+            sites.family(site), {"sites": 0, "width": int(told.get("width", 0)), "layers": []}
+        )
         here["sites"] += 1
         here["layers"] += [] if (at := sites.layer(site)) is None else [at]
     return {
@@ -126,7 +135,9 @@ def run_card(manifest: dict[str, Any]) -> dict[str, Any]:
 def store_card(store: Store, key: str, path: str = "") -> dict[str, Any]:
     """A store: its run, what it holds, how big it is, and what is missing."""
     size = sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file())
-    problems = [f"{len(store.unfinished)} of {len(store.plan)} shards are not captured"] if store.unfinished else []
+    problems = (
+        [f"{len(store.unfinished)} of {len(store.plan)} shards are not captured"] if store.unfinished else []
+    )
     card = run_card(store.manifest) | {"id": key, "path": path, "texts_held": len(store), "bytes": size}
     card |= {"rows": int(store.start[-1]), "labels": list(store.labels), "landmarks": store.landmarks}
     return card | {"problems": problems, "pooled": bool(store.manifest["pool"]), "sites": store.sites}
@@ -153,6 +164,13 @@ def inlined(studies: list[Study], budget: int) -> tuple[dict[str, Any], list[str
             continue
         budget -= size
         (positions if name in PACKED else tables).setdefault(key, {})[name] = made
-    catalog = {"version": __version__, "root": "", "studies": cards, "stores": [], "problems": [], "models": []}
+    catalog = {
+        "version": __version__,
+        "root": "",
+        "studies": cards,
+        "stores": [],
+        "problems": [],
+        "models": [],
+    }
     catalog |= {"estimates": [], "left_out": left}
     return {"catalog": catalog, "tables": tables, "positions": positions}, left

@@ -26,7 +26,9 @@ def neuron_reading(path: str, site: str, neuron: int) -> dict[str, Any]:
     if not 0 <= neuron < width:
         raise TransectError(f"{site} has no neuron {neuron}.", f"There are {width}.")
     chosen = store.select("all", False)
-    own = np.concatenate([store.read(site, part)[:, neuron] for part in chosen.split(_block(width))]).astype(np.float64)
+    own = np.concatenate([store.read(site, part)[:, neuron] for part in chosen.split(_block(width))]).astype(
+        np.float64
+    )
     centre, n = own.mean(), len(own)
     sums, squares, cross = np.zeros(width), np.zeros(width), np.zeros(width)
     at = 0
@@ -69,7 +71,14 @@ def _context(store: Store, chosen: Any, k: int, value: float) -> dict[str, Any]:
     text, at = int(chosen.texts[k]), int(chosen.position[k])
     pieces = store.tokens(text)
     before, after = "".join(pieces[max(0, at - 8) : at]), "".join(pieces[at + 1 : at + 5])
-    return {"value": value, "text": text, "position": at, "before": before, "token": pieces[at], "after": after}
+    return {
+        "value": value,
+        "text": text,
+        "position": at,
+        "before": before,
+        "token": pieces[at],
+        "after": after,
+    }
 
 
 def token_similarity(path: str, site: str, text: int, centred: bool = True) -> dict[str, Any]:
@@ -77,11 +86,15 @@ def token_similarity(path: str, site: str, text: int, centred: bool = True) -> d
     store = open_store(path)
     store.check_site(site)
     if store.manifest["pool"]:
-        raise TransectError(f"{store.path.name} holds one point per text, no tokens.", "Capture without --pool.")
+        raise TransectError(
+            f"{store.path.name} holds one point per text, no tokens.", "Capture without --pool."
+        )
     X = store.sample(text, site).astype(np.float64)[1 : TOKENS + 1]
     pieces = store.tokens(text)[1 : TOKENS + 1]
     if len(X) < 2:
-        raise TransectError(f"text {text} has fewer than two tokens after its first.", "Choose a longer text.")
+        raise TransectError(
+            f"text {text} has fewer than two tokens after its first.", "Choose a longer text."
+        )
     if centred:
         chosen = store.select("all", False)
         some = chosen.rows[:: max(1, len(chosen) // 4000)]

@@ -119,7 +119,9 @@ def load_studies(given: Study | str | Path) -> list[Study]:
         return [Study.load(folder)]
     found = sorted(p.parent for p in folder.glob("*/study.json")) if folder.is_dir() else []
     if not found:
-        raise TransectError(f"{folder}: no study here.", "Run one first, for example: transect drift STORE --out DIR.")
+        raise TransectError(
+            f"{folder}: no study here.", "Run one first, for example: transect drift STORE --out DIR."
+        )
     return [Study.load(p) for p in found]
 
 
@@ -146,7 +148,9 @@ def _figure(study: Study, figure: Figure, budget: list[int], figures: Path | Non
     fits = len(data) <= budget[0]
     budget[0] -= len(data) if fits else 0
     csv_text = base64.b64encode(data).decode() if fits else ""
-    drawn = (figures / f"{figure.name}.svg").read_bytes() if figures else render(study, figure, ["svg"])["svg"]
+    drawn = (
+        (figures / f"{figure.name}.svg").read_bytes() if figures else render(study, figure, ["svg"])["svg"]
+    )
     return told | {"svg": base64.b64encode(drawn).decode(), "csv": csv_text}
 
 
@@ -154,7 +158,13 @@ def _table(name: str, table: Table, most: int = 60) -> dict[str, Any]:
     hidden = {"replicates", "halves", "null_draws"}
     columns = [c for c in table.columns if c not in hidden and table.arrow[c].null_count < len(table)]
     rows = [[_cell(row[c]) for c in columns] for row in list(table)[:most]]
-    return {"name": name, "count": len(table), "shown": min(most, len(table)), "columns": columns, "rows": rows}
+    return {
+        "name": name,
+        "count": len(table),
+        "shown": min(most, len(table)),
+        "columns": columns,
+        "rows": rows,
+    }
 
 
 def _cell(value: Any) -> dict[str, Any]:

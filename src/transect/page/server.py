@@ -78,7 +78,10 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
     async def events(request: Request) -> Response:
         job = jobs.find(request.path_params["job"])
         start = (
-            whole(request.headers.get("last-event-id", request.query_params.get("from", "-1")), "from", least=-1) + 1
+            whole(
+                request.headers.get("last-event-id", request.query_params.get("from", "-1")), "from", least=-1
+            )
+            + 1
         )
         lines = (f"id: {k}\ndata: {json.dumps(e)}\n\n" async for k, e in jobs.follow(job, start))
         return StreamingResponse(lines, media_type="text/event-stream")
@@ -126,7 +129,9 @@ def _json(value: Any) -> Response:
 
 def _read(body: bytes) -> dict[str, Any]:
     if len(body) > BODY:
-        raise TransectError(f"a request of {len(body):,} bytes; the limit is {BODY:,}.", "Shorten the prompt.")
+        raise TransectError(
+            f"a request of {len(body):,} bytes; the limit is {BODY:,}.", "Shorten the prompt."
+        )
     try:
         wanted = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -165,13 +170,19 @@ def bind(port: int) -> socket.socket:
     try:
         made.bind(("127.0.0.1", port))
     except OSError as error:
-        raise TransectError(f"port {port} cannot be used ({error.strerror}).", "Give another --port, or 0.") from error
+        raise TransectError(
+            f"port {port} cannot be used ({error.strerror}).", "Give another --port, or 0."
+        ) from error
     made.listen(128)
     return made
 
 
 def serve(
-    roots: Sequence[str | Path], *, port: int = 0, models: Sequence[str] = (), ready: Callable[[str], None] = print
+    roots: Sequence[str | Path],
+    *,
+    port: int = 0,
+    models: Sequence[str] = (),
+    ready: Callable[[str], None] = print,
 ) -> None:
     """Serve until interrupted; `ready` is called with the address once connections are taken."""
     import uvicorn
@@ -184,7 +195,9 @@ def serve(
     at = listening.getsockname()[1]
     app: Any = make_app(roots, token, {f"127.0.0.1:{at}", f"localhost:{at}"}, models)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False)
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
+        )
     )
     ready(f"http://127.0.0.1:{at}/?token={token}")
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends

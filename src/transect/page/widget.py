@@ -20,7 +20,9 @@ def widget(studies: Study | str | Path | Sequence[Study | str | Path], budget: i
         import anywidget
         import traitlets
     except ImportError as error:
-        raise TransectError("the notebook widget needs anywidget.", "pip install 'transect[notebook]'.") from error
+        raise TransectError(
+            "the notebook widget needs anywidget.", "pip install 'transect[notebook]'."
+        ) from error
     script, style = bundle()
     several: Sequence[Any] = studies if isinstance(studies, list | tuple) else [studies]
     data, _ = inlined([s for given in several for s in load_studies(given)], budget)

@@ -52,7 +52,9 @@ def _one(pipe: Any, key: str, kind: str, arguments: dict[str, Any], folder: Path
     except Exception as error:  # our bug: the page shows it, the next job goes on
         trace = traceback.format_exc(limit=-3)
         told = f"{type(error).__name__}: {error}"
-        pipe.send((key, {"type": "failed", "message": told, "fix": "This is a fault of ours.", "trace": trace}))
+        pipe.send(
+            (key, {"type": "failed", "message": told, "fix": "This is a fault of ours.", "trace": trace})
+        )
 
 
 def _cancelled(pipe: Any, key: str) -> bool:
@@ -105,7 +107,10 @@ def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     from transect.models import sites
     from transect.models.generate import activations
 
-    prompt, new = str(arguments.get("prompt", "")), whole(arguments.get("max_new_tokens", 20), "max_new_tokens")
+    prompt, new = (
+        str(arguments.get("prompt", "")),
+        whole(arguments.get("max_new_tokens", 20), "max_new_tokens"),
+    )
     if not 0 <= new <= LONGEST:
         raise TransectError(f"{new} new tokens; the page asks for 0 to {LONGEST}.")
     if not prompt:
@@ -117,7 +122,9 @@ def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     if not wanted:
         raise TransectError(f"{model.name} has no such sites.", f"It has: {', '.join(families)}.")
     seed = arguments.get("seed")
-    steps = activations(model, prompt, wanted, max_new_tokens=new, seed=None if seed is None else whole(seed, "seed"))
+    steps = activations(
+        model, prompt, wanted, max_new_tokens=new, seed=None if seed is None else whole(seed, "seed")
+    )
     chosen: list[str] = []
     with file.open("wb") as sink:
         for step in steps:

@@ -9,6 +9,7 @@ import importlib.util
 import io
 import math
 import pkgutil
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,33 +47,28 @@ STYLE: Any = {
     "image.cmap": "viridis",
 }
 #: petroff10: distinguishable by colour-blind readers.
-COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
-#: Axis labels where a measure's name does not say what is drawn and in what.
-LABELS = {
-    "sinkhorn": "Sinkhorn divergence",
-    "wasserstein": "W2²",
-    "sliced": "sliced W2²",
-    "max_sliced": "max-sliced W2²",
-    "bures": "Bures W2²",
-    "paired_displacement": "mean squared displacement",
-    "euclidean": "mean paired distance",
-    "cosine": "mean paired cosine",
-    "centroid": "distance of means",
-    "plan": "mass on the identity",
-    "spectral_entropy": "spectral entropy (nats)",
-    "norm_entropy": "entropy of norms (nats)",
-    "outlier_dimensions": "share of top 3 dimensions",
-    "twonn": "TwoNN dimension",
-    "gride": "Gride dimension",
-    "anisotropy": "mean cosine (uncentred)",
-    "cka": "unbiased linear CKA",
-    "best_match": "mean largest |ρ|",
-}
+COLOURS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
 
 
 def label(measure: str) -> str:
-    """Axis label of a measure."""
-    return LABELS.get(measure, measure.replace("_", " "))
+    """Axis label of a measure, with its unit, as its declaration says; the bare name of what is no measure."""
+    from transect.measures.contract import registry
+
+    m = registry().get(measure)
+    if m is None:
+        return measure.replace("_", " ")
+    return f"{m.label} ({m.unit})" if m.unit and m.unit not in ("share", "clusters") else m.label
 
 
 def colours(runs: Sequence[str]) -> dict[str, str]:
@@ -137,7 +133,9 @@ def render(study: Study, figure: Figure, formats: Sequence[str]) -> dict[str, by
     return files
 
 
-def panels(count: int, columns: int = 3, width: str = "full", height: float = 1.75) -> "tuple[Canvas, list[Axes]]":
+def panels(
+    count: int, columns: int = 3, width: str = "full", height: float = 1.75
+) -> "tuple[Canvas, list[Axes]]":
     """A grid of axes, unused ones removed."""
     import matplotlib.pyplot as plt
 
@@ -159,7 +157,9 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
     o = figure.options
     table = study.tables[figure.table].where(measure=o["measures"], **o.get("where", {}))
     by = o.get("panels", "measure")
-    names = [n for n in (o["measures"] if by == "measure" else table.values(by)) if len(table.where(**{by: n}))]
+    names = [
+        n for n in (o["measures"] if by == "measure" else table.values(by)) if len(table.where(**{by: n}))
+    ]
     if not names:
         raise TransectError(f"figure {figure.name}: nothing to draw.")
     canvas, axes = panels(len(names), columns=2 if len(names) in (2, 4) else 3)
@@ -169,7 +169,9 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         for run in o["runs"]:
             _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
         shown = name if by == "measure" else o["measures"][0]
-        ax.set_ylabel(label(str(shown)) + ("\nexcess over the null" if o.get("value") == "corrected" else ""))
+        ax.set_ylabel(
+            _wrapped(label(str(shown))) + ("\nexcess over the null" if o.get("value") == "corrected" else "")
+        )
         if by == "normalise":
             ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
         elif by != "measure":
@@ -187,6 +189,11 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         found |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     canvas.legend(found.values(), found.keys(), loc="outside lower center", ncols=4, frameon=False)
     return canvas
+
+
+def _wrapped(text: str, width: int = 26) -> str:
+    """A label on as many lines as a small panel needs."""
+    return "\n".join(textwrap.wrap(text, width))
 
 
 def _scale(ax: "Axes", values: np.ndarray) -> None:
@@ -225,23 +232,30 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
         x = x / x.max()
     y = part.column(value)[order]
     low, high = (
-        part.column({"value": name, "corrected": f"corrected_{name}"}[value])[order] for name in ("low", "high")
+        part.column({"value": name, "corrected": f"corrected_{name}"}[value])[order]
+        for name in ("low", "high")
     )
     x = x[order]
     control = run in o.get("controls", ())
     ax.plot(
-        x, y, color=colour, marker="o", ms=2, ls="--" if control else "-", label=f"{run} (control)" if control else run
+        x,
+        y,
+        color=colour,
+        marker="o",
+        ms=2,
+        ls="--" if control else "-",
+        label=f"{run} (control)" if control else run,
     )
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     null = part.column("null")[order]
-    if value == "value" and np.isfinite(null).any():
+    if value == "value" and o.get("null", True) and np.isfinite(null).any():
         below, above = (part.column(n)[order] for n in ("null_low", "null_high"))
         if np.isfinite(below).any():
             ax.fill_between(x, below, above, color="0.5", alpha=0.25, lw=0)
         name = {
             "split halves": "split-half null",
-            "shuffled columns": "columns shuffled",
-            "shuffled pairing": "pairing shuffled",
+            "shuffled columns": "columns permuted (reference)",
+            "permuted texts": "texts permuted",
         }
         shown = part.values("control")[0]
         ax.plot(x, null, color=colour, lw=0.8, ls=":", label=f"{run}: {name.get(shown, shown)}")
@@ -254,11 +268,11 @@ def _mark_changes(
     study: Study, axes: "Sequence[Axes]", names: list[str], palette: dict[str, str], o: dict[str, Any]
 ) -> None:
     for ax, name in zip(axes, names, strict=True):
-        for row in study.tables["changes"].where(normalise=name, status="ok"):
+        for row in study.tables["changes"].where(normalise=name, kind="jump", status="ok"):
             if row["run"] in palette and row["run"] not in o.get("controls", ()):
                 ax.axvline(sites.layer(row["site"]) or 0, color=palette[row["run"]], ls=":", lw=0.9)
                 ax.annotate(
-                    f"{row['support']:.0%}",
+                    f"{row['support']:.0%}" if row["support"] is not None else "",
                     (sites.layer(row["site"]), 1),
                     xycoords=("data", "axes fraction"),
                     fontsize=6,
@@ -274,4 +288,6 @@ def hatch(ax: "Axes", cells: Sequence[tuple[int, int]]) -> None:
     from matplotlib.patches import Rectangle
 
     for x, y in dict.fromkeys(cells):
-        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="0.9", edgecolor="0.6", hatch="////", lw=0))
+        ax.add_patch(
+            Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="0.9", edgecolor="0.6", hatch="////", lw=0)
+        )

@@ -55,7 +55,9 @@ class Study:
             figures = [Figure(**f) for f in told.pop("figures")]
             return cls(tables=tables, figures=figures, **told)
         except (KeyError, TypeError) as error:
-            raise TransectError(f"{folder}: study.json is damaged ({error}).", "Run the study again.") from error
+            raise TransectError(
+                f"{folder}: study.json is damaged ({error}).", "Run the study again."
+            ) from error
 
 
 def table_names(folder: Path, told: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transect.errors import TransectError
@@ -55,7 +56,9 @@ class Table:
         self.provenance = provenance or {}
         rows = list(rows)
         extra = list(dict.fromkeys(key for row in rows for key in row if key not in COLUMNS))
-        columns = {name: pa.array([_null(row.get(name)) for row in rows], kind) for name, kind in COLUMNS.items()}
+        columns = {
+            name: pa.array([_null(row.get(name)) for row in rows], kind) for name, kind in COLUMNS.items()
+        }
         columns |= {name: _array([_null(row.get(name)) for row in rows]) for name in extra}
         self.arrow = pa.table(columns)
 
@@ -77,7 +80,9 @@ class Table:
         """Write as Parquet, whole or not at all."""
         sink = pa.BufferOutputStream()
         metadata = {"transect": json.dumps(self.provenance, default=str)}
-        pq.write_table(self.arrow.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
+        pq.write_table(
+            self.arrow.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True
+        )
         write_bytes(Path(path), sink.getvalue().to_pybytes())
         return Path(path)
 
@@ -111,13 +116,12 @@ class Table:
 
     def where(self, keep: Callable[[dict[str, Any]], bool] | None = None, **equal: Any) -> "Table":
         """The rows whose columns equal the given values (a list: any of them) and for which `keep(row)` holds."""
-        mask = [
-            all(row.get(k) in v if isinstance(v, list | tuple | set) else row.get(k) == v for k, v in equal.items())
-            and (keep is None or keep(row))
-            for row in self
-        ]
         made = Table(provenance=self.provenance)
-        made.arrow = self.arrow.filter(pa.array(mask, pa.bool_()))
+        made.arrow = self.arrow
+        for name, wanted in equal.items():
+            made.arrow = made.arrow.filter(_matches(made.arrow, name, wanted))
+        if keep is not None:
+            made.arrow = made.arrow.filter(pa.array([bool(keep(row)) for row in made], pa.bool_()))
         return made
 
     def values(self, name: str) -> list[Any]:
@@ -136,9 +140,36 @@ class Table:
                 out[at[row[index]], to[row[columns]]] = row[value]
         return left, right, out
 
+    @property
+    def frame(self) -> Any:
+        """The rows as a polars data frame."""
+        import polars
+
+        return polars.from_arrow(self.arrow)
+
     def to_pandas(self) -> Any:
         """A pandas data frame."""
         return self.arrow.to_pandas()
+
+
+def _matches(arrow: pa.Table, name: str, wanted: Any) -> Any:
+    """Which rows hold a value, or any of several; a column that is not there holds None."""
+    several = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
+    if name not in arrow.column_names:
+        return pa.array([None in several] * arrow.num_rows, pa.bool_())
+    column = arrow[name]
+    if pa.types.is_null(column.type):
+        return pa.array([None in several] * arrow.num_rows, pa.bool_())
+    known = [v for v in several if v is not None]
+    try:
+        hit = pc.is_in(column, pa.array(known, column.type)) if known else pa.array([False] * arrow.num_rows)
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+    ):  # values of another kind equal nothing here, but 1 and 1.0 do
+        values = column.to_pylist()
+        hit = pa.array([v in known for v in values], pa.bool_())
+    return pc.or_kleene(hit, pc.is_null(column)) if None in several else hit
 
 
 def merge(tables: Sequence[Table]) -> Table:

@@ -10,6 +10,7 @@ A shard counts when its receipt is there. Readable without this code: safetensor
 """
 
 import functools
+import hashlib
 import io
 from collections.abc import Iterator
 from typing import Any, SupportsIndex
@@ -82,6 +83,13 @@ class Store:
     def fingerprint(self) -> str:
         """Identity of what was captured: model, texts, plan, options."""
         return self.manifest["fingerprint"]
+
+    @functools.cached_property
+    def content(self) -> str:
+        """Sixteen hex digits of what the finished shards hold, by their receipts: another capture, another content."""
+        shards = [read_json(self.receipt(k), "receipt") for k in range(len(self.plan)) if k not in self.unfinished]
+        told = [self.fingerprint, *(str(r.get("sha256")) if isinstance(r, dict) else "" for r in shards)]
+        return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
 
     @functools.cached_property
     def labels(self) -> dict[str, np.ndarray]:

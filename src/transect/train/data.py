@@ -24,7 +24,9 @@ from transect.train.pretraining import Pretraining
 
 PARTS = ("train", "validation", "test")
 END = "<|endoftext|>"
-HELD = 0.05  # share of the documents that validation gets, and test; of few documents up to a quarter, at most 8
+HELD = (
+    0.05  # share of the documents that validation gets, and test; of few documents up to a quarter, at most 8
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def _open(folder: Path, told: dict[str, Any]) -> Data:
         ids = np.memmap(file, told["dtype"], "r", shape=(counts["tokens"],))
         parts[part] = Stream(ids, counts["documents"], counts["words"], counts["bytes"])
     return Data(
-        folder, parts, load_tokenizer(folder / "tokenizer", {"local_files_only": True}), str(told["fingerprint"])
+        folder,
+        parts,
+        load_tokenizer(folder / "tokenizer", {"local_files_only": True}),
+        str(told["fingerprint"]),
     )
 
 
@@ -109,7 +114,9 @@ def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     shown = [json.dumps({"text": text}) for text in excerpts(documents["test"])]
     write_bytes(folder / "prompts.jsonl", "\n".join(shown).encode())
     told = {"asked": asked, "dtype": np.dtype(kind).name, "vocabulary": len(tokenizer), "parts": parts}
-    told |= {"split": f"documents, {HELD:.0%} validation, {HELD:.0%} test, by hash, unless the texts bring their own"}
+    told |= {
+        "split": f"documents, {HELD:.0%} validation, {HELD:.0%} test, by hash, unless the texts bring their own"
+    }
     write_json(folder / "data.json", told | {"fingerprint": digest.hexdigest()[:16]})
     return read_json(folder / "data.json", "data")
 
@@ -144,7 +151,9 @@ def excerpts(documents: list[str], count: int = 60, characters: int = 400) -> li
     for d, document in enumerate(documents):
         paragraphs = [p for p in document.split("\n\n") if len(p) >= 100] or [document]
         for k, text in enumerate(paragraphs):
-            short = text if len(text) <= characters else text[:characters].rpartition(" ")[0] or text[:characters]
+            short = (
+                text if len(text) <= characters else text[:characters].rpartition(" ")[0] or text[:characters]
+            )
             found.append((k, d, short))
     return [text for _, _, text in sorted(found)[:count]]
 
@@ -160,7 +169,9 @@ def _documents(spec: str) -> dict[str, list[str]]:
     if "," in spec:
         files = [f.strip() for f in spec.split(",")]
         if len(files) not in (2, 3):
-            raise TransectError(f"{len(files)} files of text.", "Give TRAIN,VALIDATION or TRAIN,VALIDATION,TEST.")
+            raise TransectError(
+                f"{len(files)} files of text.", "Give TRAIN,VALIDATION or TRAIN,VALIDATION,TEST."
+            )
         return {part: _whole(files[min(k, len(files) - 1)]) for k, part in enumerate(PARTS)}
     documents = _whole(spec)
     if len(documents) < 3:

@@ -46,7 +46,11 @@ class Attention(nn.Module):
 
     def __init__(self, c: TransectConfig, block: int) -> None:
         super().__init__()
-        self.block, self.head_dim, self.groups = block, c.head_dim, c.num_attention_heads // c.num_key_value_heads
+        self.block, self.head_dim, self.groups = (
+            block,
+            c.head_dim,
+            c.num_attention_heads // c.num_key_value_heads,
+        )
         narrow = c.num_key_value_heads * c.head_dim
         self.q_proj = RoleLinear("score", c.hidden_size, c.hidden_size, c.bias)
         self.k_proj = RoleLinear("score", c.hidden_size, narrow, c.bias)
@@ -63,7 +67,9 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.update(k, v, self.block)
         causal = mask is None and q.shape[2] > 1
-        heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.groups > 1)
+        heads = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.groups > 1
+        )
         return self.o_proj(heads.transpose(1, 2).reshape(x.shape))
 
 
@@ -182,7 +188,9 @@ class TransectModel(TransectPreTrained):
             seen.append(x)
         x = self.norm(x)
         states = (*seen[:-1], x) if output_hidden_states else None
-        return BaseModelOutputWithPast(last_hidden_state=x, past_key_values=past_key_values, hidden_states=states)
+        return BaseModelOutputWithPast(
+            last_hidden_state=x, past_key_values=past_key_values, hidden_states=states
+        )
 
     def _rotation(self, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         half = torch.arange(0, self.config.head_dim, 2, device=where.device, dtype=torch.int64).float()
@@ -200,7 +208,9 @@ def _mask(given: torch.Tensor | None, at: torch.Tensor) -> torch.Tensor | None:
         return torch.arange(int(at[-1]) + 1, device=at.device)[None, None, None, :] <= at[None, None, :, None]
     causal = torch.arange(given.shape[1], device=at.device)[None, :] <= at[:, None]
     seen = causal[None] & given[:, None, :].bool()
-    own = torch.arange(given.shape[1], device=at.device)[None, :] == at[:, None]  # padding sees itself, not nothing
+    own = (
+        torch.arange(given.shape[1], device=at.device)[None, :] == at[:, None]
+    )  # padding sees itself, not nothing
     return (seen | own[None])[:, None]
 
 

@@ -82,15 +82,27 @@ class TransectConfig(PretrainedConfig):
 
 def check(c: TransectConfig) -> None:
     """Raise TransectError for a configuration that makes no decoder."""
-    for name, allowed in (("norm_placement", PLACEMENTS), ("norm", NORMS), ("mlp", MLPS), ("positions", POSITIONS)):
+    for name, allowed in (
+        ("norm_placement", PLACEMENTS),
+        ("norm", NORMS),
+        ("mlp", MLPS),
+        ("positions", POSITIONS),
+    ):
         if getattr(c, name) not in allowed:
             raise TransectError(f"{name} {getattr(c, name)!r}.", f"There are {', '.join(allowed)}.")
-    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    sizes = (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "max_position_embeddings",
+    )
     if small := [n for n in sizes if getattr(c, n) < 1]:
         raise TransectError(f"{small[0]} = {getattr(c, small[0])}.", "Take 1 or more.")
     if c.hidden_size % c.num_attention_heads:
         raise TransectError(
-            f"a width of {c.hidden_size} does not divide into {c.num_attention_heads} heads.", "Choose a multiple."
+            f"a width of {c.hidden_size} does not divide into {c.num_attention_heads} heads.",
+            "Choose a multiple.",
         )
     if c.positions == "rope" and c.head_dim % 2:
         raise TransectError(
@@ -99,7 +111,8 @@ def check(c: TransectConfig) -> None:
         )
     if c.num_attention_heads % c.num_key_value_heads:
         raise TransectError(
-            f"{c.num_attention_heads} heads cannot share {c.num_key_value_heads} key-value heads.", "Choose a divisor."
+            f"{c.num_attention_heads} heads cannot share {c.num_key_value_heads} key-value heads.",
+            "Choose a divisor.",
         )
     if not 0 <= c.mix_fraction <= 1:
         raise TransectError(f"mix_fraction = {c.mix_fraction:g}.", "Take a share from 0 to 1.")

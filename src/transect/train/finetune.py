@@ -22,6 +22,7 @@ from transect.errors import TransectError
 from transect.files import write_json
 from transect.models.checkpoints import peft_at_work
 from transect.models.models import Model, open_model
+from transect.random import rng
 from transect.train.recipe import Recipe
 from transect.train.scores import learned
 from transect.train.state import check_folder, kept, load_state, quiet, restore, save_state, whole, write_log
@@ -30,7 +31,9 @@ from transect.train.tasks import Task, mixed, open_task
 Progress = Callable[[int, int], None]
 
 
-def finetune(recipe: Recipe, out: str | Path, *, device: str | None = None, progress: Progress | None = None) -> Path:
+def finetune(
+    recipe: Recipe, out: str | Path, *, device: str | None = None, progress: Progress | None = None
+) -> Path:
     """Train as the recipe says and write everything to `out`; a finished run is left alone, an unfinished one resumes.
 
     Returns the folder. TransectError when the folder holds something else, when labels or model do not fit the task, or
@@ -43,7 +46,8 @@ def finetune(recipe: Recipe, out: str | Path, *, device: str | None = None, prog
     world = _processes(device)
     if recipe.batch % world.num_processes:
         raise TransectError(
-            f"batches of {recipe.batch} do not divide into {world.num_processes} processes.", "Choose a multiple."
+            f"batches of {recipe.batch} do not divide into {world.num_processes} processes.",
+            "Choose a multiple.",
         )
     opened = open_model(recipe.model, device=str(world.device) if world.num_processes > 1 else device)
     with quiet(), peft_at_work():
@@ -57,7 +61,9 @@ def _processes(device: str | None) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a task's head leaves the model's own idle
+    unused = DistributedDataParallelKwargs(
+        find_unused_parameters=True
+    )  # a task's head leaves the model's own idle
     return Accelerator(cpu=device == "cpu" or not torch.cuda.is_available(), kwargs_handlers=[unused])
 
 
@@ -70,7 +76,11 @@ class _Run:
         from transect.train.heads import Tuned, encode, with_lora
 
         self.recipe, self.task, self.out, self.opened, self.world = recipe, task, out, opened, world
-        self.provenance = {"transect": __version__, "torch": torch.__version__, "task_fingerprint": task.fingerprint}
+        self.provenance = {
+            "transect": __version__,
+            "torch": torch.__version__,
+            "task_fingerprint": task.fingerprint,
+        }
         self.provenance["model_fingerprint"] = {k: v for k, v in opened.fingerprint.items() if k != "source"}
         if recipe.method == "lora":
             opened.model = with_lora(opened.model, recipe)
@@ -176,7 +186,9 @@ class _Run:
         """The k-th batch: every epoch is a permutation by seed and epoch."""
         n, size = len(self.rows), min(self.recipe.batch, len(self.rows))
         wanted = range(k * size, (k + 1) * size)
-        orders = {e: np.random.default_rng([self.recipe.seed, e]).permutation(n) for e in {w // n for w in wanted}}
+        orders = {
+            e: rng(self.recipe.seed, "epoch", e).permutation(n) for e in {w // n for w in wanted}
+        }
         return [self.rows[int(orders[w // n][w % n])] for w in wanted]
 
     def _evaluate(self, step: int, sums: list[float], keep: bool = False) -> Any:
@@ -211,7 +223,9 @@ class _Run:
             if self.model.head is not None:
                 state = {k: v.detach().cpu().contiguous() for k, v in self.model.head.state_dict().items()}
                 save_file(state, str(partial / "head.safetensors"))
-            write_json(partial / "scores.json", {"step": step} | next((r for r in self.log if r["step"] == step), {}))
+            write_json(
+                partial / "scores.json", {"step": step} | next((r for r in self.log if r["step"] == step), {})
+            )
 
     def _checkpoint(self, step: int) -> None:
         """Weights to look at, and what the run needs to go on."""
@@ -263,9 +277,15 @@ class _Run:
             self.opened.tokenizer.save_pretrained(str(self.out / "merged"))
         final = next(r for r in self.log if r["step"] == step)
         told = {"task": self.task.name, "kind": self.task.kind, "headline": self.task.headline, "step": step}
-        told |= {"metrics": {k: v for k, v in final.items() if k not in ("step", "train_loss")}, "n": judged.n}
+        told |= {
+            "metrics": {k: v for k, v in final.items() if k not in ("step", "train_loss")},
+            "n": judged.n,
+        }
         told |= {"learned": good, "over_baseline": gap, "over_baseline_error": error}
         told |= {"baseline": float(np.mean(baseline)), "processes": self.world.num_processes}
-        told |= {"seconds": round(seconds, 1), "trained_parameters": sum(p.numel() for p in self.trained.values())}
+        told |= {
+            "seconds": round(seconds, 1),
+            "trained_parameters": sum(p.numel() for p in self.trained.values()),
+        }
         write_json(self.out / "result.json", told | {"recipe": asdict(self.recipe)} | self.provenance)
         (self.out / "state.pt").unlink(missing_ok=True)

@@ -61,7 +61,10 @@ class Tuned(nn.Module):
             return nn.functional.cross_entropy(out, batch["label"], reduction="none"), out
         out = self.head(states).float().masked_fill(batch["mask"][..., None] == 0, -1e9)
         begin, end = out.unbind(-1)
-        each = [nn.functional.cross_entropy(o, batch[k], reduction="none") for o, k in ((begin, "start"), (end, "end"))]
+        each = [
+            nn.functional.cross_entropy(o, batch[k], reduction="none")
+            for o, k in ((begin, "start"), (end, "end"))
+        ]
         return (each[0] + each[1]) / 2, out
 
 
@@ -79,9 +82,13 @@ def encode(
     made = tokenizer(texts, return_offsets_mapping=True, **cut)
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id or 0
     out = []
-    for k, (example, ids, offsets) in enumerate(zip(examples, made["input_ids"], made["offset_mapping"], strict=True)):
+    for k, (example, ids, offsets) in enumerate(
+        zip(examples, made["input_ids"], made["offset_mapping"], strict=True)
+    ):
         if len(ids) < 2:
-            raise TransectError(f"task {task.name}: an example has {len(ids)} tokens: {_joined(task, example)[:60]!r}.")
+            raise TransectError(
+                f"task {task.name}: an example has {len(ids)} tokens: {_joined(task, example)[:60]!r}."
+            )
         row: dict[str, Any] = {"ids": ids, "example": example, "number": k}
         if task.kind == "classify":
             row["label"] = example["label"]
@@ -150,7 +157,9 @@ def collate(rows: Sequence[dict[str, Any]], pad: int, device: Any) -> Batch:
 
 
 @torch.no_grad()
-def judge(model: Any, task: Task, rows: Sequence[dict[str, Any]], pad: int, size: int, world: Any) -> "Judged":
+def judge(
+    model: Any, task: Task, rows: Sequence[dict[str, Any]], pad: int, size: int, world: Any
+) -> "Judged":
     """Losses, answers and the standard metrics over `rows`, which the processes of `world` share."""
     from accelerate.utils import gather_object
 
@@ -176,7 +185,9 @@ def judge(model: Any, task: Task, rows: Sequence[dict[str, Any]], pad: int, size
 class Judged:
     """What an evaluation found, of `n` examples. `scores` and `baseline` hold one number for each, for `scores.learned`."""
 
-    def __init__(self, task: Task, rows: Sequence[dict[str, Any]], losses: np.ndarray, answers: list[Any]) -> None:
+    def __init__(
+        self, task: Task, rows: Sequence[dict[str, Any]], losses: np.ndarray, answers: list[Any]
+    ) -> None:
         self.loss, self.losses = float(losses.mean()), losses
         self.metrics: dict[str, float] = {}
         if task.kind == "classify":
@@ -239,7 +250,9 @@ def with_lora(model: Any, recipe: Recipe) -> Any:
     """The model with a fresh adapter on the recipe's targets; the base's weights are frozen."""
     from peft import LoraConfig, get_peft_model
 
-    targets = "all-linear" if recipe.targets == "all-linear" else [t.strip() for t in recipe.targets.split(",")]
+    targets = (
+        "all-linear" if recipe.targets == "all-linear" else [t.strip() for t in recipe.targets.split(",")]
+    )
     names = [n.rsplit(".", 1)[-1] for n, _ in model.named_modules()]
     if targets != "all-linear" and (lost := [t for t in targets if t not in names]):
         raise TransectError(

@@ -25,6 +25,7 @@ import numpy as np
 from transect import __version__
 from transect.errors import TransectError
 from transect.files import write_json
+from transect.random import rng
 from transect.train.data import Data, prepare
 from transect.train.perplexity import Perplexity, perplexity, unigram
 from transect.train.pretraining import Pretraining
@@ -133,7 +134,10 @@ class _Run:
         r = self.recipe
         matrices = [p for p in self.trained.values() if p.ndim > 1]
         others = [p for p in self.trained.values() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": r.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": matrices, "weight_decay": r.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         groups = [g for g in groups if g["params"]]
         optimiser = torch.optim.AdamW(groups, lr=r.learning_rate, betas=r.betas, fused=True)
         return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, r.shape)
@@ -171,7 +175,11 @@ class _Run:
         """One optimiser step over `accumulate` batches: loss, norm of the gradient before clipping, learning rate."""
         import torch
 
-        r, total, rate = self.recipe, torch.zeros((), device=self.world.device), self.schedule.get_last_lr()[0]
+        r, total, rate = (
+            self.recipe,
+            torch.zeros((), device=self.world.device),
+            self.schedule.get_last_lr()[0],
+        )
         ids = torch.empty(0)
         for part in range(r.accumulate):
             apart = self.world.size > 1 and part < r.accumulate - 1
@@ -214,7 +222,9 @@ class _Run:
         stream, size = self.data.parts["train"], self.recipe.batch
         n = stream.blocks(self.recipe.block)
         wanted = range(k * size, (k + 1) * size)
-        orders = {e: np.random.default_rng([self.recipe.seed, e]).permutation(n) for e in {w // n for w in wanted}}
+        orders = {
+            e: rng(self.recipe.seed, "epoch", e).permutation(n) for e in {w // n for w in wanted}
+        }
         chosen = [int(orders[w // n][w % n]) for w in wanted][self.world.rank :: self.world.size]
         return torch.from_numpy(stream.sequences(chosen, self.recipe.block)).to(self.world.device)
 
@@ -273,7 +283,9 @@ class _Run:
         order += ["--name", folder.name, "--max-length", str(self.recipe.block)]
         environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
         with (self.out / "capture.log").open("ab") as log:
-            made = subprocess.Popen([sys.executable, "-m", "transect", *order], stdout=log, stderr=log, env=environment)
+            made = subprocess.Popen(
+                [sys.executable, "-m", "transect", *order], stdout=log, stderr=log, env=environment
+            )
         self.beside.append(made)
 
     def _resume(self) -> int:
@@ -291,17 +303,27 @@ class _Run:
         scores = {part: self._score(part) for part in ("validation", "test")}
         for process in self.beside:
             if process.wait():
-                raise TransectError(f"{self.out}: a capture beside the run failed.", f"See {self.out / 'capture.log'}.")
+                raise TransectError(
+                    f"{self.out}: a capture beside the run failed.", f"See {self.out / 'capture.log'}."
+                )
         if self.world.rank == 0:
             self._save(self.out, r.steps)
             test = scores["test"]
-            told: dict[str, Any] = {"task": f"lm:{r.texts}", "kind": "lm", "headline": "loss", "step": r.steps}
+            told: dict[str, Any] = {
+                "task": f"lm:{r.texts}",
+                "kind": "lm",
+                "headline": "loss",
+                "step": r.steps,
+            }
             told |= {"metrics": {"loss": test.loss, "perplexity": test.per_token}, "n": test.tokens}
             told |= {part: score.told() for part, score in scores.items()}
             told |= {"baseline": test.unigram_loss, "learned": test.loss < test.unigram_loss}
             told |= {"over_baseline": test.unigram_loss - test.loss, "seconds": round(seconds, 1)}
             told |= {"parameters": sum(p.numel() for p in self.trained.values()), "recipe": asdict(r)}
-            told |= {"tokens": r.steps * r.batch * r.accumulate * r.block, "data_fingerprint": self.data.fingerprint}
+            told |= {
+                "tokens": r.steps * r.batch * r.accumulate * r.block,
+                "data_fingerprint": self.data.fingerprint,
+            }
             write_json(self.out / "result.json", told)
             (self.out / "state.pt").unlink(missing_ok=True)
         self.world.meet()

@@ -60,18 +60,26 @@ class Pretraining(Saved):
             raise TransectError("a block of 1 token has nothing to predict from.", "Take 2 or more.")
         if self.precision not in PRECISIONS:
             raise TransectError(f"precision {self.precision!r}.", f"There are {' and '.join(PRECISIONS)}.")
-        if not (0 < self.learning_rate < 1 and 0 <= self.floor <= 1 and self.clip > 0 and self.weight_decay >= 0):
+        if not (
+            0 < self.learning_rate < 1 and 0 <= self.floor <= 1 and self.clip > 0 and self.weight_decay >= 0
+        ):
             raise TransectError(
                 f"learning rate {self.learning_rate:g}, floor {self.floor:g}, clip {self.clip:g}, weight decay "
                 f"{self.weight_decay:g}.",
                 "The rate lies between 0 and 1, the floor is a share, clip is above 0.",
             )
         if not 0 <= self.warmup < self.steps:
-            raise TransectError(f"warmup of {self.warmup} in {self.steps} steps.", "Take fewer than the steps.")
+            raise TransectError(
+                f"warmup of {self.warmup} in {self.steps} steps.", "Take fewer than the steps."
+            )
         if self.stride is not None and not 1 <= self.stride <= self.block:
-            raise TransectError(f"stride {self.stride} with blocks of {self.block}.", f"Take 1 to {self.block}.")
+            raise TransectError(
+                f"stride {self.stride} with blocks of {self.block}.", f"Take 1 to {self.block}."
+            )
         if beyond := [k for k in self.checkpoints if not 0 <= k <= self.steps]:
-            raise TransectError(f"checkpoint at step {beyond[0]} of {self.steps}.", "Choose steps of the run.")
+            raise TransectError(
+                f"checkpoint at step {beyond[0]} of {self.steps}.", "Choose steps of the run."
+            )
         return replace(self, checkpoints=tuple(sorted({0, *self.checkpoints, self.steps})))
 
     def shape(self, step: int) -> float:
@@ -120,7 +128,9 @@ def marks(asked: Any, steps: int) -> tuple[int, ...]:
         return tuple(2**k for k in range(steps.bit_length()) if 2**k <= steps)
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() for part in parts):
-        raise TransectError(f"checkpoints {text!r}.", "Write log, a number of steps between them, or steps like 10,20.")
+        raise TransectError(
+            f"checkpoints {text!r}.", "Write log, a number of steps between them, or steps like 10,20."
+        )
     if len(parts) == 1 and int(parts[0]) > 0:
         return tuple(range(int(parts[0]), steps + 1, int(parts[0])))
     return tuple(int(part) for part in parts)

@@ -65,7 +65,9 @@ class Recipe(Saved):
     eval_limit: int | None = 400
     evaluate_every: int | None = None  # a quarter of the steps
     checkpoints: tuple[int, ...] = ()
-    patience: int = 0  # evaluations without a lower loss before the run stops; 0: never, and the last weights are kept
+    patience: int = (
+        0  # evaluations without a lower loss before the run stops; 0: never, and the last weights are kept
+    )
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
@@ -83,17 +85,26 @@ class Recipe(Saved):
         for name in ("steps", "batch", "accumulate", "rank", "alpha", "max_length"):
             if getattr(self, name) < 1:
                 raise TransectError(f"{name} = {getattr(self, name)}.", "Take 1 or more.")
-        rate = self.learning_rate if self.learning_rate is not None else {"lora": 5e-4, "full": 5e-5}[self.method]
+        rate = (
+            self.learning_rate
+            if self.learning_rate is not None
+            else {"lora": 5e-4, "full": 5e-5}[self.method]
+        )
         if not (0 < rate < 1 and 0 < self.head_rate < 1 and 0 <= self.warmup < 1 and 0 <= self.dropout < 1):
             raise TransectError(
                 f"learning rates {rate:g} and {self.head_rate:g}, warmup {self.warmup:g}, dropout {self.dropout:g}.",
                 "Rates lie between 0 and 1, shares from 0 up to 1.",
             )
         if beyond := [k for k in self.checkpoints if not 1 <= k <= self.steps]:
-            raise TransectError(f"checkpoint at step {beyond[0]} of {self.steps}.", "Choose steps of the run.")
+            raise TransectError(
+                f"checkpoint at step {beyond[0]} of {self.steps}.", "Choose steps of the run."
+            )
         every = self.evaluate_every or max(1, self.steps // 4)
         return replace(
-            self, learning_rate=rate, evaluate_every=every, checkpoints=tuple(sorted({*self.checkpoints, self.steps}))
+            self,
+            learning_rate=rate,
+            evaluate_every=every,
+            checkpoints=tuple(sorted({*self.checkpoints, self.steps})),
         )
 
 

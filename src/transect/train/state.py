@@ -61,9 +61,13 @@ def restore(parameters: dict[str, Any], optimiser: Any, schedule: Any, state: di
             parameter.copy_(state["trained"][name])
     optimiser.load_state_dict(state["optimiser"])
     schedule.last_epoch = state["step"]
-    for group, rate, shape in zip(optimiser.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+    for group, rate, shape in zip(
+        optimiser.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+    ):
         group["lr"] = rate * shape(state["step"])
-    schedule._last_lr = [group["lr"] for group in optimiser.param_groups]  # what get_last_lr tells before a first step
+    schedule._last_lr = [
+        group["lr"] for group in optimiser.param_groups
+    ]  # what get_last_lr tells before a first step
 
 
 def check_folder(recipe: Any, out: Path) -> bool:

@@ -88,18 +88,24 @@ def _local(files: str) -> tuple[list[Example], list[Example] | None]:
     rows = []
     for part in parts:
         columns = read_file(part).columns
-        rows.append([dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)])
+        rows.append(
+            [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        )
     return rows[0], rows[1] if len(rows) == 2 else None
 
 
-def _from_rows(name: str, train: list[Example], validation: list[Example] | None, texts: Sequence[str] | None) -> Task:
+def _from_rows(
+    name: str, train: list[Example], validation: list[Example] | None, texts: Sequence[str] | None
+) -> Task:
     """The task that the columns of the rows say."""
     if not train:
         raise TransectError(f"task {name}: no examples.", "Check the file.")
     has = set(train[0])
     both = [train, validation]
     if {"context", "question", "answers"} <= has:
-        made = [None if rows is None else [_span(name, k, row) for k, row in enumerate(rows)] for rows in both]
+        made = [
+            None if rows is None else [_span(name, k, row) for k, row in enumerate(rows)] for rows in both
+        ]
         return _finished(name, "span", made[0] or [], made[1], headline="f1")
     if texts is None:
         texts = ("sentence1", "sentence2") if {"sentence1", "sentence2"} <= has else ("text",)
@@ -110,7 +116,8 @@ def _from_rows(name: str, train: list[Example], validation: list[Example] | None
         return _finished(name, "lm", made[0] or [], made[1])
     known = _labels(name, train)
     made = [
-        None if rows is None else [_labelled(name, k, r, texts, known) for k, r in enumerate(rows)] for rows in both
+        None if rows is None else [_labelled(name, k, r, texts, known) for k, r in enumerate(rows)]
+        for rows in both
     ]
     headline = "f1" if name == "mrpc" else "accuracy"
     return _finished(name, "classify", made[0] or [], made[1], labels=known, headline=headline)
@@ -120,7 +127,9 @@ def _labels(name: str, rows: list[Example]) -> list[Any]:
     found = {row["label"] for row in rows if row["label"] is not None}
     if all(isinstance(v, int) and not isinstance(v, bool) for v in found):
         if found and min(found) < 0:
-            raise TransectError(f"task {name}: label {min(found)}: these rows have no labels.", "Use a labelled split.")
+            raise TransectError(
+                f"task {name}: label {min(found)}: these rows have no labels.", "Use a labelled split."
+            )
         found |= {0, 1} if name in GLUE else set()
         if name in GLUE and max(found) > 1:
             raise TransectError(f"task {name}: label {max(found)} outside 0 and 1.", "Check the file.")
@@ -132,7 +141,8 @@ def _labels(name: str, rows: list[Example]) -> list[Any]:
 def _labelled(name: str, k: int, row: Example, texts: Sequence[str], known: list[Any]) -> Example:
     if row["label"] not in known:
         raise TransectError(
-            f"task {name}: row {k + 1} has the label {row['label']!r}, outside of the task.", f"Labels: {known}."
+            f"task {name}: row {k + 1} has the label {row['label']!r}, outside of the task.",
+            f"Labels: {known}.",
         )
     pair = str(row[texts[1]]) if len(texts) > 1 else None
     return {"text": str(row[texts[0]]), "pair": pair, "label": known.index(row["label"])}
@@ -143,11 +153,15 @@ def _span(name: str, k: int, row: Example) -> Example:
         told = row["answers"]
         answers = list(zip(map(int, told["answer_start"]), map(str, told["text"]), strict=True))
     except (KeyError, TypeError, ValueError) as error:
-        raise TransectError(f"task {name}: row {k + 1}: answers need text and answer_start ({error}).") from error
+        raise TransectError(
+            f"task {name}: row {k + 1}: answers need text and answer_start ({error})."
+        ) from error
     context = str(row["context"])
     for start, text in answers:
         if context[start : start + len(text)] != text:
-            raise TransectError(f"task {name}: row {k + 1}: no answer {text!r} at {start}.", "Check the offsets.")
+            raise TransectError(
+                f"task {name}: row {k + 1}: no answer {text!r} at {start}.", "Check the offsets."
+            )
     return {"question": str(row["question"]).strip(), "context": context, "answers": answers}
 
 
@@ -155,11 +169,15 @@ def _reviews() -> Task:
     """Movie-review sentences whose mean rating is above 0.5 or below −0.5: positive or not."""
     opened = open_texts("reviews")
     rated = zip(opened.texts, opened.labels["rating"], strict=True)
-    rows = [{"text": text, "pair": None, "label": int(rating > 0)} for text, rating in rated if abs(rating) > 0.5]
+    rows = [
+        {"text": text, "pair": None, "label": int(rating > 0)} for text, rating in rated if abs(rating) > 0.5
+    ]
     return _finished("reviews", "classify", rows, None, labels=[0, 1])
 
 
-def _finished(name: str, kind: str, train: list[Example], validation: list[Example] | None, **more: Any) -> Task:
+def _finished(
+    name: str, kind: str, train: list[Example], validation: list[Example] | None, **more: Any
+) -> Task:
     if validation is None:
         held = [_hash(example) % 10 == 0 for example in train]
         validation = [e for e, h in zip(train, held, strict=True) if h]

@@ -29,7 +29,9 @@ def run_part(
     """Own share first, by a hash of the block: what is left to do looks different to each process."""
     k, n = part_of(where)
     if receipt is None:
-        raise TransectError("parts of a run meet through its folder.", "Give --out on a disk that all of them share.")
+        raise TransectError(
+            "parts of a run meet through its folder.", "Give --out on a disk that all of them share."
+        )
     own = [b for b in blocks if _place(b, n) == k - 1]
     for block, told in run_local(fn, own, workers, retries):
         yield block, told

@@ -57,9 +57,13 @@ def run_blocks(
     """
     kind, _, where = engine.replace("@", ":", 1).partition(":")
     if kind not in ("local", "ray", "part"):
-        raise TransectError(f"engine {engine!r} is not available.", "There are local, ray, ray@ADDRESS and part:k/n.")
+        raise TransectError(
+            f"engine {engine!r} is not available.", "There are local, ray, ray@ADDRESS and part:k/n."
+        )
     if gpus_per_worker and kind != "ray":
-        raise TransectError(f"the engine {kind} does not hand out GPUs.", "Set gpus_per_worker=0, or use engine='ray'.")
+        raise TransectError(
+            f"the engine {kind} does not hand out GPUs.", "Set gpus_per_worker=0, or use engine='ray'."
+        )
     todo: list[Any] = []
     for block in blocks:
         told = receipt(block) if receipt else None
@@ -97,8 +101,12 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     """The pool of so many workers, kept until this process ends: a study runs many short sweeps."""
     if workers not in _POOLS:
         with _environment():
-            _POOLS[workers] = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread)
-            list(_POOLS[workers].map(_ready, range(workers)))  # all are born while the environment says one thread
+            _POOLS[workers] = ProcessPoolExecutor(
+                workers, mp_context=get_context("spawn"), initializer=_single_thread
+            )
+            list(
+                _POOLS[workers].map(_ready, range(workers))
+            )  # all are born while the environment says one thread
     return _POOLS[workers]
 
 
@@ -149,7 +157,8 @@ def again(lost: list[tuple[Any, int]], retries: int) -> list[tuple[Any, int]]:
     """What was lost, once more; TransectError when a block has had its tries."""
     if any(tried >= retries for _, tried in lost):
         raise TransectError(
-            f"a worker died {retries + 1} times on the same work.", "It may lack memory: lower --workers or --n."
+            f"a worker died {retries + 1} times on the same work.",
+            "It may lack memory: lower --workers or --n.",
         )
     return [(block, tried + 1) for block, tried in lost]
 

@@ -71,7 +71,9 @@ def _ray(address: str, workers: int | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise TransectError("Ray is not installed.", "pip install 'transect[ray]', or use --engine local.") from None
+        raise TransectError(
+            "Ray is not installed.", "pip install 'transect[ray]', or use --engine local."
+        ) from None
     if ray.is_initialized():
         return ray
     given: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
@@ -99,7 +101,9 @@ def _crew(ray: Any, size: int, gpus: int) -> "_Crew":
     """The actors of this process, kept until it ends: a study runs many short sweeps."""
     if gpus and ray.cluster_resources().get("GPU", 0) < gpus:
         has = ray.cluster_resources().get("GPU", 0)
-        raise TransectError(f"each worker asks for {gpus} GPUs; the cluster has {has:.0f}.", "Lower gpus_per_worker.")
+        raise TransectError(
+            f"each worker asks for {gpus} GPUs; the cluster has {has:.0f}.", "Lower gpus_per_worker."
+        )
     crew = _CREWS.setdefault(gpus, _Crew(ray, gpus))
     crew.grow(size)
     return crew
@@ -136,7 +140,9 @@ class _Crew:
         """Calls that have ended; actors that have come meanwhile are taken in."""
         done, _ = self.ray.wait([*flying, *self.coming], num_returns=1, timeout=None if flying else START)
         if not done:
-            raise TransectError(f"no worker came in {START} seconds.", "The cluster is full: wait, or ask for less.")
+            raise TransectError(
+                f"no worker came in {START} seconds.", "The cluster is full: wait, or ask for less."
+            )
         for call in [c for c in done if c in self.coming]:
             actor = self.coming.pop(call)
             try:

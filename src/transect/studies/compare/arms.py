@@ -43,7 +43,9 @@ class Arm:
 def arm_of(store: Store, role: str) -> Arm:
     """The arm of a store."""
     if role in ("base", "noise", "random"):
-        return Arm(store.name, role, {"base": "base", "noise": "numeric noise", "random": "random weights"}[role])
+        return Arm(
+            store.name, role, {"base": "base", "noise": "numeric noise", "random": "random weights"}[role]
+        )
     folder = Path(str(store.manifest["model"]["spec"]).rpartition("+")[2]).expanduser()
     home = next((f for f in (folder, folder.parent) if (f / "recipe.json").is_file()), None)
     if home is None:
@@ -82,7 +84,9 @@ def check_runs(base: Store, others: Sequence[Store]) -> None:
     """Refuse runs that do not hold the base's tokens, with the reason; names must differ."""
     names = [s.name for s in (base, *others)]
     if len(set(names)) < len(names):
-        raise TransectError(f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart.")
+        raise TransectError(
+            f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart."
+        )
     for store in others:
         mine, theirs = base.manifest, store.manifest
         if mine["texts"]["fingerprint"] != theirs["texts"]["fingerprint"]:
@@ -114,8 +118,16 @@ def matches(arms: Sequence[Arm]) -> list[dict[str, Any]]:
         if rivals:
             full = min(rivals, key=lambda a: abs(a.loss - lora.loss))
             gap = abs(full.loss - lora.loss) / max(min(full.loss, lora.loss), 1e-12)
-            row = {"run": lora.name, "run2": full.name, "task": lora.task, "loss": lora.loss, "loss2": full.loss}
-            found.append(row | {"gap": gap, "matched": gap <= MATCHED, "measure": "loss", "value": gap, "status": "ok"})
+            row = {
+                "run": lora.name,
+                "run2": full.name,
+                "task": lora.task,
+                "loss": lora.loss,
+                "loss2": full.loss,
+            }
+            found.append(
+                row | {"gap": gap, "matched": gap <= MATCHED, "measure": "loss", "value": gap, "status": "ok"}
+            )
     return found
 
 
@@ -135,7 +147,11 @@ def siblings(arms: Sequence[Arm]) -> dict[str, str]:
     found: dict[str, Arm] = {}
     runs = [a for a in arms if a.role in ("run", "seed")]
     for arm in (a for a in runs if a.role == "run"):
-        same = [b for b in runs if b is not arm and b.seed != arm.seed and b.seed is not None and arm.seed is not None]
+        same = [
+            b
+            for b in runs
+            if b is not arm and b.seed != arm.seed and b.seed is not None and arm.seed is not None
+        ]
         same = [b for b in same if (b.method, b.task, b.final) == (arm.method, arm.task, arm.final)]
         same = [b for b in same if arm.final or b.step == arm.step]
         if same:
@@ -166,7 +182,9 @@ def doubts(arms: Sequence[Arm], pairs: Sequence[dict[str, Any]], stores: Sequenc
                 f"{a.name} did not learn: {a.headline} {a.score:.3g} does not exceed the baseline of {a.baseline:.3g} with 95 % confidence on {a.n_judged} examples. Its drift is not the drift of fine-tuning."
             )
         if a.role == "run" and a.source.startswith("no"):
-            told.append(f"{a.name}: {a.source}; whether it learned is not known, and it is matched with nothing.")
+            told.append(
+                f"{a.name}: {a.source}; whether it learned is not known, and it is matched with nothing."
+            )
     for row in pairs:
         if not row["matched"]:
             told.append(

@@ -38,10 +38,12 @@ def draw_compare_curves(study: Study, figure: Figure) -> "Canvas":
     for ax, name in zip(axes, names, strict=True):
         part = table.where(measure=name)
         for series in o["series"]:
-            _curve(ax, part.where(series=series), series, palette[series], (None, None))
+            _curve(ax, part.where(series=series, role="run"), series, palette[series], (None, None))
+        for series in o["series"]:
+            second = part.where(series=series, role="second seed")
+            _curve(ax, second, f"{series}: second seed", palette[series], DASHES[0])
         for k, series in enumerate(o["controls"]):
-            of = series.removeprefix("second seed (").removesuffix(")")
-            _curve(ax, part.where(series=series), series, palette.get(of, "0.45"), DASHES[k % len(DASHES)])
+            _curve(ax, part.where(series=series), series, "0.45", DASHES[(k + 1) % len(DASHES)])
         _scale(ax, part.column("value"), "y")
         ax.set_ylabel(drift_label(name))
         ax.set_xlabel("layer")
@@ -54,7 +56,9 @@ def _curve(ax: "Axes", part: Table, name: str, colour: str, dashes: Any) -> None
     if not rows:
         return
     x = [sites.layer(r["site"]) or 0 for r in rows]
-    y, low, high = (np.array([np.nan if r[c] is None else r[c] for r in rows], float) for c in ("value", "low", "high"))
+    y, low, high = (
+        np.array([np.nan if r[c] is None else r[c] for r in rows], float) for c in ("value", "low", "high")
+    )
     ax.plot(x, y, color=colour, label=name, dashes=dashes)
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     if max(r["runs"] for r in rows) > 1:
@@ -119,7 +123,7 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
     o = figure.options
     table = study.tables[figure.table]
     canvas, axes = panels(len(o["panels"]), columns=4, height=1.55)
-    shifts = [abs(r["value"]) for r in table if r["panel"].endswith("− base") and r["value"] is not None]
+    shifts = [abs(r["value"]) for r in table if r["kind"] == "difference" and r["value"] is not None]
     top = max([1e-12, *shifts])
     for ax, name in zip(axes, o["panels"], strict=True):
         part = table.where(panel=name)
@@ -131,7 +135,8 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
                 matrix[at[row["site2"]], at[row["site"]]] = row["value"]
                 if row.get("run") == row.get("run2"):
                     matrix[at[row["site"]], at[row["site2"]]] = row["value"]
-        delta = name.endswith("− base")
+        kind = part.values("kind")[0]
+        delta = kind == "difference"
         how = (
             {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
             if delta
@@ -140,7 +145,11 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
         image = ax.imshow(matrix, origin="lower", interpolation="nearest", **how)
         _hatched(ax, np.argwhere(~np.isfinite(matrix)))
         ax.set_title(name.replace(" − base", "\n− base × base"), fontsize=7)
-        base, other = ("base", name.split(" × ")[0]) if "itself" not in name else ("layer", "layer")
+        base, other = (
+            ("layer", "layer")
+            if kind == "itself"
+            else ("base", part.values("run2")[0] if kind == "cross" else part.values("run")[0])
+        )
         ax.set_xlabel(f"layer ({base})" if base != "layer" else "layer", fontsize=6)
         ax.set_ylabel(f"layer ({other})" if other != "layer" else "layer", fontsize=6)
         canvas.colorbar(image, ax=ax, shrink=0.62)
@@ -192,7 +201,9 @@ def draw_adapter_layers(study: Study, figure: Figure) -> "Canvas":
     palette = colours(table.values("run"))
     for run in table.values("run"):
         rows = sorted(table.where(run=run), key=lambda r: r["layer"])
-        ax.plot([r["layer"] for r in rows], [r["value"] for r in rows], color=palette[run], marker="o", label=run)
+        ax.plot(
+            [r["layer"] for r in rows], [r["value"] for r in rows], color=palette[run], marker="o", label=run
+        )
     ax.set_xlabel("block")
     ax.set_ylabel("‖ΔW‖ / ‖W‖ (Frobenius)")
     ax.set_ylim(bottom=0)

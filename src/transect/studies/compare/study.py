@@ -4,177 +4,199 @@ Similarity and transport of every layer with the same layer of the base, beside 
 weights; which layers moved most, LoRA against full where their losses match, layer × layer matrices, drift and score.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from transect.errors import TransectError
-from transect.inference import controls
-from transect.inference.sweep import sweep
-from transect.measures.contract import find
+from transect.inference.asks import Ask, answer
+from transect.inference.design import Design, StudyOptions
+from transect.inference.draws import common_n
+from transect.inference.sweep import ask
+from transect.measures.contract import Measure, find
 from transect.results.study import Study
-from transect.results.table import Table, merge
+from transect.results.table import Table
 from transect.store.store import Store
 from transect.studies.compare.arms import Arm, arm_of, check_runs, doubts, ends, matches, rows_of, siblings
-from transect.studies.compare.tables import contrast, curves, difference, means, ranking, relation, with_drift
+from transect.studies.compare.contrasts import contrasts
+from transect.studies.compare.tables import curves, difference, means, ranking, relation, with_drift
 from transect.studies.compare.words import describe
+from transect.studies.runs import Run, Runs, open_runs
+from transect.texts.texts import Texts
+from transect.work.options import Work, only
 
 PAIRED = ("cka", "procrustes", "rsa", "knn_overlap", "cosine", "euclidean")
 CLOUDS = ("sinkhorn", "bures")
+#: Points of a cloud where nobody says, and of a cell of the matrices.
+POINTS, MATRIX_POINTS = 500, 300
 
 
 def compare(
-    stores: Sequence[Store],
+    stores: Runs,
     *,
-    noise: Store | None = None,
-    seed_controls: Sequence[Store] = (),
-    random: Store | None = None,
-    weights: Table | None = None,
-    sites: str = "resid",
-    tokens: str = "all",
-    position0: bool = False,
+    texts: str | Path | Texts | None = None,
+    noise: Run | None = None,
+    seed_controls: Sequence[Run] = (),
+    random: Run | None = None,
+    weights: Table | str | Path | None = None,
     measures: str = ",".join((*PAIRED, *CLOUDS)),
-    n: int | None = None,
-    groups: int = 8,
     matrix: str = "cka",
     matrices: bool = True,
-    seed: int = 0,
-    out: str | Path | None = None,
-    engine: str = "local",
-    workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    **options: Unpack[StudyOptions],
 ) -> Study:
-    """The comparison of `stores[0]`, the base, with the others: models, adapters, checkpoints.
+    """What training changed: each run against the first one, the base, on the same tokens, layer by layer.
 
-    noise: the base again with another batch plan or dtype. seed_controls: runs of the same recipes with other seeds.
-    random: the architecture with random weights. weights: the layers table of `transect adapters`. tokens: classes of
-    tokens, separated by commas. measures: likewise. n: points per cloud (default 500 or what half of the texts hold). Runs whose token ids
-    differ are refused. Tables: arms, layers, between, contrasts, ranking, curves, summary, matched, matrices, score, and
-    relation where weights are given.
+    Args:
+        stores: Stores, the base first; or models that are captured on `texts`.
+        texts: Texts for models that are not captured yet.
+        noise: Store of the base captured again with another batch plan or dtype.
+        seed_controls: Stores of the same recipes with other seeds.
+        random: Store of the architecture with random weights.
+        weights: Folder that `transect adapters` wrote, or its table of layers.
+        measures: Measures of two clouds, separated by commas; the first is drawn as the heatmap.
+        matrix: Measure of the layer × layer matrices.
+        matrices: Compute layer × layer matrices.
+
+    Returns: a study with the tables arms, layers, between, contrasts, ranking, curves, summary, matched, matrices, score,
+    and relation where weights are given. tokens: classes of tokens, separated by commas. Runs whose token ids differ are
+    refused.
     """
-    if len(stores) < 2:
+    only(options, StudyOptions)
+    design, work = Design.of(options), Work.of(options)
+    opened = open_runs(stores, texts, work.out, seed=design.seed, progress=work.progress)
+    if len(opened) < 2:
         raise TransectError("compare needs a base run and at least one other.", "Give two stores or more.")
-    base, runs = stores[0], list(stores[1:])
-    roles = [("base", base), *(("run", s) for s in runs), *(("seed", s) for s in seed_controls)]
-    roles += [(role, s) for role, s in (("noise", noise), ("random", random)) if s is not None]
+    base, runs = opened[0], opened[1:]
+    named = {
+        "noise": [noise] if noise else [],
+        "seed": list(seed_controls),
+        "random": [random] if random else [],
+    }
+    extra = {role: open_runs(own) if own else [] for role, own in named.items()}
+    roles = [
+        ("base", base),
+        *(("run", s) for s in runs),
+        *((r, s) for r in ("seed", "noise", "random") for s in extra[r]),
+    ]
     every = [s for _, s in roles]
     check_runs(base, every[1:])
-    n = n or _points(every, tokens, position0, groups, seed)
+    classes = [t.strip() for t in str(design.tokens).split(",")]
+    design = design.replace(
+        tokens=classes[0], n=design.n or common_n(every, design.replace(tokens=classes[0]), POINTS)
+    )
+    chosen = _measures(measures)
     arms = [arm_of(s, role) for role, s in roles]
-    given: dict[str, Any] = {"sites": sites, "position0": position0, "n": n, "groups": groups, "seed": seed}
-    given |= {"measures": [find(m.strip()) for m in measures.split(",")]}
-    if odd := [m.name for m in given["measures"] if m.data != ("X", "Y") or m.itself is None]:
-        raise TransectError(f"{odd[0]} compares no two clouds.", f"Take of {', '.join((*PAIRED, *CLOUDS))}.")
-    given |= {"out": out, "engine": engine, "workers": workers}
-    told = (lambda step: lambda done, total: progress(step, done, total)) if progress else (lambda step: None)
-    study = Study("compare", "What did training change, at which layers, beyond noise and another seed?", {})
-    classes = [t.strip() for t in tokens.split(",")]
-    rows, between = _cells(every, arms, classes, given, told)
-    pairs = matches(arms)
-    tables = study.tables
-    tables["arms"] = Table(rows_of(arms))
-    tables["layers"] = Table([{k: v for k, v in r.items() if k != "again"} for r in rows])
-    if between:
-        tables["between"] = Table([{k: v for k, v in r.items() if k != "again"} for r in between])
-    tables["contrasts"] = Table(_contrasts(arms, rows, between, pairs))
-    tables["ranking"] = Table(ranking([r for r in rows if r["role"] == "run"]))
-    tables["curves"] = Table(curves(rows) + _between_curves(between, arms))
-    tables["summary"] = Table(means(rows, by="series"))
-    tables["score"] = Table(_scores(means(rows), arms))
-    if pairs:
-        tables["matched"] = Table(pairs)
+    asks = _asks(every, arms, classes, chosen, design)
     if matrices:
-        tables["matrices"] = _matrices(base, runs, arms, matrix, classes[0], given, told)
+        asks |= _matrix_asks(base, runs, arms, matrix, design)
+    found = answer(asks, work, "compare")
+    by_name = {a.name: a for a in arms}
+    rows, between = (with_drift([r for t in found[k] for r in t], by_name) for k in ("layers", "between"))
+    study = Study("compare", "What did training change, at which layers, beyond noise and another seed?", {})
+    study.tables = _tables(arms, rows, between)
+    if matrices:
+        study.tables["matrices"] = _matrices(found)
     if weights is not None:
-        drifted = [r for r in rows if r["role"] == "run"]
-        tables["weights"], tables["relation"] = weights, Table(relation(weights, drifted, {a.name: a for a in arms}))
-    study.warnings = doubts(arms, pairs, every)
-    told_of = given | {"tokens": classes, "measures": [m.name for m in given["measures"]]}
-    describe(study, every, arms, matrix, told_of)
+        study.tables |= _weights(weights, rows, arms)
+    study.warnings = doubts(arms, matches(arms), every)
+    settings = design.items() | {"tokens": classes, "measures": [m.name for m in chosen]}
+    describe(study, every, arms, matrix, settings)
     return study
 
 
-def _points(every: Sequence[Store], tokens: str, position0: bool, groups: int, seed: int) -> int:
-    first = every[0].select(tokens.split(",")[0].strip(), position0)
-    return min(500, controls.draw(first, groups=groups, seed=seed).n)
+def _measures(measures: str) -> list[Measure]:
+    chosen = [find(m.strip()) for m in measures.split(",")]
+    if odd := [m.name for m in chosen if m.data != ("X", "Y") or m.itself is None]:
+        raise TransectError(f"{odd[0]} compares no two clouds.", f"Take of {', '.join((*PAIRED, *CLOUDS))}.")
+    return chosen
 
 
-def _cells(
-    every: Sequence[Store], arms: Sequence[Arm], classes: Sequence[str], given: dict[str, Any], told: Any
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of every run against the base, and of runs against their second seed."""
-    by_name, of = {a.name: a for a in arms}, {s.name: s for s in every}
-    rows, between = [], []
+def _asks(
+    every: Sequence[Store],
+    arms: Sequence[Arm],
+    classes: Sequence[str],
+    chosen: Sequence[Measure],
+    design: Design,
+) -> dict[str, list[Ask]]:
+    """Every run against the base, and runs against their second seed: raw points, and unit-norm ones beside them."""
+    of = {s.name: s for s in every}
+    asks: dict[str, list[Ask]] = {"layers": [], "between": []}
     for tokens in classes:
         for store in every[1:]:
-            rows += _same(every[0], store, tokens, given, told(f"{store.name}"))
+            asks["layers"] += _same(
+                every[0], store, chosen, design.replace(tokens=tokens), tokens != classes[0]
+            )
         for name, other in siblings(arms).items():
-            between += _same(of[name], of[other], tokens, given, told("second seed"))
-    return with_drift(rows, by_name), with_drift(between, by_name)
+            asks["between"] += _same(
+                of[name], of[other], chosen, design.replace(tokens=tokens), tokens != classes[0]
+            )
+    return asks
 
 
-def _same(left: Store, right: Store, tokens: str, given: dict[str, Any], told: Any) -> list[dict[str, Any]]:
-    """Each layer with the same layer, raw points; CKA and transport of unit-norm points beside them."""
-    few = {k: v for k, v in given.items() if k != "measures"}
-    few |= {"n": given["n"] if tokens == "all" else None, "pairs": "same", "tokens": tokens, "design": "paired"}
-    chosen = given["measures"]
-    tables = [sweep(chosen, [left, right], progress=told, permutations=3, **few)]
-    if beside := [m for m in chosen if m.name in ("cka", "cosine", "sinkhorn")]:
-        tables.append(sweep(beside, [left, right], progress=told, permutations=3, normalise="unit", **few))
-    return list(merge(tables))
+def _same(left: Store, right: Store, chosen: Sequence[Measure], design: Design, free: bool) -> list[Ask]:
+    """Each layer with the same layer, the same tokens. Measures whose null is dear get a few draws of it, and no p."""
+    given: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired"}
+    given |= {"n": None} if free else {}
+    beside = [m for m in chosen if m.name in ("cka", "cosine", "sinkhorn")]
+    asks = []
+    for several, how in ((chosen, "raw"), (beside, "unit")):
+        quick = [m for m in several if m.cheap_null]
+        dear = [m for m in several if not m.cheap_null]
+        asks += [ask(quick, [left, right], normalise=how, **given)] if quick else []
+        asks += [ask(dear, [left, right], normalise=how, permutations=3, **given)] if dear else []
+    return asks
 
 
-def _contrasts(
-    arms: Sequence[Arm], rows: list[dict[str, Any]], between: list[dict[str, Any]], pairs: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Drift beyond noise, beyond a second seed, and of full beyond LoRA; a family is one contrast of one run."""
-    raw = [r for r in rows if r["normalise"] == "raw"]
-    of: dict[str, list[dict[str, Any]]] = {}
-    for row in raw:
-        of.setdefault(row["run2"], []).append(row)
-    noise = next((a.name for a in arms if a.role == "noise"), None)
-    out: list[dict[str, Any]] = []
-    for arm in (a for a in arms if a.role == "run"):
-        if noise:
-            out += contrast("beyond noise", arm.name, noise, of[arm.name], of[noise], two_sided=False)
-        seeds = [r for r in between if r["run"] == arm.name and r["normalise"] == "raw"]
-        if seeds:
-            out += contrast("beyond second seed", arm.name, seeds[0]["run2"], of[arm.name], seeds, two_sided=False)
-    for pair in pairs:
-        name = "full − LoRA, matched on loss" if pair["matched"] else "full − LoRA, not matched on loss"
-        out += contrast(name, pair["run2"], pair["run"], of[pair["run2"]], of[pair["run"]], two_sided=True)
-    return out
-
-
-def _between_curves(between: list[dict[str, Any]], arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    of = {a.name: a for a in arms}
-    return curves([r | {"series": f"second seed ({of[r['run']].series})", "role": "seed distance"} for r in between])
-
-
-def _scores(rows: list[dict[str, Any]], arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Mean drift of every run beside its score, loss and step."""
-    of = {a.name: a for a in arms}
-    known = ("seed", "step", "loss", "headline", "score", "baseline", "learned", "final")
-    return [row | {k: getattr(of[row["run2"]], k) for k in known} for row in rows]
-
-
-def _matrices(
-    base: Store, runs: Sequence[Store], arms: Sequence[Arm], matrix: str, tokens: str, given: dict[str, Any], told: Any
-) -> Table:
-    """Layer × layer: each model with itself, the base with each other, and the latter less the base with itself."""
+def _matrix_asks(
+    base: Store, runs: Sequence[Store], arms: Sequence[Arm], matrix: str, design: Design
+) -> dict[str, list[Ask]]:
+    """Layer × layer: each model with itself, and the base with each other."""
     final = {base.name, *(a.name for a in ends(arms))}
-    common = {
-        **{k: v for k, v in given.items() if k != "measures"},
-        "n": min(given["n"], 300),
-        "groups": min(5, given["groups"]),
-        "tokens": tokens,
-        "permutations": 3,
+    small = design.replace(n=min(design.n, MATRIX_POINTS), groups=min(5, design.groups)).items()
+    own: dict[str, Any] = {**small, "permutations": 3}
+    some = [s for s in runs if s.name in final]
+    return {
+        "itself": [ask(matrix, s, pairs="all", **own) for s in [base, *some]],
+        "cross": [ask(matrix, [base, s], pairs="cross", **own) for s in some],
     }
-    common |= {"progress": told("matrices")}
-    within = {s.name: sweep(matrix, s, pairs="all", **common) for s in [base, *runs] if s.name in final}
-    rows = [r | {"panel": f"{name} × itself"} for name, table in within.items() for r in table]
-    for store in (s for s in runs if s.name in final):
-        cross = sweep(matrix, [base, store], pairs="cross", **common)
-        rows += [r | {"panel": f"{store.name} × base"} for r in cross]
-        rows += difference(cross, within[base.name], store.name)
-    return Table(rows, within[base.name].provenance)
+
+
+def _matrices(found: dict[str, Any]) -> Table:
+    """Panels: each model with itself, each with the base, and the latter less the base with itself."""
+    within = found["itself"]
+    rows = [r | {"panel": f"{r['run']} × itself", "kind": "itself"} for table in within for r in table]
+    for cross in found["cross"]:
+        run = cross.values("run2")[0]
+        rows += [r | {"panel": f"{run} × base", "kind": "cross"} for r in cross]
+        rows += difference(cross, within[0], run)
+    return Table(rows, within[0].provenance)
+
+
+def _tables(
+    arms: Sequence[Arm], rows: list[dict[str, Any]], between: list[dict[str, Any]]
+) -> dict[str, Table]:
+    """Everything that follows from the cells."""
+    bare = lambda several: [{k: v for k, v in r.items() if k != "again"} for r in several]  # noqa: E731
+    tables = {"arms": Table(rows_of(arms)), "layers": Table(bare(rows))}
+    if between:
+        tables["between"] = Table(bare(between))
+    pairs = matches(arms)
+    tables["contrasts"] = Table(contrasts(arms, rows, between, pairs))
+    tables["ranking"] = Table(ranking([r for r in rows if r["role"] == "run"]))
+    of = {a.name: a for a in arms}
+    second = [r | {"series": of[r["run"]].series, "role": "second seed"} for r in between]
+    tables["curves"] = Table(curves(rows) + curves(second))
+    tables["summary"] = Table(means(rows, by="series"))
+    known = ("seed", "step", "loss", "headline", "score", "baseline", "learned", "final")
+    tables["score"] = Table([r | {k: getattr(of[r["run2"]], k) for k in known} for r in means(rows)])
+    if pairs:
+        tables["matched"] = Table(pairs)
+    return tables
+
+
+def _weights(
+    weights: Table | str | Path, rows: list[dict[str, Any]], arms: Sequence[Arm]
+) -> dict[str, Table]:
+    table = weights if isinstance(weights, Table) else Table.load(Path(weights) / "layers.parquet")
+    drifted = [r for r in rows if r["role"] == "run"]
+    return {"weights": table, "relation": Table(relation(table, drifted, {a.name: a for a in arms}))}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from transect.inference import controls
+from transect.inference.intervals import jackknife
 from transect.measures.contract import find
 from transect.models import sites
 from transect.results.table import Table
@@ -27,45 +27,13 @@ def with_drift(rows: Iterable[Row], arms: dict[str, Arm]) -> list[Row]:
         value = math.nan if row.get("value") is None else row["value"]
         again = np.array([math.nan if v is None else v for v in row.get("replicates") or []], float)
         drift, again = (1 - value, 1 - again) if similar else (value, again)
-        low, high = controls.jackknife(drift, again)
+        low, high = jackknife(drift, again)
         arm = arms[row["run2"]]
         told = {"drift": drift, "drift_low": low, "drift_high": high, "again": again.tolist()}
-        out.append(row | told | {"series": arm.series, "role": arm.role, "method": arm.method, "task": arm.task})
+        out.append(
+            row | told | {"series": arm.series, "role": arm.role, "method": arm.method, "task": arm.task}
+        )
     return out
-
-
-def key(row: Row) -> tuple[Any, ...]:
-    """What must agree for two rows to be compared."""
-    return tuple(row[k] for k in ("measure", "site", "token", "normalise", "design"))
-
-
-def contrast(name: str, run: str, other: str, left: Sequence[Row], right: Sequence[Row], two_sided: bool) -> list[Row]:
-    """left − right, key by key, with jackknife interval, p (t, G − 1 degrees of freedom) and Holm's over the family."""
-    from scipy.stats import t
-
-    at, out = {key(r): r for r in right}, []
-    for row in left:
-        rival = at.get(key(row))
-        if rival is None:
-            continue
-        whole = len(row["again"]) == len(rival["again"])
-        again = np.array(row["again"], float) - np.array(rival["again"], float) if whole else np.array([])
-        gap, g = row["drift"] - rival["drift"], len(again)
-        low, high = controls.jackknife(gap, again)
-        told = {k: row[k] for k in ("measure", "site", "token", "normalise", "design", "n", "n_texts")}
-        told |= {"contrast": name, "run": run, "run2": other, "value": gap, "low": low, "high": high}
-        told |= {"left": row["drift"], "right": rival["drift"], "status": "ok"}
-        half = (high - low) / 2
-        if not math.isfinite(gap) or not math.isfinite(half):
-            told |= {"status": f"not computed: {row['status']}; {rival['status']}", "p": math.nan}
-        elif abs(gap) < 1e-12 and half < 1e-12:
-            told["p"] = 1.0  # identical points: nothing moved
-        else:
-            score = gap / max(half / float(t.ppf(0.975, g - 1)), 1e-300)
-            told["p"] = float(2 * t.sf(abs(score), g - 1) if two_sided else t.sf(score, g - 1))
-        out.append(told)
-    adjusted = controls.holm([r["p"] for r in out])
-    return [r | {"p_holm": float(q), "family": len(out)} for r, q in zip(out, adjusted, strict=True)]
 
 
 def ranking(rows: Sequence[Row], top: int = 3) -> list[Row]:
@@ -80,8 +48,16 @@ def ranking(rows: Sequence[Row], top: int = 3) -> list[Row]:
         order = np.argsort([-r["drift"] for r in known])
         for place, k in enumerate(order):
             row = known[k]
-            told = {c: row[c] for c in ("measure", "site", "token", "normalise", "design", "n", "n_texts", "series")}
-            told |= {"run": row["run2"], "value": row["drift"], "low": row["drift_low"], "high": row["drift_high"]}
+            told = {
+                c: row[c]
+                for c in ("measure", "site", "token", "normalise", "design", "n", "n_texts", "series")
+            }
+            told |= {
+                "run": row["run2"],
+                "value": row["drift"],
+                "low": row["drift_low"],
+                "high": row["drift_high"],
+            }
             told |= {"rank": place + 1, f"top{top}": float((places[k] < top).mean()), "status": row["status"]}
             out.append(told)
     return out
@@ -90,7 +66,7 @@ def ranking(rows: Sequence[Row], top: int = 3) -> list[Row]:
 def curves(rows: Sequence[Row]) -> list[Row]:
     """Mean drift of the runs of one series (seeds) at each layer, its interval by text, and the range over seeds."""
     out = []
-    for group in _grouped(rows, ("series", "measure", "site", "token", "normalise")).values():
+    for group in _grouped(rows, ("series", "role", "measure", "site", "token", "normalise")).values():
         out.append(_mean(group, site=group[0]["site"]) | {"status": _status(group)})
     return out
 
@@ -102,7 +78,11 @@ def means(rows: Sequence[Row], by: str = "run2") -> list[Row]:
         whole = [r for r in group if sites.layer(r["site"]) != 0]
         if whole:
             top = max(whole, key=lambda r: r["drift"] if math.isfinite(r["drift"]) else -math.inf)
-            told = {"layers": len({r["site"] for r in whole}), "largest_at": top["site"], "largest": top["drift"]}
+            told = {
+                "layers": len({r["site"] for r in whole}),
+                "largest_at": top["site"],
+                "largest": top["drift"],
+            }
             out.append(_mean(whole) | told | {"status": _status(whole)})
     return out
 
@@ -111,11 +91,22 @@ def _mean(group: Sequence[Row], **more: Any) -> Row:
     known = [r for r in group if math.isfinite(r["drift"])]
     again = np.array([r["again"] for r in known], float).mean(axis=0) if known else []
     value = float(np.mean([r["drift"] for r in known])) if known else math.nan
-    low, high = controls.jackknife(value, again)
+    low, high = jackknife(value, again)
     first = group[0]
     told = {
         k: first[k]
-        for k in ("measure", "token", "normalise", "design", "n", "n_texts", "series", "role", "method", "task")
+        for k in (
+            "measure",
+            "token",
+            "normalise",
+            "design",
+            "n",
+            "n_texts",
+            "series",
+            "role",
+            "method",
+            "task",
+        )
     }
     runs = list(dict.fromkeys(r["run2"] for r in group))
     per_run = [float(np.mean([r["drift"] for r in known if r["run2"] == run] or [math.nan])) for run in runs]
@@ -148,33 +139,55 @@ def difference(cross: Table, within: Table, run: str) -> list[Row]:
         if row["value"] is None:
             continue
         gap = row["value"] - value
-        low, high = controls.jackknife(gap, np.array(row["replicates"], float) - again)
-        told = {k: row[k] for k in ("measure", "site", "site2", "token", "normalise", "design", "n", "n_texts")}
+        low, high = jackknife(gap, np.array(row["replicates"], float) - again)
+        told = {
+            k: row[k] for k in ("measure", "site", "site2", "token", "normalise", "design", "n", "n_texts")
+        }
         out.append(
-            told | {"run": run, "panel": f"{run} × base − base", "value": gap, "low": low, "high": high, "status": "ok"}
+            told
+            | {
+                "run": run,
+                "panel": f"{run} × base − base",
+                "value": gap,
+                "low": low,
+                "high": high,
+                "status": "ok",
+            }
         )
     return out
 
 
 def relation(weights: Table, rows: Sequence[Row], arms: dict[str, Arm]) -> list[Row]:
-    """Spearman over layers between the size of a run's own ΔW in a block and how much its drift grows across it."""
+    """Rank correlation over layers of the size of a run's own ΔW in a block with how much its drift grows across it.
+
+    A description, without a p: layers are not independent.
+    """
     from scipy.stats import spearmanr
 
     known = weights.where(measure="relative_norm_of_layer", status="ok")
     out = []
-    for (run, measure), group in _grouped([r for r in rows if r["normalise"] == "raw"], ("run2", "measure")).items():
+    for (run, measure), group in _grouped(
+        [r for r in rows if r["normalise"] == "raw"], ("run2", "measure")
+    ).items():
         own = known.where(run=arms[run].folder)
-        sizes: dict[int, float] = dict(zip(own.column("layer").tolist(), own.column("value").tolist(), strict=True))
+        sizes: dict[int, float] = dict(
+            zip(own.column("layer").tolist(), own.column("value").tolist(), strict=True)
+        )
         at = {sites.layer(r["site"]) or 0: r["drift"] for r in group}
         pairs = [(size, at[k + 1] - at[k]) for k, size in sizes.items() if k in at and k + 1 in at]
         pairs = [p for p in pairs if all(map(math.isfinite, p))]
         if len(pairs) < 4 or len({p[1] for p in pairs}) < 2:
             continue
         found: Any = spearmanr(np.array(pairs))
-        told = {"measure": f"spearman(ΔW, step of {measure})", "run": run, "value": float(found.statistic)}
-        out.append(told | {"p": float(found.pvalue), "n": len(pairs), "design": "over layers", "status": "ok"})
-    adjusted = controls.holm([r["p"] for r in out])
-    return [r | {"p_holm": float(q)} for r, q in zip(out, adjusted, strict=True)]
+        told = {
+            "measure": "rank_correlation",
+            "of": "ΔW",
+            "with": measure,
+            "run": run,
+            "value": float(found.statistic),
+        }
+        out.append(told | {"n": len(pairs), "design": "over layers", "status": "ok"})
+    return out
 
 
 def _grouped(rows: Iterable[Row], names: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:

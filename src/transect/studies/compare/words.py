@@ -3,37 +3,42 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from transect.measures.contract import find
 from transect.results.study import Figure, Study, describe_run
+from transect.results.words import flagged, interval, share
 from transect.store.store import Store
 from transect.studies.compare.arms import MATCHED, Arm, ends
+from transect.studies.compare.contrasts import SEEDS
 
 #: What the headline curve and the heatmap show, in order.
 SHOWN = ("cka", "procrustes", "knn_overlap", "rsa", "cosine", "sinkhorn")
 
 
-def describe(study: Study, every: Sequence[Store], arms: Sequence[Arm], matrix: str, given: dict[str, Any]) -> None:
+def describe(
+    study: Study, every: Sequence[Store], arms: Sequence[Arm], matrix: str, given: dict[str, Any]
+) -> None:
     layers = study.tables["layers"]
     n, texts = int(layers.column("n")[0]), int(layers.column("n_texts")[0])
     position = "kept" if given["position0"] else "dropped"
     shown = "; ".join(describe_run(s) for s in every)
     origin = f"{shown}. n = {n} tokens, position 0 {position}, raw points, same tokens in every run; 95 % intervals by leaving out groups of texts."
-    study.provenance = {
-        "runs": [s.manifest | {"path": s.path.name} for s in every],
-        "settings": {k: v for k, v in given.items() if k not in ("out", "engine", "workers")},
-    }
+    study.provenance = {"runs": [s.manifest | {"path": s.path.name} for s in every], "settings": given}
     study.findings = _findings(study, arms)
     study.warnings += _warnings(study, arms)
     study.methods = _methods(n, texts, position, given, arms)
     study.figures = _figures(study, arms, matrix, given, origin)
 
 
-def _figures(study: Study, arms: Sequence[Arm], matrix: str, given: dict[str, Any], origin: str) -> list[Figure]:
+def _figures(
+    study: Study, arms: Sequence[Arm], matrix: str, given: dict[str, Any], origin: str
+) -> list[Figure]:
     token = given["tokens"][0]
     common = {"token": token, "normalise": "raw"}
     final = list(dict.fromkeys(a.series for a in ends(arms)))
     steps = list(dict.fromkeys(a.series for a in arms if a.role == "run" and a.series not in final))
-    floors = [s for s in study.tables["curves"].values("series") if s not in (*final, *steps)]
+    floors = list(study.tables["curves"].where(role=["noise", "random", "seed"]).values("series"))
     figures = [
         Figure("drift", "compare_curves", "curves", "Drift from the base, layer by layer",
                f"1 − similarity, or distance, of each layer to the same layer of the base; grey: controls, which may lie below the axis. Band: interval by text of the mean over seeds. {origin}",
@@ -72,40 +77,75 @@ def _figures(study: Study, arms: Sequence[Arm], matrix: str, given: dict[str, An
 def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
     told = []
     for arm in ends(arms):
-        part = study.tables["ranking"].where(run=arm.name, measure="cka", normalise="raw")
-        first = list(part)[:3]
+        first = list(study.tables["ranking"].where(run=arm.name, measure="cka", normalise="raw"))[:3]
         if first:
             best = "; ".join(
-                f"{r['site']} {_number(r, 'value', 'low', 'high')} ({r['top3']:.0%} of replicates in the top 3)"
+                f"{r['site']} {interval(r, digits=3)} ({share(r['top3'])} of replicates in the top 3)"
                 for r in first
             )
-            told.append(f"{arm.name}: largest drift (1 − unbiased CKA) at {best}.")
-        for row in study.tables["summary"].where(series=arm.series, measure="cka", normalise="raw"):
-            if row["runs"] > 0 and arm is next(a for a in arms if a.series == arm.series):
-                told.append(
-                    f"{arm.series}: mean drift over layers {_number(row, 'value', 'low', 'high')} (1 − unbiased CKA, {row['runs']} run{'s' if row['runs'] > 1 else ''})."
-                )
+            told.append(f"{arm.name}: largest drift from the base (1 − unbiased CKA) at {best}.")
+        if arm is next(a for a in arms if a.series == arm.series):
+            for row in study.tables["summary"].where(series=arm.series, measure="cka", normalise="raw"):
+                told.append(_mean_drift(study, arm, row))
         if arm.headline and arm.score == arm.score:
             base = "" if arm.baseline != arm.baseline else f", baseline {arm.baseline:.3g}"
             told.append(
-                f"{arm.name}: {arm.headline} {arm.score:.3g} on {arm.n_judged or 'the'} held-out examples{base}; loss {arm.loss:.3g}."
+                f"{arm.name}: {arm.headline} {arm.score:.3g} on {arm.n_judged or 'the'} held-out examples{base}; loss"
+                f" {arm.loss:.3g}."
             )
-    contrasts = study.tables["contrasts"]
-    for name in contrasts.values("contrast") if len(contrasts) else []:
-        for run in contrasts.where(contrast=name).values("run"):
-            for other in contrasts.where(contrast=name, run=run).values("run2"):
-                family = contrasts.where(contrast=name, run=run, run2=other)
-                kept = family.where(lambda r: r["p_holm"] is not None and r["p_holm"] < 0.05)
-                told.append(
-                    f"{run}, {name} ({other}): {len(kept)} of {len(family)} layer × measure cells at Holm-corrected p < 0.05."
-                )
-    if "relation" in study.tables:
-        told += [
-            f"{row['run']}: rank correlation over layers of {row['measure'][9:-1]}: {row['value']:.2f} (n = {row['n']}, Holm p = {row['p_holm']:.2g})."
-            for row in study.tables["relation"].where(
-                measure=["spearman(ΔW, step of cka)", "spearman(ΔW, step of euclidean)"]
+    told += _second_seeds(study)
+    told += _methods_compared(study)
+    for row in study.tables.get("relation", ()):
+        if row["with"] in ("cka", "euclidean"):
+            told.append(
+                f"{row['run']}: rank correlation over layers of ‖ΔW‖ / ‖W‖ with the step of {row['with']}: {row['value']:.2f}"
+                f" (n = {row['n']} layers, which are not independent)."
             )
-        ]
+    return told
+
+
+def _mean_drift(study: Study, arm: Arm, row: dict[str, Any]) -> str:
+    """Mean drift of a series, beside the controls that were given."""
+    beside = [
+        f"{r['series']} {interval(r, digits=3)}"
+        for r in study.tables["summary"].where(role=["noise", "random"], measure="cka", normalise="raw")
+    ]
+    tail = f"; controls: {'; '.join(beside)}" if beside else ""
+    runs = f"{row['runs']} run{'s' if row['runs'] > 1 else ''}"
+    return f"{arm.series}: mean drift over layers {interval(row, digits=3)} (1 − unbiased CKA, {runs}){tail}."
+
+
+def _second_seeds(study: Study) -> list[str]:
+    """How far a run lies from the base beside how far two of its seeds lie apart; nothing is tested."""
+    if not len(study.tables["contrasts"]):
+        return []
+    told = []
+    table = study.tables["contrasts"].where(contrast="beyond second seed", measure="cka")
+    for run in table.values("run"):
+        rows = [r for r in table.where(run=run) if r["left"] is not None and r["right"] is not None]
+        if rows:
+            left, right = (float(np.mean([r[k] for r in rows])) for k in ("left", "right"))
+            told.append(
+                f"{run}: mean over layers of 1 − unbiased CKA: {left:.3g} to the base, {right:.3g} to its second seed"
+                f" {rows[0]['run2']}; two seeds are no test."
+            )
+    return told
+
+
+def _methods_compared(study: Study) -> list[str]:
+    """What was tested over seeds, or why nothing was."""
+    table = study.tables["contrasts"]
+    over = table.where(basis="seeds") if len(table) else table
+    if not len(over):
+        return [f"Methods are not compared: that needs {SEEDS} training seeds an arm of one task."]
+    told = []
+    for name in over.values("contrast"):
+        rows = list(over.where(contrast=name))
+        hits = sum(r["p_holm"] is not None and r["p_holm"] < 0.05 for r in rows)
+        told.append(
+            f"{name}: {hits} of {len(rows)} layer × measure cells differ (Welch's t over {rows[0]['seeds']} seeds an arm or"
+            " more, Holm-corrected p < 0.05)."
+        )
     return told
 
 
@@ -117,33 +157,26 @@ def _warnings(study: Study, arms: Sequence[Arm]) -> list[str]:
         ("random", "--random", "random weights"),
     ):
         if role not in roles and not (role == "seed" and "between" in study.tables):
-            told.append(f"No control for {what} was given ({flag}): differences from zero say little without it.")
-    for name in ("layers", "matrices"):
-        if name in study.tables:
-            bad = study.tables[name].where(lambda row: row["status"] != "ok")
-            if len(bad):
-                first = next(iter(bad))
-                told.append(
-                    f"{name}: {len(bad)} of {len(study.tables[name])} rows are flagged; first: {first['measure']} {first['site']}: {first['status']}"
-                )
+            told.append(
+                f"No control for {what} was given ({flag}): differences from zero say little without it."
+            )
+    told += flagged({k: v for k, v in study.tables.items() if k in ("layers", "matrices")})
     return told
 
 
 def _methods(n: int, texts: int, position: str, given: dict[str, Any], arms: Sequence[Arm]) -> list[str]:
     measures = "; ".join(f"{m} ({find(m).source})" for m in given["measures"])
     runs = [a for a in arms if a.role == "run"]
-    found = "; ".join(f"{a.name}: {a.method}, task {a.task}, seed {a.seed}, step {a.step}" for a in runs if a.task)
+    found = "; ".join(
+        f"{a.name}: {a.method}, task {a.task}, seed {a.seed}, step {a.step}" for a in runs if a.task
+    )
     return [
         f"All runs were captured on the same token ids. Points are tokens; position 0 is {position}. {n} tokens were drawn from {texts} texts, the same number from each of {given['groups']} groups of texts (seed {given['seed']}), and the same tokens were used at every layer of every run. Token classes: {', '.join(given['tokens'])}.",
-        f"Drift of a layer is 1 − similarity, or the distance, between the run and the base at that layer: {measures}. Sinkhorn and Bures compare the two clouds of the same tokens; their null, the value between two halves of the texts at one layer, is the size of sampling differences. The null of the others is a shuffled pairing.",
+        f"Drift of a layer is 1 − similarity, or the distance, between the run and the base at that layer: {measures}. Sinkhorn and Bures compare the two clouds of the same tokens; of the same tokens there is no split-half null. The null of the others permutes whole texts.",
         "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t with G − 1 degrees of freedom). Every run leaves out the same groups, so that differences of drift have intervals of their own. They resample texts; training seeds are shown one by one.",
-        "Contrasts: drift beyond numeric noise (the base captured again with another batch plan or dtype), beyond a second seed (the distance between two fine-tunes of one recipe), one-sided; full less LoRA, two-sided. p-values follow t and are corrected by Holm over layers × measures of one contrast of one run.",
+        "Contrasts of two given runs (beyond numeric noise, beyond a second seed, full less LoRA) have intervals over texts and no p."
+        f" A claim about methods resamples training seeds: Welch's t where each arm of a task has {SEEDS} seeds or more, Holm over"
+        " layers × measures; with fewer nothing is tested.",
         f"LoRA and full runs are matched on held-out loss: for each LoRA run the full checkpoint of its task (and seed, where there is one) with the nearest loss; more than {MATCHED:.0%} apart counts as not matched. An arm learned when its score exceeds the baseline (majority class, no answer, or the untrained loss) with 95 % confidence over examples.",
         *([f"Runs: {found}."] if found else []),
     ]
-
-
-def _number(row: dict[str, Any], value: str, low: str, high: str) -> str:
-    if row[low] is None:
-        return f"{row[value]:.3g}"
-    return f"{row[value]:.3g} [{row[low]:.3g}, {row[high]:.3g}]"

@@ -1,5 +1,6 @@
 """Figures of pairs of sites: layer × layer matrices with the null on the diagonal, one measure against others."""
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,9 @@ def draw_matrix(study: Study, figure: Figure) -> "Canvas":
         image = ax.imshow(
             matrix, origin="lower", interpolation="nearest", cmap=o.get("cmap", "viridis"), norm=_norm(matrix)
         )
-        hatch(ax, [*flagged, *((int(j), int(i)) for i, j in np.argwhere(~np.isfinite(matrix)))])
+        blank = o.get("value") == "corrected" and not o.get("cross")  # the excess of a layer over itself is 0
+        holes = [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(matrix)) if not (blank and i == j)]
+        hatch(ax, [*flagged, *holes])
         ticks = list(range(0, len(names), max(1, len(names) // 6)))
         ax.set_xticks(ticks, [str(sites.layer(names[k])) for k in ticks])
         ax.set_yticks(ticks, [str(sites.layer(names[k])) for k in ticks])
@@ -32,8 +35,25 @@ def draw_matrix(study: Study, figure: Figure) -> "Canvas":
         ax.set_ylabel(f"layer ({sites.family(names[0])})")
         ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(how, str(how)))
         ax.spines[:].set_visible(False)
-        canvas.colorbar(image, ax=ax, shrink=0.85, label=label(o["measure"]))
+        if o.get("blocks"):
+            _frames(
+                ax,
+                study.tables["changes"].where(run=o["run"], normalise=how, kind="block", status="ok"),
+                names,
+            )
+        excess = "\nexcess over the null" if o.get("value") == "corrected" else ""
+        canvas.colorbar(image, ax=ax, shrink=0.85, label=label(o["measure"]) + excess)
     return canvas
+
+
+def _frames(ax: Any, found: Table, names: list[str]) -> None:
+    """Blocks as frames along the diagonal."""
+    from matplotlib.patches import Rectangle
+
+    edges = [0, *sorted(names.index(row["site2"]) for row in found), len(names)]
+    for a, b in itertools.pairwise(edges):
+        if len(edges) > 2:
+            ax.add_patch(Rectangle((a - 0.5, a - 0.5), b - a, b - a, fill=False, edgecolor="#D55E00", lw=1.2))
 
 
 def _matrix(table: Table, o: dict[str, Any]) -> tuple[list[str], np.ndarray, list[tuple[int, int]]]:
@@ -48,7 +68,7 @@ def _matrix(table: Table, o: dict[str, Any]) -> tuple[list[str], np.ndarray, lis
         if not o.get("cross"):
             matrix[j, i] = matrix[i, j]
             for k, name in ((i, "null_site"), (j, "null_site2")):
-                if row.get(name) is not None:
+                if o.get("value", "value") == "value" and row.get(name) is not None:
                     matrix[k, k] = row[name]
         if row["status"] != "ok":
             flagged += [(j, i)] if o.get("cross") else [(j, i), (i, j)]
@@ -78,11 +98,10 @@ def draw_scatter(study: Study, figure: Figure) -> "Canvas":
         rows = [r for r in table.where(measure=other) if r["site"] in base]
         x, y = [r["value"] for r in rows], [base[r["site"]]["corrected"] for r in rows]
         points = ax.scatter(x, y, c=[sites.layer(r["site"]) or 0 for r in rows], s=9, cmap="viridis")
-        found = study.tables["companions"].where(
-            measure=f"spearman({o['measure']}, {other})", run=o["run"], normalise=how
-        )
-        for row in found:
-            ax.set_title(f"ρ = {row['value']:.2f}, Holm p = {row['p_holm']:.2g}")
+        for row in study.tables["companions"].where(
+            **{"of": o["measure"], "with": other, "run": o["run"]}, normalise=how
+        ):
+            ax.set_title(f"ρ = {row['value']:.2f}")
         ax.set_xlabel(label(other))
         ax.set_ylabel(f"{label(o['measure'])}\nexcess over the null")
         if len(x) and min(x) > 0 and max(x) > 50 * min(x):

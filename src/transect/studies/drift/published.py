@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from transect.inference import controls
+from transect.inference.design import Design
+from transect.inference.draws import draw
 from transect.models import sites
 from transect.results.table import Table
 from transect.store.store import Store
@@ -20,22 +21,24 @@ from transect.store.store import Store
 COMPONENTS, REGULARISATION, WINDOW = 50, 0.1, 5
 
 
-def published(store: Store, ours: Table, given: dict[str, Any], threshold: float) -> Table:
+def published(store: Store, ours: Table, design: Design, threshold: float) -> Table:
     """One row per pair of adjacent layers: the published distance, the same formula on two halves of one layer (`null`),
     rolling z and whether it fires, norm entropy, and our excess with its interval."""
-    chosen = store.select(given["tokens"], given["position0"])
-    drawn = controls.draw(chosen, n=given["n"], groups=given["groups"], seed=given["seed"])
-    names = sites.select(store.sites, [given["sites"]])
-    halves = [[_projected(store.take(s, chosen.subset(rows))) for rows in (drawn.a, drawn.b)] for s in names]
+    chosen = store.select(design.tokens, design.position0)
+    drawn = draw(chosen, n=design.n, groups=design.groups, seed=design.seed, halves=True)
+    names = sites.select(store.sites, [design.sites])
+    first, second = (drawn.rows[drawn.members(h)].ravel() for h in "ab")
+    halves = [[_projected(store.take(s, chosen.subset(rows))) for rows in (first, second)] for s in names]
     values = [_distance(a[0], b[0]) for a, b in itertools.pairwise(halves)]
     floors = [_distance(*pair) for pair in halves]
     z = rolling_z(np.array(values))
     corrected = {
-        r["site"]: r for r in ours.where(run=store.name, measure="sinkhorn", design="disjoint", normalise="unit")
+        r["site"]: r
+        for r in ours.where(run=store.name, measure="sinkhorn", design="disjoint", normalise="unit")
     }
     rows = []
     for k, (site, site2) in enumerate(itertools.pairwise(names)):
-        norms = np.linalg.norm(store.take(site, chosen.subset(drawn.a)), axis=1)
+        norms = np.linalg.norm(store.take(site, chosen.subset(first)), axis=1)
         share = norms / norms.sum()
         here = corrected.get(site, {})
         rows.append(
@@ -44,11 +47,11 @@ def published(store: Store, ours: Table, given: dict[str, Any], threshold: float
                 "run": store.name,
                 "site": site,
                 "site2": site2,
-                "design": "as published: own PCA per layer, absolute regularisation, not debiased",
+                "design": "as published",
                 "value": values[k],
                 "null": (floors[k] + floors[k + 1]) / 2,
                 "n": drawn.n,
-                "n_texts": drawn.n_texts,
+                "n_texts": len(drawn.texts),
                 "rolling_z": float(z[k]),
                 "transition": bool(abs(z[k]) > threshold),
                 "largest_possible_z": float(np.sqrt(WINDOW - 1)),

@@ -1,299 +1,174 @@
 """Drift through depth: how far representations move from layer to layer, beyond what two draws of one layer differ by.
 
-Adjacent layers by every transport measure and their simple companions, all pairs by one of them, spectra of each layer,
-candidate change layers and a verdict, for one run or several, with control runs (random weights, shuffled tokens) drawn
-beside them.
+Clouds of different texts carry every claim: adjacent layers, all pairs, change layers. The same tokens at both layers are
+another view, with displacement beside transport. Spectra and a verdict stand by themselves; control runs beside it all.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Unpack
 
 from transect.errors import TransectError
-from transect.inference import controls
-from transect.inference.sweep import sweep
-from transect.models import sites
-from transect.numeric.change_points import candidates
+from transect.inference.asks import Ask, answer
+from transect.inference.design import Design, StudyOptions
+from transect.inference.sweep import ask
 from transect.results.study import Study
-from transect.results.table import Table, merge
+from transect.results.table import merge
 from transect.store.store import Store
-from transect.studies.drift.names import LAYERS, OUTLIERS, SCALES, SIMPLE, STABLE, TESTED, TRANSPORT
+from transect.studies.drift.changes import changes
+from transect.studies.drift.names import LAYERS, OUTLIERS, PRESETS, SCALES, SIMPLE, TESTED, TRANSPORT
 from transect.studies.drift.published import published
+from transect.studies.drift.tables import companions, diagnostics, verdict
 from transect.studies.drift.words import describe
+from transect.studies.runs import Runs, distinct, open_runs, random_control, shuffled_control
+from transect.texts.texts import Texts
+from transect.work.options import Work, only
 
 
 def drift(
-    stores: Store | Sequence[Store],
+    stores: Runs = (),
     *,
-    controls: Sequence[Store] = (),
-    sites: str = "resid",
+    texts: str | Path | Texts | None = None,
+    controls: Sequence[Store | str | Path] = (),
+    random_weights: bool = False,
+    shuffled_tokens: bool = False,
     measure: str = "sinkhorn",
-    tokens: str = "all",
-    position0: bool = False,
-    massive: float | None = 10.0,
-    n: int | None = None,
-    groups: int = 10,
-    resamples: int = 20,
     pca: int | None = None,
+    resamples: int = 20,
     as_published: bool = False,
     threshold: float = 2.0,
-    seed: int = 0,
-    out: str | Path | None = None,
-    engine: str = "local",
-    workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    preset: str | None = None,
+    **options: Unpack[StudyOptions],
 ) -> Study:
-    """The drift study of one run or several; `controls` are runs of the same texts through random weights or of
-    shuffled tokens through the same weights.
+    """How far representations move from layer to layer, beyond what two halves of the texts differ by at one layer.
 
-    massive: leave out further sinks, tokens whose norm exceeds so many median norms at any layer (the headline measure
-    with them is in massive_kept); None keeps them. measure: what the layer × layer matrix and the change layers are
-    computed from. n: points per cloud (default 1000 or what half the texts hold). resamples: half-samples of texts behind the support of a change layer. as_published: also what the
-    formulas of the program that this study replaces give (see `_published`), with its threshold. Tables: adjacent,
-    pairs, layers, changes, verdict, companions, diagnostics, and across when there are several runs of the same tokens.
+    Args:
+        stores: Stores, or models that are captured on `texts`.
+        texts: Texts for models that are not captured yet.
+        controls: Stores of control runs: the same texts through random weights, or shuffled.
+        random_weights: Capture a control: the same architecture with random weights.
+        shuffled_tokens: Capture a control: the same words in random order.
+        measure: Measure behind the matrix and the change layers.
+        pca: Project each pair on one basis of so many dimensions, fitted on both clouds.
+        resamples: Half-samples of texts behind the support of a change layer.
+        as_published: Also what the formulas of the program that this study replaces give.
+        threshold: Threshold of those formulas' transition rule.
+        preset: Production settings of that program, "otexplorer": GPT-2 large on 2000 GSM8K problems, PCA 50.
+
+    Returns: a study with the tables adjacent, pairs, layers, changes, verdict, companions, diagnostics, tests, and across
+    when there are several runs of the same tokens.
     """
-    stores = [stores] if isinstance(stores, Store) else list(stores)
-    every = [*stores, *controls]
-    _names_differ(every)
-    given: dict[str, Any] = {"tokens": tokens, "position0": position0, "n": n, "groups": groups, "seed": seed}
-    given |= {"sites": sites, "massive": massive}
-    given |= {"out": out, "engine": engine, "workers": workers}
+    only(options, StudyOptions)
+    design, work = Design.of(options), Work.of(options)
+    if preset is not None:
+        stores, texts, pca, sizes = _preset(preset, stores, texts, pca)
+        opened = _captured(stores, texts, work, design.seed, sizes)
+    else:
+        opened = open_runs(stores, texts, work.out, seed=design.seed, progress=work.progress)
+    others = open_runs(list(controls)) if controls else []
+    others += _controls(opened[0], work, design.seed, random_weights, shuffled_tokens)
+    every = [*opened, *others]
+    distinct(every)
     study = Study("drift", "How far do representations move from layer to layer, and where?", {})
-    told = (lambda step: lambda done, total: progress(step, done, total)) if progress else (lambda step: None)
-    study.tables["adjacent"] = merge(
-        [
-            *(_adjacent(store, given, pca, resamples, measure, told("adjacent layers")) for store in stores),
-            *(_control(store, given, pca, measure, told("control runs")) for store in controls),
-        ]
-    )
-    if massive:
-        kept: dict[str, Any] = {**given, "massive": None, "pairs": "adjacent", "pca": pca, "design": "disjoint"}
-        study.tables["massive_kept"] = merge([sweep(measure, store, **kept) for store in stores])
-    whole = {**given, "pairs": "all", "pca": pca, "progress": told("all pairs")}
-    hows = ("raw", "unit")
-    study.tables["pairs"] = merge([sweep(measure, store, normalise=h, **whole) for store in stores for h in hows])
-    study.tables["layers"] = merge([_layers(store, given, told("layers")) for store in every])
-    once: dict[str, Any] = {**given, "permutations": 0}
-    every_token: dict[str, Any] = {**once, "massive": None}
-    study.tables["scales"] = merge([sweep("gride", s, scale=k, **once) for s in stores for k in SCALES])
-    study.tables["centred"] = merge([sweep("anisotropy", s, centred=True, **once) for s in every])
-    study.tables["outliers"] = merge([sweep(OUTLIERS, s, **every_token) for s in every])
-    study.tables["tests"] = merge([_tests(s, given) for s in stores])
-    study.tables["changes"] = _changes(study.tables["adjacent"], measure, [c.name for c in controls])
-    study.tables["verdict"] = _verdict(study.tables["layers"], stores)
-    study.tables["companions"] = _companions(study.tables["adjacent"], measure)
-    study.tables["diagnostics"] = _diagnostics(every, given)
-    if across := _across(stores, measure, given, told("across runs")):
-        study.tables["across"] = across
+    asks = _asks(opened, others, design, measure, pca, resamples)
+    tables = {name: merge(several) for name, several in answer(asks, work, "drift").items()}
+    study.tables = tables
+    tables["changes"] = changes(tables["adjacent"], tables["pairs"], measure, [c.name for c in others])
+    tables["verdict"] = verdict(tables["layers"])
+    tables["companions"] = companions(tables["adjacent"], measure)
+    tables["diagnostics"] = diagnostics(every, design)
     if as_published:
-        study.tables["as_published"] = merge([published(s, study.tables["adjacent"], given, threshold) for s in stores])
-    describe(study, stores, list(controls), measure, given)
+        told = [published(s, tables["adjacent"], design, threshold) for s in opened]
+        tables["as_published"] = merge(told)
+    describe(study, opened, others, measure, design)
+    if preset:
+        study.warnings.append(
+            f"Preset {preset}, corrected: one PCA basis per pair instead of one per layer, the debiased divergence with "
+            "epsilon relative to the median cost, split-half nulls, position 0 dropped, spectral instead of norm entropy, "
+            "jumps and blocks instead of a rolling z. --as-published shows the difference."
+        )
     return study
 
 
-def _names_differ(stores: Sequence[Store]) -> None:
-    names = [s.name for s in stores]
-    if len(set(names)) < len(names):
-        raise TransectError(f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart.")
+def _asks(
+    stores: Sequence[Store],
+    others: Sequence[Store],
+    design: Design,
+    measure: str,
+    pca: int | None,
+    resamples: int,
+) -> dict[str, list[Ask]]:
+    """Everything the study measures. One design a table, but for `adjacent`, which has both with a column that says so."""
+    given = design.items()
+    apart: dict[str, Any] = {**given, "design": "disjoint", "pca": pca}
+    same: dict[str, Any] = {**given, "design": "paired", "pca": None}
+    hows, every = ("raw", "unit"), [*stores, *others]
+    more = [m for m in TRANSPORT if m != measure]
+    plans = list(dict.fromkeys([measure, "wasserstein"]))
+    once: dict[str, Any] = {**given, "permutations": 0}
+    asks: dict[str, list[Ask]] = {
+        "adjacent": [ask(measure, s, halves=resamples, normalise=h, **apart) for s in every for h in hows]
+        + [ask(more, s, normalise=h, **apart) for s in stores for h in hows]
+        + [ask(plans, s, normalise=h, **{**same, "pca": pca}) for s in stores for h in hows]
+        + [ask(SIMPLE, s, normalise=h, permutations=19, **same) for s in stores for h in hows],
+        "pairs": [
+            ask(measure, s, pairs="all", normalise=h, halves=resamples if h == "unit" else 0, **apart)
+            for s in stores
+            for h in hows
+        ],
+        "layers": [ask(LAYERS, s, normalise=h, **given) for s in every for h in hows],
+        "scales": [ask("gride", s, scale=k, **once) for s in stores for k in SCALES],
+        "centred": [ask("anisotropy", s, centred=True, **once) for s in every],
+        "outliers": [ask(OUTLIERS, s, **{**once, "massive": 0}) for s in every],
+        "tests": [ask(TESTED, s, normalise="unit", swaps=99, **{**same, "groups": 4}) for s in stores],
+    }
+    if design.massive:
+        asks["massive_kept"] = [ask(measure, s, **{**apart, "massive": 0}) for s in stores]
+    kin = [s for s in stores[1:] if s.same_tokens(stores[0]) and set(s.sites) & set(stores[0].sites)]
+    if kin:
+        asks["across"] = [
+            ask([measure, "cosine", "euclidean"], [stores[0], s], pairs="same", **given) for s in kin
+        ]
+    return asks
 
 
-def _adjacent(store: Store, given: dict[str, Any], pca: int | None, resamples: int, measure: str, told: Any) -> Table:
-    """Adjacent layers: transport measures in both designs, raw and unit-norm; simple measures on the same tokens."""
-    tables = []
-    for normalise in ("raw", "unit"):
-        common: dict[str, Any] = {"pairs": "adjacent", "progress": told, "normalise": normalise, **given}
-        tables.append(sweep(measure, store, pca=pca, design="disjoint", halves=resamples, **common))
-        tables.append(sweep([m for m in TRANSPORT if m != measure], store, pca=pca, design="disjoint", **common))
-        tables.append(sweep(list(dict.fromkeys([measure, "wasserstein"])), store, pca=pca, design="paired", **common))
-        tables.append(sweep(SIMPLE, store, design="paired", **common))
-    return merge(tables)
+def _controls(
+    store: Store, work: Work, seed: int, random_weights: bool, shuffled_tokens: bool
+) -> list[Store]:
+    """Control runs captured beside the study, from the texts and the model of the first store."""
+    if (random_weights or shuffled_tokens) and work.out is None:
+        raise TransectError("controls are captured into the study's folder.", "Give out=DIR.")
+    made = []
+    if random_weights:
+        made.append(random_control(store, work.out, seed=seed, progress=work.progress, sites=["resid"]))
+    if shuffled_tokens:
+        made.append(shuffled_control(store, work.out, seed=seed, progress=work.progress))
+    return made
 
 
-def _control(store: Store, given: dict[str, Any], pca: int | None, measure: str, told: Any) -> Table:
-    """A control run's curve: what the change layers are held against."""
-    common: dict[str, Any] = {"pairs": "adjacent", "progress": told, "pca": pca, "design": "disjoint", **given}
-    return merge([sweep(measure, store, normalise=how, **common) for how in ("raw", "unit")])
+def _preset(
+    preset: str, runs: Runs, texts: Any, pca: int | None
+) -> tuple[Runs, Any, int | None, dict[str, Any]]:
+    """(runs, texts, pca, sizes of the capture) of a preset where nothing else was asked."""
+    if preset not in PRESETS:
+        raise TransectError(f"no preset {preset!r}.", f"There are: {', '.join(PRESETS)}.")
+    told = PRESETS[preset]
+    sizes = {k: told[k] for k in ("max_length", "batch_tokens")}
+    named = runs if not isinstance(runs, list | tuple) or runs else told["model"]
+    return named, texts or told["texts"], pca or told["pca"], sizes
 
 
-def _layers(store: Store, given: dict[str, Any], told: Any) -> Table:
-    common: dict[str, Any] = {"permutations": 9, "progress": told, **given}
-    return merge([sweep(LAYERS, store, normalise=how, **common) for how in ("raw", "unit")])
+def _captured(runs: Runs, texts: Any, work: Work, seed: int, sizes: dict[str, Any]) -> list[Store]:
+    from transect.models.models import open_model
+    from transect.store.capture import capture
+    from transect.studies.runs import bar_of, listed
+    from transect.texts.texts import open_texts
 
-
-def _tests(store: Store, given: dict[str, Any]) -> Table:
-    """Do two neighbouring layers follow one law? Texts swapped between them at random (99 draws), then max-T and Holm
-    over the layers."""
-    common: dict[str, Any] = {"pairs": "adjacent", "design": "paired", "normalise": "unit", "swaps": 99, **given}
-    common["groups"] = 3
-    table = sweep(TESTED, store, **common)
-    rows = list(table)
-    for name in TESTED:
-        own = [r for r in rows if r["measure"] == name and r["status"] == "ok"]
-        if not own:
-            continue
-        null = np.array([r["null_draws"] for r in own], float).T
-        centre, spread = null.mean(axis=0), np.maximum(null.std(axis=0), 1e-30)
-        joint = controls.max_t((np.array([r["value"] for r in own]) - centre) / spread, (null - centre) / spread)
-        for r, p, q in zip(own, joint, controls.holm([r["p"] for r in own]), strict=True):
-            r |= {"p_max_t": float(p), "p_holm": float(q), "control": "texts swapped between the two layers"}
-    return Table(rows, table.provenance)
-
-
-def _changes(adjacent: Table, measure: str, control_names: list[str]) -> Table:
-    """Candidate change layers of every run's adjacent curve; a candidate that a control has too is marked."""
-    found: list[dict[str, Any]] = []
-    for run in adjacent.values("run"):
-        for how in adjacent.values("normalise"):
-            part = adjacent.where(run=run, measure=measure, design="disjoint", normalise=how)
-            curve = part.column("corrected")
-            base = {
-                "measure": measure,
-                "run": run,
-                "normalise": how,
-                "design": "disjoint",
-                "n": int(part.column("n")[0]),
-                "n_texts": int(part.column("n_texts")[0]),
-            }
-            kept = [h for h in part.column("halves") if h is not None]
-            halves = [np.array(h, float) for h in zip(*kept, strict=True)] if len(kept) == len(part) else []
-            try:
-                hits = candidates(curve, [h for h in halves if np.isfinite(h).all()])
-            except TransectError as error:
-                found.append(base | {"status": str(error)})
-                continue
-            for c in hits:
-                site = part.column("site")[c.index]
-                found.append(
-                    base
-                    | {
-                        "site": site,
-                        "site2": part.column("site2")[c.index],
-                        "value": c.level,
-                        "mad_z": c.z,
-                        "support": c.support,
-                        "resamples": len(halves),
-                        "status": "ok",
-                    }
-                )
-            if not hits:
-                found.append(base | {"status": "no candidate", "resamples": len(halves)})
-    for row in found:
-        near = [r for r in found if r["run"] in control_names and r.get("site") and r["normalise"] == row["normalise"]]
-        if row.get("site") and row["run"] not in control_names and control_names:
-            row["also_in_control"] = any(abs(sites.layer(r["site"]) - sites.layer(row["site"])) <= 1 for r in near)  # type: ignore[operator]
-    return Table(found, adjacent.provenance)
-
-
-def _verdict(layers: Table, stores: Sequence[Store]) -> Table:
-    """Compression, spreading or stable: log ratio of effective rank, last third of the depth over the first."""
-    rows = []
-    for store in stores:
-        for how in ("raw", "unit"):
-            part = layers.where(run=store.name, measure="effective_rank", normalise=how, status="ok")
-            if len(part) < 6:
-                continue
-            values, drops = np.log(part.column("value")), np.log(np.array(part.column("replicates").tolist(), float))
-            third = len(values) // 3
-            ratio = float(values[-third:].mean() - values[:third].mean())
-            again = drops[-third:].mean(axis=0) - drops[:third].mean(axis=0)
-            low, high = controls.jackknife(ratio, again)
-            margin = math.log(STABLE)
-            word = (
-                "spreading"
-                if low > margin
-                else "compression"
-                if high < -margin
-                else "stable"
-                if -margin < low and high < margin
-                else "undecided"
-            )
-            rows.append(
-                {
-                    "measure": "log_rank_ratio",
-                    "run": store.name,
-                    "normalise": how,
-                    "design": "single",
-                    "value": ratio,
-                    "low": low,
-                    "high": high,
-                    "n": int(part.column("n")[0]),
-                    "n_texts": int(part.column("n_texts")[0]),
-                    "verdict": word,
-                    "status": "ok",
-                }
-            )
-    return Table(rows, layers.provenance)
-
-
-def _companions(adjacent: Table, measure: str) -> Table:
-    """Spearman rank correlation, over layers, of the transport excess with each distance of the same tokens."""
-    from scipy.stats import spearmanr
-
-    rows = []
-    for run in adjacent.values("run"):
-        for how in ("raw", "unit"):
-            base = adjacent.where(run=run, measure=measure, design="disjoint", normalise=how, status="ok")
-            at = dict(zip(base.column("site"), base.column("corrected"), strict=True))
-            for other in adjacent.values("measure"):
-                part = adjacent.where(run=run, measure=other, design="paired", normalise=how, status="ok")
-                pairs = [(at[s], v) for s, v in zip(part.column("site"), part.column("value"), strict=True) if s in at]
-                if len(pairs) < 4:
-                    continue
-                found: Any = spearmanr(np.array(pairs))
-                rows.append(
-                    {
-                        "measure": f"spearman({measure}, {other})",
-                        "run": run,
-                        "normalise": how,
-                        "value": float(found.statistic),
-                        "p": float(found.pvalue),
-                        "n": len(pairs),
-                        "design": "over layers",
-                        "status": "ok",
-                    }
-                )
-    p = controls.holm([r["p"] for r in rows])
-    return Table([r | {"p_holm": float(q)} for r, q in zip(rows, p, strict=True)], adjacent.provenance)
-
-
-def _diagnostics(every: Sequence[Store], given: dict[str, Any]) -> Table:
-    """Per layer: intraclass correlation and design effect by text, and the norm of position 0 over the median norm."""
-    rows = []
-    for store in every:
-        chosen = store.select(given["tokens"], given["position0"])
-        rng = np.random.default_rng([given["seed"], 5])
-        some = np.sort(rng.choice(len(chosen), min(4000, len(chosen)), replace=False))
-        for site in sites.select(store.sites, [given["sites"]]):
-            X = store.take(site, chosen.subset(some))
-            icc, effect = controls.design_effect(X, chosen.texts[some])
-            norms = np.linalg.norm(X, axis=1)
-            first = store.select(0) if not store.manifest["pool"] else None
-            sink = (
-                float(np.median(np.linalg.norm(store.take(site, first), axis=1)) / np.median(norms))
-                if first and len(first)
-                else math.nan
-            )
-            base = {
-                "run": store.name,
-                "site": site,
-                "n": len(some),
-                "n_texts": len(np.unique(chosen.texts)),
-                "design": "single",
-                "status": "ok",
-            }
-            for name, value in (("icc", icc), ("design_effect", effect), ("sink_norm_ratio", sink)):
-                rows.append(base | {"measure": name, "value": value})
-    return Table(rows)
-
-
-def _across(stores: Sequence[Store], measure: str, given: dict[str, Any], told: Any) -> Table | None:
-    """The same layer across runs (checkpoint against checkpoint), where the tokens are the same."""
-    same = [s for s in stores[1:] if s.same_tokens(stores[0]) and set(s.sites) & set(stores[0].sites)]
-    if not same:
-        return None
-    return merge(
-        [sweep([measure, "cosine", "euclidean"], [stores[0], s], pairs="same", progress=told, **given) for s in same]
-    )
+    if work.out is None:
+        raise TransectError("a preset captures its model into the study's folder.", "Give out=DIR.")
+    one = listed(runs)[0]
+    if isinstance(one, Store) or (isinstance(one, str | Path) and (Path(one) / "manifest.json").is_file()):
+        return open_runs(runs)
+    bar = bar_of(work.progress, "capture")
+    where = Path(work.out) / "stores" / "model"
+    return [capture(open_model(one), open_texts(texts, seed=seed), where, progress=bar, **sizes)]

@@ -1,217 +1,229 @@
 """The drift study in words and figures: findings with their numbers, warnings, methods, captions."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from transect.inference.design import Design
 from transect.measures.contract import find
 from transect.results.study import Figure, Study, describe_run
+from transect.results.words import flagged, interval, share
 from transect.store.store import Store
 from transect.studies.drift.names import STABLE, TRANSPORT
 
+#: Half-samples that must pick the same layer before a sentence calls it the largest.
+AGREED = 0.5
+
 
 def describe(
-    study: Study, stores: list[Store], control_stores: list[Store], measure: str, given: dict[str, Any]
+    study: Study, stores: Sequence[Store], others: Sequence[Store], measure: str, design: Design
 ) -> None:
-    adjacent, first = study.tables["adjacent"], stores[0]
-    n, texts = int(adjacent.column("n")[0]), int(adjacent.column("n_texts")[0])
-    position = "kept" if given["position0"] else "dropped"
-    if given["massive"]:
-        position += f", tokens above {given['massive']:g} × the median norm dropped ({_massive(study)})"
-    shown = "; ".join(describe_run(s) for s in [*stores, *control_stores])
-    origin = f"{shown}. n = {n} tokens per cloud, position 0 {position}, 95 % intervals by leaving out groups of texts."
-    study.provenance = adjacent.provenance | {
-        "runs": [s.manifest | {"path": str(s.path)} for s in [*stores, *control_stores]]
-    }
-    study.findings = _findings(study, stores, measure)
-    study.warnings = _warnings(study, [s.name for s in stores])
-    study.methods = _methods(measure, n, texts, position, given)
-    null = "dotted: two halves of the texts at one layer (split-half null) with its interval"
-    runs = {"runs": [s.name for s in [*stores, *control_stores]], "controls": [s.name for s in control_stores]}
-    study.figures = [
-        Figure(
-            "drift",
-            "depth",
-            "adjacent",
-            f"Drift between adjacent layers ({measure})",
-            f"{measure} between each layer and the next, tokens of different texts; {null}; vertical lines: candidate "
-            f"change layers with the share of half-samples that agree. {origin}",
-            {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", "changes": True, **runs},
-        ),
-        Figure(
-            "excess",
-            "depth",
-            "adjacent",
-            "Drift beyond the split-half null",
-            f"Each transport measure less its own null, unit-norm points of different texts. {origin}",
-            {
-                "measures": list(TRANSPORT),
-                "where": {"design": "disjoint", "normalise": "unit"},
-                "value": "corrected",
-                **runs,
-            },
-        ),
-        Figure(
-            "pairs",
-            "matrix",
-            "pairs",
-            f"All layer pairs of {first.name} ({measure})",
-            f"{measure} between every two layers, same tokens; diagonal: the split-half null of that layer. {origin}",
-            {"run": first.name, "measure": measure},
-        ),
-        Figure(
-            "spectra",
-            "depth",
-            "layers",
-            "Spectrum of each layer",
-            f"Unit-norm points; dotted: every column shuffled by itself (control). {origin}",
-            {
-                "measures": ["participation_ratio", "effective_rank", "stable_rank", "spectral_entropy"],
-                "where": {"normalise": "unit"},
-                **runs,
-            },
-        ),
-        Figure(
-            "statistics",
-            "depth",
-            "layers",
-            "Norms, anisotropy, dimension",
-            f"Raw points; dotted: every column shuffled by itself (control). {origin}",
-            {
-                "measures": [
-                    "mean_norm",
-                    "anisotropy",
-                    "twonn",
-                    "outlier_dimensions",
-                    "condition_number",
-                    "norm_entropy",
-                ],
-                "where": {"normalise": "raw"},
-                **runs,
-            },
-        ),
-        Figure(
-            "scales",
-            "depth",
-            "scales",
-            "Intrinsic dimension at four scales",
-            f"Gride dimension from the ratio of the 2k-th to the k-th neighbour distance, k the scale, raw points. {origin}",
-            {"measures": ["gride"], "panels": "scale", "runs": [s.name for s in stores], "controls": []},
-        ),
-        Figure(
-            "companions",
-            "scatter",
-            "adjacent",
-            f"{measure} beside simple distances",
-            f"A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: Spearman over layers. {origin}",
-            {
-                "measure": measure,
-                "normalise": "unit",
-                "others": ["wasserstein", "paired_displacement", "euclidean", "cosine"],
-                "run": first.name,
-            },
-        ),
-        Figure(
-            "plan",
-            "depth",
-            "adjacent",
-            "How much of the plan is the identity",
-            f"Share of transported mass that stays with its own token, raw points; dotted: pairing shuffled. {origin}",
-            {"measures": ["plan"], "where": {"normalise": "raw", "design": "paired"}, **runs},
-        ),
-    ]
-    if "across" in study.tables:
-        study.figures.append(
-            Figure(
-                "across",
-                "depth",
-                "across",
-                "The same layer across runs",
-                f"Each layer of {first.name} against the same layer of the other runs. {origin}",
-                {
-                    "measures": [measure, "cosine", "euclidean"],
-                    "panels": "measure",
-                    "series": "run2",
-                    "runs": [s.name for s in stores[1:]],
-                    "controls": [],
-                },
-            )
-        )
-
-
-def _massive(study: Study) -> str:
-    """How many tokens were left out as massive, by run."""
+    """Fill in findings, warnings, methods, provenance and figures."""
     adjacent = study.tables["adjacent"]
-    counts = {run: adjacent.where(run=run).values("massive")[0] for run in adjacent.values("run")}
-    return ", ".join(f"{run}: {text.partition('(')[2].rstrip(')')}" for run, text in counts.items())
+    n, texts = (int(adjacent.where(design="disjoint").column(k)[0]) for k in ("n", "n_texts"))
+    position = _position(study, design)
+    shown = "; ".join(describe_run(s) for s in [*stores, *others])
+    origin = f"{shown}. n = {n} tokens per cloud, {position}, 95 % intervals by leaving out groups of texts."
+    runs = [s.manifest | {"path": str(s.path), "content": s.content} for s in [*stores, *others]]
+    study.provenance = adjacent.provenance | {"runs": runs, "design": design.items()}
+    study.findings = [
+        line for s in stores for line in _findings(study, s.name, [c.name for c in others], measure)
+    ]
+    study.warnings = _warnings(study, [s.name for s in stores])
+    study.methods = _methods(measure, n, texts, position, design)
+    study.figures = _figures(study, stores, others, measure, origin)
 
 
-def _findings(study: Study, stores: list[Store], measure: str) -> list[str]:
+def _position(study: Study, design: Design) -> str:
+    """What was left out, with counts."""
+    kept = "position 0 kept" if design.position0 else "position 0 dropped"
+    if not design.massive:
+        return kept
+    adjacent = study.tables["adjacent"]
+    counts = {
+        run: int(adjacent.where(run=run).column("massive_dropped")[0]) for run in adjacent.values("run")
+    }
+    told = ", ".join(f"{run}: {count}" for run, count in counts.items())
+    return f"{kept}, tokens above {design.massive:g} × the median norm dropped ({told})"
+
+
+def _findings(study: Study, run: str, controls: Sequence[str], measure: str) -> list[str]:
+    return [
+        *_largest(study, run, measure),
+        *_tested(study, run),
+        *_verdict(study, run, controls),
+        *_changed(study, run, bool(controls)),
+    ]
+
+
+def _largest(study: Study, run: str, measure: str) -> list[str]:
+    """The largest step of the disjoint excess, with the share of half-samples that pick it too."""
+    part = study.tables["adjacent"].where(
+        run=run, measure=measure, design="disjoint", normalise="unit", status="ok"
+    )
+    if not len(part):
+        return []
+    k = int(np.argmax(part.column("corrected")))
+    row = list(part)[k]
+    halves = [h for h in part.column("halves") if h is not None] if "halves" in part.columns else []
+    picks = [int(np.argmax(h)) for h in zip(*halves, strict=True)] if len(halves) == len(part) else []
+    agree = float(np.mean([p == k for p in picks])) if picks else math.nan
+    word = (
+        "the largest step is" if not picks or agree >= AGREED else "the largest step is not settled; first is"
+    )
+    tail = f"; {share(agree)} of {len(picks)} half-samples of texts pick the same" if picks else ""
+    return [
+        f"{run}: {word} {row['site']} → {row['site2']}: excess {interval(row, 'corrected')} over a split-half null of"
+        f" {row['null']:.4g} ({find(measure).label}, unit-norm points of different texts){tail}."
+    ]
+
+
+def _tested(study: Study, run: str) -> list[str]:
     told = []
-    for store in stores:
-        part = study.tables["adjacent"].where(
-            run=store.name, measure=measure, design="paired", normalise="unit", status="ok"
+    for name in study.tables["tests"].values("measure"):
+        rows = [
+            r for r in study.tables["tests"].where(run=run, measure=name, status="ok") if r["p"] is not None
+        ]
+        if rows:
+            hits = sum(r["p"] <= 0.05 for r in rows)
+            told.append(
+                f"{run}: at {hits} of {len(rows)} steps the two layers do not follow one law ({find(name).label}; whole"
+                f" texts swapped between them, max-T p ≤ 0.05 over the steps, {rows[0]['draws']} draws)."
+            )
+    return told
+
+
+def _verdict(study: Study, run: str, controls: Sequence[str]) -> list[str]:
+    table = study.tables["verdict"].where(normalise="unit")
+    beside = [
+        f"{r['run']} {math.exp(r['value']):.2f} [{math.exp(r['low']):.2f}, {math.exp(r['high']):.2f}]"
+        for r in table.where(run=list(controls))
+    ]
+    tail = f"; controls: {', '.join(beside)}" if beside else ""
+    return [
+        f"{run}: {row['verdict']}: effective rank at n = {row['n']} changes by a factor {math.exp(row['value']):.2f}"
+        f" [{math.exp(row['low']):.2f}, {math.exp(row['high']):.2f}] from the first to the last third of the depth{tail}."
+        for row in table.where(run=run)
+    ]
+
+
+def _changed(study: Study, run: str, controlled: bool) -> list[str]:
+    told = []
+    words = {"jump": "a jump", "block": "a block ends"}
+    for row in study.tables["changes"].where(run=run, status="ok"):
+        beyond = row.get("beyond_control")
+        control = (
+            "" if row["kind"] == "block" or not controlled
+            else "; also in the difference from every control" if beyond
+            else "; a control has it too"
+        )  # fmt: skip
+        told.append(
+            f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; z {row['z']:.1f},"
+            f" {share(row['support'])} of {row['resamples']} half-samples find it{control})."
         )
-        if len(part):
-            k = int(np.argmax(part.column("corrected")))
-            row = list(part)[k]
-            told.append(
-                f"{store.name}: the largest step is {row['site']} → {row['site2']}: excess {row['corrected']:.4g} [{row['corrected_low']:.4g}, {row['corrected_high']:.4g}] over a split-half null of {row['null']:.4g} ({measure}, unit-norm points)."
-            )
-        for name in study.tables["tests"].values("measure"):
-            tests = study.tables["tests"].where(run=store.name, measure=name, status="ok")
-            told.append(
-                f"{store.name}: {int((tests.column('p_max_t') <= 0.05).sum())} of {len(tests)} steps differ from one law "
-                f"({name}, texts swapped, max-T p ≤ 0.05, B = 99)."
-            )
-        for row in study.tables["verdict"].where(run=store.name, normalise="unit"):
-            told.append(
-                f"{store.name}: {row['verdict']} — effective rank changes by a factor {math.exp(row['value']):.2f} [{math.exp(row['low']):.2f}, {math.exp(row['high']):.2f}] from the first to the last third of the depth."
-            )
-        for row in study.tables["changes"].where(run=store.name, status="ok"):
-            also = {
-                True: "; a control run has it too",
-                False: "; no control run has it",
-                None: "; no control run was given",
-            }[row.get("also_in_control")]
-            told.append(
-                f"{store.name}: candidate change layer at {row['site']} → {row['site2']} ({row['normalise']}; MAD z {row['mad_z']:.1f}, {row['support']:.0%} of {row['resamples']} half-samples agree ±1 layer{also})."
-            )
-        if not len(study.tables["changes"].where(run=store.name, status="ok")):
-            told.append(f"{store.name}: no candidate change layer.")
+    if not told:
+        told.append(f"{run}: no jump and no block boundary was found.")
     return told
 
 
 def _warnings(study: Study, names: list[str]) -> list[str]:
-    told = []
-    for name, table in study.tables.items():
-        bad = table.where(lambda row: row["status"] not in ("ok", "no candidate"))
-        if len(bad):
-            first = next(iter(bad))
-            told.append(
-                f"{name}: {len(bad)} of {len(table)} rows are flagged; first: {first['measure']} {first['site']}: {first['status']}"
-            )
+    told = flagged(study.tables, ("ok", "none found"))
     own = study.tables["diagnostics"].where(run=names)
     effect = own.where(measure="design_effect").column("value")
     if np.isfinite(effect).any():
         told.append(
-            f"Tokens of one text are not independent: design effect up to {np.nanmax(effect):.1f}; all intervals resample texts."
+            f"Tokens of one text are not independent: design effect up to {np.nanmax(effect):.1f}; halves, groups and draws"
+            " are of whole texts."
         )
     sink = own.where(measure="sink_norm_ratio").column("value")
     if np.isfinite(sink).any() and np.nanmax(sink) > 10:
-        told.append(f"Position 0 is a sink: its norm reaches {np.nanmax(sink):.0f} × the median of the others.")
+        told.append(
+            f"Position 0 is a sink: its norm reaches {np.nanmax(sink):.0f} × the median of the others."
+        )
+    texts = study.tables["adjacent"].column("n_texts").min()
+    if texts < 20:
+        told.append(
+            f"{texts} texts: intervals of so few groups cover less than they say (docs/calibration.md)."
+        )
     return told
 
 
-def _methods(measure: str, n: int, texts: int, position: str, given: dict[str, Any]) -> list[str]:
+def _methods(measure: str, n: int, texts: int, position: str, design: Design) -> list[str]:
     m = find(measure)
     return [
-        f"Points are tokens; position 0 is {position}. {n} tokens were drawn from each of two disjoint halves of {texts} texts, the same number from each of {given['groups']} groups of texts (seed {given['seed']}), and the same tokens were used at every layer.",
-        f"Drift is {measure} ({m.source}): {m.summary} The null of an unpaired measure is its value between the two halves at one layer, averaged over the two layers compared; the headline is the excess over it. In the paired design both layers show the same tokens; in the disjoint design they show tokens of different texts.",
-        "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t with G − 1 degrees of freedom). Measures of one layer are shown beside the same points with every column shuffled independently.",
-        "Whether two neighbouring layers follow one law is tested by swapping whole texts between them (99 draws, unit-norm "
-        "points), with max-T (Westfall & Young 1993) and Holm over the layers.",
-        "Candidate change layers passed a MAD-z screen on first differences (3.5), PELT on the detrended curve (penalty 3 log n, inflated for lag-1 autocorrelation) and a shift of medians of 3 noise units; support is the share of half-samples of texts with a candidate within one layer.",
-        f"The verdict compares effective rank between the first and the last third of the depth; stable means that the whole interval lies within a factor {STABLE}.",
+        f"Points are tokens; {position}. Every text gives the same number of tokens; {n} make a cloud, from half of {texts}"
+        f" texts, in {design.groups} groups of texts or as many as there are (seed {design.seed}); the same tokens were used"
+        " at every layer, and what is dropped in one run is dropped in all runs of the same tokens.",
+        f"Drift is {m.label} ({m.source}): {m.summary} Its null is the value between two halves of the texts at one layer,"
+        " averaged over the two layers compared; the headline is the excess over it, for clouds of different texts. The same"
+        " tokens at both layers are another design, without that null: their transport stands beside their displacement.",
+        "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t with G − 1 degrees of"
+        " freedom), on the log scale for distances; those of an excess include the variation of its null. Measures of one"
+        " layer stand beside the same points with the texts of every column permuted by themselves, a reference, no test.",
+        "Whether two neighbouring layers follow one law is tested by swapping whole texts between them (99 draws, unit-norm"
+        " points), with max-T (Westfall & Young 1993) over the layers.",
+        "A jump is a step whose log excess is out of line with a robust local fit of its neighbours, studentised by sampling"
+        " error and the scatter of layers, max over layers at 5 %. A block boundary is one whose pairs across are farther"
+        " apart than pairs of the same lag on either side. Support: share of half-samples of texts that find it.",
+        f"The verdict compares effective rank between the first and the last third of the depth at one n; stable means that"
+        f" the whole interval lies within a factor {STABLE}. Rank correlations over layers have no p: curves through depth"
+        " are autocorrelated.",
     ]
+
+
+def _figures(
+    study: Study, stores: Sequence[Store], others: Sequence[Store], measure: str, origin: str
+) -> list[Figure]:
+    first, label = stores[0], find(measure).label
+    runs = {"runs": [s.name for s in [*stores, *others]], "controls": [s.name for s in others]}
+    shuffled = "dotted: the texts of every column permuted by themselves (reference)"
+    simple = ["wasserstein", "paired_displacement", "euclidean", "cosine"]
+    drawn: list[tuple[str, str, str, str, str, dict[str, Any]]] = [
+        ("excess", "depth", "adjacent", "Drift beyond the split-half null",
+         f"{label} between each layer and the next less its null, tokens of different texts; vertical lines: jumps, with"
+         " the share of half-samples that find them.",
+         {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", "value": "corrected",
+          "changes": True, **runs}),
+        ("drift", "depth", "adjacent", f"Drift between adjacent layers ({label})",
+         f"{label} between each layer and the next, tokens of different texts; dotted: two halves of the texts at one layer"
+         " (split-half null) with its interval.",
+         {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", **runs}),
+        ("transport", "depth", "adjacent", "Other transport measures beyond their nulls",
+         "Each transport measure less its own null, unit-norm points of different texts.",
+         {"measures": list(TRANSPORT), "where": {"design": "disjoint", "normalise": "unit"}, "value": "corrected",
+          **runs}),
+        ("pairs", "matrix", "pairs", f"All layer pairs of {first.name} ({label}, excess)",
+         "Excess over the split-half null between every two layers, tokens of different texts; frames: blocks; the diagonal"
+         " is 0 by construction.",
+         {"run": first.name, "measure": measure, "value": "corrected", "blocks": True}),
+        ("same-tokens", "depth", "adjacent", "The same tokens at both layers",
+         "Transport of the same tokens beside their mean squared displacement, unit-norm points; no split-half null belongs"
+         " to this design.",
+         {"measures": ["wasserstein", "paired_displacement"], "where": {"design": "paired", "normalise": "unit"},
+          "null": False, **runs}),
+        ("spectra", "depth", "layers", "Spectrum of each layer", f"Unit-norm points; {shuffled}.",
+         {"measures": ["participation_ratio", "effective_rank", "stable_rank", "spectral_entropy"],
+          "where": {"normalise": "unit"}, **runs}),
+        ("statistics", "depth", "layers", "Norms, anisotropy, dimension", f"Raw points; {shuffled}.",
+         {"measures": ["mean_norm", "anisotropy", "twonn", "outlier_dimensions", "condition_number", "norm_entropy"],
+          "where": {"normalise": "raw"}, **runs}),
+        ("scales", "depth", "scales", "Intrinsic dimension at four scales",
+         "Gride dimension from the ratio of the 2k-th to the k-th neighbour distance, k the scale, raw points.",
+         {"measures": ["gride"], "panels": "scale", "runs": [s.name for s in stores], "controls": []}),
+        ("companions", "scatter", "adjacent", f"{label} beside simple distances",
+         "A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: rank correlation over layers.",
+         {"measure": measure, "normalise": "unit", "others": simple, "run": first.name}),
+        ("plan", "depth", "adjacent", "How much of the plan is the identity",
+         "Share of transported mass that stays with its own token, raw points; dotted: texts permuted.",
+         {"measures": ["plan"], "where": {"normalise": "raw", "design": "paired"}, **runs}),
+    ]  # fmt: skip
+    if "across" in study.tables:
+        drawn.append(
+            ("across", "depth", "across", "The same layer across runs",
+             f"Each layer of {first.name} against the same layer of the other runs.",
+             {"measures": [measure, "cosine", "euclidean"], "panels": "measure", "series": "run2",
+              "runs": [s.name for s in stores[1:]], "controls": []})
+        )  # fmt: skip
+    return [Figure(n, k, t, title, f"{caption} {origin}", o) for n, k, t, title, caption, o in drawn]

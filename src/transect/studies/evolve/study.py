@@ -4,22 +4,27 @@ Everything the token study measures, with the step as abscissa, beside CKA and S
 same layer at the first and the last checkpoint. The first checkpoint, at step 0, is the control: initial weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from transect import __version__
 from transect.errors import TransectError
-from transect.inference.sweep import sweep
+from transect.inference.asks import answer
+from transect.inference.design import Design, StudyOptions
+from transect.inference.draws import common_n
+from transect.inference.sweep import ask
 from transect.models import sites
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 from transect.store.store import Store
+from transect.studies.runs import open_runs
 from transect.studies.tokens.names import PANELS
-from transect.studies.tokens.runs import arms_of, opened
+from transect.studies.tokens.runs import arms_of
 from transect.studies.tokens.tables import curves, measured
 from transect.studies.tokens.words import METHODS, origin_of
 from transect.texts.texts import Texts
+from transect.work.options import Work, only
 
 CHANGES = {
     "cka to first": "CKA to the first checkpoint",
@@ -33,59 +38,57 @@ def evolve(
     run: str | Path | Sequence[Store],
     texts: str | Path | Texts | None = None,
     *,
-    sites: str = "resid",
-    tokens: str = "all",
-    position0: bool = False,
-    massive: float | None = 10.0,
-    n: int | None = None,
     window: int | None = None,
-    groups: int = 10,
     gradients: bool = True,
     gradient_texts: int = 12,
     gradient_positions: int = 4,
-    seed: int = 0,
-    out: str | Path | None = None,
-    engine: str = "local",
-    workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    **options: Unpack[StudyOptions],
 ) -> Study:
-    """The evolution of a run: a folder with checkpoint-NNNNN in it, or stores in the order of their steps.
+    """Token geometry along the checkpoints of a run: before, after, and between.
 
-    texts: by default the held-out excerpts that the run's data folder holds. Stores that were captured beside the run, in
-    RUN/stores, are taken where no texts are given. Tables: those of the token study, evolution (its curves with steps) and
-    change (CKA and Sinkhorn divergence to the first and last checkpoint).
+    With CKA and Sinkhorn divergence of every layer to the first and the last checkpoint.
+
+    Args:
+        run: Folder that transect train wrote, with checkpoint-NNNNN in it; or stores in the order of their steps.
+        texts: Texts to look at; by default the held-out excerpts of the run's own corpus.
+        window: Tokens of each text in the measures within texts.
+        gradients: Gradients of the tokens' losses.
+        gradient_texts: Texts behind the gradients.
+        gradient_positions: Tokens of each of them.
+
+    Returns: a study with the tables of the token study, evolution (its curves with steps) and change. Stores that were
+    captured beside the run, in RUN/stores, are taken where no texts are given.
     """
-    stores = _stores(run, texts, out, seed, progress)
+    only(options, StudyOptions)
+    design, work = Design.of(options), Work.of(options)
+    stores = _stores(run, texts, work, design.seed)
     arms = arms_of(stores, [])
     steps = {a.name: k if a.step is None else a.step for k, a in enumerate(arms)}
     stores = sorted(stores, key=lambda s: steps[s.name])
     if len(stores) < 2:
         raise TransectError(f"{run}: one checkpoint has no evolution.", "Train with --checkpoints log.")
-    given: dict[str, Any] = {"sites": sites, "tokens": tokens, "position0": position0, "massive": massive, "n": n}
-    given |= {"window": window, "groups": groups, "seed": seed, "out": out, "engine": engine, "workers": workers}
     grads = {"texts": gradient_texts, "positions": gradient_positions} if gradients else None
-    told = (lambda step: lambda done, total: progress(step, done, total)) if progress else (lambda step: None)
-    tables = measured(stores, given, grads, told)
+    tables = measured(stores, design, work, window, grads)
     long = curves(tables, arms)
     of = {a.series: steps[a.name] for a in arms}
     tables["evolution"] = Table([row | {"step": of[row["series"]]} for row in long], long.provenance)
-    tables["change"] = _change(stores, steps, given, told)
+    tables["change"] = _change(stores, steps, design, work)
     study = Study("evolve", "How does token geometry form during training?", tables)
-    _describe(study, stores, steps, given)
+    _describe(study, stores, steps, design.items() | {"window": window})
     return study
 
 
-def _stores(run: Any, texts: Any, out: Any, seed: int, progress: Any) -> list[Store]:
+def _stores(run: Any, texts: Any, work: Work, seed: int) -> list[Store]:
     if not isinstance(run, str | Path):
-        return list(run)
+        return open_runs(list(run))
     folder = Path(run)
     found = sorted(folder.glob("checkpoint-*"))
     if not found:
         raise TransectError(f"{folder} holds no checkpoints.", "Give a folder that transect train wrote.")
     beside = [folder / "stores" / f.name for f in found]
     if texts is None and all((s / "manifest.json").is_file() for s in beside):
-        return opened(list(beside), None, out)
-    return opened(found, texts or _prompts(folder), out, seed=seed, progress=progress)
+        return open_runs(list(beside))
+    return open_runs(list(found), texts or _prompts(folder), work.out, seed=seed, progress=work.progress)
 
 
 def _prompts(folder: Path) -> Path:
@@ -96,29 +99,33 @@ def _prompts(folder: Path) -> Path:
     raise TransectError(f"{folder} has no data folder with held-out excerpts beside it.", "Give --texts.")
 
 
-def _change(stores: Sequence[Store], steps: dict[str, int], given: dict[str, Any], told: Any) -> Table:
+def _change(stores: Sequence[Store], steps: dict[str, int], design: Design, work: Work) -> Table:
     """Each layer against the same layer of the first and of the last checkpoint, where the tokens are the same."""
-    few: dict[str, Any] = {
-        k: given[k] for k in ("sites", "tokens", "position0", "groups", "seed", "out", "engine", "workers")
+    n = design.n or common_n(stores, design, 10 * design.groups)
+    given: dict[str, Any] = {**design.replace(n=n).items(), "pairs": "same", "design": "paired"}
+    ends = {"first": stores[0], "last": stores[-1]}
+    asks = {
+        word: [ask(m, [end, *(s for s in stores if s is not end)], **given) for m in ("cka", "sinkhorn")]
+        for word, end in ends.items()
     }
-    few |= {"n": given["n"] or 10 * given["groups"], "pairs": "same", "design": "paired", "permutations": 3}
-    rows: list[dict[str, Any]] = []
-    for end, word in ((stores[0], "first"), (stores[-1], "last")):
-        others = [s for s in stores if s is not end]
-        bar = told(f"change to the {word}")
-        for row in sweep(["cka", "sinkhorn"], [end, *others], progress=bar, **few):
-            rows.append(row | {"curve": f"{row['measure']} to {word}", "step": steps[row["run2"]]})
+    rows = [
+        row | {"curve": f"{row['measure']} to {word}", "step": steps[row["run2"]]}
+        for word, tables in answer(asks, work, "change").items()
+        for table in tables
+        for row in table
+    ]
     return Table([r | {"layer": sites.layer(r["site"])} for r in rows])
 
 
 def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], given: dict[str, Any]) -> None:
-    origin = f"{len(stores)} checkpoints, steps {', '.join(str(steps[s.name]) for s in stores)}. " + origin_of(
-        study, stores, given
+    origin = (
+        f"{len(stores)} checkpoints, steps {', '.join(str(steps[s.name]) for s in stores)}. "
+        + origin_of(study, stores, given)
     )
     study.provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in stores]}
     study.methods = [
         *METHODS,
-        "Change: unbiased linear CKA (null: pairing shuffled) and Sinkhorn divergence (null: two halves of the texts) of the"
+        "Change: unbiased linear CKA (null: whole texts permuted) and Sinkhorn divergence of the"
         " same tokens at the same layer of two checkpoints. The first checkpoint has the initial weights.",
     ]
     study.warnings = ["One run: what another seed would do is not known from it."]
@@ -128,12 +135,21 @@ def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], give
     for name, title, wanted in PANELS:
         shown = [c for c in wanted if c in there]
         if shown:
-            made = Figure(name, "token_evolution", "evolution", f"{title}, along training", caption, {"curves": shown})
+            made = Figure(
+                name, "token_evolution", "evolution", f"{title}, along training", caption, {"curves": shown}
+            )
             study.figures.append(made)
     change = {"curves": list(CHANGES), "labels": CHANGES}
     study.figures.insert(
         0,
-        Figure("change", "token_evolution", "change", "Distance to the first and the last checkpoint", caption, change),
+        Figure(
+            "change",
+            "token_evolution",
+            "change",
+            "Distance to the first and the last checkpoint",
+            caption,
+            change,
+        ),
     )
     study.figures += _before_after(study, stores, steps, there, origin)
 
@@ -144,7 +160,11 @@ def _before_after(
     """Depth curves at the first checkpoint and at the last."""
     ends = {stores[0].name: "before", stores[-1].name: "after"}
     of = {steps[name]: word for name, word in ends.items()}
-    rows = [r | {"series": f"{of[r['step']]} (step {r['step']})"} for r in study.tables["evolution"] if r["step"] in of]
+    rows = [
+        r | {"series": f"{of[r['step']]} (step {r['step']})"}
+        for r in study.tables["evolution"]
+        if r["step"] in of
+    ]
     study.tables["ends"] = Table(rows, study.provenance)
     shown = [
         c

@@ -40,7 +40,9 @@ def _grid(part: Table, value: str) -> tuple[list[str], list[dict[str, Any]], np.
 
 def _tokens(ax: "Axes", heads: list[dict[str, Any]], axis: str = "x") -> None:
     """Tokens as tick labels; landmarks in bold, a slot by its name."""
-    texts = [f"‹{r['landmark']}›" if r["piece"] == "…" and r.get("landmark") else _clean(r["piece"]) for r in heads]
+    texts = [
+        f"‹{r['landmark']}›" if r["piece"] == "…" and r.get("landmark") else _clean(r["piece"]) for r in heads
+    ]
     ticks = range(len(heads))
     (ax.set_xticks if axis == "x" else ax.set_yticks)(list(ticks), texts, fontsize=6)
     marks = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
@@ -68,7 +70,13 @@ def _marks(ax: "Axes", heads: list[dict[str, Any]], o: dict[str, Any]) -> None:
             ax.axvline(at - 0.5, color="k", lw=0.8, ls=style)
             ax.axvline(at + 0.5, color="k", lw=0.8, ls=style)
             ax.annotate(
-                key, (at, 1.01), xycoords=("data", "axes fraction"), fontsize=6, ha="center", va="bottom", color="k"
+                key,
+                (at, 1.01),
+                xycoords=("data", "axes fraction"),
+                fontsize=6,
+                ha="center",
+                va="bottom",
+                color="k",
             )
 
 
@@ -82,7 +90,12 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
     part = study.tables[figure.table].where(run=o["run"], shape=o["shape"], kind=o["kind"])
     shown = o["panels"]
     canvas, axes = plt.subplots(
-        len(shown), 1, figsize=(FULL, 1.75 * len(shown) + 0.7), squeeze=False, sharex=True, layout="constrained"
+        len(shown),
+        1,
+        figsize=(FULL, 1.75 * len(shown) + 0.7),
+        squeeze=False,
+        sharex=True,
+        layout="constrained",
     )
     for ax, value in zip(axes[:, 0], shown, strict=True):
         names, heads, grid = _grid(part, value)
@@ -112,7 +125,9 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
 def _dots(ax: "Axes", part: Table, names: list[str], heads: list[dict[str, Any]]) -> None:
     """A dot in every cell that is not above the null over the whole map."""
     at, to = {s: k for k, s in enumerate(names)}, {r["column"]: k for k, r in enumerate(heads)}
-    spots = [(to[r["column"]], at[r["site"]]) for r in part if r["status"] == "ok" and (r.get("p_max") or 1) > 0.05]
+    spots = [
+        (to[r["column"]], at[r["site"]]) for r in part if r["status"] == "ok" and (r.get("p_max") or 1) > 0.05
+    ]
     if spots:
         ax.plot(*zip(*spots, strict=True), ".", color="w", ms=1.5, alpha=0.8)
 
@@ -175,7 +190,9 @@ def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
     part = study.tables[figure.table].where(run=o["run"])
     names = sorted(part.values("site"), key=sites.order)
     heads = list({r["column"]: r for r in part if r["column"] == r["column2"]}.values())
-    canvas, axes = plt.subplots(1, len(names), figsize=(FULL, 3.1), squeeze=False, sharey=True, layout="constrained")
+    canvas, axes = plt.subplots(
+        1, len(names), figsize=(FULL, 3.1), squeeze=False, sharey=True, layout="constrained"
+    )
     for ax, site in zip(axes[0], names, strict=True):
         grid, mark = np.full((len(heads), len(heads)), np.nan), None
         for r in part.where(site=site, status="ok"):
@@ -215,7 +232,12 @@ def draw_manifold_scatter(study: Study, figure: Figure) -> "Canvas":
     solid = "z3" in part.columns and any(r["z3"] is not None for r in part)
     kwargs: Any = {"subplot_kw": {"projection": "3d"}} if solid else {}
     canvas, axes = plt.subplots(
-        1, 1 + len(cells), figsize=(2.25 * (1 + len(cells)), 2.5), squeeze=False, layout="constrained", **kwargs
+        1,
+        1 + len(cells),
+        figsize=(2.25 * (1 + len(cells)), 2.5),
+        squeeze=False,
+        layout="constrained",
+        **kwargs,
     )
     wide = ("1", "2", "3") if solid else ("1", "2") if "z2" in part.columns else ("1",)
     for k, ax in enumerate(axes[0]):
@@ -225,11 +247,15 @@ def draw_manifold_scatter(study: Study, figure: Figure) -> "Canvas":
         xyz += [[0.0] * len(rows)] * (2 - len(wide)) if len(wide) < 2 else []
         colour = _numbers([r["label_value"] for r in rows])
         cyclic = o["shape"] in ("circle", "discrete_circle", "closed_chain", "torus", "klein_bottle")
-        points = ax.scatter(*xyz, c=colour, cmap="twilight_shifted" if cyclic else "viridis", s=7, linewidths=0)
+        points = ax.scatter(
+            *xyz, c=colour, cmap="twilight_shifted" if cyclic else "viridis", s=7, linewidths=0
+        )
         if not solid:
             ax.set_aspect("equal", adjustable="datalim")
         token = cells[max(0, k - 1)][1].removeprefix("landmark:")
-        title = f"ideal {o['shape']}" if k == 0 else f"{rows[0]['site']}, {token}: score {rows[0]['value']:.2f}"
+        title = (
+            f"ideal {o['shape']}" if k == 0 else f"{rows[0]['site']}, {token}: score {rows[0]['value']:.2f}"
+        )
         ax.set_title(title)
         ax.set_xlabel("target axis 1" if k == 0 else "fitted axis 1")
         if len(wide) > 1:
@@ -255,7 +281,9 @@ def draw_manifold_ranking(study: Study, figure: Figure) -> "Canvas":
     canvas, ax = plt.subplots(figsize=(5.5, 0.24 * (len(rows) + len(failed)) + 1.1), layout="constrained")
     y = list(range(len(rows)))
     values = [r["corrected"] for r in rows]
-    ax.errorbar(values, y, xerr=_bars(rows, "corrected"), fmt="o", color=SIGN[0], ms=4, elinewidth=1, label=o["run"])
+    ax.errorbar(
+        values, y, xerr=_bars(rows, "corrected"), fmt="o", color=SIGN[0], ms=4, elinewidth=1, label=o["run"]
+    )
     if any(r.get("random") is not None for r in rows):
         known = [(r["random"], k) for k, r in enumerate(rows) if r.get("random") is not None]
         ax.plot(*zip(*known, strict=True), "x", color=SIGN[1], ms=4, label="random weights")
@@ -305,7 +333,9 @@ def draw_manifold_intervention(study: Study, figure: Figure) -> "Canvas":
         )
         ax.plot(x, [r["null"] for r in shown], "x--", color=SIGN[1], ms=4, label="random subspace, same size")
         ax.plot(x, [r["covariance"] for r in shown], ":", color="0.35", label="points' covariance, same size")
-        ax.fill_between(x, *[[r[b] for r in shown] for b in ("null_low", "null_high")], color=SIGN[1], alpha=0.2, lw=0)
+        ax.fill_between(
+            x, *[[r[b] for r in shown] for b in ("null_low", "null_high")], color=SIGN[1], alpha=0.2, lw=0
+        )
         ax.set_xticks(range(len(names)), [str(sites.layer(s)) for s in names])
         ax.set_xlabel(f"layer ({sites.family(names[0])}) moved at {o['token'].removeprefix('landmark:')}")
         words = {"kl": "KL of next token (nats)", "label_shift": "log-odds shift, new label over old"}

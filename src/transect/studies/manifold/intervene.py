@@ -15,6 +15,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.models import sites as site_names
 from transect.numeric.smds import SupervisedMDS
+from transect.random import rng
 from transect.results.study import Figure, Study, describe_run
 from transect.results.table import Table
 from transect.store.store import Store
@@ -63,28 +64,34 @@ def plan_move(
 
     plan = Plan(job, y := read_labels(store, job.label))
     if y.dtype.kind not in "fiu" or y.ndim > 1:
-        raise TransectError(f"label {'/'.join(job.label)}: cannot be shifted by {shift}.", "Choose one number.")
+        raise TransectError(
+            f"label {'/'.join(job.label)}: cannot be shifted by {shift}.", "Choose one number."
+        )
     fold, (name, given) = plan.folds[0], job.shapes[0]
     chosen = store.select(token)
     X = store.take(site, chosen).astype(np.float64)
     mean = X[fold.train].mean(axis=0)
     size = np.sqrt(((X[fold.train] - mean) ** 2).mean())
     if not size > 0:
-        raise TransectError(f"{site}, {token}: the points are the same in all texts.", "Move at a later site or token.")
+        raise TransectError(
+            f"{site}, {token}: the points are the same in all texts.", "Move at a later site or token."
+        )
     T = (X[fold.train] - mean) / size
-    made = SupervisedMDS(name, 1.0, job.n_components, job.alpha, parameters=json.loads(given)).fit(T, y[fold.train])
+    made = SupervisedMDS(name, 1.0, job.n_components, job.alpha, parameters=json.loads(given)).fit(
+        T, y[fold.train]
+    )
     Z = made.transform(T)
     pattern = np.linalg.lstsq(Z, T, rcond=None)[0]
-    held = fold.test[np.random.default_rng([job.seed, 20]).permutation(len(fold.test))[:texts]]
+    held = fold.test[rng(job.seed, "moved texts").permutation(len(fold.test))[:texts]]
     held.sort()
     steps = made.place(y[held] + shift) - made.place(y[held])
     along = steps @ pattern * size
     lengths = np.linalg.norm(along, axis=1, keepdims=True)
-    rng = np.random.default_rng([job.seed, 21])
+    directions = rng(job.seed, "random moves")
     controls: list[list[np.ndarray]] = [[], []]
     for _ in range(draws):
         for kind, basis in enumerate((np.eye(T.shape[1]), T)):
-            D = steps @ rng.standard_normal((steps.shape[1], len(basis))) @ basis
+            D = steps @ directions.standard_normal((steps.shape[1], len(basis))) @ basis
             controls[kind].append(D * lengths / np.linalg.norm(D, axis=1, keepdims=True))
     return Move(site, held, chosen.position[held], along, *(np.array(c) for c in controls))
 
@@ -119,7 +126,9 @@ def moved(model: "Model", site: str, position: Any, delta: Any) -> Iterator[None
         handle.remove()
 
 
-def next_token(model: "Model", ids: Sequence[Sequence[int]], move: tuple[str, Any, Any] | None = None) -> np.ndarray:
+def next_token(
+    model: "Model", ids: Sequence[Sequence[int]], move: tuple[str, Any, Any] | None = None
+) -> np.ndarray:
     """Log-probabilities of the token after each text, float32 [texts, vocabulary]; `move`: site, position, delta."""
     import torch
 
@@ -163,7 +172,12 @@ def intervene(
     extra = model.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
     first = [model.tokenizer(f" {w}", add_special_tokens=False)["input_ids"][0] for w in words]
     y, rows = read_labels(store, job.label), []
-    base: dict[str, Any] = {"run": store.name, "token": token, "label": "/".join(job.label), "shape": job.shapes[0][0]}
+    base: dict[str, Any] = {
+        "run": store.name,
+        "token": token,
+        "label": "/".join(job.label),
+        "shape": job.shapes[0][0],
+    }
     base |= {"control": "random subspace, same size", "shift": float(shift), "prompt": prompt, "draws": draws}
     for done, site in enumerate(sites):
         try:
@@ -183,10 +197,18 @@ def intervene(
             "kl": lambda q, p=before: (np.exp(p) * (p - q)).sum(1)
         }
         if words and len(set(first)) == len(first):
-            measures["label_shift"] = lambda q, p=before, a=old, b=new: _odds(q, first, a, b) - _odds(p, first, a, b)
+            measures["label_shift"] = lambda q, p=before, a=old, b=new: (
+                _odds(q, first, a, b) - _odds(p, first, a, b)
+            )
         size = float(np.mean(np.linalg.norm(move.along, axis=1)))
         norm = float(np.mean(np.linalg.norm(store.take(site, store.select(token)), axis=1)))
-        told = base | {"site": site, "n": len(ids), "n_texts": len(ids), "size": size, "relative_size": size / norm}
+        told = base | {
+            "site": site,
+            "n": len(ids),
+            "n_texts": len(ids),
+            "size": size,
+            "relative_size": size / norm,
+        }
         if words:
             told["old_word"] = float(np.mean(np.exp(before[np.arange(len(ids)), np.array(first)[old]])))
             told["new_word"] = float(np.mean(np.exp(after[np.arange(len(ids)), np.array(first)[new]])))
@@ -195,7 +217,9 @@ def intervene(
             rows.append(told | {"measure": name, "status": "ok"} | _row(measure(after), null, y[move.texts]))
             rows[-1]["covariance"] = float(np.mean([measure(q).mean() for q in controls["covariance"]]))
         if "label_shift" not in measures:
-            rows.append(told | {"measure": "label_shift", "status": "the label has no words of one token each"})
+            rows.append(
+                told | {"measure": "label_shift", "status": "the label has no words of one token each"}
+            )
         if progress:
             progress(done + 1, len(sites))
     return Table(rows)
@@ -212,21 +236,34 @@ def _row(values: np.ndarray, null: list[np.ndarray], labels: np.ndarray) -> dict
 
     _, member = np.unique(labels, return_inverse=True)
     means = np.bincount(member, values) / np.bincount(member)
-    half = float(t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else np.nan
+    half = (
+        float(t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
+        if len(means) > 1
+        else np.nan
+    )
     draws = [float(v.mean()) for v in null]
-    row = {"value": float(means.mean()), "low": float(means.mean()) - half, "high": float(means.mean()) + half}
+    row = {
+        "value": float(means.mean()),
+        "low": float(means.mean()) - half,
+        "high": float(means.mean()) + half,
+    }
     row |= {"null": float(np.mean(draws)), "null_low": min(draws), "null_high": max(draws)}
     return row | {"corrected": row["value"] - row["null"]}
 
 
 def check_model(model: "Model", store: Store) -> None:
     """Refuse a model that is not the one the store was captured from, or that has no next token."""
-    if model.kind != "decoder" or (not hasattr(model.model, "lm_head") and model.model.get_output_embeddings() is None):
-        raise TransectError(f"{model.name}: has no next token ({model.kind}).", "Intervene on a causal language model.")
+    if model.kind != "decoder" or (
+        not hasattr(model.model, "lm_head") and model.model.get_output_embeddings() is None
+    ):
+        raise TransectError(
+            f"{model.name}: has no next token ({model.kind}).", "Intervene on a causal language model."
+        )
     told = store.manifest["model"]["fingerprint"].get("weights")
     if told and told != model.fingerprint["weights"]:
         raise TransectError(
-            f"{model.name}: other weights than {store.path} was captured from.", "Open the model of the capture."
+            f"{model.name}: other weights than {store.path} was captured from.",
+            "Open the model of the capture.",
         )
 
 
@@ -248,8 +285,12 @@ def add_intervention(
 
     told = study.provenance
     shapes = tuple((name, given) for name, given in told["shapes"])
-    job = MapJob(str(store.path), store.fingerprint, (), tuple(told["label"]), None, shapes[:1], permutations=0)
-    job = MapJob(**{**vars(job), "alpha": told["alpha"], "n_components": told["dimension"], "seed": told["seed"]})
+    job = MapJob(
+        str(store.path), store.fingerprint, (), tuple(told["label"]), None, shapes[:1], permutations=0
+    )
+    job = MapJob(
+        **{**vars(job), "alpha": told["alpha"], "n_components": told["dimension"], "seed": told["seed"]}
+    )
     given = json.loads(shapes[0][1])
     step_size = float(shift if shift is not None else given.get("period", given.get("span", 4.0)) / 4)
     token = told["source"] if at is None else at if ":" in at else f"landmark:{at}"
@@ -258,7 +299,9 @@ def add_intervention(
 
         model = open_model(store.manifest["model"]["spec"], seed=told["seed"])
     there = [s for s in study.tables["map"].where(run=store.name).values("site") if s.startswith("resid")]
-    chosen = list(sites or dict.fromkeys(there[round(f * (len(there) - 1))] for f in np.linspace(0.1, 0.95, 5)))
+    chosen = list(
+        sites or dict.fromkeys(there[round(f * (len(there) - 1))] for f in np.linspace(0.1, 0.95, 5))
+    )
     step = (lambda done, total: progress("intervention", done, total)) if progress else None
     table = intervene(
         model,
@@ -275,7 +318,10 @@ def add_intervention(
     table.provenance = told
     study.tables["intervention"] = table
     for row in table.where(status="ok"):
-        unit = {"kl": "KL of the next token", "label_shift": "log-odds of the new label's word over the old one's"}
+        unit = {
+            "kl": "KL of the next token",
+            "label_shift": "log-odds of the new label's word over the old one's",
+        }
         study.findings.append(
             f"{store.name}: moved by {step_size:g} at {row['site']}, {token}: {unit[row['measure']]} {row['value']:.3g}"
             f" [{row['low']:.3g}, {row['high']:.3g}]; random subspace of the same size {row['null']:.3g}, directions of"
@@ -285,5 +331,7 @@ def add_intervention(
     caption = f"Held-out texts moved at {token}; the next token is read after {(prompt or 'the default prompt')!r}; dashed: moves of the same size in a random subspace, band: their range; dotted: drawn from the points' covariance. {describe_run(store)}."
     if len(table.where(status="ok")):
         options = {"run": store.name, "token": token}
-        study.figures.append(Figure("intervention", "manifold_intervention", "intervention", title, caption, options))
+        study.figures.append(
+            Figure("intervention", "manifold_intervention", "intervention", title, caption, options)
+        )
     return study

@@ -6,13 +6,11 @@ A block is one site; it is a pure function of its job and is kept under its key.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from transect.errors import TransectError
-from transect.files import write_json
 from transect.numeric.scaling import pseudo_inverse
 from transect.numeric.stress import scale_normalised
 from transect.store.store import Store
@@ -69,7 +67,11 @@ def _size(train: np.ndarray, scale: str) -> Any:
 def fitted_map(prepared: Prepared, Y: np.ndarray, kind: str) -> np.ndarray:
     """Wᵀ [draws, d, k] for targets Y [draws, values, k]."""
     side = prepared.cross if kind == "orthonormal" else prepared.M
-    W = (side @ Y.transpose(1, 0, 2).reshape(side.shape[1], -1)).reshape(len(side), len(Y), -1).transpose(1, 0, 2)
+    W = (
+        (side @ Y.transpose(1, 0, 2).reshape(side.shape[1], -1))
+        .reshape(len(side), len(Y), -1)
+        .transpose(1, 0, 2)
+    )
     if kind != "orthonormal":
         return W
     values, vectors = np.linalg.eigh(np.swapaxes(W, 1, 2) @ W)
@@ -126,7 +128,11 @@ def evaluate_cell(prepared: list[Prepared], plan: Plan, name: str, kind: str) ->
             null_shares.append(np.mean(parts[1:]) if len(parts) > 1 else np.nan)
     null = np.mean(nulls, axis=0)
     told = {"scores": scores, "statistic": float(null[0]), "null": null[1:].tolist(), "rank": rank}
-    return told | {"share": float(np.mean(shares)), "null_share": _number(np.mean(null_shares)), "status": "ok"}
+    return told | {
+        "share": float(np.mean(shares)),
+        "null_share": _number(np.mean(null_shares)),
+        "status": "ok",
+    }
 
 
 def _shares(X: np.ndarray, W: np.ndarray) -> np.ndarray:
@@ -140,14 +146,16 @@ def _number(x: Any) -> float | None:
     return float(x) if np.isfinite(x) else None
 
 
-def evaluate_site(folder: Path | None, task: tuple[MapJob, str]) -> dict[str, Any]:
-    """All cells of one site: token → "kind shape" → results. Written under its key before it is returned."""
+def evaluate_site(task: tuple[MapJob, str]) -> dict[str, Any]:
+    """All cells of one site: token → "kind shape" → results."""
     from threadpoolctl import threadpool_limits
 
     job, site = task
     store, plan = plan_of(job)
     answer: dict[str, Any] = {}
-    with threadpool_limits(1):  # sites run side by side; two threads on matrices of this size cost more than one
+    with threadpool_limits(
+        1
+    ):  # sites run side by side; two threads on matrices of this size cost more than one
         source = _prepared(store, plan, site, job.source) if job.source and "reuse" in job.kinds else None
         for token in job.tokens:
             cell = _prepared(store, plan, site, token)
@@ -155,8 +163,6 @@ def evaluate_site(folder: Path | None, task: tuple[MapJob, str]) -> dict[str, An
             for kind in job.kinds:
                 for name, _ in job.shapes if kind == "free" else job.shapes[:1]:
                     answer[token][f"{kind} {name}"] = _attempt(plan, cell, source, name, kind)
-    if folder:
-        write_json(folder / f"{job.key(site)}.json", answer)
     return answer
 
 

@@ -5,19 +5,18 @@ and keeps which texts share one. Folds hold out whole groups (by default: label 
 """
 
 import functools
-import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transect import __version__
 from transect.errors import TransectError
 from transect.numeric.scaling import classical, completed
 from transect.numeric.shapes import find_shape
+from transect.random import rng
 from transect.store.store import Store, open_store
+from transect.work.keys import key_of
 
 KINDS = ("free", "orthonormal", "reuse")
 
@@ -31,7 +30,9 @@ class MapJob:
     tokens: tuple[str, ...]
     label: tuple[str, ...]
     group: str | None
-    shapes: tuple[tuple[str, str], ...]  # name, parameters as JSON; the first is the one of the rigid and reuse maps
+    shapes: tuple[
+        tuple[str, str], ...
+    ]  # name, parameters as JSON; the first is the one of the rigid and reuse maps
     kinds: tuple[str, ...] = ("free",)
     source: str | None = None
     n_components: int = 2
@@ -45,17 +46,8 @@ class MapJob:
 
     def key(self, site: str) -> str:
         """Name of the block of a site, wherever the store lies now."""
-        told = {k: v for k, v in asdict(self).items() if k != "store"} | {"site": site, "code": _code()}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
-
-
-@functools.cache
-def _code() -> str:
-    here = Path(__file__).parent
-    parts = [
-        (here / f"{name}.py").read_bytes() for name in ("manifold_map", "manifold_plan", "scaling", "shapes", "stress")
-    ]
-    return hashlib.sha256(__version__.encode() + b"".join(parts)).hexdigest()[:12]
+        told = {k: v for k, v in asdict(self).items() if k != "store"} | {"site": site}
+        return key_of(told, "transect.studies.manifold.map")
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,7 @@ class Wanted:
     total: np.ndarray
 
 
-def group_folds(groups: np.ndarray, folds: int, seed: tuple[int, ...]) -> list[np.ndarray]:
+def group_folds(groups: np.ndarray, folds: int, generator: np.random.Generator) -> list[np.ndarray]:
     """Rows of each fold's held-out part: whole groups, dealt at random to the fold with the fewest rows so far."""
     names, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < folds:
@@ -89,7 +81,7 @@ def group_folds(groups: np.ndarray, folds: int, seed: tuple[int, ...]) -> list[n
             "Every fold holds out whole groups: ask for fewer folds, or add labels.",
         )
     held, place = np.zeros(folds), np.empty(len(names), int)
-    for g in np.random.default_rng(list(seed)).permutation(len(names)):
+    for g in generator.permutation(len(names)):
         place[g] = int(held.argmin())
         held[place[g]] += sizes[g]
     return [np.flatnonzero(place[member] == f) for f in range(folds)]
@@ -103,12 +95,14 @@ class Plan:
         self.values, self.value = np.unique(y, axis=0, return_inverse=True)
         self.value = self.value.ravel()
         if len(self.values) < 2:
-            raise TransectError(f"label {'/'.join(job.label)} is constant: {y[0]}.", "Choose a label that varies.")
+            raise TransectError(
+                f"label {'/'.join(job.label)} is constant: {y[0]}.", "Choose a label that varies."
+            )
         groups = self.value if groups is None else groups
         self.folds = [
             self._fold(r, test, f)
             for r in range(job.repeats)
-            for f, test in enumerate(group_folds(groups, job.folds, (job.seed, 10, r)))
+            for f, test in enumerate(group_folds(groups, job.folds, rng(job.seed, "folds", r)))
         ]
         least = min(len(f.present) for f in self.folds)
         if least <= job.n_components:
@@ -116,9 +110,9 @@ class Plan:
                 f"{least} label values in a training fold for {job.n_components} dimensions.",
                 "Lower --components, or add texts.",
             )
-        rng = np.random.default_rng([job.seed, 11])
+        labels = rng(job.seed, "labels")
         m = len(self.values)
-        draws = [np.arange(m)] + [rng.permutation(m) for _ in range(job.permutations)]
+        draws = [np.arange(m)] + [labels.permutation(m) for _ in range(job.permutations)]
         self.draws = np.array(draws)  # row 0: the labels as they are
         self.shapes = {name: self._shape(name, json.loads(given)) for name, given in job.shapes}
         self._targets: dict[tuple[str, int], np.ndarray] = {}
@@ -127,14 +121,21 @@ class Plan:
     def _fold(self, repeat: int, test: np.ndarray, number: int) -> Fold:
         train = np.setdiff1d(np.arange(len(self.value)), test)
         present, counts = np.unique(self.value[train], return_counts=True)
-        total, rng = len(test) * (len(test) - 1) // 2, np.random.default_rng([self.job.seed, 12, repeat, number])
+        total = len(test) * (len(test) - 1) // 2
         if len(test) < 3:
             raise TransectError(f"a fold holds out {len(test)} texts.", "Ask for fewer folds, or add texts.")
-        some = np.sort(rng.choice(total, self.job.pairs, replace=False)) if total > self.job.pairs else np.arange(total)
+        some = np.arange(total)
+        if total > self.job.pairs:
+            draw = rng(self.job.seed, "pairs", repeat, number)
+            some = np.sort(draw.choice(total, self.job.pairs, replace=False))
         i, j = (side[some] for side in np.triu_indices(len(test), 1))
-        return Fold(repeat, train, test, present, counts, np.argsort(self.value[train], kind="stable"), (i, j))
+        return Fold(
+            repeat, train, test, present, counts, np.argsort(self.value[train], kind="stable"), (i, j)
+        )
 
-    def _shape(self, name: str, given: dict[str, Any]) -> tuple[np.ndarray | None, np.ndarray] | TransectError:
+    def _shape(
+        self, name: str, given: dict[str, Any]
+    ) -> tuple[np.ndarray | None, np.ndarray] | TransectError:
         """(coordinates of the label values or None, their distances), or why there are none."""
         kind = find_shape(name)
         try:
@@ -142,7 +143,8 @@ class Plan:
             D = kind.distances(self.values, **given)
             if not np.nanmax(D) > 1e-12:
                 raise TransectError(
-                    f"all labels fall on one point of the {name}: they are whole periods apart.", "Give their period."
+                    f"all labels fall on one point of the {name}: they are whole periods apart.",
+                    "Give their period.",
                 )
             return (made if kind.gives == "coordinates" else None), D
         except TransectError as error:
@@ -173,7 +175,10 @@ class Plan:
             null = np.ascontiguousarray(D[draws[:, a], draws[:, b]].T, np.float32)
             known = None if np.isfinite(D).all() else np.isfinite(null)
             null = np.nan_to_num(null, copy=False)
-            self._wanted[name, k] = D[held[i], held[j]], Wanted(null, known, (null.astype(float) ** 2).sum(axis=0))
+            self._wanted[name, k] = (
+                D[held[i], held[j]],
+                Wanted(null, known, (null.astype(float) ** 2).sum(axis=0)),
+            )
         return self._wanted[name, k]
 
 
@@ -190,7 +195,9 @@ def _principal(C: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
 def plan_of(job: MapJob) -> tuple[Store, Plan]:
     """The store of a job and its plan, kept between the blocks that one process runs."""
     store = open_store(job.store)
-    return store, Plan(job, read_labels(store, job.label), None if job.group is None else store.label(job.group))
+    return store, Plan(
+        job, read_labels(store, job.label), None if job.group is None else store.label(job.group)
+    )
 
 
 def read_labels(store: Store, names: tuple[str, ...]) -> np.ndarray:
@@ -199,5 +206,7 @@ def read_labels(store: Store, names: tuple[str, ...]) -> np.ndarray:
     for name, column in zip(names, columns, strict=True):
         lack = sum(v is None or v != v for v in column.tolist())
         if lack:
-            raise TransectError(f"label {name}: {lack} of {len(column)} texts have none.", "Leave those texts out.")
+            raise TransectError(
+                f"label {name}: {lack} of {len(column)} texts have none.", "Leave those texts out."
+            )
     return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)

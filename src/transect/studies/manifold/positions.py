@@ -74,7 +74,9 @@ def _anchors(store: Store) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
             kept.append((name, at[name]))
         elif not (at[name] == kept[-1][1]).all():
             crossed = int((at[name] <= kept[-1][1]).sum())
-            notes.append(f"landmark {name}: masked, it stands before {kept[-1][0]} in {crossed} of {len(store)} texts")
+            notes.append(
+                f"landmark {name}: masked, it stands before {kept[-1][0]} in {crossed} of {len(store)} texts"
+            )
     return kept, notes
 
 
@@ -129,7 +131,9 @@ def _asked(store: Store, token: str, pieces: list[list[str]], position0: bool) -
     bare = token.removeprefix("landmark:")
     landmark = bare if bare in store.landmarks else None
     if chosen.pooled or len(chosen) > len(store):
-        raise TransectError(f"{token!r} is not one token a text.", "Write landmark:NAME+k, last, or a position.")
+        raise TransectError(
+            f"{token!r} is not one token a text.", "Write landmark:NAME+k, last, or a position."
+        )
     if chosen.missing:
         lack = f"{len(chosen.missing)} of {len(store)} texts have no such token (first: {store.ids[chosen.missing[0]]})"
         return Column(token, "", landmark, lack)

@@ -1,49 +1,35 @@
 """Rows of the manifold study: a cell's answer with its null, interval, p-values, and what its controls had there."""
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transect.files import kept_json
-from transect.inference import controls
+from transect.inference.asks import Ask, answer
+from transect.inference.tests import max_t, permutation_p
 from transect.store.store import Store
 from transect.studies.manifold.map import evaluate_site
 from transect.studies.manifold.plan import MapJob
 from transect.studies.manifold.positions import Column
-from transect.work.pool import run_blocks
+from transect.work.options import Work
 
 Answers = dict[str, dict[str, Any]]  # site → token → "kind shape" → results
 
 
-def run_map(
-    job: MapJob,
-    sites: Sequence[str],
-    out: str | Path | None,
-    engine: str,
-    workers: int | None,
-    told: Callable[[int, int], None] | None,
-) -> Answers:
-    """The map of one store, a block a site; finished blocks are kept in `out/cells`."""
-    folder = Path(out) / "cells" if out else None
-
-    answers: Answers = {}
-    blocks = run_blocks(
-        functools.partial(evaluate_site, folder),
-        [(job, site) for site in sites],
-        engine=engine,
-        workers=workers,
-        receipt=(lambda task: kept_json(folder, task[0].key(task[1]))) if folder else None,
-    )
-    for (_, site), answer in blocks:
-        answers[site] = answer
-        if told:
-            told(len(answers), len(sites))
-    return answers
+def run_maps(jobs: Mapping[str, MapJob], sites: Sequence[str], work: Work) -> dict[str, Answers]:
+    """The maps of several stores, a task a site, by name."""
+    asks = {
+        name: Ask(
+            evaluate_site,
+            tuple((job, site) for site in sites),
+            lambda answers: dict(zip(sites, answers, strict=True)),
+            key=lambda task: task[0].key(task[1]),
+        )
+        for name, job in jobs.items()
+    }
+    return answer(asks, work, "map")
 
 
 def interval(values: Sequence[float] | np.ndarray, ratio: float, level: float = 0.95) -> tuple[float, float]:
@@ -85,8 +71,16 @@ def map_rows(
             "shape": name,
             "dimension": job.n_components,
         }
-        base |= {"label": "/".join(job.label), "control": "permuted labels", "n_texts": len(store), "n": len(store)}
-        base |= {"design": f"{job.folds} folds by {job.group or 'label'} × {job.repeats}", "normalise": job.scale}
+        base |= {
+            "label": "/".join(job.label),
+            "control": "permuted labels",
+            "n_texts": len(store),
+            "n": len(store),
+        }
+        base |= {
+            "design": f"{job.folds} folds by {job.group or 'label'} × {job.repeats}",
+            "normalise": job.scale,
+        }
         family: list[dict[str, Any]] = [
             base
             | {"site": site, "token": c.token, "piece": c.piece, "landmark": c.landmark, "column": k}
@@ -126,7 +120,7 @@ def _cell(answer: dict[str, Any], random: Sequence[dict[str, Any] | None], job: 
         "null_high": bounds[1],
     }
     row |= {"corrected": level.mean(), "corrected_low": corrected_low, "corrected_high": corrected_high}
-    row |= {"p": controls.permutation_p(answer["statistic"], answer["null"]), "replicates": level.tolist()}
+    row |= {"p": permutation_p(answer["statistic"], answer["null"]), "replicates": level.tolist()}
     row |= {"share": answer["share"], "null_share": answer["null_share"]}
     row |= {"target_rank": answer["rank"], "status": "ok"}
     known = [r for r in random if r and r["status"] == "ok"]
@@ -146,7 +140,7 @@ def _max_t(rows: list[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> Non
     nulls = [_null(answers[k]) for k in known]
     values = np.array([correct(answers[k]["statistic"], s) for k, s in zip(known, nulls, strict=True)])
     draws = np.stack([correct(answers[k]["null"], s) for k, s in zip(known, nulls, strict=True)], axis=1)
-    for k, p in zip(known, controls.max_t(values, draws), strict=True):
+    for k, p in zip(known, max_t(values, draws), strict=True):
         rows[k]["p_max"] = float(p)
 
 
@@ -183,7 +177,11 @@ def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict
     found: Any = friedmanchisquare(*values.T)
     ranks = rankdata(-values, axis=1).mean(axis=0)
     k = len(names)
-    critical = float(studentized_range.ppf(0.95, k, np.inf)) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * len(tables)))
+    critical = (
+        float(studentized_range.ppf(0.95, k, np.inf))
+        / math.sqrt(2)
+        * math.sqrt(k * (k + 1) / (6 * len(tables)))
+    )
     order = {names[i]: float(ranks[i]) for i in np.argsort(ranks)}
     told = ", ".join(f"{name} {rank:.2f}" for name, rank in order.items())
     return base | {

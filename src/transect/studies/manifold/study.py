@@ -6,10 +6,10 @@ token embedding, the share of variance. The headline is what training added.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 
@@ -22,110 +22,159 @@ from transect.results.table import Table
 from transect.store.store import Store
 from transect.studies.manifold.plan import KINDS, MapJob, Plan, read_labels
 from transect.studies.manifold.positions import columns as token_columns
-from transect.studies.manifold.rows import friedman, map_rows, ranking, run_map, with_source
+from transect.studies.manifold.rows import friedman, map_rows, ranking, run_maps, with_source
 from transect.studies.manifold.subspaces import scatter, similarity
 from transect.studies.manifold.words import describe
+from transect.studies.runs import Run, Runs, open_runs
+from transect.texts.texts import Texts
+from transect.work.options import Option, Values, Work, WorkOptions, only
+
+
+class ManifoldOptions(WorkOptions, total=False):
+    """Where in the model is looked, and from which seed."""
+
+    sites: Annotated[str, Option("resid", "Family or single site; several separated by commas.")]
+    position0: Annotated[
+        bool, Option(False, "Keep the first token of every text (left out by default: the sink).")
+    ]
+    seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
+
+
+class ManifoldPlace(Values):
+    """Frozen value of ManifoldOptions."""
+
+    group = ManifoldOptions
+
 
 #: Periods of the labels of the built-in template sets (see `template_sets.py`).
 PERIODS = {"date": 1.0, "hue": 1.0, "month": 12.0, "weekday": 7.0, "hour": 24.0}
 
 
 def manifold(
-    stores: Store | Sequence[Store],
+    stores: Runs,
     *,
+    texts: str | Path | Texts | None = None,
     label: str | None = None,
     shape: str = "circle",
-    period: float | int | None = None,
+    period: float | None = None,
     parameters: dict[str, dict[str, Any]] | None = None,
     discover: bool = False,
-    controls: Sequence[Store] = (),
-    sites: str = "resid",
+    controls: Sequence[Run] = (),
     tokens: Sequence[str] | None = None,
-    position0: bool = False,
     source: str | None = None,
     destination: str | None = None,
     components: int = 2,
-    alpha: float | int = 0.1,
-    scale: str = "unit",
+    alpha: float = 0.1,
+    scale: Literal["unit", "standard", "none"] = "unit",
     group: str | None = None,
     folds: int = 3,
     repeats: int = 3,
     permutations: int = 100,
-    seed: int = 0,
-    out: str | Path | None = None,
-    engine: str = "local",
-    workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    **options: Unpack[ManifoldOptions],
 ) -> Study:
-    """The manifold study of one run or several; `controls` are the same texts through random weights.
+    """Where a feature lies on a shape: supervised MDS at every site and token, with null, controls and intervals.
 
-    label: a label of the texts, or several separated by commas. period: of the shape, in the label's own units.
-    parameters: shape → its other parameters. discover: try every shape that these labels allow. tokens: selectors, by
-    default every position that is comparable in all texts. source: token whose subspace is reused elsewhere (default: the
-    landmark where the label is read best at the first site). group: label whose values folds hold out (default: the label
-    itself). scale: points divided by one number ("unit"), by feature ("standard") or not ("none"), from training rows.
+    A high score says that the label can be read there, not that the model keeps or uses it there.
+
+    Args:
+        stores: Stores, or models that are captured on `texts`.
+        texts: Texts for models that are not captured yet.
+        label: Label of the texts; several separated by commas (latitude,longitude).
+        shape: Where labels would lie: circle, line, sphere, …
+        period: Of the shape, in the label's own units; by default 12 for month, …
+        parameters: Others, by shape: {"spiral": {"growth": 2}}.
+        discover: Try every shape that these labels allow.
+        controls: Stores of the same texts through random weights.
+        tokens: Selectors, like landmark:NAME+k; by default every position that is comparable in all texts.
+        source: Token whose subspace is reused elsewhere; by default the landmark where the label is read best at first.
+        destination: Token marked in figures; by default the last landmark.
+        components: Dimensions of the subspace.
+        alpha: Ridge, in units of scaled points.
+        scale: Points are divided by one number (unit), by feature (standard) or not (none), from training rows.
+        group: Label whose values folds hold out; by default the label itself.
+        folds: Parts of the texts, each held out once.
+        repeats: Times the folds are drawn anew.
+        permutations: Draws of the null.
+
+    Returns: a study with the tables map, similarity, scatter, and with `discover` discovery and friedman.
     """
-    runs = [stores] if isinstance(stores, Store) else list(stores)
-    check_runs(runs, list(controls))
+    only(options, ManifoldOptions)
+    place, work = ManifoldPlace.of(options), Work.of(options)
+    runs = open_runs(stores, texts, work.out, seed=place.seed, progress=work.progress)
+    others = open_runs(list(controls)) if controls else []
+    check_runs(runs, others)
     names = label_names(runs[0], label)
-    study = Study("manifold", f"Where does {'/'.join(names)} lie on a {shape}, and what did training add?", {})
-    told = (lambda step: lambda done, total: progress(step, done, total)) if progress else (lambda step: None)
+    study = Study(
+        "manifold", f"Where does {'/'.join(names)} lie on a {shape}, and what did training add?", {}
+    )
     rows: list[dict[str, Any]] = []
     alike, points, ranks, notes = [], [], [], []
     for store in runs:
-        job = MapJob(str(store.path), store.fingerprint, (), names, group, ((find_shape(shape).name, "{}"),))
-        job = replace(job, n_components=components, alpha=float(alpha), scale=scale, folds=folds, repeats=repeats)
-        job = replace(job, permutations=permutations, seed=seed)
+        job = MapJob(str(store.path), store.content, (), names, group, ((find_shape(shape).name, "{}"),))
+        job = replace(
+            job, n_components=components, alpha=float(alpha), scale=scale, folds=folds, repeats=repeats
+        )
+        job = replace(job, permutations=permutations, seed=place.seed)
         job = replace(job, shapes=chosen_shapes(store, job, shape, discover, period, parameters or {}))
-        chosen = site_names.select(store.sites, [sites])
-        cols, masked = token_columns(store, tokens, position0=position0)
+        chosen = site_names.select(store.sites, [s.strip() for s in place.sites.split(",")])
+        cols, masked = token_columns(store, tokens or None, position0=place.position0)
         notes += [f"{store.name}: {note}" for note in masked if note not in notes]
         job = replace(job, tokens=tuple(c.token for c in cols if c.status == "ok"))
-        run = (out, engine, workers)
-        if source is None:
-            small = replace(job, shapes=job.shapes[:1], repeats=1, permutations=20)
-            job = with_source(small, cols, run_map(small, chosen[:1], *run, None)) if job.tokens else job
-            job = replace(job, shapes=chosen_shapes(store, job, shape, discover, period, parameters or {}))
-            job = replace(job, repeats=repeats, permutations=permutations)
-        else:
-            job = replace(job, source=_known(source, job))
-        job = replace(job, kinds=KINDS if job.source else KINDS[:2])
-        answers = run_map(job, chosen, *run, told(f"map {store.name}"))
-        random = [
-            run_map(_of(job, c, store), chosen, *run, told(f"map {c.name}")) for c in controls if same_texts(c, store)
-        ]
+        job = _with_source(job, source, cols, chosen, work)
+        maps = {store.name: job} | {c.name: _of(job, c) for c in others if same_texts(c, store)}
+        found = run_maps(maps, chosen, work)
         good = [c for c in cols if c.status == "ok"]
-        made = map_rows(store, job, good, answers, random, dict(job.shapes))
+        made = map_rows(store, job, good, found.pop(store.name), list(found.values()), dict(job.shapes))
         made += _masked(store, job, cols, chosen)
         rows += made
         at = best_cell(made)
         alike += similarity(store, job, good, depths(chosen))
-        points += [r for spot in dict.fromkeys([*source_cell(made, job), at]) for r in scatter(store, job, spot)]
+        points += [
+            r for spot in dict.fromkeys([*source_cell(made, job), at]) for r in scatter(store, job, spot)
+        ]
         if discover:
             ranks.append(ranking(made, job, best_cell(made, every=True)))
     study.tables = {"map": Table(rows), "similarity": Table(alike), "scatter": Table(points)}
     if discover:
         study.tables["discovery"] = Table([r for ranked in ranks for r in ranked])
         study.tables["friedman"] = Table([friedman(ranks)])
-    describe(study, runs, list(controls), job, notes, destination)
+    describe(study, runs, others, job, notes, destination)
     return study
+
+
+def _with_source(
+    job: MapJob, source: str | None, cols: Sequence[Any], chosen: Sequence[str], work: Work
+) -> MapJob:
+    """The job with the source that was asked for, or with the one that a small map of the first site points to."""
+    if source is not None:
+        job = replace(job, source=_known(source, job))
+    elif job.tokens:
+        small = replace(job, shapes=job.shapes[:1], repeats=1, permutations=20)
+        found = run_maps({"source": small}, chosen[:1], work)["source"]
+        job = replace(job, source=with_source(small, cols, found).source)
+    return replace(job, kinds=KINDS if job.source else KINDS[:2])
 
 
 def check_runs(runs: list[Store], controls: list[Store]) -> None:
     """Refuse runs of one name, and controls of other texts."""
     names = [s.name for s in [*runs, *controls]]
     if len(set(names)) < len(names):
-        raise TransectError(f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart.")
+        raise TransectError(
+            f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart."
+        )
     for control in controls:
         if not any(same_texts(control, store) for store in runs):
             raise TransectError(
-                f"{control.path}: other texts than {runs[0].path}.", "Capture the control with the same texts and seed."
+                f"{control.path}: other texts than {runs[0].path}.",
+                "Capture the control with the same texts and seed.",
             )
 
 
 def same_texts(one: Store, other: Store) -> bool:
     """Whether two stores hold the same texts as the same tokens."""
-    return one.manifest["texts"]["fingerprint"] == other.manifest["texts"]["fingerprint"] and one.same_tokens(other)
+    return one.manifest["texts"]["fingerprint"] == other.manifest["texts"]["fingerprint"] and one.same_tokens(
+        other
+    )
 
 
 def label_names(store: Store, label: str | None) -> tuple[str, ...]:
@@ -133,7 +182,8 @@ def label_names(store: Store, label: str | None) -> tuple[str, ...]:
     names = tuple(part.strip() for part in (label or "").split(",") if part.strip())
     if not names:
         raise TransectError(
-            f"{store.path}: no label named.", f"Give --label: {', '.join(store.labels) or 'there is none here'}."
+            f"{store.path}: no label named.",
+            f"Give --label: {', '.join(store.labels) or 'there is none here'}.",
         )
     for name in names:
         store.label(name)
@@ -162,30 +212,42 @@ def chosen_shapes(
     for kind in wanted:
         given = shape_parameters(kind, turn)
         if "reach" in kind.parameters and y.dtype.kind in "fiu":
-            given["reach"] = 2 * float(np.diff(np.unique(y)).max(initial=1e-12))  # so that the chain hangs together
+            given["reach"] = 2 * float(
+                np.diff(np.unique(y)).max(initial=1e-12)
+            )  # so that the chain hangs together
         if kind.name == "polytope":
             given |= {"dimension": max(2, job.n_components), "seed": job.seed}
         told.append((kind.name, json.dumps(given | parameters.get(kind.name, {}))))
-    plan = Plan(replace(job, shapes=tuple(told), permutations=0), y, store.label(job.group) if job.group else None)
+    plan = Plan(
+        replace(job, shapes=tuple(told), permutations=0), y, store.label(job.group) if job.group else None
+    )
     if isinstance(first := plan.shapes[told[0][0]], TransectError):
         raise first
     return tuple(told)
 
 
-def _of(job: MapJob, control: Store, store: Store) -> MapJob:
-    return replace(job, store=str(control.path), fingerprint=control.fingerprint, kinds=("free",))
+def _of(job: MapJob, control: Store) -> MapJob:
+    return replace(job, store=str(control.path), fingerprint=control.content, kinds=("free",))
 
 
 def _known(source: str, job: MapJob) -> str:
     named = source if source in job.tokens else f"landmark:{source}"
     if named not in job.tokens:
-        raise TransectError(f"source {source!r} is no column of this map.", f"Columns: {', '.join(job.tokens)}.")
+        raise TransectError(
+            f"source {source!r} is no column of this map.", f"Columns: {', '.join(job.tokens)}."
+        )
     return named
 
 
 def _masked(store: Store, job: MapJob, cols: Sequence[Any], chosen: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of columns that were asked for and cannot be compared, with the reason."""
-    base = {"measure": "smds", "run": store.name, "kind": "free", "shape": job.shapes[0][0], "n_texts": len(store)}
+    base = {
+        "measure": "smds",
+        "run": store.name,
+        "kind": "free",
+        "shape": job.shapes[0][0],
+        "n_texts": len(store),
+    }
     return [
         base | {"site": site, "token": c.token, "piece": c.piece, "column": k, "status": c.status}
         for k, c in enumerate(cols)
@@ -206,7 +268,9 @@ def best_cell(rows: Sequence[dict[str, Any]], *, every: bool = False) -> tuple[s
     if not done:
         raise TransectError("no cell of this map could be computed.", f"First reason: {rows[0]['status']}.")
     if not every:
-        top = max((r for r in done if r["shape"] == done[0]["shape"]), key=lambda r: r.get("added", r["corrected"]))
+        top = max(
+            (r for r in done if r["shape"] == done[0]["shape"]), key=lambda r: r.get("added", r["corrected"])
+        )
         return top["site"], top["token"]
     cells: dict[tuple[str, str], list[float]] = {}
     for r in done:
@@ -218,4 +282,8 @@ def source_cell(rows: Sequence[dict[str, Any]], job: MapJob) -> list[tuple[str, 
     """The site at which the source token's map is best."""
     mine = [r for r in rows if r["token"] == job.source and r["kind"] == "free" and r["status"] == "ok"]
     mine = [r for r in mine if r["shape"] == job.shapes[0][0]]
-    return [(top["site"], top["token"])] if (top := max(mine, key=lambda r: r["corrected"], default=None)) else []
+    return (
+        [(top["site"], top["token"])]
+        if (top := max(mine, key=lambda r: r["corrected"], default=None))
+        else []
+    )

@@ -16,7 +16,9 @@ from transect.studies.manifold.positions import Column
 DRAWS = 20
 
 
-def similarity(store: Store, job: MapJob, columns: Sequence[Column], sites: Sequence[str]) -> list[dict[str, Any]]:
+def similarity(
+    store: Store, job: MapJob, columns: Sequence[Column], sites: Sequence[str]
+) -> list[dict[str, Any]]:
     """For every two tokens of a site: |cosine| of their W, principal angles of their subspaces, each with its null.
 
     Fits use the training rows of the first fold. Null: the second token's W fitted to permuted labels.
@@ -25,7 +27,12 @@ def similarity(store: Store, job: MapJob, columns: Sequence[Column], sites: Sequ
     name = job.shapes[0][0]
     Y = plan.targets(name, 0)[: 1 + DRAWS]
     base = {"measure": "subspace_similarity", "run": store.name, "shape": name, "control": "permuted labels"}
-    base |= {"label": "/".join(job.label), "n": len(plan.folds[0].train), "n_texts": len(store), "design": "one fold"}
+    base |= {
+        "label": "/".join(job.label),
+        "n": len(plan.folds[0].train),
+        "n_texts": len(store),
+        "design": "one fold",
+    }
     rows = []
     for site in sites:
         maps = {c.token: _maps(store, plan, site, c, Y) for c in columns}
@@ -38,7 +45,9 @@ def similarity(store: Store, job: MapJob, columns: Sequence[Column], sites: Sequ
     return rows
 
 
-def _maps(store: Store, plan: Plan, site: str, column: Column, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | str:
+def _maps(
+    store: Store, plan: Plan, site: str, column: Column, Y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | str:
     """(unit W, orthonormal bases) of a token for every draw of labels, or why there are none."""
     if column.status != "ok":
         return column.status
@@ -57,12 +66,22 @@ def _alike(one: Any, other: Any) -> dict[str, Any]:
     cosines = np.abs(other[0] @ one[0][0])
     s = np.clip(np.linalg.svd(one[1][0].T @ other[1], compute_uv=False), 0, 1)
     overlap, angles = (s**2).mean(axis=1), np.degrees(np.arccos(s))
-    row = {"value": cosines[0], "null": cosines[1:].mean(), "p": (1 + (cosines[1:] >= cosines[0]).sum()) / len(cosines)}
+    row = {
+        "value": cosines[0],
+        "null": cosines[1:].mean(),
+        "p": (1 + (cosines[1:] >= cosines[0]).sum()) / len(cosines),
+    }
     row |= {"overlap": overlap[0], "overlap_null": overlap[1:].mean(), "status": "ok"}
-    return row | {"angle_first": angles[0, 0], "angle_last": angles[0, -1], "angle_last_null": angles[1:, -1].mean()}
+    return row | {
+        "angle_first": angles[0, 0],
+        "angle_last": angles[0, -1],
+        "angle_last_null": angles[1:, -1].mean(),
+    }
 
 
-def scatter(store: Store, job: MapJob, at: tuple[str, str], orthonormal: bool = False) -> list[dict[str, Any]]:
+def scatter(
+    store: Store, job: MapJob, at: tuple[str, str], orthonormal: bool = False
+) -> list[dict[str, Any]]:
     """Held-out texts of the first fold in the subspace fitted on its other texts, beside where their labels belong."""
     import json
 
@@ -70,12 +89,27 @@ def scatter(store: Store, job: MapJob, at: tuple[str, str], orthonormal: bool = 
     fold, (name, given) = plan.folds[0], job.shapes[0]
     X = store.take(at[0], store.select(at[1])).astype(np.float64)
     X = (X - X[fold.train].mean(axis=0)) / np.sqrt(((X[fold.train] - X[fold.train].mean(axis=0)) ** 2).mean())
-    made = SupervisedMDS(name, 1.0, job.n_components, job.alpha, orthonormal, json.loads(given) | _whole(name, plan))
+    made = SupervisedMDS(
+        name, 1.0, job.n_components, job.alpha, orthonormal, json.loads(given) | _whole(name, plan)
+    )
     Z, ideal = made.fit(X[fold.train], y[fold.train]).transform(X[fold.test]), made.place(y[fold.test])
     level = made.score(X[fold.test], y[fold.test])
     shown = y[fold.test] if y.ndim == 1 else y[fold.test, 0]
-    base = {"measure": "scatter", "run": store.name, "site": at[0], "token": at[1], "shape": name, "status": "ok"}
-    base |= {"n": len(Z), "n_texts": len(store), "value": level, "label": "/".join(job.label), "design": "held out"}
+    base = {
+        "measure": "scatter",
+        "run": store.name,
+        "site": at[0],
+        "token": at[1],
+        "shape": name,
+        "status": "ok",
+    }
+    base |= {
+        "n": len(Z),
+        "n_texts": len(store),
+        "value": level,
+        "label": "/".join(job.label),
+        "design": "held out",
+    }
     return [
         base
         | {"sample": store.ids[i], "label_value": value.item()}

@@ -16,7 +16,12 @@ WARNING = (
 
 
 def describe(
-    study: Study, runs: list[Store], controls: list[Store], job: MapJob, notes: list[str], destination: str | None
+    study: Study,
+    runs: list[Store],
+    controls: list[Store],
+    job: MapJob,
+    notes: list[str],
+    destination: str | None,
 ) -> None:
     """Fill in findings, warnings, methods, provenance and figures."""
     shown = "; ".join(describe_run(s) for s in [*runs, *controls])
@@ -26,15 +31,27 @@ def describe(
         f" {job.n_components} dimensions"
     )
     study.provenance = {"transect": __version__, "label": job.label, "shapes": [list(s) for s in job.shapes]}
-    study.provenance |= {"folds": job.folds, "repeats": job.repeats, "permutations": job.permutations, "seed": job.seed}
-    study.provenance |= {"alpha": job.alpha, "scale": job.scale, "source": job.source, "dimension": job.n_components}
+    study.provenance |= {
+        "folds": job.folds,
+        "repeats": job.repeats,
+        "permutations": job.permutations,
+        "seed": job.seed,
+    }
+    study.provenance |= {
+        "alpha": job.alpha,
+        "scale": job.scale,
+        "source": job.source,
+        "dimension": job.n_components,
+    }
     study.provenance |= {"runs": [s.manifest | {"path": str(s.path)} for s in [*runs, *controls]]}
     for table in study.tables.values():
         table.provenance = study.provenance
     study.findings = _findings(study, runs, controls, job)
     study.warnings = [WARNING, *notes]
     if not controls:
-        study.warnings.append("No random-weight control was given: what training added cannot be said (--control).")
+        study.warnings.append(
+            "No random-weight control was given: what training added cannot be said (--control)."
+        )
     study.methods = _methods(job, design)
     study.figures = figures(study, runs, job, f"{shown}. {design}.", destination)
 
@@ -82,10 +99,15 @@ def _before(store: Store, rows: list[dict[str, Any]], job: MapJob) -> list[str]:
 def _transfer(study: Study, store: Store, job: MapJob) -> list[str]:
     """The best of the reuse and the rigid map, away from the source."""
     told = []
-    words = {"reuse": f"the subspace fitted at {job.source} reads", "orthonormal": "a rigid (orthonormal) map reads"}
+    words = {
+        "reuse": f"the subspace fitted at {job.source} reads",
+        "orthonormal": "a rigid (orthonormal) map reads",
+    }
     for kind, phrase in words.items():
         rows = [
-            r for r in study.tables["map"].where(run=store.name, kind=kind, status="ok") if r["token"] != job.source
+            r
+            for r in study.tables["map"].where(run=store.name, kind=kind, status="ok")
+            if r["token"] != job.source
         ]
         if rows:
             top = max(rows, key=lambda r: r["corrected"])
@@ -109,7 +131,9 @@ def _shapes(study: Study) -> list[str]:
                 f"{run}: at {where(first)} the best shape is {first['shape']} (corrected {first['corrected']:.2f}), {sure}"
                 f" {second['shape']} by {second['behind']:.3f} [{second['behind_low']:.3f}, {second['behind_high']:.3f}]."
             )
-    return told + [f"Friedman test over runs: {r['status']}." for r in study.tables["friedman"] if r["status"] != "ok"]
+    return told + [
+        f"Friedman test over runs: {r['status']}." for r in study.tables["friedman"] if r["status"] != "ok"
+    ]
 
 
 def _methods(job: MapJob, design: str) -> list[str]:
@@ -131,12 +155,18 @@ def _methods(job: MapJob, design: str) -> list[str]:
     ]
 
 
-def figures(study: Study, runs: list[Store], job: MapJob, origin: str, destination: str | None) -> list[Figure]:
+def figures(
+    study: Study, runs: list[Store], job: MapJob, origin: str, destination: str | None
+) -> list[Figure]:
     """Every figure of the study."""
     made: list[Figure] = []
     name, label, to = job.shapes[0][0], "/".join(job.label), _destination(study, destination)
     null = "null: mean of permuted labels; hatched: not computed"
-    words = {"free": "Independent fits", "orthonormal": "Rigid fits", "reuse": "Subspace of the source, reused"}
+    words = {
+        "free": "Independent fits",
+        "orthonormal": "Rigid fits",
+        "reuse": "Subspace of the source, reused",
+    }
     for k, store in enumerate(runs):
         end = f"-{k + 1}" if k else ""
         base: dict[str, Any] = {"run": store.name, "shape": name, "source": job.source, "destination": to}
@@ -145,9 +175,13 @@ def figures(study: Study, runs: list[Store], job: MapJob, origin: str, destinati
             if _has(study.tables["map"], store, "added")
             else ["value", "corrected"]
         )
-        caption = f"Supervised MDS of {label} on a {name} at every site and token of {store.name}; {null}. {origin}"
+        caption = (
+            f"Supervised MDS of {label} on a {name} at every site and token of {store.name}; {null}. {origin}"
+        )
         titles = {"kind": "free", "panels": panels}
-        made.append(Figure(f"map{end}", "manifold_map", "map", f"{label} on a {name}", caption, base | titles))
+        made.append(
+            Figure(f"map{end}", "manifold_map", "map", f"{label} on a {name}", caption, base | titles)
+        )
         made.append(
             Figure(
                 f"lines{end}",
@@ -159,20 +193,32 @@ def figures(study: Study, runs: list[Store], job: MapJob, origin: str, destinati
                 base | {"sites": _depths(study.tables["map"], store)},
             )
         )
-        for kind in [k for k in ("orthonormal", "reuse") if len(study.tables["map"].where(run=store.name, kind=k))]:
+        for kind in [
+            k for k in ("orthonormal", "reuse") if len(study.tables["map"].where(run=store.name, kind=k))
+        ]:
             title = f"{words[kind]}: {label} on a {name}"
             options = base | {"kind": kind, "panels": ["value", "corrected"]}
-            made.append(Figure(f"{kind}{end}", "manifold_map", "map", title, f"{title}; {null}. {origin}", options))
+            made.append(
+                Figure(f"{kind}{end}", "manifold_map", "map", title, f"{title}; {null}. {origin}", options)
+            )
         text = "|cosine| of W (upper) and mean squared cosine of principal angles (lower) between tokens"
         caption = f"{text}; outlined: source to destination, its null in brackets (permuted labels). {origin}"
         made.append(
-            Figure(f"similarity{end}", "manifold_similarity", "similarity", "Subspaces of tokens", caption, base)
+            Figure(
+                f"similarity{end}", "manifold_similarity", "similarity", "Subspaces of tokens", caption, base
+            )
         )
-        caption = f"Held-out texts in the subspace fitted on the others, beside where their labels belong. {origin}"
-        made.append(Figure(f"scatter{end}", "manifold_scatter", "scatter", f"{label}, held-out texts", caption, base))
+        caption = (
+            f"Held-out texts in the subspace fitted on the others, beside where their labels belong. {origin}"
+        )
+        made.append(
+            Figure(f"scatter{end}", "manifold_scatter", "scatter", f"{label}, held-out texts", caption, base)
+        )
         if "discovery" in study.tables:
             caption = f"Corrected score of every shape at one cell, chosen by the mean of all shapes, {job.n_components} dimensions; 0: permutation null. {origin}"
-            made.append(Figure(f"discovery{end}", "manifold_ranking", "discovery", "Which shape", caption, base))
+            made.append(
+                Figure(f"discovery{end}", "manifold_ranking", "discovery", "Which shape", caption, base)
+            )
     return made
 
 

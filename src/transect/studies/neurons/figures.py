@@ -22,7 +22,9 @@ def draw_maps(study: Study, figure: Figure) -> "Canvas":
         colour: dict[str, Any] = (
             {"c": part.column("z"), "cmap": "viridis"} if "z" in part.columns else {"color": COLOURS[0]}
         )
-        points = ax.scatter(part.column("x"), part.column("y"), s=2, lw=0, rasterized=len(part) > 500, **colour)
+        points = ax.scatter(
+            part.column("x"), part.column("y"), s=2, lw=0, rasterized=len(part) > 500, **colour
+        )
         ax.set(title=f"{site} (N = {len(part)})", xlim=(-bound, bound), ylim=(-bound, bound), aspect="equal")
         ax.set_xlabel("x (1 − ρ)")
         ax.set_ylabel("y (1 − ρ)")
@@ -49,23 +51,4 @@ def draw_sorted(study: Study, figure: Figure) -> "Canvas":
             ax.set(title=f"{site}\n{words}", xlabel="neuron (block)", ylabel="neuron (block)")
             ax.spines[:].set_visible(False)
     canvas.colorbar(image, ax=axes, label="mean ρ", shrink=0.6)
-    return canvas
-
-
-def draw_pruning(study: Study, figure: Figure) -> "Canvas":
-    """Perplexity against the fraction of neurons removed, a line per method, bars by text, the unpruned model dashed."""
-    table = study.tables[figure.table]
-    canvas, (ax,) = panels(1, height=2.4)
-    for colour, method in zip(COLOURS, table.values("method"), strict=False):
-        part = table.where(method=method)
-        order = np.argsort(part.column("fraction"))
-        value = part.column("value")[order]
-        arms = np.abs(np.stack([part.column("low")[order], part.column("high")[order]]) - value)
-        ax.errorbar(
-            part.column("fraction")[order], value, arms, fmt="o-", ms=3, capsize=2, color=colour, label=str(method)
-        )
-    ax.axhline(float(table.column("null")[0]), color="0.4", ls="--", lw=0.8, label="not pruned")
-    ax.set_yscale("log")
-    ax.set(xlabel="fraction of MLP neurons removed", ylabel="perplexity (per token)")
-    ax.legend(frameon=False)
     return canvas

@@ -15,6 +15,7 @@ from transect.errors import TransectError
 from transect.inference.accumulators import store_moments
 from transect.numeric.mds import per_neuron, scaled, stress
 from transect.numeric.moments import Moments, prompt_average
+from transect.random import rng
 from transect.store.store import Store
 
 OUTPUTS = re.compile(r"(mlp|attn)\.\d+\.out")
@@ -79,7 +80,9 @@ def project(
     """
     target = _target(rho)
     if not 1 <= dim < len(target):
-        raise TransectError(f"project: dim = {dim} for {len(target)} neurons.", f"Choose 1 to {len(target) - 1}.")
+        raise TransectError(
+            f"project: dim = {dim} for {len(target)} neurons.", f"Choose 1 to {len(target) - 1}."
+        )
     positions = scaled(target, dim, seed, method, max_iter, tol)
     null = _shuffled(target, seed) if control is None else _target(control)
     flat = scaled(null, dim, seed, method, max_iter, tol)
@@ -91,7 +94,8 @@ def align(positions: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, flo
     """Positions turned, mirrored, moved and scaled onto a reference, and the Procrustes correlation √(1 − d²), 0 to 1."""
     if positions.shape != reference.shape:
         raise TransectError(
-            f"maps of shape {positions.shape} and {reference.shape} cannot be aligned.", "Same neurons, same dim."
+            f"maps of shape {positions.shape} and {reference.shape} cannot be aligned.",
+            "Same neurons, same dim.",
         )
     A, B = positions - positions.mean(0), reference - reference.mean(0)
     U, S, Vt = np.linalg.svd(A.T @ B)
@@ -102,7 +106,9 @@ def align(positions: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, flo
 
 def reproducibility(store: Store, site: str, dim: int = 3, *, seed: int = 0, position0: bool = True) -> float:
     """Procrustes correlation of the maps drawn from two halves of the texts, 0 to 1."""
-    halves = [_own_diagonal(store_moments(store, site, half=h, position0=position0).correlation) for h in (0, 1)]
+    halves = [
+        _own_diagonal(store_moments(store, site, half=h, position0=position0).correlation) for h in (0, 1)
+    ]
     maps = [scaled(_target(rho), dim, seed, "smacof", 300, 1e-4) for rho in halves]
     return align(*maps)[1]
 
@@ -179,7 +185,9 @@ def load_positions(path: str | Path, store: Store | None = None) -> dict[str, np
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise TransectError(f"{path}: not a readable safetensors file ({error}).", "Check the path.") from error
+        raise TransectError(
+            f"{path}: not a readable safetensors file ({error}).", "Check the path."
+        ) from error
     learned = {key: value for key, value in found.items() if "neuron_projection" in key}
     named = {_site_of(key): value for key, value in (learned or found).items() if value.ndim == 2}
     for site, value in named.items() if store else ():
@@ -225,10 +233,15 @@ def _spearman(store: Store, site: str, site2: str | None, position0: bool) -> np
     need = len(store.select("all", position0)) * store.width(site) * 8
     if need > 4 << 30:
         raise TransectError(
-            f"spearman: ranks of {site} need {need / 1e9:.0f} GB.", "Use kind='pearson', or capture fewer tokens."
+            f"spearman: ranks of {site} need {need / 1e9:.0f} GB.",
+            "Use kind='pearson', or capture fewer tokens.",
         )
-    ranked = [rankdata(store.points(s, position0=position0), axis=0).astype(np.float32) for s in (site, site2) if s]
-    moments: Moments = Accumulator(ranked[0].shape[1], ranked[1].shape[1] if site2 else None).update(*ranked).freeze()
+    ranked = [
+        rankdata(store.points(s, position0=position0), axis=0).astype(np.float32) for s in (site, site2) if s
+    ]
+    moments: Moments = (
+        Accumulator(ranked[0].shape[1], ranked[1].shape[1] if site2 else None).update(*ranked).freeze()
+    )
     return moments.correlation if site2 else _own_diagonal(moments.correlation)
 
 
@@ -255,5 +268,5 @@ def _target(rho: np.ndarray) -> np.ndarray:
 def _shuffled(target: np.ndarray, seed: int) -> np.ndarray:
     upper = np.triu_indices(len(target), 1)
     out = np.zeros_like(target)
-    out[upper] = np.random.default_rng([seed, 7]).permutation(target[upper])
+    out[upper] = rng(seed, "shuffled targets").permutation(target[upper])
     return out + out.T

@@ -11,6 +11,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.numeric.mds import stress
 from transect.numeric.moments import Accumulator
+from transect.random import rng
 from transect.studies.neurons.maps import Projection
 
 INITIALISATIONS = ("uniform", "normal", "point", "line")
@@ -45,10 +46,10 @@ def project_batches(
     width = held[0].shape[1]
     if not 1 <= dim < width:
         raise TransectError(f"dim = {dim} for {width} neurons.", f"Choose 1 to {width - 1}.")
-    rng = np.random.default_rng([seed, 11])
+    shuffle = rng(seed, "batches")
     options = (dim, init, spread, loss, norm, lr, weight_decay, epochs, seed)
     found, target = _descend(held, *options)
-    flat, null = _descend([rng.permuted(b, axis=0) for b in held], *options)
+    flat, null = _descend([shuffle.permuted(b, axis=0) for b in held], *options)
     per = np.sqrt(((_euclidean(found) - target) ** 2).sum(1) / np.maximum((target**2).sum(1), 1e-30))
     return Projection(found, stress(found, target), stress(flat, null), per)
 
@@ -90,13 +91,13 @@ def _descend(
 
 
 def _start(init: str, spread: float, width: int, dim: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng([seed, 10])
+    draw = rng(seed, "start")
     if init == "line":
         line = np.linspace(0, np.sqrt(width), width)[:, None] * np.eye(dim)[0]
-        return (line + 1e-3 * rng.normal(size=(width, dim))).astype(np.float32)
+        return (line + 1e-3 * draw.normal(size=(width, dim))).astype(np.float32)
     if init == "uniform":
-        return (spread * rng.random((width, dim))).astype(np.float32)
-    return ((spread if init == "normal" else 1e-2) * rng.normal(size=(width, dim))).astype(np.float32)
+        return (spread * draw.random((width, dim))).astype(np.float32)
+    return ((spread if init == "normal" else 1e-2) * draw.normal(size=(width, dim))).astype(np.float32)
 
 
 def _euclidean(positions: np.ndarray) -> np.ndarray:

@@ -1,84 +1,148 @@
 """Neurons laid out by what they do: maps whose distances are 1 − ρ, how far to believe them, and repetition in depth."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple, Unpack
 
 import numpy as np
 
 from transect.errors import TransectError
 from transect.inference.accumulators import store_moments
-from transect.inference.controls import permutation_p
+from transect.inference.asks import Ask, answer
+from transect.inference.evaluate import opened
 from transect.models import sites as names
+from transect.numeric.moments import Moments
+from transect.random import rng
 from transect.results.study import Figure, Study, describe_run
 from transect.results.table import Table
 from transect.store.store import Store
 from transect.studies.neurons import maps as rooms
+from transect.studies.runs import Runs, open_runs
+from transect.texts.texts import Texts
+from transect.work.keys import key_of
+from transect.work.options import Option, Values, Work, WorkOptions, only
 
 CELLS = 96  # a sorted heatmap is kept as so many block means a side
 
 
-def neurons(
-    store: Store,
-    *,
-    sites: str = "mlp.act",
-    dim: int = 3,
-    position0: bool = False,
-    skip: tuple[int, ...] = (1, 2, 4),
-    cards: int = 0,
-    reference: str | Path | None = None,
-    seed: int = 0,
-    out: str | Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Study:
-    """The neuron study of one run: for every block of `sites` a map in `dim` dimensions with its stress, the stress of
-    column-shuffled activations, split-half reproducibility, and an order on a line; for blocks `skip` apart how well a
-    neuron is repeated, beside shuffled tokens. cards: so many neurons per block with their top tokens in context.
-    reference: positions of the same neurons in another run (a file); maps are turned onto them, and `aligned` tells how
-    well that goes (Procrustes correlation).
+class NeuronOptions(WorkOptions, total=False):
+    """Which neurons are looked at, and from which seed."""
 
-    Tables: maps, positions, poles, sorted, repeats, cards. With `out`, positions are also saved as
-    OUT/positions.safetensors, those of block outputs also as OUT/model.safetensors as the program Transformer Projector reads them.
+    sites: Annotated[str, Option("mlp.act", "Family or single site; several separated by commas.")]
+    position0: Annotated[bool, Option(False, "Keep the first token of every text.")]
+    seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
+
+
+class NeuronPlace(Values):
+    """Frozen value of NeuronOptions."""
+
+    group = NeuronOptions
+
+
+class Block(NamedTuple):
+    """One task: a site of a store, or a pair of sites of which the second stands `skip` blocks later."""
+
+    path: str
+    content: str
+    site: str
+    site2: str
+    skip: int
+    dim: int
+    cards: int
+    position0: bool
+    seed: int
+
+    def key(self) -> str:
+        """Name of the task's answer."""
+        return key_of(list(self)[1:], __name__)
+
+
+def neurons(
+    store: Runs,
+    *,
+    texts: str | Path | Texts | None = None,
+    dim: int = 3,
+    skip: tuple[int, ...] = (1, 2, 4),
+    cards: int = 3,
+    reference: str | Path | None = None,
+    **options: Unpack[NeuronOptions],
+) -> Study:
+    """Which neurons do the same: maps of every block, with stress, control and reproducibility; repetition in depth.
+
+    Args:
+        store: A store, or a model that is captured on `texts`.
+        texts: Texts for a model that is not captured yet.
+        dim: Dimensions of the maps.
+        skip: Blocks between a neuron and its repetition.
+        cards: Neurons per block with their top token in context.
+        reference: Positions of the same neurons in another run (a file), which maps are turned onto.
+
+    Returns: a study with the tables maps, positions, poles, sorted, repeats and cards. With `out`, positions are also saved
+    as OUT/positions.safetensors, those of block outputs also as OUT/model.safetensors as the program Transformer
+    Projector reads them.
     """
-    chosen = names.select(store.sites, [sites])
+    only(options, NeuronOptions)
+    place, work = NeuronPlace.of(options), Work.of(options)
+    asked = [s.strip() for s in place.sites.split(",")]
+    given = {"seed": place.seed, "sites": asked, "progress": work.progress}
+    run = open_runs(store, texts, work.out, **given)[0]
+    chosen = names.select(run.sites, asked)
     study = Study("neurons", "Which neurons do the same, and where are they repeated?", {})
-    maps: list[dict[str, Any]] = []
-    positions: dict[str, np.ndarray] = {}
-    heat: list[dict[str, Any]] = []
-    others = {} if reference is None else rooms.load_positions(reference, store)
-    poles: list[dict[str, Any]] = []
-    base = {"run": store.name, "n": len(store.select("all", position0)), "n_texts": len(store), "seed": seed}
-    for k, site in enumerate(chosen):
-        row, positions[site], cells = _map(store, site, dim, position0, seed)
-        if site in others:
-            positions[site], row["aligned"] = rooms.align(positions[site], others[site])
-        maps.append(base | row)
-        poles += [base | pole for pole in _poles(store, site, positions[site], position0)]
-        heat += cells if k in (0, len(chosen) // 2, len(chosen) - 1) else []
-        if progress:
-            progress("maps", k + 1, len(chosen))
-    study.tables["maps"] = Table(maps)
-    study.tables["positions"] = Table(_position_rows(store, positions))
-    study.tables["sorted"] = Table(heat)
-    study.tables["poles"] = Table(poles)
+    fixed = (dim, cards, place.position0, place.seed)
+    blocks = tuple(Block(str(run.path), run.content, s, "", 0, *fixed) for s in chosen)
     apart = {(a, b): (names.layer(b) or 0) - (names.layer(a) or 0) for a in chosen for b in chosen}
-    pairs = [(a, b, step) for step in skip for (a, b), gap in apart.items() if gap == step]
-    study.tables["repeats"] = Table([base | _repeat(store, *pair, position0, seed) for pair in pairs])
-    if cards:
-        study.tables["cards"] = Table([base | c for site in chosen for c in _cards(store, site, cards, position0)])
-    if out is not None:
-        origin = {"fingerprint": store.fingerprint, "run": store.name, "distance": "1 - rho", "dim": dim}
-        rooms.save_positions(Path(out) / "positions.safetensors", positions, **origin)
-        if outputs := {s: p for s, p in positions.items() if rooms.OUTPUTS.fullmatch(s)}:
-            rooms.save_positions(Path(out) / "model.safetensors", outputs, layout="modules", **origin)
-    _describe(study, store, chosen, dim, position0)
+    later = [(a, b, step) for step in skip for (a, b), gap in apart.items() if gap == step]
+    pairs = tuple(Block(str(run.path), run.content, *pair, *fixed) for pair in later)
+    asks = {
+        "blocks": Ask(_block, blocks, list, key=Block.key, weight=lambda _task: 4),
+        "repeats": Ask(_repeat, pairs, list, key=Block.key),
+    }
+    found = answer(asks, work, "neurons")
+    base = {
+        "run": run.name,
+        "n": len(run.select("all", place.position0)),
+        "n_texts": len(run),
+        "seed": place.seed,
+    }
+    positions = _gathered(study, base, chosen, found, reference, run)
+    if work.out is not None:
+        _save(Path(work.out), run, positions, dim)
+    _describe(study, run, chosen, dim, place.position0)
     return study
 
 
-def _map(
-    store: Store, site: str, dim: int, position0: bool, seed: int
-) -> tuple[dict[str, Any], np.ndarray, list[dict[str, Any]]]:
-    m = store_moments(store, site, position0=position0)
+def _gathered(
+    study: Study, base: dict[str, Any], chosen: list[str], found: dict[str, Any], reference: Any, store: Store
+) -> dict[str, np.ndarray]:
+    """Fill the study's tables from the answers; the positions by site."""
+    others = {} if reference is None else rooms.load_positions(reference, store)
+    positions: dict[str, np.ndarray] = {}
+    for site, told in zip(chosen, found["blocks"], strict=True):
+        positions[site] = np.array(told["positions"], np.float32)
+        if site in others:
+            positions[site], told["row"]["aligned"] = rooms.align(positions[site], others[site])
+    ends = (0, len(chosen) // 2, len(chosen) - 1)
+    several = found["blocks"]
+    study.tables["maps"] = Table([base | told["row"] for told in several])
+    study.tables["positions"] = Table(_position_rows(store, positions))
+    study.tables["sorted"] = Table([c for k, told in enumerate(several) if k in ends for c in told["heat"]])
+    study.tables["poles"] = Table([base | pole for told in several for pole in told["poles"]])
+    study.tables["repeats"] = Table([base | row for row in found["repeats"]])
+    if cards := [base | c for told in several for c in told["cards"]]:
+        study.tables["cards"] = Table(cards)
+    return positions
+
+
+def _save(out: Path, store: Store, positions: dict[str, np.ndarray], dim: int) -> None:
+    origin = {"fingerprint": store.fingerprint, "run": store.name, "distance": "1 - rho", "dim": dim}
+    rooms.save_positions(out / "positions.safetensors", positions, **origin)
+    if outputs := {s: p for s, p in positions.items() if rooms.OUTPUTS.fullmatch(s)}:
+        rooms.save_positions(out / "model.safetensors", outputs, layout="modules", **origin)
+
+
+def _block(task: Block) -> dict[str, Any]:
+    """Everything of one block from one pass over its activations and one over their shuffled columns."""
+    store, site, dim, seed = opened(task.path, task.content), task.site, task.dim, task.seed
+    m = store_moments(store, site, position0=task.position0)
     alive = np.flatnonzero(~m.constant_x)
     if len(alive) <= dim:
         raise TransectError(
@@ -86,19 +150,19 @@ def _map(
         )
     rho = m.correlation
     np.fill_diagonal(rho, 1.0)
-    control = store_moments(store, site, position0=position0, shuffle=seed).correlation
+    control = store_moments(store, site, position0=task.position0, shuffle=seed).correlation
     np.fill_diagonal(control, 1.0)
     made = rooms.project(rho, dim, seed=seed, control=control)
     order = rooms.seriate(rho)
-    rng = np.random.default_rng([seed, 9])
-    random_cost = np.mean([rooms.order_cost(rng.permutation(len(rho)), rho) for _ in range(3)])
+    orders = rng(seed, "orders")
+    random_cost = np.mean([rooms.order_cost(orders.permutation(len(rho)), rho) for _ in range(3)])
     row = {
         "measure": "stress",
         "site": site,
         "value": made.stress,
         "null": made.control_stress,
         "control": "shuffled columns",
-        "reproducibility": rooms.reproducibility(store, site, dim, seed=seed, position0=position0),
+        "reproducibility": rooms.reproducibility(store, site, dim, seed=seed, position0=task.position0),
         "neurons": len(rho),
         "constant": int(m.constant_x.sum()),
         "dim": dim,
@@ -114,12 +178,13 @@ def _map(
     noise = rooms.seriate(control)
     cells = [*_heat(site, "before", rho), *_heat(site, "after", rho[np.ix_(order, order)])]
     cells += _heat(site, "control", control[np.ix_(noise, noise)])
-    return row, made.positions, cells
+    cards = _cards(store, site, task.cards, task.position0, m) if task.cards else []
+    told = {"row": row, "positions": made.positions.tolist(), "heat": cells, "cards": cards}
+    return told | {"poles": _poles(site, made.positions, rho)}
 
 
-def _poles(store: Store, site: str, positions: np.ndarray, position0: bool, count: int = 5) -> list[dict[str, Any]]:
+def _poles(site: str, positions: np.ndarray, rho: np.ndarray, count: int = 5) -> list[dict[str, Any]]:
     """The neurons at both ends of the longest axis of a map, and how alike the ends are within and between."""
-    rho = store_moments(store, site, position0=position0).correlation
     centred = positions - positions.mean(axis=0)
     along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
     order = np.argsort(along)
@@ -150,7 +215,15 @@ def _heat(site: str, when: str, rho: np.ndarray) -> list[dict[str, Any]]:
     means = np.add.reduceat(np.add.reduceat(rho, edges[:-1], 0), edges[:-1], 1)
     means /= np.diff(edges)[:, None] * np.diff(edges)
     return [
-        {"measure": "rho", "site": site, "order": when, "row": i, "col": j, "value": float(means[i, j]), "status": "ok"}
+        {
+            "measure": "rho",
+            "site": site,
+            "order": when,
+            "row": i,
+            "col": j,
+            "value": float(means[i, j]),
+            "status": "ok",
+        }
         for i in range(len(means))
         for j in range(len(means))
     ]
@@ -166,39 +239,42 @@ def _position_rows(store: Store, positions: dict[str, np.ndarray]) -> list[dict[
     ]
 
 
-def _repeat(store: Store, site: str, site2: str, step: int, position0: bool, seed: int) -> dict[str, Any]:
-    """How well the best match in a later block repeats a neuron: mean over neurons of the largest |ρ|."""
-    rho = np.abs(store_moments(store, site, site2, position0=position0).correlation)
+def _repeat(task: Block) -> dict[str, Any]:
+    """How well the best match in a later block repeats a neuron: mean over neurons of the largest |ρ|.
+
+    The columns of the null are shuffled in blocks of tokens, a reference: tokens of one text stay alike, so no p is given.
+    """
+    store, given = opened(task.path, task.content), {"position0": task.position0}
+    rho = np.abs(store_moments(store, task.site, task.site2, **given).correlation)
     null = [
-        np.abs(store_moments(store, site, site2, position0=position0, shuffle=seed + b).correlation).max(1)
+        np.abs(store_moments(store, task.site, task.site2, shuffle=task.seed + b, **given).correlation).max(1)
         for b in range(2)
     ]
     best = rho.max(axis=1)
     return {
         "measure": "best_match",
-        "site": site,
-        "site2": site2,
-        "skip": step,
+        "site": task.site,
+        "site2": task.site2,
+        "skip": task.skip,
         "value": float(best.mean()),
         "null": float(np.mean(null)),
         "null_high": float(np.quantile(null, 0.975)),
         "above_null": float((best > np.quantile(null, 0.975)).mean()),
-        "p": permutation_p(float(best.mean()), [float(x.mean()) for x in null]),
         "repeated": int((best > 0.9).sum()),
         "control": "shuffled columns",
         "status": "ok",
     }
 
 
-def _cards(store: Store, site: str, count: int, position0: bool) -> list[dict[str, Any]]:
+def _cards(store: Store, site: str, count: int, position0: bool, m: Moments) -> list[dict[str, Any]]:
     """The most heavy-tailed neurons of a block: mean, kurtosis, sparsity, nearest neuron, top token in context."""
     chosen = store.select("all", position0)
     X = store.take(site, chosen)
     centred = X - X.mean(axis=0, dtype=np.float64)
     var = (centred**2).mean(axis=0)
-    flat = store_moments(store, site, position0=position0).constant_x
+    flat = m.constant_x
     kurtosis = np.where(flat, -np.inf, (centred**4).mean(axis=0) / np.where(flat, 1, var) ** 2 - 3)
-    rho = store_moments(store, site, position0=position0).correlation
+    rho = m.correlation
     np.fill_diagonal(rho, 0)
     rows = []
     heads = store.manifest["model"].get("heads") if names.family(site).endswith("attn.head") else None
@@ -206,7 +282,9 @@ def _cards(store: Store, site: str, count: int, position0: bool) -> list[dict[st
         top = int(np.argmax(np.abs(X[:, i])))
         text, at = int(chosen.texts[top]), int(chosen.position[top])
         pieces = store.tokens(text)
-        context = "".join(pieces[max(0, at - 6) : at]) + "«" + pieces[at] + "»" + "".join(pieces[at + 1 : at + 4])
+        context = (
+            "".join(pieces[max(0, at - 6) : at]) + "«" + pieces[at] + "»" + "".join(pieces[at + 1 : at + 4])
+        )
         nearest = int(np.argmax(np.abs(rho[i])))
         rows.append({
             "measure": "kurtosis", "site": site, "neuron": i, "value": float(kurtosis[i]), "mean": float(X[:, i].mean()),
@@ -266,7 +344,9 @@ def _describe(study: Study, store: Store, chosen: list[str], dim: int, position0
             {
                 "sites": [
                     chosen[i]
-                    for i in sorted({0, len(chosen) // 4, len(chosen) // 2, 3 * len(chosen) // 4, len(chosen) - 1})
+                    for i in sorted(
+                        {0, len(chosen) // 4, len(chosen) // 2, 3 * len(chosen) // 4, len(chosen) - 1}
+                    )
                 ]
             },
         ),

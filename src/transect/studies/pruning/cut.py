@@ -13,6 +13,7 @@ from transect.errors import TransectError
 from transect.models import sites
 from transect.numeric.mds import scaled
 from transect.numeric.moments import Moments
+from transect.random import rng as stream
 
 if TYPE_CHECKING:
     from transect.models.models import Model
@@ -50,7 +51,9 @@ def prune(
     if not 0 <= fraction < 1:
         raise TransectError(f"fraction {fraction}: from 0 to below 1.")
     if threshold is not None and (method != "redundancy" or scope != "global" or not 0 < threshold <= 1):
-        raise TransectError(f"threshold {threshold}: a |ρ| above 0 for method 'redundancy' and scope 'global'.")
+        raise TransectError(
+            f"threshold {threshold}: a |ρ| above 0 for method 'redundancy' and scope 'global'."
+        )
     small = copy.deepcopy(model.model)
     taps = sites.discover(small)
     blocks = [s for s in taps if sites.family(s) == "mlp.act"]
@@ -79,7 +82,7 @@ def _kept(
 ) -> dict[str, np.ndarray]:
     """Per block the neurons that stay, ascending; at least one in each."""
     orders = {
-        site: removal(moments[site], columns[site], method, np.random.default_rng([seed, k]))
+        site: removal(moments[site], columns[site], method, stream(seed, "pruning", k))
         for k, site in enumerate(columns)
     }
     if scope == "layer":
@@ -92,7 +95,9 @@ def _kept(
     return {site: np.sort(order[counts[site] :]) for site, (order, _) in orders.items()}
 
 
-def removal(m: Moments, columns: np.ndarray, method: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def removal(
+    m: Moments, columns: np.ndarray, method: str, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """(order of removal [N], ascending score [N] that compares between blocks). columns: down-projection [N, d]."""
     size = np.linalg.norm(columns, axis=1)
     rms = np.sqrt(np.maximum(m.var_x, 0) + m.mean_x**2)
@@ -100,7 +105,9 @@ def removal(m: Moments, columns: np.ndarray, method: str, rng: np.random.Generat
         return _redundancy(m, size * rms)
     if method == "clusters":
         return _clusters(m, size * rms)
-    score = {"random": rng.permutation(len(size)) / len(size), "magnitude": size, "activation": size * rms}[method]
+    score = {"random": rng.permutation(len(size)) / len(size), "magnitude": size, "activation": size * rms}[
+        method
+    ]
     order = np.argsort(score, kind="stable")
     return order, np.asarray(score, float)[order]
 
@@ -137,7 +144,9 @@ def _clusters(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         target = (1 - m.correlation[np.ix_(live, live)]).astype(np.float32)
         np.fill_diagonal(target, 0)
         stands = dict(enumerate(live.tolist()))
-        for step, (i, j, height, _) in enumerate(linkage(scaled(target, MAP, 0, "smacof", 300, 1e-4), "average")):
+        for step, (i, j, height, _) in enumerate(
+            linkage(scaled(target, MAP, 0, "smacof", 300, 1e-4), "average")
+        ):
             pair = sorted((stands.pop(int(i)), stands.pop(int(j))), key=lambda k: (weight[k], k))
             order.append(pair[0])
             score.append(float(height))
@@ -184,7 +193,9 @@ def _cut(model: Any, down: Any, kept: np.ndarray, m: Moments | None, site: str, 
             new = torch.zeros_like(columns).index_copy_(0, index, new)
         feeders = _feeders(model, down, len(columns))
         if not feeders:
-            raise TransectError(f"{site}: found no projection into its neurons.", "Fused projections cannot be pruned.")
+            raise TransectError(
+                f"{site}: found no projection into its neurons.", "Fused projections cannot be pruned."
+            )
         down.weight = torch.nn.Parameter((new if conv else new.T).contiguous())
         if shrink:
             _set_size(down, "in", len(kept))

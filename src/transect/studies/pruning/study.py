@@ -4,19 +4,91 @@ Folds of texts are judged in turn by a model calibrated on the others, so that e
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from transect.errors import TransectError
-from transect.inference import controls
 from transect.inference.accumulators import model_moments
+from transect.inference.intervals import jackknife
 from transect.models.losses import losses
+from transect.models.models import open_model
+from transect.random import rng
+from transect.results.study import Figure, Study
+from transect.results.table import Table
 from transect.studies.pruning.cut import METHODS, prune
+from transect.texts.texts import Texts, open_texts
 
 if TYPE_CHECKING:
     from transect.models.models import Model
-    from transect.texts.texts import Texts
+
+
+def pruning(
+    model: "Model | str | Path",
+    texts: str | Path | Texts,
+    *,
+    fractions: Sequence[float] = (0.1, 0.25, 0.5),
+    methods: Sequence[str] = METHODS,
+    scope: Literal["layer", "global"] = "layer",
+    folds: int = 2,
+    compensation: bool = True,
+    save: float | None = None,
+    max_length: int = 256,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Study:
+    """Perplexity against the fraction of neurons removed, by redundancy and beside other ways.
+
+    Each fold of the texts is judged by a model calibrated on the others.
+
+    Args:
+        model: A model, or a spec of one.
+        texts: Texts: each fold is judged by a model calibrated on the others.
+        fractions: Fractions of neurons to remove.
+        methods: Which ways to compare: redundancy, clusters, activation, magnitude, random.
+        scope: Same share of every block, or of all together.
+        folds: Parts of the texts, judged in turn.
+        compensation: Fold removed neurons into the down-projection.
+        save: Also save the model pruned by so much, by the first method.
+        max_length: Cut texts at so many tokens.
+        seed: Seed of every random choice.
+        out: Folder for the results.
+        progress: Called with (step, done, total).
+
+    Returns: a study with the table pruning.
+    """
+    samples, loaded = open_texts(texts, seed=seed), open_model(model)
+    if save is not None and (out is None or not 0 <= save < 1):
+        raise TransectError(f"save={save}: a fraction from 0 to below 1, with a folder.", "Give out=DIR.")
+    how: dict[str, Any] = {"scope": scope, "compensate": compensation, "max_length": max_length, "seed": seed}
+    bar = (lambda done, total: progress("pruning", done, total)) if progress else None
+    rows = curve(loaded, samples, list(fractions), methods=methods, folds=folds, progress=bar, **how)
+    study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
+    study.findings = [
+        f"{r['method']}, {r['fraction']:.0%} removed: perplexity {r['value']:.1f} [{r['low']:.1f}, {r['high']:.1f}],"
+        f" {r['ratio']:.2f} × [{r['ratio_low']:.2f}, {r['ratio_high']:.2f}] that of the whole model ({r['null']:.1f})."
+        for r in rows
+    ]
+    study.warnings = ["Intervals resample texts; random pruning is drawn once for each fold."]
+    caption = (
+        f"{loaded.name} on {samples.spec}: {len(samples)} texts, {rows[0]['n']:,} tokens, each judged by a model calibrated"
+        f" on the other {'half' if folds == 2 else 'folds'}; bars: 95 % by text; seed {seed}."
+    )
+    study.figures = [Figure("pruning", "pruning", "pruning", "Perplexity against neurons removed", caption)]
+    if save is not None and out is not None:
+        own = model_moments(loaded, samples, ["mlp.act"], max_length=max_length)
+        asked: dict[str, Any] = {
+            "method": methods[0],
+            "scope": scope,
+            "compensate": compensation,
+            "seed": seed,
+        }
+        small = prune(loaded, own, save, **asked)
+        small.model.save_pretrained(Path(out) / "model")
+        small.tokenizer.save_pretrained(Path(out) / "model")
+    return study
 
 
 def curve(
@@ -39,10 +111,14 @@ def curve(
     texts; ratio, ratio_low, ratio_high: value / null with the interval of the paired log ratio. "random" draws anew in each fold.
     """
     if not 2 <= folds <= len(texts):
-        raise TransectError(f"folds = {folds} of {len(texts)} texts.", "Take 2 or more, and at least as many texts.")
+        raise TransectError(
+            f"folds = {folds} of {len(texts)} texts.", "Take 2 or more, and at least as many texts."
+        )
     if len(set(texts.hashes)) < len(texts):
-        raise TransectError("some texts occur twice; one would be judged after calibrating on it.", "Leave copies out.")
-    order = np.random.default_rng(seed).permutation(len(texts))
+        raise TransectError(
+            "some texts occur twice; one would be judged after calibrating on it.", "Leave copies out."
+        )
+    order = rng(seed, "folds").permutation(len(texts))
     held = [np.sort(order[k::folds]) for k in range(folds)]
     jobs = [(method, f) for method in methods for f in fractions]
     before, count = np.zeros(len(texts)), np.zeros(len(texts))
@@ -54,16 +130,30 @@ def curve(
         before[members], count[members] = losses(model, judged, max_length=max_length)
         for j, (method, fraction) in enumerate(jobs):
             small = prune(
-                model, moments, fraction, method=method, scope=scope, compensate=compensate, seed=seed * folds + k
+                model,
+                moments,
+                fraction,
+                method=method,
+                scope=scope,
+                compensate=compensate,
+                seed=seed * folds + k,
             )
             after[method, fraction][members] = losses(small, judged, max_length=max_length)[0]
             if progress:
                 progress(k * len(jobs) + j + 1, folds * len(jobs))
-    told = {"run": model.name, "n": int(count.sum()), "n_texts": len(texts), "folds": folds, "compensated": compensate}
+    told = {
+        "run": model.name,
+        "n": int(count.sum()),
+        "n_texts": len(texts),
+        "folds": folds,
+        "compensated": compensate,
+    }
     told |= {"measure": "perplexity", "scope": scope, "seed": seed, "status": "ok"}
     group = np.arange(len(order))[np.argsort(order)] % min(groups, len(texts))
     return [
-        told | {"method": method, "fraction": fraction} | _judged(after[method, fraction], before, count, group)
+        told
+        | {"method": method, "fraction": fraction}
+        | _judged(after[method, fraction], before, count, group)
         for method, fraction in jobs
     ]
 
@@ -72,7 +162,7 @@ def _judged(after: np.ndarray, before: np.ndarray, count: np.ndarray, group: np.
     """Perplexities and their ratio, intervals by leaving out each group of texts, on the log scale."""
     keep = [np.ones(len(group), bool)] + [group != g for g in range(int(group.max()) + 1)]
     logs = np.array([[x[k].sum() / count[k].sum() for k in keep] for x in (after, before, after - before)])
-    (low, high), (ratio_low, ratio_high) = (controls.jackknife(float(v[0]), v[1:]) for v in (logs[0], logs[2]))
+    (low, high), (ratio_low, ratio_high) = (jackknife(float(v[0]), v[1:]) for v in (logs[0], logs[2]))
     named = {"value": logs[0, 0], "low": low, "high": high, "null": logs[1, 0]}
     named |= {"ratio": logs[2, 0], "ratio_low": ratio_low, "ratio_high": ratio_high}
     return {k: float(np.exp(v)) for k, v in named.items()}

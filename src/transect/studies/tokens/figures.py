@@ -67,7 +67,9 @@ def draw_token_grid(study: Study, figure: Figure) -> "Canvas":
                 random = part.where(series=cell["series"], role="control")
                 _plain(ax, random, "value", palette[cell["line"]], "--", 0.7, depth)
             _mean_null(
-                ax, part.where(series=[c["series"] for c in o["cells"] if c["column"] == column], role="run"), depth
+                ax,
+                part.where(series=[c["series"] for c in o["cells"] if c["column"] == column], role="run"),
+                depth,
             )
             _finish(ax, curve, part, depth)
             ax.set_ylabel(axis_label(curve) if ax is row[0] else "", fontsize=7)
@@ -106,7 +108,9 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
     order = np.argsort(first.column("i"))
     pieces = [_piece(p) for p in first.column("piece")[order]]
     height = 2 * (WIDTH["full"] - 1.2) / len(names) + 0.6
-    canvas, grid = plt.subplots(2, len(names), figsize=(WIDTH["full"], height), squeeze=False, layout="constrained")
+    canvas, grid = plt.subplots(
+        2, len(names), figsize=(WIDTH["full"], height), squeeze=False, layout="constrained"
+    )
     image: Any = None
     for k, site in enumerate(names):
         part = table.where(site=site)
@@ -207,7 +211,9 @@ def _line(ax: "Axes", part: Table, colour: str, name: str, depth: Depths) -> Non
     if not rows:
         return
     x = _x(rows, depth)
-    y, low, high = (np.array([np.nan if r[k] is None else r[k] for r in rows], float) for k in ("value", "low", "high"))
+    y, low, high = (
+        np.array([np.nan if r[k] is None else r[k] for r in rows], float) for k in ("value", "low", "high")
+    )
     ax.plot(x, y, color=colour, marker="o", ms=2, label=name)
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     if (rows[0].get("runs") or 1) > 1:

@@ -5,72 +5,113 @@ depends on what comes later, so the number is the same whatever the length of th
 text falls as 1 / length, that of a sum grows with the tokens that follow.)
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from transect import __version__
 from transect.errors import TransectError
+from transect.inference.asks import Ask
+from transect.inference.evaluate import opened
 from transect.inference.per_text import summary
 from transect.models.gradients import token_gradients
+from transect.random import rng
 from transect.results.table import Table
 from transect.store.store import Store
+from transect.studies.runs import model_of
+from transect.work.keys import key_of
 
 if TYPE_CHECKING:
     from transect.models.models import Model
 
 
-def gradients(
+class Gradients(NamedTuple):
+    """One task: the gradients of a store's own model on texts and positions drawn by the seed."""
+
+    path: str
+    content: str
+    texts: int
+    positions: int
+    longest: int
+    groups: int
+    seed: int
+
+    def key(self) -> str:
+        """Name of the task's answer."""
+        return key_of(list(self)[1:], __name__)
+
+
+def gradients_ask(
     stores: Sequence[Store],
-    open_model: "Callable[[Store], Model]",
     *,
     texts: int = 12,
     positions: int = 4,
     longest: int = 96,
     groups: int = 10,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Table:
+) -> Ask:
     """gradient_norm ‖∂ℓ/∂h‖ and relative_gradient ‖∂ℓ/∂h‖·‖h‖ at every resid site, on texts and positions drawn by seed.
 
     The relative one is what a relative change of the state does: it can be compared between layers of different norm.
     null: the same for the loss of a next token that comes from another place, drawn once. Position 0 is left out; texts
-    are cut at `longest` tokens. open_model: the model that a store was captured from, opened one after the other; where it
-    raises a TransectError, that is the row.
+    are cut at `longest` tokens. A model that has no next token, or cannot be opened, is a row that says so.
     """
-    rows: list[dict[str, Any]] = []
-    for done, store in enumerate(stores):
-        if progress:
-            progress(done, len(stores))
-        try:
-            model, chosen = open_model(store), _draw(store, texts, positions, longest, seed)
-        except TransectError as error:
-            rows.append({"measure": "gradient_norm", "run": store.name, "status": str(error)})
-            continue
-        told = [token_gradients(model, ids, at, other) for ids, at, other in chosen]
-        base = {"run": store.name, "token": f"{positions} a text", "position0": "dropped", "normalise": "raw"}
-        base |= {"design": "within", "n": len(chosen) * positions, "n_texts": len(chosen), "seed": seed}
-        base |= {"control": "another next token"}
-        for site in told[0]:
-            true, null, size = (np.array([t[site][k] for t in told]) for k in range(3))  # [texts, positions]
-            for name, scale in (("gradient_norm", np.ones_like(size)), ("relative_gradient", size)):
-                found = summary((true * scale).mean(axis=1), [float((null * scale).mean())], groups, seed)
-                rows.append(base | {"measure": name, "site": site} | found | {"p": None})
-    if progress:
-        progress(len(stores), len(stores))
-    return Table(rows, {"transect": __version__})
+    tasks = tuple(Gradients(str(s.path), s.content, texts, positions, longest, groups, seed) for s in stores)
+    return Ask(_rows, tasks, _joined, key=Gradients.key)
 
 
-def _draw(store: Store, texts: int, positions: int, longest: int, seed: int) -> list[tuple[np.ndarray, ...]]:
+def _joined(answers: list[list[dict[str, Any]]]) -> Table:
+    return Table([row for rows in answers for row in rows], {"transect": __version__})
+
+
+def _rows(task: Gradients) -> list[dict[str, Any]]:
+    store = opened(task.path, task.content)
+    try:
+        return gradient_rows(store, model_of(store), task)
+    except TransectError as error:
+        return [{"measure": "gradient_norm", "run": store.name, "status": str(error)}]
+
+
+def gradient_rows(store: Store, model: "Model", task: Gradients) -> list[dict[str, Any]]:
+    """Rows of one store with its model; TransectError for a model that predicts no next token."""
+    if model.kind != "decoder":
+        raise TransectError(
+            f"{model.name} is an {model.kind}: it has no next token.", "Gradients need a decoder."
+        )
+    drawn = _draw(store, task)
+    told = [token_gradients(model, ids, at, other) for ids, at, other in drawn]
+    base = {
+        "run": store.name,
+        "token": f"{task.positions} a text",
+        "position0": "dropped",
+        "normalise": "raw",
+    }
+    base |= {"design": "within", "n": len(drawn) * task.positions, "n_texts": len(drawn), "seed": task.seed}
+    base |= {"control": "another next token"}
+    rows = []
+    for site in told[0]:
+        true, null, size = (np.array([t[site][k] for t in told]) for k in range(3))  # [texts, positions]
+        for name, scale in (("gradient_norm", np.ones_like(size)), ("relative_gradient", size)):
+            other = [float((null * scale).mean())]
+            found = summary((true * scale).mean(axis=1), other, task.groups, task.seed, scale="log")
+            rows.append(base | {"measure": name, "site": site} | found | {"p": None})
+    return rows
+
+
+def _draw(store: Store, task: Gradients) -> list[tuple[np.ndarray, ...]]:
     """(token ids, positions, next tokens of other places) of texts drawn from those that are long enough."""
-    rng = np.random.default_rng([seed, 9])
+    draw, positions = rng(task.seed, "gradients"), task.positions
     enough = [i for i in range(len(store)) if store.lengths[i] >= positions + 2]
     if len(enough) < 4:
-        raise TransectError(f"{store.path}: {len(enough)} texts have {positions + 2} tokens.", "Give longer texts.")
+        raise TransectError(
+            f"{store.path}: {len(enough)} texts have {positions + 2} tokens.", "Give longer texts."
+        )
     chosen = []
-    for i in sorted(rng.permutation(enough)[:texts].tolist()):
-        ids = np.asarray(store.token_ids(i))[: longest + 1]
-        chosen.append((ids, np.sort(rng.choice(np.arange(1, len(ids) - 1), positions, replace=False))))
-    following = rng.permutation(np.concatenate([ids[at + 1] for ids, at in chosen])).reshape(len(chosen), positions)
+    for i in sorted(draw.permutation(enough)[: task.texts].tolist()):
+        ids = np.asarray(store.token_ids(i))[: task.longest + 1]
+        chosen.append((ids, np.sort(draw.choice(np.arange(1, len(ids) - 1), positions, replace=False))))
+    following = draw.permutation(np.concatenate([ids[at + 1] for ids, at in chosen])).reshape(
+        len(chosen), positions
+    )
     return [(ids, at, other) for (ids, at), other in zip(chosen, following, strict=True)]

@@ -37,13 +37,19 @@ CURVES: dict[str, Curve] = {
     "cosine": _pooled("anisotropy", "mean cosine, all texts"),
     "cosine centred": Curve("centred", {"measure": "anisotropy"}, "mean cosine, all texts,\nmean taken out"),
     "cosine in text": _within("anisotropy", "zero", "mean cosine within a text"),
-    "cosine in text centred": _within("anisotropy", "mean", "mean cosine within a text,\nmean of all taken out"),
+    "cosine in text centred": _within(
+        "anisotropy", "mean", "mean cosine within a text,\nmean of all taken out"
+    ),
     "rank residual": _within("rank_residual", "zero", "rank residual\n(0: rank collapse)"),
     "clusters": _within("cluster_count", "zero", f"clusters of tokens (cos ≥ {CLUSTER})"),
-    "clusters centred": _within("cluster_count", "mean", f"clusters (cos ≥ {CLUSTER}),\nmean of all taken out"),
+    "clusters centred": _within(
+        "cluster_count", "mean", f"clusters (cos ≥ {CLUSTER}),\nmean of all taken out"
+    ),
     "norm": _pooled("mean_norm", "mean norm"),
     "update norm": Curve("updates", {"measure": "euclidean"}, "mean norm of the update"),
-    "relative update": Curve("updates", {"measure": "relative_update"}, "update / state\n(0: represent. collapse)"),
+    "relative update": Curve(
+        "updates", {"measure": "relative_update"}, "update / state\n(0: represent. collapse)"
+    ),
     "alignment": Curve("updates", {"measure": "update_alignment"}, "cosine of update and state"),
     "neighbours": Curve("updates", {"measure": "knn_overlap"}, "neighbours kept by the next layer"),
     "gradient": Curve("gradients", {"measure": "gradient_norm"}, "gradient norm per token"),
@@ -60,7 +66,14 @@ PANELS: list[tuple[str, str, list[str]]] = [
     (
         "similarity",
         "Token similarity and rank collapse through depth",
-        ["cosine in text", "cosine in text centred", "rank residual", "cosine", "cosine centred", "clusters centred"],
+        [
+            "cosine in text",
+            "cosine in text centred",
+            "rank residual",
+            "cosine",
+            "cosine centred",
+            "clusters centred",
+        ],
     ),
     (
         "updates",

@@ -4,80 +4,77 @@ Any number of runs — models captured now or stores — beside the same archite
 centred, rank and representation collapse, norms, updates, gradients, dimensions, neighbours, paths, clusters, heatmaps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from transect.errors import TransectError
-from transect.models.models import Model
+from transect.inference.design import Design, StudyOptions
 from transect.results.study import Study
 from transect.results.table import Table
-from transect.store.store import Store
-from transect.studies.tokens.runs import Given, arms_of, opened, random_controls
+from transect.studies.runs import Run, Runs, open_runs
+from transect.studies.tokens.runs import arms_of, random_controls
 from transect.studies.tokens.tables import contrasts, curves, differences, measured, similarities
 from transect.studies.tokens.words import describe
 from transect.texts.texts import Texts
+from transect.work.options import Work, only
 
 
 def tokens(
-    runs: Given | Sequence[Given],
+    runs: Runs,
     texts: str | Path | Texts | None = None,
     *,
-    controls: Sequence[Store] = (),
+    controls: Sequence[Run] = (),
     random_weights: bool = True,
-    sites: str = "resid",
-    tokens: str = "all",
-    position0: bool = False,
-    massive: float | None = 10.0,
-    n: int | None = None,
     window: int | None = None,
-    groups: int = 10,
     prompts: int = 2,
     gradients: bool = True,
     gradient_texts: int = 12,
     gradient_positions: int = 4,
     max_length: int | None = None,
-    seed: int = 0,
-    out: str | Path | None = None,
-    engine: str = "local",
-    workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    **options: Unpack[StudyOptions],
 ) -> Study:
-    """The token study of stores or of models, which are captured on `texts` into OUT/stores.
+    """How alike the tokens of a text become with depth, what each layer adds, and how models differ in it.
 
-    random_weights: add the same architecture with random weights, once for each series, where its configuration can be
-    opened. massive: leave tokens above so many median norms out of the pooled measures. n: points of the pooled measures
-    (default 300 or what every run's halves hold). window: tokens of each text in the measures within texts (default 32 or
-    what most have). gradients: of each token's own loss, on gradient_texts texts at gradient_positions positions; needs
-    the model. prompts: heatmaps of so many texts. Final norms are no layer: `sites` is a family of layers. Tables: layers,
-    centred, updates, within, paths, gradients, curves, differences, similarity, arms.
+    Args:
+        runs: Stores, or models that are captured on `texts`: a folder that transect train wrote, smollm2, random:SPEC, …
+        texts: Texts to capture models on.
+        controls: Stores of control runs, instead of random weights.
+        random_weights: Capture the same architecture with random weights, once for each series.
+        window: Tokens of each text in the measures within texts; by default 32 or what most have.
+        prompts: Heatmaps of so many texts.
+        gradients: Gradients of the tokens' losses; they need the model.
+        gradient_texts: Texts behind the gradients.
+        gradient_positions: Tokens of each of them.
+        max_length: Cut texts at so many tokens; by default the context.
+
+    Returns: a study with the tables layers, centred, updates, within, paths, gradients, curves, differences, similarity and
+    arms. Final norms are no layer: `sites` is a family of layers. n is 300 by default, or what every run holds.
     """
-    listed = [runs] if isinstance(runs, Store | Model | str | Path) else list(runs)
-    if not listed:
-        raise TransectError("no run given.", "Name a model or a store.")
-    stores = opened(listed, texts, out, max_length=max_length, seed=seed, progress=progress)
+    only(options, StudyOptions)
+    design, work = Design.of(options), Work.of(options)
+    stores = open_runs(runs, texts, work.out, max_length=max_length, seed=design.seed, progress=work.progress)
     warnings: list[str] = []
-    others = [*controls]
-    if random_weights and out is not None and not others:
+    others = open_runs(list(controls)) if controls else []
+    if random_weights and work.out is not None and not others:
         try:
-            others = random_controls(stores, arms_of(stores, []), out, seed=seed, progress=progress)
+            others = random_controls(stores, arms_of(stores, []), work, design.seed)
         except TransectError as error:
             warnings.append(f"No random-weight control: {error}")
     arms = arms_of(stores, others)
-    given: dict[str, Any] = {"sites": sites, "tokens": tokens, "position0": position0, "massive": massive, "n": n}
-    given |= {"window": window, "groups": groups, "seed": seed, "out": out, "engine": engine, "workers": workers}
     grads = {"texts": gradient_texts, "positions": gradient_positions} if gradients else None
-    told = (lambda step: lambda done, total: progress(step, done, total)) if progress else (lambda step: None)
-    tables = measured([*stores, *others], given, grads, told)
+    tables = measured([*stores, *others], design, work, window, grads)
     tables["curves"] = curves(tables, arms)
     if contrasts(arms):
         tables["differences"] = differences(tables, arms)
-    shown = {a.series: s for a, s in reversed([*zip(arms, stores, strict=False)])}  # the first run of each series
+    shown = {
+        a.series: s for a, s in reversed([*zip(arms, stores, strict=False)])
+    }  # the first run of each series
     some = [shown[name] for name in spread(sorted(shown), 3)]
-    tables["similarity"] = similarities([*some, *others[:1]], sites, prompts, position0)
+    tables["similarity"] = similarities([*some, *others[:1]], design.sites, prompts, design.position0)
     tables["arms"] = Table([{"measure": "arm", "run": a.name, "status": "ok", **_told(a)} for a in arms])
     study = Study("tokens", "How alike do tokens become with depth, and how do models differ in it?", tables)
-    describe(study, [*stores, *others], arms, given, warnings)
+    describe(study, [*stores, *others], arms, design.items() | {"window": window}, warnings)
     return study
 
 

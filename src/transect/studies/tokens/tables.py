@@ -1,59 +1,48 @@
 """Tables of the token study: every measure of every run, then curves of series, differences, and similarity of tokens."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from transect.inference import controls
-from transect.inference.per_text import trajectories, windows, within
-from transect.inference.sweep import sweep
+from transect.inference.asks import Ask, answer
+from transect.inference.design import Design
+from transect.inference.draws import common_n
+from transect.inference.intervals import jackknife
+from transect.inference.per_text import trajectories_ask, windows, within_ask
+from transect.inference.sweep import ask
 from transect.models import sites
-from transect.results.table import Table
+from transect.results.table import Table, merge
 from transect.store.store import Store
-from transect.studies.tokens.gradients import gradients
+from transect.studies.tokens.gradients import gradients_ask
 from transect.studies.tokens.names import CURVES, POOLED, UPDATES, WITHIN
-from transect.studies.tokens.runs import Arm, model_of
+from transect.studies.tokens.runs import Arm
+from transect.work.options import Work
 
-Told = Callable[[str], Callable[[int, int], None] | None]
+#: Points of the pooled measures where nobody says.
+POINTS = 300
 
 
-def measured(stores: Sequence[Store], given: dict[str, Any], grads: dict[str, Any] | None, told: Told) -> dict:
-    """Table name → rows of all runs. given: options of the sweeps, with `window`; grads: of the gradients, None: without."""
+def measured(
+    stores: Sequence[Store], design: Design, work: Work, window: int | None, grads: dict[str, int] | None
+) -> dict[str, Table]:
+    """Table name → rows of all runs. window: tokens of each text; grads: options of the gradients, None: without."""
     stores = list(stores)
-    pooled: dict[str, Any] = {k: v for k, v in given.items() if k != "window"}
-    pooled["n"] = pooled["n"] or _points(stores, given)
-    few: dict[str, Any] = {k: given[k] for k in ("window", "position0", "groups", "seed")}
-    tables: dict[str, Table] = {}
-    tables["layers"] = sweep(POOLED, stores, permutations=5, progress=told("layers"), **pooled) + sweep(
-        [m for m in POOLED if m not in ("anisotropy", "mean_norm")],
-        stores,
-        permutations=5,
-        normalise="unit",
-        progress=told("layers, unit norm"),
-        **pooled,
-    )
-    tables["centred"] = sweep("anisotropy", stores, centred=True, permutations=5, **pooled)
-    raw: dict[str, Any] = {**pooled, "pairs": "adjacent", "design": "paired", "permutations": 5}
-    tables["updates"] = sweep(UPDATES, stores, progress=told("updates"), **raw)
-    tables["within"] = within(WITHIN, stores, family=given["sites"], progress=told("within texts"), **few)
-    tables["paths"] = trajectories(stores, family=given["sites"], **few)
+    pooled: dict[str, Any] = design.replace(n=design.n or common_n(stores, design, POINTS)).items()
+    few: dict[str, Any] = {"window": window, "family": design.sites}
+    few |= {k: getattr(design, k) for k in ("position0", "groups", "seed")}
+    shaped = [m for m in POOLED if m not in ("anisotropy", "mean_norm")]
+    asks: dict[str, list[Ask]] = {
+        "layers": [ask(POOLED, stores, **pooled), ask(shaped, stores, normalise="unit", **pooled)],
+        "centred": [ask("anisotropy", stores, centred=True, **pooled)],
+        "updates": [ask(UPDATES, stores, design="paired", permutations=19, **pooled)],
+        "within": [within_ask(WITHIN, stores, **few)],
+        "paths": [trajectories_ask(stores, **few)],
+    }
     if grads is not None:
-        tables["gradients"] = gradients(
-            stores, model_of, groups=given["groups"], seed=given["seed"], progress=told("gradients"), **grads
-        )
-    return tables
-
-
-def _points(stores: Sequence[Store], given: dict[str, Any]) -> int:
-    """Points that every run's halves of texts can give: numbers are compared at equal n."""
-    drawn = [
-        controls.draw(s.select(given["tokens"], given["position0"]), groups=given["groups"], seed=given["seed"]).n
-        for s in stores
-    ]
-    least = min(300, *drawn) if given["massive"] is None else min(300, int(0.9 * min(drawn)))
-    return max(given["groups"], least // given["groups"] * given["groups"])
+        asks["gradients"] = [gradients_ask(stores, groups=design.groups, seed=design.seed, **grads)]
+    return {name: merge(several) for name, several in answer(asks, work, "token geometry").items()}
 
 
 def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
@@ -77,12 +66,14 @@ def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One point of a curve from the rows of its seeds."""
     values = np.array([r["value"] for r in rows], float)
-    told: dict[str, Any] = {k: rows[0].get(k) for k in ("measure", "site2", "control", "n", "n_texts", "design")}
+    told: dict[str, Any] = {
+        k: rows[0].get(k) for k in ("measure", "site2", "control", "n", "n_texts", "design")
+    }
     told |= {"value": float(values.mean()), "seed_low": float(values.min()), "seed_high": float(values.max())}
     told |= {"runs": len(rows), "layer": sites.layer(rows[0]["site"]), "status": "ok"}
     nulls = [r["null"] for r in rows if r["null"] is not None]
     told |= {"null": float(np.mean(nulls)) if nulls else None}
-    low, high = controls.jackknife(told["value"], replicated(rows))
+    low, high = jackknife(told["value"], replicated(rows))
     if len(rows) == 1 and math.isnan(low):
         low, high = rows[0]["low"], rows[0]["high"]
     spread = [[r[k] for r in rows if r.get(k) is not None] for k in ("text_low", "text_high")]
@@ -106,13 +97,18 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[str, list[tuple[str, str]]]]:
         levels = list(dict.fromkeys(a.choices.get(choice, "") for a in runs))
         if len(levels) < 2 or not all(a.choices for a in runs):
             continue
-        rest = {a.name: (*sorted((k, v) for k, v in a.choices.items() if k != choice), a.seed, a.step) for a in runs}
+        rest = {
+            a.name: (*sorted((k, v) for k, v in a.choices.items() if k != choice), a.seed, a.step)
+            for a in runs
+        }
         for level in levels[1:]:
             pairs = [
                 (a.name, b.name)
                 for a in runs
                 for b in runs
-                if a.choices[choice] == levels[0] and b.choices[choice] == level and rest[a.name] == rest[b.name]
+                if a.choices[choice] == levels[0]
+                and b.choices[choice] == level
+                and rest[a.name] == rest[b.name]
             ]
             if pairs:
                 found.append((f"{level} − {levels[0]}", pairs))
@@ -131,11 +127,15 @@ def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
         at = {(r["run"], r["site"]): r for r in tables[curve.table].where(status="ok", **curve.where)}
         for contrast, pairs in contrasts(arms):
             names = [
-                s for s in dict.fromkeys(s for _, s in at) if all((run, s) in at for pair in pairs for run in pair)
+                s
+                for s in dict.fromkeys(s for _, s in at)
+                if all((run, s) in at for pair in pairs for run in pair)
             ]
             for site in names:
                 told = _difference([(at[a, site], at[b, site]) for a, b in pairs])
-                rows.append({"curve": name, "contrast": contrast, "site": site, "layer": sites.layer(site)} | told)
+                rows.append(
+                    {"curve": name, "contrast": contrast, "site": site, "layer": sites.layer(site)} | told
+                )
     return Table(rows, next(iter(tables.values())).provenance)
 
 
@@ -143,13 +143,18 @@ def _difference(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[
     from scipy.stats import t
 
     gaps = np.array([b["value"] - a["value"] for a, b in pairs])
-    told = {"value": float(gaps.mean()), "pairs": len(gaps), "status": "ok", "measure": pairs[0][0]["measure"]}
+    told = {
+        "value": float(gaps.mean()),
+        "pairs": len(gaps),
+        "status": "ok",
+        "measure": pairs[0][0]["measure"],
+    }
     if len(gaps) >= 3:
         half = float(t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps)))
         return told | {"low": told["value"] - half, "high": told["value"] + half, "basis": "matched pairs"}
     left, right = (replicated([pair[k] for pair in pairs]) for k in (0, 1))
     again = right - left if len(left) == len(right) else np.empty(0)
-    low, high = controls.jackknife(told["value"], again)
+    low, high = jackknife(told["value"], again)
     return told | {"low": low, "high": high, "basis": "texts"}
 
 
@@ -161,7 +166,9 @@ def similarities(
     rows: list[dict[str, Any]] = []
     for store in stores:
         own = sites.select(store.sites, [family])
-        names = list(dict.fromkeys(own[round(k * (len(own) - 1) / max(1, depths - 1))] for k in range(depths)))
+        names = list(
+            dict.fromkeys(own[round(k * (len(own) - 1) / max(1, depths - 1))] for k in range(depths))
+        )
         cut = windows(store, None, position0)
         long = [int(i) for i in np.argsort(-store.lengths, kind="stable") if store.lengths[i] > most] or [
             int(store.lengths.argmax())
@@ -179,7 +186,13 @@ def similarities(
                 base |= {"null": across[0], "null_centred": across[1], "status": "ok", "n": len(X)}
                 rows += [
                     base
-                    | {"i": i, "j": j, "piece": pieces[i], "value": float(raw[i, j]), "centred": float(centred[i, j])}
+                    | {
+                        "i": i,
+                        "j": j,
+                        "piece": pieces[i],
+                        "value": float(raw[i, j]),
+                        "centred": float(centred[i, j]),
+                    }
                     for i in range(len(X))
                     for j in range(len(X))
                 ]

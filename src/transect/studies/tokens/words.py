@@ -7,6 +7,7 @@ from transect import __version__
 from transect.models import sites
 from transect.results.study import Figure, Study, describe_run
 from transect.results.table import Table
+from transect.results.words import flagged
 from transect.store.store import Store
 from transect.studies.tokens.names import CURVES, HEADLINES, PANELS
 from transect.studies.tokens.runs import Arm
@@ -21,7 +22,9 @@ def describe(
     """Fill in findings, warnings, methods, provenance and figures."""
     origin = origin_of(study, stores, given)
     study.provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in stores]}
-    study.provenance |= {k: given[k] for k in ("sites", "tokens", "position0", "massive", "window", "groups", "seed")}
+    study.provenance |= {
+        k: given[k] for k in ("sites", "tokens", "position0", "massive", "window", "groups", "seed")
+    }
     study.findings = _findings(study, arms)
     study.warnings = [*notes, *_warnings(study, stores, arms)]
     study.methods = METHODS
@@ -31,7 +34,11 @@ def describe(
 def origin_of(study: Study, stores: Sequence[Store], given: dict[str, Any]) -> str:
     """The tail of every caption: runs, texts, counts, what was left out."""
     first, within = stores[0], study.tables["within"].where(status="ok")
-    shown = describe_run(first) if len(stores) == 1 else f"{len(stores)} runs on {first.manifest['texts']['spec']}"
+    shown = (
+        describe_run(first)
+        if len(stores) == 1
+        else f"{len(stores)} runs on {first.manifest['texts']['spec']}"
+    )
     n = int(study.tables["layers"].column("n")[0])
     window = int(within.column("n")[0]) if len(within) else 0
     texts = int(within.column("n_texts")[0]) if len(within) else 0
@@ -69,7 +76,7 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
     told = []
     table = study.tables["curves"]
     series = list(dict.fromkeys(a.series for a in arms if a.role == "run"))
-    for name in series[:6]:
+    for name in series:
         own = table.where(series=name, role="run")
         for curve in ("cosine in text", "rank residual"):
             rows = _ordered(own.where(curve=curve))
@@ -126,7 +133,9 @@ def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> lis
     told = []
     runs = [a for a in arms if a.role == "run"]
     if not any(a.role == "control" for a in arms):
-        told.append("No run with random weights: what training added cannot be told from what the architecture does.")
+        told.append(
+            "No run with random weights: what training added cannot be told from what the architecture does."
+        )
     if len(runs) > 1 and len({a.series for a in runs}) == len(runs):
         told.append("One run for each series: differences between series may be differences between seeds.")
     if failed := [a.name for a in runs if a.learned is False]:
@@ -149,14 +158,7 @@ def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> lis
         told.append(
             "The runs have different tokens (tokenizers, or lengths): they are compared as clouds, not by token."
         )
-    for name, table in study.tables.items():
-        if name in ("arms", "curves", "differences", "similarity"):
-            continue
-        bad = [r for r in table if r["status"] != "ok"]
-        if bad:
-            told.append(
-                f"{name}: {len(bad)} of {len(table)} cells without a value ({bad[0]['run']}: {bad[0]['status']})."
-            )
+    told += flagged(study.tables, skip=("arms", "curves", "differences", "similarity"))
     return told
 
 
@@ -187,8 +189,10 @@ def _figures(study: Study, stores: Sequence[Store], arms: Sequence[Arm], origin:
             for c in (*HEADLINES, "alignment", "effective rank unit")
             if c in study.tables["differences"].values("curve")
         ]
-        options = {"curves": shown, "contrasts": study.tables["differences"].values("contrast")[:6]}
-        made.append(Figure("differences", "token_differences", "differences", "Differences", caption, options))
+        options = {"curves": shown, "contrasts": study.tables["differences"].values("contrast")}
+        made.append(
+            Figure("differences", "token_differences", "differences", "Differences", caption, options)
+        )
     return made + _heatmaps(study, origin)
 
 
@@ -219,5 +223,7 @@ def _heatmaps(study: Study, origin: str) -> list[Figure]:
         for k, run in enumerate(table.where(prompt=prompt).values("run")):
             title = f"Token similarity in one text, {run}"
             name = f"tokens-{prompt + 1}" + (f"-{k + 1}" if k else "")
-            made.append(Figure(name, "token_heatmap", "similarity", title, caption, {"run": run, "prompt": prompt}))
+            made.append(
+                Figure(name, "token_heatmap", "similarity", title, caption, {"run": run, "prompt": prompt})
+            )
     return made

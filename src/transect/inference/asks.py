@@ -1,0 +1,88 @@
+"""Asks: what a study wants done, as data. One call does them all over one pool, with one bar and one folder to resume from."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transect.files import kept_json, write_json
+from transect.work.options import Work
+from transect.work.pool import run_blocks
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Some work and what becomes of it: `finish` gets what `fn` made of each task, in order.
+
+    `fn` is importable and pure, so that a worker may run it; its answers are JSON. `key` names a task's answer in the
+    folder of finished work. `weight` says how much of the bar a task is.
+    """
+
+    fn: Callable[[Any], Any]
+    tasks: tuple[Any, ...]
+    finish: Callable[[list[Any]], Any]
+    key: Callable[[Any], str] | None = None
+    weight: Callable[[Any], int] = lambda _task: 1
+
+
+def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "measuring") -> dict[str, Any]:
+    """What every ask came to, by name; a name with several asks has a list."""
+    listed = [(name, ask) for name, own in asks.items() for ask in ([own] if isinstance(own, Ask) else own)]
+    flat = [(k, t) for k, (_, ask) in enumerate(listed) for t in range(len(ask.tasks))]
+    folder = None if work.out is None else Path(work.out) / "cells"
+    blocks, place = [], {}
+    for k, t in flat:
+        ask = listed[k][1]
+        block = (ask.fn, ask.tasks[t], ask.key(ask.tasks[t]) if ask.key else None)
+        place[id(block)] = (k, t)
+        blocks.append(block)
+    total = sum(listed[k][1].weight(listed[k][1].tasks[t]) for k, t in flat)
+    told = _bar(work.progress, step, total)
+    results: dict[tuple[int, int], Any] = {}
+    done = run_blocks(
+        functools.partial(_run, folder), blocks, engine=work.engine, workers=work.workers,
+        receipt=functools.partial(_kept, folder) if folder else None,
+    )  # fmt: skip
+    for block, value in done:
+        k, t = place[id(block)]
+        results[k, t] = value
+        told(listed[k][1].weight(listed[k][1].tasks[t]))
+    finished: dict[str, Any] = {}
+    for k, (name, ask) in enumerate(listed):
+        value = ask.finish([results[k, t] for t in range(len(ask.tasks))])
+        if isinstance(asks[name], Ask):
+            finished[name] = value
+        else:
+            finished.setdefault(name, []).append(value)
+    return finished
+
+
+def _run(folder: Path | None, block: tuple[Callable[[Any], Any], Any, str | None]) -> Any:
+    """One task; its answer is written under its key before it is returned."""
+    fn, task, key = block
+    value = fn(task)
+    if folder is not None and key is not None:
+        write_json(folder / f"{key}.json", value)
+    return value
+
+
+def _kept(folder: Path, block: tuple[Callable[[Any], Any], Any, str | None]) -> Any:
+    return None if block[2] is None else kept_json(folder, block[2])
+
+
+def _bar(progress: Callable[[str, int, int], None] | None, step: str, total: int) -> Callable[[int], None]:
+    """A counter that reports at most ten times a second, and at both ends."""
+    state = {"done": 0, "when": 0.0}
+    if progress:
+        progress(step, 0, total)
+
+    def told(weight: int) -> None:
+        state["done"] += weight
+        now = time.monotonic()
+        if progress and (now - state["when"] > 0.1 or state["done"] >= total):
+            state["when"] = now
+            progress(step, int(state["done"]), total)
+
+    return told

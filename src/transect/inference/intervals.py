@@ -1,0 +1,109 @@
+"""Intervals by leaving out groups of texts, on the scale where a number lives, alone and for a whole curve."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Scale(NamedTuple):
+    """A monotone map to the line and back: intervals are symmetric there, and never leave the number's range."""
+
+    there: Callable[[np.ndarray], np.ndarray]
+    back: Callable[[np.ndarray], np.ndarray]
+
+
+def _log(x: np.ndarray) -> np.ndarray:
+    return np.log(np.where(x > 0, x, np.nan))
+
+
+def _fisher(x: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.where(np.abs(x) < 1, x, np.nan))
+
+
+def _logit(x: np.ndarray) -> np.ndarray:
+    inside = np.where((x > 0) & (x < 1), x, np.nan)
+    return np.log(inside) - np.log1p(-inside)
+
+
+SCALES: dict[str, Scale] = {
+    "identity": Scale(np.asarray, np.asarray),
+    "log": Scale(_log, np.exp),
+    "fisher": Scale(_fisher, np.tanh),
+    "logit": Scale(_logit, lambda y: 1 / (1 + np.exp(-y))),
+}
+
+
+def spread(replicates: Sequence[float] | np.ndarray) -> float:
+    """Standard error from leave-one-group-out values: √((G − 1)/G Σ(θ_g − θ̄)²); NaN where one is missing."""
+    theta = np.asarray(replicates, float)
+    if len(theta) < 2 or not np.isfinite(theta).all():
+        return float("nan")
+    return float(np.sqrt((len(theta) - 1) / len(theta) * ((theta - theta.mean()) ** 2).sum()))
+
+
+def jackknife(
+    value: float,
+    replicates: Sequence[float] | np.ndarray,
+    level: float = 0.95,
+    *,
+    scale: str = "identity",
+    more: float = 0.0,
+) -> tuple[float, float]:
+    """Interval from leave-one-group-out values, symmetric on `scale`: value ± t·se with G − 1 degrees of freedom.
+
+    Args:
+        scale: "identity", "log", "fisher" or "logit"; where a value lies outside of it, "identity" is used.
+        more: Variance of the number from elsewhere (a null of few draws), on the number's own scale.
+
+    Source: Miller 1974, doi:10.1093/biomet/61.1.1; Kott 2001 (delete-a-group jackknife).
+    """
+    from scipy.stats import t
+
+    theta = np.asarray(replicates, float)
+    if len(theta) < 2 or not np.isfinite(theta).all() or not np.isfinite(value):
+        return float("nan"), float("nan")
+    there, back = SCALES[scale]
+    moved, centre = there(theta), float(there(np.asarray(value, float)))
+    if not np.isfinite(moved).all() or not np.isfinite(centre):
+        return jackknife(value, replicates, level, more=more)
+    slope = 1.0
+    if more > 0 and scale != "identity":
+        step = 1e-4
+        slope = (
+            2 * step / max(float(back(np.asarray(centre + step)) - back(np.asarray(centre - step))), 1e-300)
+        )
+    se = float(np.sqrt(spread(moved) ** 2 + more * slope**2))
+    half = float(t.ppf(0.5 + level / 2, len(theta) - 1)) * se
+    return float(back(np.asarray(centre - half))), float(back(np.asarray(centre + half)))
+
+
+def simultaneous(
+    values: np.ndarray, replicates: np.ndarray, level: float = 0.95, *, draws: int = 2000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Band that holds a whole curve: values [m], leave-one-group-out values [m, G]; (low [m], high [m]).
+
+    The critical value is the `level` quantile of the largest |t| over the curve, from Gaussian multipliers of the
+    groups' pseudo-values over their own spread. Source: Montiel Olea & Plagborg-Møller 2019, doi:10.1002/jae.2656.
+    """
+    from transect.random import rng
+
+    G = replicates.shape[1]
+    pseudo = (G - 1) * (replicates.mean(axis=1, keepdims=True) - replicates)
+    se = np.sqrt((pseudo**2).sum(axis=1) / (G * (G - 1)))
+    weights = rng(0, "multipliers").standard_normal((draws, G))
+    weights -= weights.mean(axis=1, keepdims=True)
+    scale = np.sqrt((weights**2).sum(axis=1, keepdims=True) / (G - 1))
+    shifts = weights @ pseudo.T / np.sqrt(G * (G - 1)) / scale
+    top = np.nanmax(np.abs(np.divide(shifts, se, out=np.zeros_like(shifts), where=se > 0)), axis=1)
+    from scipy.stats import norm, t
+
+    gaussian = float(np.quantile(top, level))
+    # a t of few groups has heavier tails than its Gaussian multipliers: the critical value is carried over by tail area
+    critical = float(t.isf(norm.sf(gaussian), G - 1))
+    return values - critical * se, values + critical * se
+
+
+def agreement(picks: Sequence[int], pick: int) -> float:
+    """Share of resamples that pick the same one; NaN without resamples."""
+    return float(np.mean([p == pick for p in picks])) if len(picks) else float("nan")

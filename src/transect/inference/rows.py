@@ -1,0 +1,154 @@
+"""The row that a cell becomes: value, interval, null, corrected value, p of its family, and a status that says why not."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from transect.inference.evaluate import Cell, Job, Rig
+from transect.inference.intervals import jackknife
+from transect.inference.tests import max_t, permutation_p, reachable, studentised
+from transect.measures.contract import Measure
+from transect.store.store import Store
+
+
+def row_of(
+    m: Measure, job: Job, stores: Sequence[Store], rig: Rig, cell: Cell, results: dict[Cell, Any]
+) -> dict[str, Any]:
+    """One row from a cell's answer."""
+    found = results[cell][m.name]
+    full = found["full"][0]
+    left, right = cell[0], cell[-1] if len(cell) == 2 else None
+    d = rig.draws[left[0]]
+    row: dict[str, Any] = {
+        "measure": m.name,
+        "run": stores[left[0]].name,
+        "run2": stores[right[0]].name if right else None,
+        "site": left[1],
+        "site2": right[1] if right else None,
+        "token": str(job.tokens),
+        "position0": "kept" if job.position0 else "dropped",
+        "normalise": job.normalise,
+        "pca": job.pca,
+        "massive": "dropped" if job.left_out else "kept",
+        "massive_dropped": len(job.left_out[left[0]]) if job.left_out else 0,
+        "design": job.design,
+        "estimand": m.estimand,
+        "n": d.n,
+        "n_texts": len(d.texts),
+        "tokens_a_text": d.k,
+        "control": _control(m, job),
+        "draws": job.permutations or job.swaps,
+        "seed": job.seed,
+        "status": "ok",
+        **job.options[m.name],
+    }
+    if isinstance(full, dict):
+        return row | {"status": full["error"]}
+    if m.fields:
+        row |= {f"{m.name}_{name}": value for name, value in zip(m.fields, full, strict=True)}
+        if "converged" in m.fields and not full[m.fields.index("converged")]:
+            error, turns = (full[m.fields.index(k)] for k in ("error", "iterations"))
+            return row | {"status": f"not converged: marginal error {error:.1e} after {turns} iterations"}
+    value = _headline(m, full)
+    row["value"] = value
+    row |= _judged(m, job, value, found, [results[s][m.name] for s in _splits(job, cell)])
+    if not math.isfinite(value):
+        row["status"] = "undefined: the measure is NaN on these points"
+    return row
+
+
+def _control(m: Measure, job: Job) -> str:
+    """What the null is, in words."""
+    if m.paired:
+        return "permuted texts" if job.null == "texts" else "tokens permuted within texts"
+    return "texts swapped" if job.swaps else "none" if job.design == "paired" else m.control
+
+
+def _splits(job: Job, cell: Cell) -> list[Cell]:
+    """The same-site cells whose mean is a disjoint pair's null."""
+    if not job.halved:
+        return []
+    return [((run, site, "a"), (run, site, "b")) for run, site, _ in cell]
+
+
+def _judged(
+    m: Measure, job: Job, value: float, found: dict[str, list], splits: list[dict[str, list]]
+) -> dict[str, Any]:
+    """Interval, null and corrected value of one cell. What belongs to a family, p, is added by `family_p`."""
+    drops = np.array([_headline(m, r) for r in found.get("drop", [])])
+    told: dict[str, Any] = dict(zip(("low", "high"), jackknife(value, drops, scale=m.scale), strict=True))
+    told["replicates"] = drops.tolist()
+    null, null_drops, extra = math.nan, np.full(len(drops), math.nan), 0.0
+    if splits:
+        null, null_drops = _floor(m, splits, "full")[0], _floor(m, splits, "drop")
+        told |= {
+            f"null_{k}": _headline(m, s["full"][0]) for k, s in zip(("site", "site2"), splits, strict=True)
+        }
+        told |= dict(zip(("null_low", "null_high"), jackknife(null, null_drops, scale=m.scale), strict=True))
+    elif found.get("null"):
+        draws = np.array([_headline(m, r) for r in found["null"]])
+        known = draws[np.isfinite(draws)]
+        null = float(known.mean()) if len(known) else math.nan
+        null_drops = np.full(len(drops), null)
+        extra = float(known.var(ddof=1) / len(known)) if len(known) > 1 else 0.0
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (math.nan, math.nan)
+        told |= {"null_low": float(low), "null_high": float(high), "null_draws": draws.tolist()}
+    if found.get("swap"):
+        told["null_draws"] = [_headline(m, r) for r in found["swap"]]
+    told |= {"null": float(null), "corrected": corrected(m, value, null)}
+    again = [corrected(m, v, b) for v, b in zip(drops, null_drops, strict=True)]
+    told["corrected_replicates"] = again
+    bounds = jackknife(told["corrected"], again, more=extra, scale=_corrected_scale(m))
+    told |= dict(zip(("corrected_low", "corrected_high"), bounds, strict=True))
+    if found.get("half"):
+        halves = np.array([_headline(m, r) for r in found["half"]])
+        floor = _floor(m, splits, "half") if splits else np.full(len(halves), null)
+        told["halves"] = [corrected(m, v, b) for v, b in zip(halves, floor.tolist(), strict=True)]
+    return told
+
+
+def _floor(m: Measure, splits: list[dict[str, list]], kind: str) -> np.ndarray:
+    """The split-half null of a pair: the mean over its two sites, for the value and for every replicate."""
+    return np.mean([[_headline(m, r) for r in s[kind]] for s in splits], axis=0)
+
+
+def _corrected_scale(m: Measure) -> str:
+    """A similarity beyond its null still ends at 1; an excess of distances may have either sign."""
+    return "fisher" if m.itself == 1 else "identity"
+
+
+def corrected(m: Measure, value: float, null: float) -> float:
+    """Excess over the null: value − null for distances and for measures of one cloud; (value − null)/(1 − null) for
+    similarities, where 1 is the value on itself; null − value for a paired distance, whose null lies above it."""
+    if m.itself == 1:
+        return (value - null) / (1 - null) if null < 1 else math.nan
+    return null - value if m.itself == 0 and m.paired else value - null
+
+
+def family_p(m: Measure, job: Job, rows: list[dict[str, Any]]) -> None:
+    """p of every row over the family of rows (max-T of studentised values), p_cell of the row alone.
+
+    Measures of one cloud have references beside them and no tests. Below 19 draws no p can reach 0.05, so there is none.
+    """
+    if not (m.paired or job.swaps or "y" in m.data):
+        return
+    side = "two" if m.itself is None else "greater"
+    if m.paired and m.itself == 0:
+        side = "less"
+    known = [r for r in rows if r["status"] == "ok" and np.isfinite(r.get("null_draws") or [math.nan]).all()]
+    if not known or not reachable(len(known[0]["null_draws"])):
+        return
+    for r in known:
+        r["p_cell"] = permutation_p(r["value"], r["null_draws"], side)
+    values = np.array([r["value"] for r in known])
+    z, null = studentised(values, np.array([r["null_draws"] for r in known]).T, side)
+    for r, p in zip(known, max_t(z, null), strict=True):
+        r |= {"p": float(p), "family": len(known)}
+
+
+def _headline(m: Measure, told: Any) -> float:
+    if isinstance(told, dict):
+        return math.nan
+    return float(told[m.fields.index(m.headline)] if m.fields else told)

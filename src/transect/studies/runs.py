@@ -1,0 +1,140 @@
+"""Runs of a study: stores that are there, or models captured now; and the controls that are captured beside them.
+
+Every study takes the same first argument: stores, folders of stores, or models and model specs with `texts`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transect.errors import TransectError
+from transect.models.models import Model, open_model
+from transect.store.capture import capture, recapture
+from transect.store.store import Store, open_store
+from transect.texts.texts import Texts, open_texts
+
+Run = Store | Model | str | Path
+Runs = Run | Sequence[Run]
+Progress = Callable[[str, int, int], None] | None
+
+
+def listed(runs: Runs) -> list[Run]:
+    """One run or several, as a list; TransectError for none."""
+    several = [runs] if isinstance(runs, Store | Model | str | Path) else list(runs)
+    if not several:
+        raise TransectError("no run given.", "Name a store, or a model with --texts.")
+    return several
+
+
+def open_runs(
+    runs: Runs,
+    texts: str | Path | Texts | None = None,
+    out: str | Path | None = None,
+    *,
+    max_length: int | None = None,
+    seed: int = 0,
+    sites: Sequence[str] = ("resid",),
+    progress: Progress = None,
+) -> list[Store]:
+    """The stores of `runs`: opened where they are stores, captured from `texts` into OUT/stores where they are models.
+
+    Unfinished stores are refused here, before hours are spent; so are two runs of one name.
+    """
+    stores: list[Store] = []
+    for one in listed(runs):
+        if isinstance(one, Store):
+            stores.append(one)
+        elif not isinstance(one, Model) and _is_store(one):
+            stores.append(open_store(one))
+        elif texts is None or out is None:
+            raise TransectError(
+                f"{one} is no store.", "Name a folder that transect capture wrote, or give --texts and --out."
+            )
+        else:
+            model = open_model(one)
+            model.name = _name(model.name, one, [s.name for s in stores])
+            limit = max_length or length_limit(model)
+            where = Path(out) / "stores" / folder_name(model.name)
+            opened = open_texts(texts, seed=seed)
+            bar = bar_of(progress, f"capture {model.name}"[:40])
+            stores.append(capture(model, opened, where, sites=sites, max_length=limit, progress=bar))
+    for store in stores:
+        if store.unfinished:
+            raise TransectError(
+                f"{store.path}: {len(store.unfinished)} of {len(store.plan)} shards are not captured yet.",
+                "Run the same capture again: it resumes.",
+            )
+    distinct(stores)
+    return stores
+
+
+def _is_store(path: str | Path) -> bool:
+    return (
+        "://" in str(path) or (Path(path) / "manifest.json").is_file() or (Path(path) / "plan.json").is_file()
+    )
+
+
+def distinct(stores: Sequence[Store]) -> None:
+    """TransectError when two runs share a name: figures and tables could not tell them apart."""
+    names = [s.name for s in stores]
+    if len(set(names)) < len(names):
+        raise TransectError(
+            f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart."
+        )
+
+
+def bar_of(progress: Progress, step: str) -> Callable[[int, int], None] | None:
+    """A study's progress as a capture's."""
+    return (lambda done, total: progress(step, done, total)) if progress else None
+
+
+def folder_name(name: str) -> str:
+    """A run's name as a folder's."""
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _name(name: str, given: Any, taken: Sequence[str]) -> str:
+    """A folder's name, with its parent's in front where it is a checkpoint or the name is taken."""
+    path = Path(str(given))
+    if path.is_dir() and (name in taken or path.name.startswith("checkpoint-")):
+        return f"{path.resolve().parent.name}/{path.name}"
+    return name
+
+
+def length_limit(model: Model) -> int:
+    """Where to cut texts: the tokenizer's limit or the model's number of positions, whichever is less, at most 1024."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+    return int(min(limit, model.tokenizer.model_max_length, 1024))
+
+
+def random_control(
+    store: Store, out: str | Path, *, seed: int = 0, progress: Progress = None, **changes: Any
+) -> Store:
+    """The same texts through the same architecture with random weights, captured into OUT/stores."""
+    model = open_model(f"random:{store.manifest['model']['spec']}", seed=seed)
+    model.name = f"{store.name}, random weights"
+    where = Path(out) / "stores" / folder_name(model.name)
+    return recapture(store, model, where, progress=bar_of(progress, "random weights"), **changes)
+
+
+def shuffled_control(store: Store, out: str | Path, *, seed: int = 0, progress: Progress = None) -> Store:
+    """The same words in random order through the same weights, captured into OUT/stores."""
+    model = open_model(store.manifest["model"]["spec"])
+    model.name = f"{store.name}, shuffled tokens"
+    where = Path(out) / "stores" / folder_name(model.name)
+    return recapture(store, model, where, shuffle_tokens=seed, progress=bar_of(progress, "shuffled tokens"))
+
+
+def model_of(store: Store) -> Model:
+    """The model that a store was captured from; TransectError when it cannot be opened or has changed since."""
+    told = store.manifest["model"]
+    source = told["fingerprint"].get("source") or {}
+    model = open_model(
+        told["spec"], dtype=store.manifest["dtype"]["compute"], seed=int(source.get("seed", 0))
+    )
+    if model.fingerprint["weights"] != told["fingerprint"]["weights"]:
+        raise TransectError(
+            f"{told['spec']} has other weights than {store.name} was captured from.", "Capture again."
+        )
+    return model

@@ -1,0 +1,117 @@
+"""Options declared once: name, type, default, range and one sentence; a frozen value, commands, help and docs follow.
+
+A group of options is a TypedDict whose fields are `Annotated[type, Option(default, sentence)]`. Functions take it as
+`**options: Unpack[Group]` and turn it into a frozen value with `Values.of`.
+"""
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self, TypedDict
+
+from transect.errors import TransectError
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: default, a sentence of help, the least and largest value of a number, the choices of a word."""
+
+    default: Any
+    help: str
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+def declared(group: Any) -> dict[str, tuple[Any, Option]]:
+    """Name → (type, Option) of every field of a group, in order."""
+    found = {}
+    for name, hint in typing.get_type_hints(group, include_extras=True).items():
+        kind, *extras = (
+            typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint, Option(None, ""))
+        )
+        found[name] = kind, extras[0]
+    return found
+
+
+def checked(name: str, value: Any, option: Option) -> Any:
+    """`value` if it is in range; TransectError with the limit otherwise."""
+    if value is None or isinstance(value, bool):
+        return value
+    if option.choices and value not in option.choices:
+        raise TransectError(f"{name}={value!r}.", f"Choose one of {', '.join(option.choices)}.")
+    if isinstance(value, int | float):
+        if value != value or (option.least is not None and value < option.least):
+            raise TransectError(f"{name}={value}.", f"Give {option.least:g} or more.")
+        if option.most is not None and value > option.most:
+            raise TransectError(f"{name}={value}.", f"Give {option.most:g} or less.")
+    return value
+
+
+class Values:
+    """A frozen value made from a group of options; an unknown name or a value out of range is a TransectError."""
+
+    group: Any = None
+
+    def __init__(self, **given: Any) -> None:
+        fields = declared(self.group)
+        if unknown := set(given) - set(fields):
+            raise TransectError(f"no option {', '.join(sorted(unknown))}.", f"Options: {', '.join(fields)}.")
+        for name, (_, option) in fields.items():
+            object.__setattr__(self, name, checked(name, given.get(name, option.default), option))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: use replace({name}=…)")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.items() == other.items()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.items()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.items().items())})"
+
+    def items(self) -> dict[str, Any]:
+        """Name → value."""
+        return {name: getattr(self, name) for name in declared(self.group)}
+
+    def replace(self, **changes: Any) -> Self:
+        """The same value with other fields."""
+        return type(self)(**{**self.items(), **changes})
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], **defaults: Any) -> Self:
+        """The value of those `options` that belong to this group; `defaults` take the place of the declared ones."""
+        fields = declared(cls.group)
+        return cls(**defaults | {k: v for k, v in options.items() if k in fields})
+
+
+def only(options: Mapping[str, Any], *groups: Any) -> None:
+    """TransectError for an option that none of the groups declares."""
+    known = [name for group in groups for name in declared(group)]
+    if unknown := sorted(set(options) - set(known)):
+        raise TransectError(f"no option {', '.join(unknown)}.", f"Options: {', '.join(known)}.")
+
+
+class WorkOptions(TypedDict, total=False):
+    """Where the work is done and where its results lie."""
+
+    out: Annotated[str | Path | None, Option(None, "Folder for the results; finished work is kept there.")]
+    engine: Annotated[
+        str, Option("local", "Worker processes here (local), Ray (ray, ray@ADDRESS), or part:k/n.")
+    ]
+    workers: Annotated[int | None, Option(None, "Worker processes; by default one per core.", least=1)]
+    progress: Annotated[
+        Callable[[str, int, int], None] | None, Option(None, "Called with (step, done, total).")
+    ]
+
+
+class Work(Values):
+    """Frozen value of WorkOptions."""
+
+    group = WorkOptions
