@@ -1,0 +1,123 @@
+"""Which values of a sequence are out of line with their neighbours, tested on the largest of all.
+
+Each value is compared with local fits that leave it out; the largest misfits are compared with those of the other values.
+Critical values hold for noise as heavy as Student's t with 3 degrees of freedom. `null` makes them by simulation,
+once for each length, with a seed.
+"""
+
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+
+MAD_TO_SIGMA = 1.4826
+WINDOW = 14  # neighbours of a local fit; all of them on one side at the ends
+OUTLYING = 4.0  # robust noise units beyond which a neighbour is replaced by its own fit
+SHARES = (0.85, 0.1, 0.05)  # of alpha, for one, two and three values at once
+NULL_SHAPE, NULL_DRAWS = 1000, 3000
+TAIL = 0.1  # share of the null draws through which the tail is fitted
+
+
+def outlying(
+    y: np.ndarray, noise: np.ndarray, alpha: float, floor: float
+) -> list[tuple[int, float, float, float]]:
+    """(index, z, p, misfit) of each step of a log curve out of line at alpha, by index."""
+    shape, tails = null(len(y))
+    own = np.maximum(1, noise / (np.median(noise) or 1)) if noise.any() else np.ones(len(y))
+    z, order, misfit = _gaps(y[None], shape, own, np.maximum(floor, noise))
+    p = [min(1.0, _tail(z[0, j], tails[j]) / share) for j, share in enumerate(SHARES)]
+    out = []
+    for j in range(len(SHARES)):
+        best = min(p[j:])
+        if best <= alpha:
+            k = int(order[0, j])
+            out.append((k, float(z[0, j + int(np.argmin(p[j:]))]), best, float(misfit[0, k])))
+    return sorted(out)
+
+
+def _gaps(
+    Y: np.ndarray, shape: np.ndarray, own: np.ndarray | float = 1.0, least: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest spreads outside the top j."""
+    misfit, spread = _misfits(Y)
+    u, d = np.abs(misfit) / (shape[0] * own), spread / (shape[1] * own)
+    order = np.argsort(-u, axis=1)
+    least = np.broadcast_to(np.asarray(least, float), Y.shape)
+    z = []
+    for j in range(1, len(SHARES) + 1):
+        rest = np.sort(np.take_along_axis(d, order[:, j:], axis=1), axis=1)[:, -2:].mean(axis=1)
+        at = order[:, j - 1 : j]
+        below = np.maximum(rest, np.take_along_axis(least, at, axis=1)[:, 0])
+        z.append(np.take_along_axis(u, at, axis=1)[:, 0] / np.maximum(below, np.finfo(float).tiny))
+    return np.stack(z, axis=1), order, misfit
+
+
+def _misfits(Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Misfit of each step to the local fits without it, [curves, n]: and its size.
+
+    The smallest one counts, for a smooth curve follows one of the fits; the misfit is 0 where they disagree in
+    sign, its size is not. Outlying neighbours
+    are first replaced by their robust fit, the median over lines through two others.
+    """
+    lines, fits = _stencils(Y.shape[1])
+    rough = np.stack(
+        [
+            _least(Y[:, k : k + 1] - np.stack([np.median(Y @ W, axis=1) for W in at], axis=1))
+            for k, at in enumerate(lines)
+        ],
+        axis=1,
+    )
+    unit = MAD_TO_SIGMA * np.median(np.abs(rough), axis=1, keepdims=True)
+    clean = np.where(np.abs(rough) > OUTLYING * unit, Y - rough, Y)
+    apart = Y[..., None] - np.einsum("ifn,bn->bif", fits, clean)
+    return _least(apart), np.abs(apart).min(axis=2)
+
+
+def _least(apart: np.ndarray) -> np.ndarray:
+    """Value nearest 0 along the last axis; 0 where signs differ."""
+    agree = (apart > 0).all(axis=-1) | (apart < 0).all(axis=-1)
+    return np.where(agree, np.take_along_axis(apart, np.abs(apart).argmin(-1)[..., None], -1)[..., 0], 0.0)
+
+
+@lru_cache(maxsize=32)
+def _stencils(n: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
+    """Weights of the local fits without a step: lines through two neighbours [n, pairs], and least squares [n, fits, n].
+
+    Fits: line and parabola in depth, and a line in the log of the distance from the nearer end (a power law).
+    """
+    depth, width = np.arange(n, dtype=float), min(WINDOW, n - 1)
+    lines, fits = [], np.zeros((n, 3, n))
+    for k in range(n):
+        start = min(max(0, k - width // 2), n - 1 - width)
+        near = np.array([i for i in range(start, start + width + 1) if i != k])
+        power = np.log(depth + 1) if k < n / 2 else np.log(n - depth)
+        pairs = np.array(list(combinations(near, 2)))
+        for f, (x, degree) in enumerate(((depth, 1), (depth, 2), (power, 1))):
+            fits[k, f, near] = np.linalg.pinv(np.vander(x[near] - x[k], degree + 1, increasing=True))[0]
+        here = []
+        for x in (depth, power):
+            share = (x[k] - x[pairs[:, 0]]) / (x[pairs[:, 1]] - x[pairs[:, 0]])
+            W = np.zeros((n, len(pairs)))
+            W[pairs[:, 0], np.arange(len(pairs))], W[pairs[:, 1], np.arange(len(pairs))] = 1 - share, share
+            here.append(W)
+        lines.append(here)
+    return lines, fits
+
+
+@lru_cache(maxsize=32)
+def null(n: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Spread of misfits by position [2, n] on white noise, and the sorted z of t₃ noise for j = 1 … 3; seeded by n."""
+    rng = np.random.default_rng([20, n])
+    shape = np.quantile(np.abs(np.stack(_misfits(rng.normal(size=(NULL_SHAPE, n))))), 0.95, axis=1)
+    shape = (shape + shape[:, ::-1]) / 2
+    z = _gaps(rng.standard_t(3, size=(NULL_DRAWS, n)), shape)[0]
+    return shape, list(np.sort(z.T, axis=1))
+
+
+def _tail(z: float, null: np.ndarray) -> float:
+    """Share of the null at or above z; beyond its largest tenth, of a Pareto tail fitted there (Hill 1975)."""
+    start = null[int(len(null) * (1 - TAIL))]
+    if z <= start:
+        return float((null >= z).mean())
+    above = null[null > start]
+    return float(TAIL * (z / start) ** (-1 / np.log(above / start).mean()))
