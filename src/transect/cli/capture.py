@@ -1,74 +1,88 @@
-"""`transect capture MODEL TEXTS --out DIR`."""
+"""Run a model over texts once and keep the points of its sites: `transect capture MODEL TEXTS --out DIR`.
+
+Options are those of `open_model`, `open_texts` and `capture`.
+"""
 
 from typing import Any
 
 import click
 
-from transect.cli.shared import ENGINE, MODEL, SEED, TEXTS, bars, options, the_model
+from transect.cli.options import as_option, given, parameters
+from transect.cli.shared import ENGINE, bars, spinner
+from transect.cli.studies import shared_parameters
+from transect.work.options import Option
 
-SELECTION = options(
-    click.option(
-        "--sites", default="resid", show_default=True, help="Families or sites, separated by commas."
-    ),
-    click.option("--layers", default=None, help="Only these layers, like 0,5,10-20."),
-    click.option(
-        "--positions",
-        default="all",
-        show_default=True,
-        help="Tokens to keep: last, landmark:NAME+k, numbers.",
-    ),
-    click.option("--pool", type=click.Choice(["mean"]), default=None, help="Keep one mean per text."),
-    click.option("--drop-position0", is_flag=True, help="Leave the first token out of the pooled mean."),
-    click.option(
-        "--shuffle-tokens", type=int, default=None, help="Control: shuffle each text's tokens with this seed."
-    ),
-    click.option(
-        "--store-dtype", default=None, help="float32, bfloat16 or float16.  [default: the compute dtype]"
-    ),
-)
-COST = options(
-    click.option("--batch-tokens", default=2048, show_default=True, help="Padded tokens per forward pass."),
-    click.option("--shard-bytes", default=512 << 20, show_default=True, help="Size of a shard."),
-    click.option("--shard", default="1/1", show_default=True, help="Capture part k of n, like 2/8."),
-    click.option(
-        "--gpus-per-worker", type=int, default=0, show_default=True, help="GPUs that a Ray worker gets."
-    ),
-    click.option(
-        "--threads", type=int, default=None, help="Threads of the forward pass.  [default: all cores]"
-    ),
+#: Options that a command line writes in its own way.
+OWN = (
+    "spec",
+    "model",
+    "texts",
+    "out",
+    "shard",
+    "layers",
+    "sites",
+    "position0",
+    "progress",
+    "engine",
+    "tokenizer",
+    "n",
 )
 
 
-@click.command()
-@click.argument("model")
-@click.argument("texts")
-@click.option(
-    "--out", required=True, help="Folder of the store, or PROTOCOL://… that fsspec reaches, such as s3://."
-)
-@SELECTION
-@TEXTS
-@MODEL
-@COST
-@ENGINE
-@click.option("--name", default=None, help="Short name of this run in tables and figures.")
-@SEED
-def capture(
-    model: str,
-    texts: str,
-    out: str,
-    seed: int,
-    threads: int | None,
-    name: str | None,
-    workers: int | None,
-    **kwargs: Any,
+class Capture(click.Command):
+    """The command; its options are those of the functions it calls, read when it is asked for."""
+
+
+def _params() -> list[click.Parameter]:
+    from transect.models.models import open_model
+    from transect.store.capture import capture as run
+    from transect.texts.texts import open_texts
+
+    told: dict[str, tuple[Any, Option]] = {}
+    for func in (run, open_texts, open_model):
+        told = {**parameters(func), **told}
+    params: list[click.Parameter] = [click.Argument(["model"]), click.Argument(["texts"])]
+    params += [as_option("out", str, Option(None, HELP["out"]), required=True)]
+    params += [as_option(name, str, Option(default, HELP[name])) for name, default in STRINGS.items()]
+    params += [click.Option(["--drop-position0"], is_flag=True, help=HELP["drop_position0"])]
+    params += [as_option("threads", int, Option(None, HELP["threads"], least=1))]
+    params += [as_option(name, *_bounded(name, *entry)) for name, entry in told.items() if name not in OWN]
+    return params + shared_parameters(ENGINE)
+
+
+#: Least values of whole numbers that are counts.
+LEAST = {
+    "batch_tokens": 1,
+    "shard_bytes": 1,
+    "max_length": 2,
+    "workers": 1,
+    "gpus_per_worker": 0,
+    "min_chars": 0,
+}
+CHOICES = {"pool": ("mean",), "quantize": ("4bit", "8bit")}
+STRINGS = {"sites": "resid", "layers": None, "shard": "1/1", "name": None}
+HELP = {
+    "out": "Folder of the store, or PROTOCOL://… that fsspec reaches, such as s3://.",
+    "sites": "Families or sites, separated by commas.",
+    "layers": "Only these layers, like 0,5,10-20.",
+    "shard": "Capture part k of n, like 2/8.",
+    "name": "Short name of this run in tables and figures.",
+    "drop_position0": "Leave the first token out of the pooled mean.",
+    "threads": "Threads of the forward pass; by default all cores.",
+}
+
+
+def _bounded(name: str, hint: Any, option: Option) -> tuple[Any, Option]:
+    kind = str if hint is Any else hint
+    return kind, Option(
+        option.default, option.help, LEAST.get(name, option.least), option.most, CHOICES.get(name, ())
+    )
+
+
+def _run(
+    model: str, texts: str, out: str, seed: int, name: str | None, threads: int | None, **values: Any
 ) -> None:
-    """Run MODEL over TEXTS once and keep the points of the chosen sites in DIR. A second call resumes.
-
-    With --workers or --engine ray so many processes open the model and capture shards of their own (one by default: this one).
-
-    MODEL: smollm2, minilm, a hub id, a folder, x.gguf, BASE+ADAPTER, random:SPEC. TEXTS: gsm-test:200, brown:300,
-    sotu:50, reviews:1000, birthdays:1000, gsm8k:2000, wikitext2:test, file.jsonl, .csv, .parquet, .txt, or - for stdin.
-    """
+    from transect.models.models import open_model
     from transect.store.capture import capture as run
     from transect.texts.texts import open_texts
     from transect.work.parts import part_of
@@ -77,19 +91,17 @@ def capture(
         import torch
 
         torch.set_num_threads(threads)
-    given = {k: kwargs.pop(k) for k in ("column", "label", "split", "config", "chat")}
-    opened = open_texts(texts, seed=seed, **given)
-    loaded = the_model(model, kwargs, seed)
+    part, layers = part_of(values.pop("shard")), _layers(values.pop("layers"))
+    opened = open_texts(texts, seed=seed, **given(values, open_texts))
+    with spinner(f"opening {model}"):
+        loaded = open_model(model, seed=seed, **given(values, open_model))
     loaded.name = name or loaded.name
-    kwargs |= {
-        "layers": _layers(kwargs["layers"]),
-        "shard": part_of(kwargs["shard"]),
-        "sites": kwargs["sites"].split(","),
-        "workers": workers or 1,
-    }
-    kwargs["position0"] = not kwargs.pop("drop_position0")
+    asked = given(values, run) | {"layers": layers, "shard": part, "sites": values["sites"].split(",")}
+    asked["position0"] = not values["drop_position0"]
     with bars() as told:
-        store = run(loaded, opened, out, progress=lambda done, total: told("capture", done, total), **kwargs)
+        store = run(loaded, opened, out, progress=lambda done, total: told("capture", done, total), **asked)
+    for note in opened.notes:
+        click.echo(f"transect: {note}", err=True)
     click.echo(repr(store), err=True)
 
 
@@ -99,7 +111,20 @@ def _layers(text: str | None) -> list[int] | None:
     out: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first) > 6 or len(last) > 6:
             raise click.BadParameter(f"{text!r}; write layers like 0,5,10-20.", param_hint="--layers")
         out += range(int(first), int(last if dash else first) + 1)
     return out
+
+
+capture = Capture(
+    "capture",
+    params=_params(),
+    callback=_run,
+    help="""Run MODEL over TEXTS once and keep the points of the chosen sites in DIR. A second call resumes.
+
+    With --workers or --engine ray so many processes open the model and capture shards of their own.
+
+    MODEL: smollm2, minilm, a hub id, a folder, x.gguf, BASE+ADAPTER, random:SPEC. TEXTS: gsm-test:200, brown:300,
+    sotu:50, reviews:1000, birthdays:1000, gsm8k:2000, wikitext2:test, file.jsonl, .csv, .parquet, .txt, or - for stdin.""",
+)

@@ -1,10 +1,12 @@
-"""The command line: `transect VERB …`. Commands are the files of this folder; measures become commands by their signature.
+"""The command line: `transect VERB …`. Studies and measures become commands by their signature; others are files here.
 
 Progress goes to stderr, tables to stdout. Exit 0: done; 1: a bug, with its traceback; 2: the user's input, with what to
 change.
 """
 
+import ast
 import importlib
+import importlib.util
 import pkgutil
 import sys
 import textwrap
@@ -17,23 +19,49 @@ from transect.errors import TransectError
 from transect.files import plain
 
 #: Files of this folder that are no commands.
-INNER = ("main", "shared")
+INNER = ("main", "shared", "options", "studies")
 
 
 class Commands(click.Group):
-    """Finds commands by file name."""
+    """Finds commands by file name, and those of studies by the names of studies. Nothing is imported to list them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the files beside this one that hold a command."""
-        return sorted(
-            m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in INNER
-        )
+        """Names of the files beside this one that hold a command, and of the studies."""
+        from transect.studies import names
+
+        files = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in INNER]
+        return sorted({*files, *names()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command in the file of that name."""
+        """The command in the file of that name, else the one of the study."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        return getattr(importlib.import_module(f"transect.cli.{cmd_name}"), cmd_name)
+        if (Path(__file__).parent / f"{cmd_name}.py").is_file() and cmd_name not in INNER:
+            return getattr(importlib.import_module(f"transect.cli.{cmd_name}"), cmd_name)
+        from transect.cli.studies import study_command
+
+        return study_command(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Every command with the first line of its docstring, read from its file and not imported."""
+        rows = [(name, _summary(name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _summary(name: str) -> str:
+    """First sentence of a command's docstring."""
+    from transect.studies import names
+
+    file, function = Path(__file__).parent / f"{name}.py", name
+    if not file.is_file():
+        module, _, function = names()[name].partition(":")
+        spec = importlib.util.find_spec(module)
+        file = Path(str(spec.origin)) if spec else file
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    found = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function), None)
+    text = ast.get_docstring(found) if found else ast.get_docstring(tree)
+    return (text or "").split("\n\n")[0].replace("\n", " ").split(". ")[0].split(": `")[0].rstrip(".")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,12 +1,19 @@
-"""`transect measure NAME STORE…`: a command for every measure, made from its signature."""
+"""`transect measure NAME STORE…`: a command for every measure, made from its signature and that of `sweep`."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from transect.cli.shared import DRAW, JSON, WORK, bars, show, the_stores
-from transect.measures.contract import Measure, Option, registry
+from transect.cli.options import as_option, parameters
+from transect.cli.shared import ENGINE, JSON, SHARE, bars, show
+from transect.cli.studies import shared_parameters
+from transect.inference.design import StudyOptions
+from transect.measures.contract import Measure, registry
+from transect.work.options import Option, declared
+
+#: Options of `sweep` that belong to measures of some kind only.
+PAIRS = ("pairs", "pca")
 
 
 class Measures(click.Group):
@@ -28,73 +35,43 @@ def measure() -> None:
 
 
 def _command(m: Measure) -> click.Command:
-    @click.pass_context
-    def run(
-        ctx: click.Context, stores: tuple[str, ...], out: Path | None, as_json: bool, **kwargs: Any
-    ) -> None:
+    def run(stores: tuple[str, ...], out: str | None, as_json: bool, **values: Any) -> None:
         from transect.inference.sweep import sweep
+        from transect.studies.runs import open_runs
 
+        asked = {k: v for k, v in values.items() if v is not None}
         with bars() as told:
-            table = sweep(m, the_stores(stores), out=out, progress=lambda d, t: told(m.name, d, t), **kwargs)
+            table = sweep(m, open_runs(list(stores)), out=out, progress=told, **asked)
         if out:
-            table.save(out / f"{m.name}.parquet")
+            table.save(Path(out) / f"{m.name}.parquet")
         show(table, as_json)
 
-    command = click.Command(
-        m.name, callback=run, help=f"{m.__doc__}\n\nSource: {m.source}", short_help=m.summary
-    )
-    command.params.append(click.Argument(["stores"], nargs=-1, required=True))
-    shared = click.Command("shared")
-    for add in (JSON, WORK, DRAW, *_sweep_options(m)):
-        shared = add(shared)
-    own = [_option(o) for o in m.options.values()]
-    command.params += [*own, *reversed(shared.params)]
-    return command
+    params: list[click.Parameter] = [click.Argument(["stores"], nargs=-1, required=True)]
+    own = {
+        o.name: (o.kind, Option(o.default, "", choices=tuple(map(str, o.choices))))
+        for o in m.options.values()
+    }
+    for name, (kind, option) in (own | _of_sweep(m)).items():
+        params.append(as_option(name, kind, option, required=name == "label"))
+    params += shared_parameters(ENGINE, SHARE, JSON)
+    text = f"{m.__doc__}\n\nSource: {m.source}"
+    return click.Command(m.name, params=params, callback=run, help=text, short_help=m.summary)
 
 
-def _sweep_options(m: Measure) -> list[Any]:
-    shown = [
-        click.option(
-            "--normalise",
-            type=click.Choice(["raw", "unit"]),
-            default="raw",
-            show_default=True,
-            help="Points.",
-        ),
-        click.option("--permutations", default=19, show_default=True, help="Draws of the null."),
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path),
-            default=None,
-            help="Folder for table and finished cells.",
-        ),
-    ]
+def _of_sweep(m: Measure) -> dict[str, tuple[Any, Option]]:
+    """Options of the sweep that mean something for this measure."""
+    from transect.inference.sweep import sweep
+
+    told = parameters(sweep)
+    shared = {k: v for k, v in declared(StudyOptions).items() if k not in ("progress", "engine")}
+    found: dict[str, tuple[Any, Option]] = {"permutations": (int, told["permutations"][1])}
+    found["normalise"] = str, Option("raw", told["normalise"][1].help, choices=("raw", "unit"))
     if "Y" in m.data:
-        pairs = click.Choice(["adjacent", "all", "same", "cross"])
-        shown.append(
-            click.option(
-                "--pairs", type=pairs, default="adjacent", show_default=True, help="Which sites to pair."
-            )
-        )
+        words = ("adjacent", "all", "same", "cross")
+        found["pairs"] = str, Option("adjacent", told["pairs"][1].help, choices=words)
+        found["pca"] = int, Option(None, told["pca"][1].help, least=1)
         if not m.paired:
-            shown.append(
-                click.option(
-                    "--design",
-                    type=click.Choice(["paired", "disjoint"]),
-                    default="paired",
-                    show_default=True,
-                    help="Same tokens at both sites, or tokens of other texts.",
-                )
-            )
-        shown.append(click.option("--pca", type=int, default=None, help="One basis fitted on both clouds."))
+            found["design"] = str, Option("disjoint", told["design"][1].help, choices=("paired", "disjoint"))
     if "y" in m.data:
-        shown.append(click.option("--label", required=True, help="Label of the texts."))
-    return shown
-
-
-def _option(o: Option) -> click.Option:
-    flag = f"--{o.name.replace('_', '-')}"
-    if o.kind is bool:
-        return click.Option([f"{flag}/--no-{o.name.replace('_', '-')}"], default=o.default, show_default=True)
-    kind = click.Choice([str(c) for c in o.choices]) if o.choices else o.kind
-    return click.Option([flag], type=kind, default=o.default, show_default=True)
+        found["label"] = str, told["label"][1]
+    return found | shared

@@ -1,6 +1,8 @@
 """What several commands share: option groups, progress bars on stderr, tables on stdout."""
 
 import json
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +13,7 @@ import click
 from transect.files import plain
 
 if TYPE_CHECKING:
-    from transect.models.models import Model
     from transect.results.table import Table
-    from transect.store.store import Store
 
 
 def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -29,23 +29,8 @@ def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Rows as JSON on stdout, for machines.")
-SEED = click.option("--seed", default=0, show_default=True, help="Seed of every random choice.")
-DRAW = options(
-    click.option("--sites", default="resid", show_default=True, help="Family or single site."),
-    click.option(
-        "--tokens",
-        default="all",
-        show_default=True,
-        help='"all", "last", "mean", "landmark:NAME+k", a position.',
-    ),
-    click.option(
-        "--position0", is_flag=True, help="Keep the first token of every text (dropped by default: the sink)."
-    ),
-    click.option(
-        "--n", type=int, default=None, help="Points per cloud.  [default: 1000, or what half the texts hold]"
-    ),
-    click.option("--groups", default=10, show_default=True, help="Groups of texts behind the intervals."),
-    SEED,
+SEED = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random choice."
 )
 
 
@@ -72,87 +57,54 @@ def _engine(ctx: click.Context, param: click.Parameter, value: str) -> str:
 #: Who works; the address and the share of other processes are part of the engine's name.
 ENGINE = options(
     click.option(
-        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, callback=_engine,
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        callback=_engine,
         help="Worker processes here, or Ray.",
     ),
     click.option(
-        "--address", is_eager=True, expose_value=False, callback=_keep, help="Ray cluster to join, or auto.  [default: one on this machine]",
-    ),
-    click.option("--workers", type=int, default=None, help="Worker processes.  [default: one per core]"),
-)  # fmt: skip
-WORK = options(
-    ENGINE,
-    click.option(
-        "--shard", "part", is_eager=True, expose_value=False, callback=_keep,
-        help="Do part k of n, like 2/8, with others on the same --out; then wait for theirs.",
-    ),
-)  # fmt: skip
-MODEL = options(
-    click.option(
-        "--dtype",
-        default=None,
-        help="float32, bfloat16 or float16.  [default: float32 on CPU, else the model's]",
-    ),
-    click.option("--device", default=None, help="cpu, cuda, …"),
-    click.option(
-        "--device-map",
-        default=None,
-        help="auto, balanced, …: a model larger than one device, over all of them.",
-    ),
-    click.option(
-        "--quantize", type=click.Choice(["4bit", "8bit"]), default=None, help="Load with bitsandbytes."
-    ),
-    click.option("--revision", default=None, help="Revision on the hub."),
-    click.option(
-        "--trust-remote-code", is_flag=True, help="Run code that comes with the model. Off unless you ask."
+        "--address",
+        is_eager=True,
+        expose_value=False,
+        callback=_keep,
+        help="Ray cluster to join, or auto; by default one on this machine.",
     ),
 )
-TEXTS = options(
-    click.option("--column", default=None, help='Column with the text.  [default: "text"]'),
-    click.option("--label", default=None, help="Columns to keep as labels, separated by commas."),
-    click.option("--split", default=None, help="Split of a data set."),
-    click.option("--config", default=None, help="Configuration of a data set."),
-    click.option("--chat", is_flag=True, help="Put each text into the model's chat template."),
-    click.option("--max-length", type=int, default=None, help="Cut texts at so many tokens."),
+SHARE = click.option(
+    "--shard",
+    "part",
+    is_eager=True,
+    expose_value=False,
+    callback=_keep,
+    help="Do part k of n, like 2/8, with others on the same --out; then wait for theirs.",
 )
-
-
-def the_model(spec: str, kwargs: dict[str, Any], seed: int = 0) -> "Model":
-    """Open a model from the options of MODEL, taking them out of `kwargs`."""
-    from transect.models.models import open_model
-
-    names = ("dtype", "device", "device_map", "quantize", "revision", "trust_remote_code")
-    with spinner(f"opening {spec}"):
-        return open_model(spec, seed=seed, **{k: kwargs.pop(k) for k in names})
-
-
-def the_stores(paths: tuple[str, ...] | list[str]) -> "list[Store]":
-    """Open stores; unfinished ones are refused here, before hours are spent."""
-    from transect.errors import TransectError
-    from transect.store.store import open_store
-
-    stores = [open_store(p) for p in paths]
-    for store in stores:
-        if store.unfinished:
-            raise TransectError(
-                f"{store.path}: {len(store.unfinished)} of {len(store.plan)} shards are not captured yet.",
-                "Run the same capture again: it resumes.",
-            )
-    return stores
 
 
 @contextmanager
 def spinner(what: str) -> Iterator[None]:
     """A line on stderr while something takes its time."""
+    if not sys.stderr.isatty():
+        click.echo(f"transect: {what}", err=True)
+        yield
+        return
     from rich.console import Console
 
     with Console(stderr=True).status(what):
         yield
 
 
+#: Seconds between two lines of progress where stderr is no terminal.
+PACE = 10.0
+
+
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars on stderr, one per step: call with (step, done, total)."""
+    """Progress on stderr, one line a step: call with (step, done, total). Bars on a terminal, plain lines in a log."""
+    if not sys.stderr.isatty():
+        yield plain_lines()
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -163,14 +115,8 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn,
     )
 
-    columns = (
-        "[progress.description]{task.description:<18}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    shown = [TextColumn(c) if isinstance(c, str) else c for c in columns]
+    shown = [TextColumn("[progress.description]{task.description:<18}", markup=False), BarColumn()]
+    shown += [MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     with Progress(*shown, console=Console(stderr=True)) as progress:
         tasks: dict[str, Any] = {}
 
@@ -182,21 +128,34 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         yield told
 
 
+def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[[str, int, int], None]:
+    """Progress as lines with an estimate of what is left, one every ten seconds a step, and one at its end."""
+    begun: dict[str, float] = {}
+    last: dict[str, float] = {}
+
+    def told(step: str, done: int, total: int) -> None:
+        now = clock()
+        begun.setdefault(step, now)
+        if done < total and now - last.get(step, begun[step]) < PACE:
+            return
+        last[step] = now
+        spent = now - begun[step]
+        left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
+        click.echo(plain(f"transect: {step}: {done} of {total}, {spent:.0f} s{left}"), err=True)
+        if done >= total:
+            begun.pop(step), last.pop(step)
+
+    return told
+
+
 def show(table: "Table", as_json: bool = False, most: int = 200) -> None:
     """A table on stdout: aligned columns for people, JSON for machines."""
     rows = list(table)
     if as_json:
-        click.echo(json.dumps(rows, default=str))
+        click.echo(json.dumps(rows, default=str, allow_nan=False))
         return
-    hidden = {
-        "replicates",
-        "halves",
-        "null_draws",
-        "null_low",
-        "null_high",
-        "corrected_low",
-        "corrected_high",
-    }
+    hidden = {"replicates", "corrected_replicates", "halves", "null_draws", "null_low", "null_high"}
+    hidden |= {"corrected_low", "corrected_high", "p_cell"}
     names = [c for c in table.columns if c not in hidden and any(r[c] is not None for r in rows)]
     names = [
         c for c in names if c in ("value", "status") or len({str(r[c]) for r in rows}) > 1 or len(rows) == 1

@@ -49,13 +49,13 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
         k, t = place[id(block)]
         results[k, t] = value
         told(listed[k][1].weight(listed[k][1].tasks[t]))
-    finished: dict[str, Any] = {}
+    finished: dict[str, Any] = {name: [] for name, own in asks.items() if not isinstance(own, Ask)}
     for k, (name, ask) in enumerate(listed):
         value = ask.finish([results[k, t] for t in range(len(ask.tasks))])
         if isinstance(asks[name], Ask):
             finished[name] = value
         else:
-            finished.setdefault(name, []).append(value)
+            finished[name].append(value)
     return finished
 
 

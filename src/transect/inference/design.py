@@ -1,6 +1,6 @@
 """The design of a measurement: which points, how many, how they are cut into groups, and from which seed."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from transect.work.options import Option, Values, WorkOptions
 
@@ -36,3 +36,9 @@ class Design(Values):
 
 class StudyOptions(DesignOptions, WorkOptions, total=False):
     """What every study takes: a design and where the work is done."""
+
+
+class RunOptions(StudyOptions, total=False):
+    """The same, and texts for runs that are not captured yet."""
+
+    texts: Annotated[Any, Option(None, "Texts to capture models on: a file, gsm-test:60, …")]

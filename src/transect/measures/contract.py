@@ -159,6 +159,7 @@ class Measure:
         order: np.ndarray,
         k: int,
         cache: dict[Any, Any] | None = None,
+        /,
         **options: Any,
     ) -> list[list[Any]]:
         """For each (i, j) one result a permutation of whole texts: row order [draws, T], k tokens of each text."""

@@ -186,9 +186,7 @@ class _Run:
         """The k-th batch: every epoch is a permutation by seed and epoch."""
         n, size = len(self.rows), min(self.recipe.batch, len(self.rows))
         wanted = range(k * size, (k + 1) * size)
-        orders = {
-            e: rng(self.recipe.seed, "epoch", e).permutation(n) for e in {w // n for w in wanted}
-        }
+        orders = {e: rng(self.recipe.seed, "epoch", e).permutation(n) for e in {w // n for w in wanted}}
         return [self.rows[int(orders[w // n][w % n])] for w in wanted]
 
     def _evaluate(self, step: int, sums: list[float], keep: bool = False) -> Any:

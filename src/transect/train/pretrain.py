@@ -222,9 +222,7 @@ class _Run:
         stream, size = self.data.parts["train"], self.recipe.batch
         n = stream.blocks(self.recipe.block)
         wanted = range(k * size, (k + 1) * size)
-        orders = {
-            e: rng(self.recipe.seed, "epoch", e).permutation(n) for e in {w // n for w in wanted}
-        }
+        orders = {e: rng(self.recipe.seed, "epoch", e).permutation(n) for e in {w // n for w in wanted}}
         chosen = [int(orders[w // n][w % n]) for w in wanted][self.world.rank :: self.world.size]
         return torch.from_numpy(stream.sequences(chosen, self.recipe.block)).to(self.world.device)
 

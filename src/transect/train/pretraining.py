@@ -6,16 +6,55 @@ the run on one up to rounding.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from transect.errors import TransectError
 from transect.train.recipe import PRECISIONS, Saved
+from transect.work.options import Option
+
+#: Choices of the decoder's configuration.
+PLACEMENTS = ("pre", "post", "peri", "mix", "deepnorm", "none")
+NORMS, MLPS, POSITIONS = ("rmsnorm", "layernorm"), ("swiglu", "gelu"), ("rope", "learned")
 
 
 @dataclass(frozen=True)
 class Pretraining(Saved):
-    """One pretraining run. tokenizer: "bpe" (trained on the train part), "char", or a folder or hub id of one that is
-    there; vocab: how many tokens BPE makes. checkpoints: steps at which weights are kept; 0 and the last always are."""
+    """One pretraining run. Checkpoints: steps at which weights are kept; 0 and the last always are.
+
+    Args:
+        texts: Corpus: sotu, brown, wikitext2, a file, TRAIN,VALIDATION,TEST files, …
+        tokenizer: bpe (trained here), char, or the folder or hub id of one.
+        vocab: Tokens that BPE makes.
+        layers: Blocks.
+        heads: Attention heads.
+        kv_heads: Key-value heads; by default as many as heads.
+        width: Width of the stream.
+        block: Tokens in a training sequence, and the context of the model.
+        norm_placement: Where norms stand.
+        mix_fraction: Share of post blocks in mix.
+        norm: Which norm.
+        norm_bias: LayerNorm with a bias.
+        mlp: Which MLP, at equal parameter count.
+        positions: Position code.
+        bias: Linear maps with a bias.
+        tied: The embedding is also the head.
+        seed: Seed of weights and batches.
+        steps: Optimiser steps.
+        batch: Sequences in a batch, all processes together.
+        accumulate: Batches in a step.
+        learning_rate: At the top of the schedule.
+        floor: The cosine ends at this share of the learning rate.
+        warmup: Steps of linear warmup.
+        betas: Of AdamW.
+        weight_decay: Of matrices.
+        clip: Largest norm of the gradient.
+        evaluate_every: Steps between evaluations.
+        evaluate_blocks: Validation blocks of the curve; the result is on all of validation and test.
+        stride: Of the final perplexity's windows; by default they do not overlap.
+        checkpoints: "log", a number of steps between them, or steps like 10,20,50.
+        precision: Of the arithmetic.
+        compile: torch.compile: a slow start, then faster steps.
+    """
 
     texts: str
     tokenizer: str = "bpe"
@@ -24,30 +63,30 @@ class Pretraining(Saved):
     heads: int = 4
     kv_heads: int | None = None
     width: int = 128
-    block: int = 128  # tokens in a training sequence, and the context of the model
-    norm_placement: str = "pre"
+    block: int = 128
+    norm_placement: Annotated[str, Option("pre", "Where norms stand.", choices=PLACEMENTS)] = "pre"
     mix_fraction: float = 0.25
-    norm: str = "rmsnorm"
+    norm: Annotated[str, Option("rmsnorm", "Which norm.", choices=NORMS)] = "rmsnorm"
     norm_bias: bool = False
-    mlp: str = "swiglu"
-    positions: str = "rope"
+    mlp: Annotated[str, Option("swiglu", "Which MLP, at equal parameter count.", choices=MLPS)] = "swiglu"
+    positions: Annotated[str, Option("rope", "Position code.", choices=POSITIONS)] = "rope"
     bias: bool = False
     tied: bool = True
     seed: int = 0
     steps: int = 400
-    batch: int = 16  # sequences in a step's part, all processes together
+    batch: int = 16
     accumulate: int = 1
     learning_rate: float = 1e-3
-    floor: float = 0.1  # the cosine ends at this share of the learning rate
-    warmup: int = 40  # steps, linear
+    floor: float = 0.1
+    warmup: int = 40
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1  # of matrices
+    weight_decay: float = 0.1
     clip: float = 1.0
     evaluate_every: int = 100
-    evaluate_blocks: int = 64  # validation blocks of the curve; the result is on all of validation and test
-    stride: int | None = None  # of the windows behind the final perplexity; None: they do not overlap
+    evaluate_blocks: int = 64
+    stride: int | None = None
     checkpoints: tuple[int, ...] = ()
-    precision: str = "float32"
+    precision: Annotated[str, Option("float32", "Of the arithmetic.", choices=PRECISIONS)] = "float32"
     compile: bool = False
 
     def settled(self) -> "Pretraining":

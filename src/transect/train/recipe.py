@@ -6,10 +6,11 @@ A recipe decides everything that a run depends on but the machine; two runs of o
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from transect.errors import TransectError
 from transect.files import read_json, write_json
+from transect.work.options import Option
 
 METHODS = ("lora", "full")
 PRECISIONS = ("float32", "bfloat16")
@@ -45,35 +46,64 @@ class Saved:
 
 @dataclass(frozen=True)
 class Recipe(Saved):
-    """One fine-tuning run. Fields with None are filled by `settled` from the method, the task and the steps."""
+    """One fine-tuning run. Fields with None are filled by `settled` from the method, the task and the steps.
+
+    Args:
+        model: Model spec.
+        task: mrpc, rte, sst2, squad_v2 (or NAME@FILES), reviews, lm:TEXTS, or a file.
+        method: What is trained: an adapter, or every weight.
+        seed: Seed of head, adapter, batches and dropout.
+        steps: Optimiser steps; by default the task's preset, else 200.
+        batch: Examples in a batch.
+        accumulate: Batches in a step.
+        learning_rate: Of the body; by default 5e-4 for LoRA, 5e-5 for full.
+        head_rate: Learning rate of the new head.
+        warmup: Share of the steps, linear; then linear decay to 0.
+        weight_decay: Of matrices.
+        clip: Largest norm of the gradient.
+        max_length: Cut examples at so many tokens.
+        stride: Tokens that windows of a long context share, in span tasks.
+        train_limit: Use so many training examples.
+        eval_limit: Judge by so many examples.
+        evaluate_every: Steps between evaluations; by default a quarter of the run.
+        checkpoints: Steps to keep, like 10,20,50; the last one always is.
+        patience: Stop after so many evaluations without a lower loss; 0 never does.
+        rank: Rank of the adapter.
+        alpha: Scale of the adapter: ΔW = alpha/rank · BA.
+        dropout: On the adapter's input.
+        targets: Modules to adapt, separated by commas, or all-linear.
+        merge: Also save base and adapter as one model in DIR/merged.
+        precision: Of the arithmetic.
+        gradient_checkpointing: Less memory, a second forward pass.
+    """
 
     model: str
     task: str
-    method: str = "lora"
+    method: Annotated[
+        str, Option("lora", "What is trained: an adapter, or every weight.", choices=METHODS)
+    ] = "lora"
     seed: int = 0
     steps: int = 200
     batch: int = 8
     accumulate: int = 1
-    learning_rate: float | None = None  # of the body: 5e-4 for LoRA, 5e-5 for full
+    learning_rate: float | None = None
     head_rate: float = 1e-3
-    warmup: float = 0.1  # share of the steps, linear; then linear decay to 0
+    warmup: float = 0.1
     weight_decay: float = 0.01
     clip: float = 1.0
     max_length: int = 128
-    stride: int = 64  # tokens that windows of a long context share, in span tasks
+    stride: int = 64
     train_limit: int | None = None
     eval_limit: int | None = 400
-    evaluate_every: int | None = None  # a quarter of the steps
+    evaluate_every: int | None = None
     checkpoints: tuple[int, ...] = ()
-    patience: int = (
-        0  # evaluations without a lower loss before the run stops; 0: never, and the last weights are kept
-    )
+    patience: int = 0
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
-    targets: str = "all-linear"  # or module names separated by commas
+    targets: str = "all-linear"
     merge: bool = False
-    precision: str = "float32"
+    precision: Annotated[str, Option("float32", "Of the arithmetic.", choices=PRECISIONS)] = "float32"
     gradient_checkpointing: bool = False
 
     def settled(self) -> "Recipe":

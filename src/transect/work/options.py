@@ -98,6 +98,15 @@ def only(options: Mapping[str, Any], *groups: Any) -> None:
         raise TransectError(f"no option {', '.join(unknown)}.", f"Options: {', '.join(known)}.")
 
 
+def group(options: Mapping[str, Any], declaration: Any, **defaults: Any) -> "Values":
+    """The frozen value of one group among `options`."""
+
+    class Chosen(Values):
+        group = declaration
+
+    return Chosen.of(options, **defaults)
+
+
 class WorkOptions(TypedDict, total=False):
     """Where the work is done and where its results lie."""
 

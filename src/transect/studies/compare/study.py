@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
-from transect.inference.design import Design, StudyOptions
+from transect.inference.design import Design, RunOptions
 from transect.inference.draws import common_n
 from transect.inference.sweep import ask
 from transect.measures.contract import Measure, find
@@ -22,11 +22,12 @@ from transect.studies.compare.contrasts import contrasts
 from transect.studies.compare.tables import curves, difference, means, ranking, relation, with_drift
 from transect.studies.compare.words import describe
 from transect.studies.runs import Run, Runs, open_runs
-from transect.texts.texts import Texts
 from transect.work.options import Work, only
 
 PAIRED = ("cka", "procrustes", "rsa", "knn_overlap", "cosine", "euclidean")
 CLOUDS = ("sinkhorn", "bures")
+#: The table that --json prints.
+HEADLINE = "layers"
 #: Points of a cloud where nobody says, and of a cell of the matrices.
 POINTS, MATRIX_POINTS = 500, 300
 
@@ -34,7 +35,6 @@ POINTS, MATRIX_POINTS = 500, 300
 def compare(
     stores: Runs,
     *,
-    texts: str | Path | Texts | None = None,
     noise: Run | None = None,
     seed_controls: Sequence[Run] = (),
     random: Run | None = None,
@@ -42,13 +42,12 @@ def compare(
     measures: str = ",".join((*PAIRED, *CLOUDS)),
     matrix: str = "cka",
     matrices: bool = True,
-    **options: Unpack[StudyOptions],
+    **options: Unpack[RunOptions],
 ) -> Study:
     """What training changed: each run against the first one, the base, on the same tokens, layer by layer.
 
     Args:
         stores: Stores, the base first; or models that are captured on `texts`.
-        texts: Texts for models that are not captured yet.
         noise: Store of the base captured again with another batch plan or dtype.
         seed_controls: Stores of the same recipes with other seeds.
         random: Store of the architecture with random weights.
@@ -61,9 +60,9 @@ def compare(
     and relation where weights are given. tokens: classes of tokens, separated by commas. Runs whose token ids differ are
     refused.
     """
-    only(options, StudyOptions)
+    only(options, RunOptions)
     design, work = Design.of(options), Work.of(options)
-    opened = open_runs(stores, texts, work.out, seed=design.seed, progress=work.progress)
+    opened = open_runs(stores, options.get("texts"), work.out, seed=design.seed, progress=work.progress)
     if len(opened) < 2:
         raise TransectError("compare needs a base run and at least one other.", "Give two stores or more.")
     base, runs = opened[0], opened[1:]

@@ -6,11 +6,11 @@ another view, with displacement beside transport. Spectra and a verdict stand by
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
-from transect.inference.design import Design, StudyOptions
+from transect.inference.design import Design, RunOptions
 from transect.inference.sweep import ask
 from transect.results.study import Study
 from transect.results.table import merge
@@ -20,70 +20,79 @@ from transect.studies.drift.names import LAYERS, OUTLIERS, PRESETS, SCALES, SIMP
 from transect.studies.drift.published import published
 from transect.studies.drift.tables import companions, diagnostics, verdict
 from transect.studies.drift.words import describe
-from transect.studies.runs import Runs, distinct, open_runs, random_control, shuffled_control
-from transect.texts.texts import Texts
-from transect.work.options import Work, only
+from transect.studies.runs import Run, Runs, distinct, open_runs, random_control, shuffled_control
+from transect.work.options import Option, Work, group, only
+
+#: The table that --json prints.
+HEADLINE = "adjacent"
+
+
+class DriftOptions(RunOptions, total=False):
+    """How drift is measured beyond its design."""
+
+    pca: Annotated[int | None, Option(None, "Project each pair on one basis fitted on both clouds.", least=1)]
+    resamples: Annotated[
+        int, Option(20, "Half-samples of texts behind the support of a change layer.", least=0)
+    ]
+    as_published: Annotated[bool, Option(False, "Also what the replaced program's formulas give.")]
+    threshold: Annotated[float, Option(2.0, "Threshold of those formulas' transition rule.", least=0)]
+    preset: Annotated[
+        str | None,
+        Option(
+            None,
+            "Production settings of that program: its model, 2000 GSM8K problems, PCA 50.",
+            choices=("otexplorer",),
+        ),
+    ]
 
 
 def drift(
     stores: Runs = (),
     *,
-    texts: str | Path | Texts | None = None,
-    controls: Sequence[Store | str | Path] = (),
+    controls: Sequence[Run] = (),
     random_weights: bool = False,
     shuffled_tokens: bool = False,
     measure: str = "sinkhorn",
-    pca: int | None = None,
-    resamples: int = 20,
-    as_published: bool = False,
-    threshold: float = 2.0,
-    preset: str | None = None,
-    **options: Unpack[StudyOptions],
+    **options: Unpack[DriftOptions],
 ) -> Study:
     """How far representations move from layer to layer, beyond what two halves of the texts differ by at one layer.
 
     Args:
         stores: Stores, or models that are captured on `texts`.
-        texts: Texts for models that are not captured yet.
-        controls: Stores of control runs: the same texts through random weights, or shuffled.
+        controls: Store of a control run, as often as there are some: random weights, or shuffled tokens.
         random_weights: Capture a control: the same architecture with random weights.
         shuffled_tokens: Capture a control: the same words in random order.
         measure: Measure behind the matrix and the change layers.
-        pca: Project each pair on one basis of so many dimensions, fitted on both clouds.
-        resamples: Half-samples of texts behind the support of a change layer.
-        as_published: Also what the formulas of the program that this study replaces give.
-        threshold: Threshold of those formulas' transition rule.
-        preset: Production settings of that program, "otexplorer": GPT-2 large on 2000 GSM8K problems, PCA 50.
 
     Returns: a study with the tables adjacent, pairs, layers, changes, verdict, companions, diagnostics, tests, and across
     when there are several runs of the same tokens.
     """
-    only(options, StudyOptions)
-    design, work = Design.of(options), Work.of(options)
-    if preset is not None:
-        stores, texts, pca, sizes = _preset(preset, stores, texts, pca)
-        opened = _captured(stores, texts, work, design.seed, sizes)
+    only(options, DriftOptions)
+    design, work, how = Design.of(options), Work.of(options), group(options, DriftOptions)
+    if how.preset is not None:
+        stores, texts, pca, sizes = _preset(how.preset, stores, how.texts, how.pca)
+        opened, how = _captured(stores, texts, work, design.seed, sizes), how.replace(pca=pca)
     else:
-        opened = open_runs(stores, texts, work.out, seed=design.seed, progress=work.progress)
+        opened = open_runs(stores, how.texts, work.out, seed=design.seed, progress=work.progress)
     others = open_runs(list(controls)) if controls else []
     others += _controls(opened[0], work, design.seed, random_weights, shuffled_tokens)
     every = [*opened, *others]
     distinct(every)
     study = Study("drift", "How far do representations move from layer to layer, and where?", {})
-    asks = _asks(opened, others, design, measure, pca, resamples)
+    asks = _asks(opened, others, design, measure, how.pca, how.resamples)
     tables = {name: merge(several) for name, several in answer(asks, work, "drift").items()}
     study.tables = tables
     tables["changes"] = changes(tables["adjacent"], tables["pairs"], measure, [c.name for c in others])
     tables["verdict"] = verdict(tables["layers"])
     tables["companions"] = companions(tables["adjacent"], measure)
     tables["diagnostics"] = diagnostics(every, design)
-    if as_published:
-        told = [published(s, tables["adjacent"], design, threshold) for s in opened]
+    if how.as_published:
+        told = [published(s, tables["adjacent"], design, how.threshold) for s in opened]
         tables["as_published"] = merge(told)
     describe(study, opened, others, measure, design)
-    if preset:
+    if how.preset:
         study.warnings.append(
-            f"Preset {preset}, corrected: one PCA basis per pair instead of one per layer, the debiased divergence with "
+            f"Preset {how.preset}, corrected: one PCA basis per pair instead of one per layer, the debiased divergence with "
             "epsilon relative to the median cost, split-half nulls, position 0 dropped, spectral instead of norm entropy, "
             "jumps and blocks instead of a rolling z. --as-published shows the difference."
         )

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from transect import __version__
 from transect.errors import TransectError
 from transect.inference.asks import answer
-from transect.inference.design import Design, StudyOptions
+from transect.inference.design import Design
 from transect.inference.draws import common_n
 from transect.inference.sweep import ask
 from transect.models import sites
@@ -19,12 +19,15 @@ from transect.results.study import Figure, Study
 from transect.results.table import Table
 from transect.store.store import Store
 from transect.studies.runs import open_runs
-from transect.studies.tokens.names import PANELS
+from transect.studies.tokens.names import PANELS, TokenOptions
 from transect.studies.tokens.runs import arms_of
 from transect.studies.tokens.tables import curves, measured
 from transect.studies.tokens.words import METHODS, origin_of
 from transect.texts.texts import Texts
-from transect.work.options import Work, only
+from transect.work.options import Work, group, only
+
+#: The table that --json prints.
+HEADLINE = "evolution"
 
 CHANGES = {
     "cka to first": "CKA to the first checkpoint",
@@ -37,12 +40,7 @@ CHANGES = {
 def evolve(
     run: str | Path | Sequence[Store],
     texts: str | Path | Texts | None = None,
-    *,
-    window: int | None = None,
-    gradients: bool = True,
-    gradient_texts: int = 12,
-    gradient_positions: int = 4,
-    **options: Unpack[StudyOptions],
+    **options: Unpack[TokenOptions],
 ) -> Study:
     """Token geometry along the checkpoints of a run: before, after, and between.
 
@@ -51,30 +49,25 @@ def evolve(
     Args:
         run: Folder that transect train wrote, with checkpoint-NNNNN in it; or stores in the order of their steps.
         texts: Texts to look at; by default the held-out excerpts of the run's own corpus.
-        window: Tokens of each text in the measures within texts.
-        gradients: Gradients of the tokens' losses.
-        gradient_texts: Texts behind the gradients.
-        gradient_positions: Tokens of each of them.
 
     Returns: a study with the tables of the token study, evolution (its curves with steps) and change. Stores that were
     captured beside the run, in RUN/stores, are taken where no texts are given.
     """
-    only(options, StudyOptions)
-    design, work = Design.of(options), Work.of(options)
+    only(options, TokenOptions)
+    design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)
     stores = _stores(run, texts, work, design.seed)
     arms = arms_of(stores, [])
     steps = {a.name: k if a.step is None else a.step for k, a in enumerate(arms)}
     stores = sorted(stores, key=lambda s: steps[s.name])
     if len(stores) < 2:
         raise TransectError(f"{run}: one checkpoint has no evolution.", "Train with --checkpoints log.")
-    grads = {"texts": gradient_texts, "positions": gradient_positions} if gradients else None
-    tables = measured(stores, design, work, window, grads)
+    tables = measured(stores, design, work, how)
     long = curves(tables, arms)
     of = {a.series: steps[a.name] for a in arms}
     tables["evolution"] = Table([row | {"step": of[row["series"]]} for row in long], long.provenance)
     tables["change"] = _change(stores, steps, design, work)
     study = Study("evolve", "How does token geometry form during training?", tables)
-    _describe(study, stores, steps, design.items() | {"window": window})
+    _describe(study, stores, steps, design.items() | {"window": how.window})
     return study
 
 

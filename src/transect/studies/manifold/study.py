@@ -8,8 +8,7 @@ token embedding, the share of variance. The headline is what training added.
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal, Unpack
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 
@@ -20,32 +19,59 @@ from transect.numeric.smds import shape_parameters
 from transect.results.study import Study
 from transect.results.table import Table
 from transect.store.store import Store
+from transect.studies.manifold.intervene import add_intervention
 from transect.studies.manifold.plan import KINDS, MapJob, Plan, read_labels
 from transect.studies.manifold.positions import columns as token_columns
 from transect.studies.manifold.rows import friedman, map_rows, ranking, run_maps, with_source
 from transect.studies.manifold.subspaces import scatter, similarity
 from transect.studies.manifold.words import describe
 from transect.studies.runs import Run, Runs, open_runs
-from transect.texts.texts import Texts
-from transect.work.options import Option, Values, Work, WorkOptions, only
+from transect.work.options import Option, Work, WorkOptions, group, only
 
 
 class ManifoldOptions(WorkOptions, total=False):
-    """Where in the model is looked, and from which seed."""
+    """How a manifold is fitted, judged and moved along, and where in the model."""
 
+    texts: Annotated[Any, Option(None, "Texts to capture models on: birthdays:400, …")]
     sites: Annotated[str, Option("resid", "Family or single site; several separated by commas.")]
     position0: Annotated[
         bool, Option(False, "Keep the first token of every text (left out by default: the sink).")
     ]
+    period: Annotated[
+        float | None, Option(None, "Of the shape, in the label's units; by default 12 for month, …")
+    ]
+    parameters: Annotated[dict[str, Any] | None, Option(None, 'Others, by shape: {"spiral": {"growth": 2}}.')]
+    source: Annotated[
+        str | None, Option(None, "Token whose subspace is reused; by default where the label comes in.")
+    ]
+    destination: Annotated[str | None, Option(None, "Token marked in figures; by default the last landmark.")]
+    components: Annotated[int, Option(2, "Dimensions of the subspace.", least=1)]
+    alpha: Annotated[float, Option(0.1, "Ridge, in units of scaled points.", least=0)]
+    scale: Annotated[
+        str,
+        Option(
+            "unit", "Points divided by one number, by feature, or not.", choices=("unit", "standard", "none")
+        ),
+    ]
+    group: Annotated[
+        str | None, Option(None, "Label whose values folds hold out; by default the label itself.")
+    ]
+    folds: Annotated[int, Option(3, "Parts of the texts, each held out once.", least=2)]
+    repeats: Annotated[int, Option(3, "Times the folds are drawn anew.", least=1)]
+    permutations: Annotated[int, Option(100, "Draws of the null.", least=1)]
     seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
+    intervene: Annotated[
+        bool, Option(False, "Also move points along the manifold and measure the next token.")
+    ]
+    shift: Annotated[
+        float | None, Option(None, "How far, in the label's units; by default a quarter period.")
+    ]
+    at: Annotated[str | None, Option(None, "Token to move at; by default the source.")]
+    prompt: Annotated[str | None, Option(None, "Words appended to each text, where the next token is read.")]
 
 
-class ManifoldPlace(Values):
-    """Frozen value of ManifoldOptions."""
-
-    group = ManifoldOptions
-
-
+#: The table that --json prints.
+HEADLINE = "map"
 #: Periods of the labels of the built-in template sets (see `template_sets.py`).
 PERIODS = {"date": 1.0, "hue": 1.0, "month": 12.0, "weekday": 7.0, "hour": 24.0}
 
@@ -53,23 +79,11 @@ PERIODS = {"date": 1.0, "hue": 1.0, "month": 12.0, "weekday": 7.0, "hour": 24.0}
 def manifold(
     stores: Runs,
     *,
-    texts: str | Path | Texts | None = None,
     label: str | None = None,
     shape: str = "circle",
-    period: float | None = None,
-    parameters: dict[str, dict[str, Any]] | None = None,
     discover: bool = False,
     controls: Sequence[Run] = (),
     tokens: Sequence[str] | None = None,
-    source: str | None = None,
-    destination: str | None = None,
-    components: int = 2,
-    alpha: float = 0.1,
-    scale: Literal["unit", "standard", "none"] = "unit",
-    group: str | None = None,
-    folds: int = 3,
-    repeats: int = 3,
-    permutations: int = 100,
     **options: Unpack[ManifoldOptions],
 ) -> Study:
     """Where a feature lies on a shape: supervised MDS at every site and token, with null, controls and intervals.
@@ -78,29 +92,18 @@ def manifold(
 
     Args:
         stores: Stores, or models that are captured on `texts`.
-        texts: Texts for models that are not captured yet.
         label: Label of the texts; several separated by commas (latitude,longitude).
         shape: Where labels would lie: circle, line, sphere, …
-        period: Of the shape, in the label's own units; by default 12 for month, …
-        parameters: Others, by shape: {"spiral": {"growth": 2}}.
         discover: Try every shape that these labels allow.
-        controls: Stores of the same texts through random weights.
-        tokens: Selectors, like landmark:NAME+k; by default every position that is comparable in all texts.
-        source: Token whose subspace is reused elsewhere; by default the landmark where the label is read best at first.
-        destination: Token marked in figures; by default the last landmark.
-        components: Dimensions of the subspace.
-        alpha: Ridge, in units of scaled points.
-        scale: Points are divided by one number (unit), by feature (standard) or not (none), from training rows.
-        group: Label whose values folds hold out; by default the label itself.
-        folds: Parts of the texts, each held out once.
-        repeats: Times the folds are drawn anew.
-        permutations: Draws of the null.
+        controls: Store of the same texts through random weights.
+        tokens: landmark:NAME+k, as often as there are some; by default every position that is comparable in all texts.
 
-    Returns: a study with the tables map, similarity, scatter, and with `discover` discovery and friedman.
+    Returns: a study with the tables map, similarity, scatter; discovery and friedman with `discover`; intervention with
+    `intervene`.
     """
     only(options, ManifoldOptions)
-    place, work = ManifoldPlace.of(options), Work.of(options)
-    runs = open_runs(stores, texts, work.out, seed=place.seed, progress=work.progress)
+    how, work = group(options, ManifoldOptions), Work.of(options)
+    runs = open_runs(stores, how.texts, work.out, seed=how.seed, progress=work.progress)
     others = open_runs(list(controls)) if controls else []
     check_runs(runs, others)
     names = label_names(runs[0], label)
@@ -110,17 +113,15 @@ def manifold(
     rows: list[dict[str, Any]] = []
     alike, points, ranks, notes = [], [], [], []
     for store in runs:
-        job = MapJob(str(store.path), store.content, (), names, group, ((find_shape(shape).name, "{}"),))
-        job = replace(
-            job, n_components=components, alpha=float(alpha), scale=scale, folds=folds, repeats=repeats
-        )
-        job = replace(job, permutations=permutations, seed=place.seed)
-        job = replace(job, shapes=chosen_shapes(store, job, shape, discover, period, parameters or {}))
-        chosen = site_names.select(store.sites, [s.strip() for s in place.sites.split(",")])
-        cols, masked = token_columns(store, tokens or None, position0=place.position0)
+        job = MapJob(str(store.path), store.content, (), names, how.group, ((find_shape(shape).name, "{}"),))
+        job = replace(job, n_components=how.components, alpha=float(how.alpha), scale=how.scale, folds=how.folds)
+        job = replace(job, permutations=how.permutations, seed=how.seed, repeats=how.repeats)
+        job = replace(job, shapes=chosen_shapes(store, job, shape, discover, how.period, how.parameters or {}))
+        chosen = site_names.select(store.sites, [s.strip() for s in how.sites.split(",")])
+        cols, masked = token_columns(store, tokens or None, position0=how.position0)
         notes += [f"{store.name}: {note}" for note in masked if note not in notes]
         job = replace(job, tokens=tuple(c.token for c in cols if c.status == "ok"))
-        job = _with_source(job, source, cols, chosen, work)
+        job = _with_source(job, how.source, cols, chosen, work)
         maps = {store.name: job} | {c.name: _of(job, c) for c in others if same_texts(c, store)}
         found = run_maps(maps, chosen, work)
         good = [c for c in cols if c.status == "ok"]
@@ -138,7 +139,10 @@ def manifold(
     if discover:
         study.tables["discovery"] = Table([r for ranked in ranks for r in ranked])
         study.tables["friedman"] = Table([friedman(ranks)])
-    describe(study, runs, others, job, notes, destination)
+    describe(study, runs, others, job, notes, how.destination)
+    if how.intervene:
+        moves = {"shift": how.shift, "at": how.at, "prompt": how.prompt}
+        add_intervention(study, runs[0], progress=work.progress, **moves)
     return study
 
 

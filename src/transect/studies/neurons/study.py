@@ -17,16 +17,18 @@ from transect.results.table import Table
 from transect.store.store import Store
 from transect.studies.neurons import maps as rooms
 from transect.studies.runs import Runs, open_runs
-from transect.texts.texts import Texts
 from transect.work.keys import key_of
 from transect.work.options import Option, Values, Work, WorkOptions, only
 
+#: The table that --json prints.
+HEADLINE = "maps"
 CELLS = 96  # a sorted heatmap is kept as so many block means a side
 
 
 class NeuronOptions(WorkOptions, total=False):
     """Which neurons are looked at, and from which seed."""
 
+    texts: Annotated[Any, Option(None, "Texts to capture a model on.")]
     sites: Annotated[str, Option("mlp.act", "Family or single site; several separated by commas.")]
     position0: Annotated[bool, Option(False, "Keep the first token of every text.")]
     seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
@@ -59,7 +61,6 @@ class Block(NamedTuple):
 def neurons(
     store: Runs,
     *,
-    texts: str | Path | Texts | None = None,
     dim: int = 3,
     skip: tuple[int, ...] = (1, 2, 4),
     cards: int = 3,
@@ -70,7 +71,6 @@ def neurons(
 
     Args:
         store: A store, or a model that is captured on `texts`.
-        texts: Texts for a model that is not captured yet.
         dim: Dimensions of the maps.
         skip: Blocks between a neuron and its repetition.
         cards: Neurons per block with their top token in context.
@@ -84,7 +84,7 @@ def neurons(
     place, work = NeuronPlace.of(options), Work.of(options)
     asked = [s.strip() for s in place.sites.split(",")]
     given = {"seed": place.seed, "sites": asked, "progress": work.progress}
-    run = open_runs(store, texts, work.out, **given)[0]
+    run = open_runs(store, place.texts, work.out, **given)[0]
     chosen = names.select(run.sites, asked)
     study = Study("neurons", "Which neurons do the same, and where are they repeated?", {})
     fixed = (dim, cards, place.position0, place.seed)

@@ -5,7 +5,7 @@ Folds of texts are judged in turn by a model calibrated on the others, so that e
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 
@@ -13,31 +13,40 @@ from transect.errors import TransectError
 from transect.inference.accumulators import model_moments
 from transect.inference.intervals import jackknife
 from transect.models.losses import losses
-from transect.models.models import open_model
+from transect.models.models import Model, open_model
 from transect.random import rng
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 from transect.studies.pruning.cut import METHODS, prune
 from transect.texts.texts import Texts, open_texts
+from transect.work.options import Option, Work, WorkOptions, group, only
 
-if TYPE_CHECKING:
-    from transect.models.models import Model
+#: The table that --json prints.
+HEADLINE = "pruning"
+
+
+class PruningOptions(WorkOptions, total=False):
+    """How neurons are chosen, removed and judged."""
+
+    scope: Annotated[
+        str, Option("layer", "Same share of every block, or of all together.", choices=("layer", "global"))
+    ]
+    folds: Annotated[int, Option(2, "Parts of the texts, judged in turn.", least=2)]
+    compensation: Annotated[bool, Option(True, "Fold removed neurons into the down-projection.")]
+    save: Annotated[
+        float | None, Option(None, "Also save the model pruned by so much, by the first method.", 0, 0.99)
+    ]
+    max_length: Annotated[int, Option(256, "Cut texts at so many tokens.", least=2)]
+    seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
 
 
 def pruning(
-    model: "Model | str | Path",
+    model: Model | str | Path,
     texts: str | Path | Texts,
     *,
     fractions: Sequence[float] = (0.1, 0.25, 0.5),
     methods: Sequence[str] = METHODS,
-    scope: Literal["layer", "global"] = "layer",
-    folds: int = 2,
-    compensation: bool = True,
-    save: float | None = None,
-    max_length: int = 256,
-    seed: int = 0,
-    out: str | Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    **options: Unpack[PruningOptions],
 ) -> Study:
     """Perplexity against the fraction of neurons removed, by redundancy and beside other ways.
 
@@ -47,22 +56,30 @@ def pruning(
         model: A model, or a spec of one.
         texts: Texts: each fold is judged by a model calibrated on the others.
         fractions: Fractions of neurons to remove.
-        methods: Which ways to compare: redundancy, clusters, activation, magnitude, random.
-        scope: Same share of every block, or of all together.
-        folds: Parts of the texts, judged in turn.
-        compensation: Fold removed neurons into the down-projection.
-        save: Also save the model pruned by so much, by the first method.
-        max_length: Cut texts at so many tokens.
-        seed: Seed of every random choice.
-        out: Folder for the results.
-        progress: Called with (step, done, total).
+        methods: Ways to compare: redundancy, clusters, activation, magnitude, random.
 
     Returns: a study with the table pruning.
     """
+    only(options, PruningOptions)
+    told, work = group(options, PruningOptions), Work.of(options)
+    scope, folds, save, max_length, seed, out = (
+        told.scope,
+        told.folds,
+        told.save,
+        told.max_length,
+        told.seed,
+        work.out,
+    )
+    progress = work.progress
     samples, loaded = open_texts(texts, seed=seed), open_model(model)
     if save is not None and (out is None or not 0 <= save < 1):
         raise TransectError(f"save={save}: a fraction from 0 to below 1, with a folder.", "Give out=DIR.")
-    how: dict[str, Any] = {"scope": scope, "compensate": compensation, "max_length": max_length, "seed": seed}
+    how: dict[str, Any] = {
+        "scope": scope,
+        "compensate": told.compensation,
+        "max_length": max_length,
+        "seed": seed,
+    }
     bar = (lambda done, total: progress("pruning", done, total)) if progress else None
     rows = curve(loaded, samples, list(fractions), methods=methods, folds=folds, progress=bar, **how)
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})

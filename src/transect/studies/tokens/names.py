@@ -1,9 +1,21 @@
 """What the token study measures, under the names its curves go by: table, rows of it, and words for the axis."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from transect.inference.design import StudyOptions
+from transect.work.options import Option
 
 #: Cosine from which two directions count as one cluster.
 CLUSTER = 0.9
+
+
+class TokenOptions(StudyOptions, total=False):
+    """How token geometry is measured beyond its design."""
+
+    window: Annotated[int | None, Option(None, "Tokens of each text in the measures within texts.", least=3)]
+    gradients: Annotated[bool, Option(True, "Gradients of the tokens' losses; they need the model.")]
+    gradient_texts: Annotated[int, Option(12, "Texts behind the gradients.", least=4)]
+    gradient_positions: Annotated[int, Option(4, "Tokens of each of them.", least=1)]
 
 
 class Curve(NamedTuple):

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from transect.errors import TransectError
-from transect.inference.design import Design, StudyOptions
+from transect.inference.design import Design
 from transect.results.study import Study
 from transect.results.table import Table
 from transect.studies.runs import Run, Runs, open_runs
+from transect.studies.tokens.names import TokenOptions
 from transect.studies.tokens.runs import arms_of, random_controls
 from transect.studies.tokens.tables import contrasts, curves, differences, measured, similarities
 from transect.studies.tokens.words import describe
 from transect.texts.texts import Texts
-from transect.work.options import Work, only
+from transect.work.options import Work, group, only
+
+#: The table that --json prints.
+HEADLINE = "curves"
 
 
 def tokens(
@@ -26,13 +30,9 @@ def tokens(
     *,
     controls: Sequence[Run] = (),
     random_weights: bool = True,
-    window: int | None = None,
     prompts: int = 2,
-    gradients: bool = True,
-    gradient_texts: int = 12,
-    gradient_positions: int = 4,
     max_length: int | None = None,
-    **options: Unpack[StudyOptions],
+    **options: Unpack[TokenOptions],
 ) -> Study:
     """How alike the tokens of a text become with depth, what each layer adds, and how models differ in it.
 
@@ -41,18 +41,14 @@ def tokens(
         texts: Texts to capture models on.
         controls: Stores of control runs, instead of random weights.
         random_weights: Capture the same architecture with random weights, once for each series.
-        window: Tokens of each text in the measures within texts; by default 32 or what most have.
         prompts: Heatmaps of so many texts.
-        gradients: Gradients of the tokens' losses; they need the model.
-        gradient_texts: Texts behind the gradients.
-        gradient_positions: Tokens of each of them.
         max_length: Cut texts at so many tokens; by default the context.
 
     Returns: a study with the tables layers, centred, updates, within, paths, gradients, curves, differences, similarity and
     arms. Final norms are no layer: `sites` is a family of layers. n is 300 by default, or what every run holds.
     """
-    only(options, StudyOptions)
-    design, work = Design.of(options), Work.of(options)
+    only(options, TokenOptions)
+    design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)
     stores = open_runs(runs, texts, work.out, max_length=max_length, seed=design.seed, progress=work.progress)
     warnings: list[str] = []
     others = open_runs(list(controls)) if controls else []
@@ -62,8 +58,7 @@ def tokens(
         except TransectError as error:
             warnings.append(f"No random-weight control: {error}")
     arms = arms_of(stores, others)
-    grads = {"texts": gradient_texts, "positions": gradient_positions} if gradients else None
-    tables = measured([*stores, *others], design, work, window, grads)
+    tables = measured([*stores, *others], design, work, how)
     tables["curves"] = curves(tables, arms)
     if contrasts(arms):
         tables["differences"] = differences(tables, arms)
@@ -74,7 +69,7 @@ def tokens(
     tables["similarity"] = similarities([*some, *others[:1]], design.sites, prompts, design.position0)
     tables["arms"] = Table([{"measure": "arm", "run": a.name, "status": "ok", **_told(a)} for a in arms])
     study = Study("tokens", "How alike do tokens become with depth, and how do models differ in it?", tables)
-    describe(study, [*stores, *others], arms, design.items() | {"window": window}, warnings)
+    describe(study, [*stores, *others], arms, design.items() | {"window": how.window}, warnings)
     return study
 
 

@@ -24,13 +24,11 @@ from transect.work.options import Work
 POINTS = 300
 
 
-def measured(
-    stores: Sequence[Store], design: Design, work: Work, window: int | None, grads: dict[str, int] | None
-) -> dict[str, Table]:
-    """Table name → rows of all runs. window: tokens of each text; grads: options of the gradients, None: without."""
+def measured(stores: Sequence[Store], design: Design, work: Work, how: Any) -> dict[str, Table]:
+    """Table name → rows of all runs; `how` is a value of TokenOptions."""
     stores = list(stores)
     pooled: dict[str, Any] = design.replace(n=design.n or common_n(stores, design, POINTS)).items()
-    few: dict[str, Any] = {"window": window, "family": design.sites}
+    few: dict[str, Any] = {"window": how.window, "family": design.sites}
     few |= {k: getattr(design, k) for k in ("position0", "groups", "seed")}
     shaped = [m for m in POOLED if m not in ("anisotropy", "mean_norm")]
     asks: dict[str, list[Ask]] = {
@@ -40,8 +38,9 @@ def measured(
         "within": [within_ask(WITHIN, stores, **few)],
         "paths": [trajectories_ask(stores, **few)],
     }
-    if grads is not None:
-        asks["gradients"] = [gradients_ask(stores, groups=design.groups, seed=design.seed, **grads)]
+    if how.gradients:
+        own = {"texts": how.gradient_texts, "positions": how.gradient_positions}
+        asks["gradients"] = [gradients_ask(stores, groups=design.groups, seed=design.seed, **own)]
     return {name: merge(several) for name, several in answer(asks, work, "token geometry").items()}
 
 

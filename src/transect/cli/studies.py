@@ -1,0 +1,51 @@
+"""Study commands: `transect NAME …` for every study, here and in other packages, made from its function."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from transect.cli.options import command, given
+from transect.cli.shared import ENGINE, JSON, SHARE, bars, finish, show
+from transect.studies import names
+
+#: Parameters given by place, where it is not the first one alone.
+PLACES = {"pruning": ("model",)}
+
+
+def study_command(name: str, shown_as: str = "") -> click.Command:
+    """The command of one study."""
+    module, _, attribute = names()[name].partition(":")
+    room = importlib.import_module(module)
+    func = getattr(room, attribute)
+    first = next(iter(inspect.signature(func).parameters))
+    places = PLACES.get(name, (first,))
+
+    def run(values: dict[str, Any]) -> None:
+        out, as_json = Path(values["out"]), values.pop("as_json")
+        values["engine"] = values.pop("engine", "local")
+        asked = given(values, func)
+        for place in places:
+            value = values.get(place)
+            several = list(value) if isinstance(value, tuple) else [value]
+            asked[place] = several[0] if len(several) == 1 else several
+        with bars() as told:
+            study = func(**asked, progress=told)
+        finish(study, out, quiet=as_json)
+        if as_json:
+            show(study.tables[getattr(room, "HEADLINE", next(iter(study.tables)))], as_json=True)
+
+    extra = shared_parameters(ENGINE, SHARE, JSON)
+    needed = ("out", "texts") if "texts" in places or name == "pruning" else ("out",)
+    return command(func, run, name=shown_as or name, arguments=places, extra=extra, required=needed)
+
+
+def shared_parameters(*decorators: Callable[[Any], Any]) -> list[click.Parameter]:
+    """The parameters that click decorators add, in their order."""
+    shell = click.Command("shell")
+    for add in reversed(decorators):
+        shell = add(shell)
+    return list(reversed(shell.params))
