@@ -129,7 +129,9 @@ def signed_log(curve: np.ndarray) -> tuple[np.ndarray, float]:
     order, share = (5, 0.2) if len(curve) >= 24 else (3, 0.3)
     apart = np.abs(np.diff(curve, order)) / math.sqrt(math.comb(2 * order, order))
     sigma = float(np.quantile(apart, share)) / NormalDist().inv_cdf((1 + share) / 2)
-    scale = max(LINEAR_RANGE * sigma, 1e-12 * float(np.abs(curve).max()), np.finfo(float).tiny)
+    low = float(np.quantile(curve, 0.2))
+    linear = min(LINEAR_RANGE * sigma, low / 3) if low > 6 * sigma else LINEAR_RANGE * sigma
+    scale = max(linear, 1e-12 * float(np.abs(curve).max()), np.finfo(float).tiny)
     return np.arcsinh(curve / scale), scale
 
 
