@@ -60,6 +60,7 @@ def jumps(
     reference_errors: np.ndarray | None = None,
     resampled_reference: Sequence[np.ndarray] = (),
     floor: float = 0.02,
+    tails: float = 3,
 ) -> list[Jump]:
     """Jumps of a curve [n] of steps through depth, in order of depth; at most three.
 
@@ -74,17 +75,20 @@ def jumps(
         resampled_reference: Curves of the control, one to each of `resampled`. `reference` itself stands in without.
         floor: Smallest scatter that is believed, on the log scale. A step within about 7 % of its fit is never a jump.
 
+        tails: Degrees of freedom of the Student noise under which alpha holds. More (inf: normal noise) find smaller
+            jumps, and alarm on heavier tails and on noise that changes through depth.
+
     Returns: jumps whose p is at most alpha.
     Raises: TransectError for fewer than 6 steps, lengths that differ, values that are not finite.
     Bias: a jump as large as the noise of others is missed; noise with heavier tails than t₃ gives more alarms.
     """
     y, noise = _difference(curve, errors, reference, reference_errors)
-    found = outlying(y, noise, alpha, floor)
+    found = outlying(y, noise, alpha, floor, tails)
     beside = [reference] * len(resampled) if not len(resampled_reference) else list(resampled_reference)
     if len(beside) != len(resampled):
         raise TransectError(f"jumps: {len(resampled)} resampled curves, {len(beside)} of the reference.")
     again = [
-        outlying(_difference(r, None, c, None)[0], noise, alpha, floor)
+        outlying(_difference(r, None, c, None)[0], noise, alpha, floor, tails)
         for r, c in zip(resampled, beside, strict=True)
     ]
     return [Jump(k, z, p, _support(k, again), size) for k, z, p, size in found]
@@ -97,6 +101,7 @@ def blocks(
     alpha: float = 0.05,
     reach: int = 8,
     floor: float = 0.02,
+    tails: float = 3,
 ) -> list[Boundary]:
     """Boundaries between blocks of layers in an all-pairs excess [L, L], in order of depth; at most three.
 
@@ -109,13 +114,13 @@ def blocks(
         resampled: Matrices from half-samples of texts, for the support.
         alpha: Probability of any alarm on a smooth path.
         reach: Longest lag that counts.
-        floor: As in `jumps`.
+        floor, tails: As in `jumps`.
 
     Returns: boundaries whose p is at most alpha.
     Raises: TransectError for fewer than 7 layers, a matrix that is not square and symmetric, values that are not finite.
     """
-    found = outlying(*_rises(excess, reach), alpha, floor)
-    again = [outlying(*_rises(m, reach), alpha, floor) for m in resampled]
+    found = outlying(*_rises(excess, reach), alpha, floor, tails)
+    again = [outlying(*_rises(m, reach), alpha, floor, tails) for m in resampled]
     return [Boundary(k + 1, z, p, _support(k, again), size) for k, z, p, size in found]
 
 

@@ -1,7 +1,7 @@
 """Which values of a sequence are out of line with their neighbours, tested on the largest of all.
 
 Each value is compared with local fits that leave it out; the largest misfits are compared with those of the other values.
-Critical values hold for noise as heavy as Student's t with 3 degrees of freedom. `null` makes them by simulation,
+Critical values hold for noise as heavy as Student's t with 3 degrees of freedom, unless more are asked for. `null` makes them by simulation,
 once for each length, with a seed.
 """
 
@@ -21,13 +21,13 @@ TAIL = 0.1  # share of the null draws through which the tail is fitted
 
 
 def outlying(
-    y: np.ndarray, noise: np.ndarray, alpha: float, floor: float
+    y: np.ndarray, noise: np.ndarray, alpha: float, floor: float, tails: float = 3
 ) -> list[tuple[int, float, float, float]]:
-    """(index, z, p, misfit) of each step of a log curve out of line at alpha, by index."""
-    shape, tails = null(len(y))
+    """(index, z, p, misfit) of each value out of line at alpha, by index; `tails`: degrees of freedom of the noise."""
+    shape, drawn = null(len(y), tails)
     own = np.maximum(1, noise / (np.median(noise) or 1)) if noise.any() else np.ones(len(y))
     z, order, misfit = _gaps(y[None], shape, own, np.maximum(floor, noise))
-    p = [min(1.0, _tail(z[0, j], tails[j]) / share) for j, share in enumerate(SHARES)]
+    p = [min(1.0, _tail(z[0, j], drawn[j]) / share) for j, share in enumerate(SHARES)]
     out = []
     for j in range(len(SHARES)):
         best = min(p[j:])
@@ -111,12 +111,13 @@ def _stencils(n: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
 
 
 @lru_cache(maxsize=32)
-def null(n: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Spread of misfits by position [2, n] on white noise, and the sorted z of t₃ noise for j = 1 … 3; seeded by n."""
+def null(n: int, tails: float = 3) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Spread of misfits by position [2, n] on white noise, and the sorted z of noise for j = 1 … 3; seeded by n."""
     rng = np.random.default_rng([20, n])
     shape = np.quantile(np.abs(np.stack(_misfits(rng.normal(size=(NULL_SHAPE, n)))[:2])), 0.95, axis=1)
     shape = (shape + shape[:, ::-1]) / 2
-    z = _gaps(rng.standard_t(3, size=(NULL_DRAWS, n)), shape)[0]
+    size = (NULL_DRAWS, n)
+    z = _gaps(rng.standard_t(tails, size=size) if np.isfinite(tails) else rng.normal(size=size), shape)[0]
     return shape, list(np.sort(z.T, axis=1))
 
 
