@@ -14,7 +14,7 @@ SIX = np.array([0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 4, 4, 5])
 
 
 def lopsided(rng, texts, d, icc, mean=7, decay=0.85):
-    """Tokens, their texts, and axis deviations 3, 3·√decay, …; text lengths geometric, `icc` of all variance between texts."""
+    """Tokens, their texts and axis variances; text lengths geometric, `icc` of all variance between texts."""
     of = np.repeat(np.arange(texts), np.maximum(1, rng.geometric(1 / mean, size=texts)))
     sd = 3 * np.sqrt(decay ** np.arange(d))
     between, within = rng.normal(size=(texts, d)), rng.normal(size=(len(of), d))
@@ -50,7 +50,7 @@ def test_variance_of_different_texts_equals_the_loop():
 
 @pytest.mark.parametrize(("texts", "mean", "icc"), [(60, 7, 0.5), (20, 20, 0.5), (60, 7, 0.0)])
 def test_participation_ratio_is_unbiased_and_its_interval_covers(texts, mean, icc):
-    """Truth 12.2 at 32 axes. 60 draws: coverage 95 % has a standard error of 2.8 %, so 85 % is 3.5 of them away."""
+    """Truth 12.2 at 32 axes. Of 60 draws, coverage 95 % has a standard error of 2.8 %: 85 % is 3.5 away."""
     rng, logs, covered = np.random.default_rng(3), [], []
     for _ in range(60):
         X, of, axes = lopsided(rng, texts, 32, icc, mean)
@@ -79,7 +79,7 @@ def test_pairs_within_a_text_would_pull_the_ratio_down():
 
 
 def test_top_variance_of_a_direction_that_stands_apart():
-    """Variances 30 and 0.5 on 20 axes: shares 30 / 39.5 and stable rank 39.5 / 30, tokens alike within texts."""
+    """Variances 30 and 0.5 on 20 axes: shares 30 / 39.5, stable rank 39.5 / 30, tokens alike."""
     rng = np.random.default_rng(5)
     shares, ranks = [], []
     for _ in range(20):
@@ -139,7 +139,7 @@ def test_twonn_equals_the_loop_over_other_texts():
 
 
 def test_tokens_crowded_in_their_text_do_not_lower_the_dimension():
-    """Texts uniform in a square, tokens on short lines about them: within a text they read 1, texts among texts 2."""
+    """Texts uniform in a square, tokens on short lines about them: inside a text 1, among texts 2."""
     rng = np.random.default_rng(9)
     of = np.repeat(np.arange(300), 4)
     X = rng.uniform(size=(300, 2))[of] + np.outer(rng.normal(size=1200) * 1e-4, [1, 0])

@@ -1,7 +1,7 @@
-"""Estimates for a population of texts, beside the plug-in readings of the spectra: texts are clusters of tokens.
+"""Estimates for a population of texts, beside the plug-in readings of the spectra; texts are clusters.
 
-Tokens of one text are alike, so each product of independent draws takes tokens of different texts. Every function takes
-points X [n, d] and the text of each point. Intervals come from leaving whole texts out.
+Tokens of one text are alike, so each product of independent draws takes tokens of different texts. Every
+function takes points X [n, d] and the text of each point. Intervals come from leaving whole texts out.
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ BLOCK = 256
 
 
 def participation_ratio(X: np.ndarray, texts: np.ndarray) -> float:
-    """Participation ratio (tr C)² / tr C² of the tokens of a population of texts, a number of dimensions, about 1 to d.
+    """Participation ratio (tr C)² / tr C² of a population of texts, a number of dimensions, about 1 to d.
 
-    Estimand: C is the covariance of a token drawn from the population, a long text counting for more. For texts a, b
-    let K_ab be half the sum of (x − y)(x − y)ᵀ over x in a, y in b; its mean is C up to a factor that cancels. Both parts are
-    U-statistics: tr K_ab tr K_cd and tr K_ab K_cd over four different texts.
+    Estimand: C is the covariance of a token drawn from the population, a long text counting for more. For
+    texts a, b let K_ab be half the sum of (x − y)(x − y)ᵀ over x in a, y in b; its mean is C up to a factor
+    that cancels. Both parts are U-statistics: tr K_ab tr K_cd and tr K_ab K_cd over four different texts.
 
     Returns: the ratio; NaN where the estimate of tr C² is not positive, as few texts can bring about.
     Bias: that of a ratio of two unbiased numbers, of order 1 / texts.
@@ -41,10 +41,11 @@ def participation_ratio(X: np.ndarray, texts: np.ndarray) -> float:
 
 
 def stable_rank(X: np.ndarray, texts: np.ndarray, *, splits: int = SPLITS, seed: int = 0) -> float:
-    """Stable rank tr C / λ_max: the direction from one half of the texts, its variance in the other, 1 or more.
+    """Stable rank tr C / λ_max, direction from one half of the texts, variance in the other; 1 or more.
 
     Returns: one over `top_variance` with k = 1; inf where that is not positive.
-    Bias: up, since the variance along an estimated direction is below λ_max; small where λ_max stands well apart.
+    Bias: up, since the variance along an estimated direction is below λ_max; small where λ_max stands well
+    apart.
     Raises: as `top_variance`.
     """
     share = top_variance(X, texts, k=1, splits=splits, seed=seed)
@@ -54,13 +55,14 @@ def stable_rank(X: np.ndarray, texts: np.ndarray, *, splits: int = SPLITS, seed:
 def top_variance(
     X: np.ndarray, texts: np.ndarray, k: int = 1, *, splits: int = SPLITS, seed: int = 0
 ) -> float:
-    """Share of variance in the k largest principal directions, cross-fitted between halves of the texts, up to 1.
+    """Share of variance in the k largest principal directions, cross-fitted between halves of texts, up to 1.
 
-    Directions come from one half, the variance along them and the total from pairs of different texts of the other; both
-    ways and all random splits are averaged.
+    Directions come from one half, the variance along them and the total from pairs of different texts of the
+    other; both ways and all random splits are averaged.
 
     Returns: the share; noise of few texts may bring it below k / d.
-    Bias: down, since estimated directions hold less than the best ones; small where λ_k stands well apart from λ_k+1.
+    Bias: down, since estimated directions hold less than the best ones; small where λ_k stands well apart
+    from λ_k+1.
     Raises: TransectError for fewer than 4 texts, or k not between 1 and min(d, points of a half − 1).
     Source: Owen & Perry 2009, doi:10.1214/08-AOAS227 (bi-cross-validation).
     """
@@ -84,8 +86,8 @@ def top_variance(
 def extrapolated(values: np.ndarray, ns: np.ndarray) -> float:
     """Limit a of the least-squares fit a + b / n to readings at several n, in units of the values.
 
-    For effective rank and entropy, read on nested subsamples of texts; the caller repeats it with texts left out for
-    an interval.
+    For effective rank and entropy, read on nested subsamples of texts; the caller repeats it with texts left
+    out for an interval.
 
     Bias: of order 1 / n²; large where the smallest n is not well above d.
     Raises: TransectError for fewer than 3 different n, or values that are not finite.
@@ -105,10 +107,10 @@ def extrapolated(values: np.ndarray, ns: np.ndarray) -> float:
 
 
 def twonn(X: np.ndarray, texts: np.ndarray) -> float:
-    """Two-nearest-neighbour intrinsic dimension (n − 1) / Σ log(r₂ / r₁) over texts other than the point's own, above 0.
+    """Two-nearest-neighbour intrinsic dimension (n − 1) / Σ log(r₂ / r₁) through other texts, above 0.
 
-    r₁ and r₂ are distances to the nearest points of the two nearest other texts, so that tokens crowded in their text
-    count once. Points equal to the given one are passed over. A reading at n, not extrapolated.
+    r₁ and r₂ are distances to the nearest points of the two nearest other texts, so that tokens crowded in
+    their text count once. Points equal to the given one are passed over. A reading at n, not extrapolated.
 
     Bias: down by about 1 / texts, and as the plug-in in high dimensions at few points.
     Raises: TransectError for fewer than 3 texts, or no two neighbours at different distances.

@@ -1,8 +1,8 @@
 """Which values of a sequence are out of line with their neighbours, tested on the largest of all.
 
-Each value is compared with local fits that leave it out; the largest misfits are compared with those of the other values.
-Critical values hold for noise as heavy as Student's t with 3 degrees of freedom, unless more are asked for. `null` makes them by simulation,
-once for each length, with a seed.
+Each value is compared with local fits that leave it out; the largest misfits are compared with those of the
+other values. Critical values hold for noise as heavy as Student's t with 3 degrees of freedom, unless more
+are asked for. `null` makes them by simulation, once for each length, with a seed.
 """
 
 from functools import lru_cache
@@ -21,12 +21,14 @@ TAIL = 0.1  # share of the null draws through which the tail is fitted
 
 
 def outlying(
-    y: np.ndarray, noise: np.ndarray, alpha: float, floor: float, tails: float = 3
+    y: np.ndarray, noise: np.ndarray, alpha: float, floor: float, tails: float = 3.0
 ) -> list[tuple[int, float, float, float]]:
-    """(index, z, p, misfit) of each value out of line at alpha, by index; `tails`: degrees of freedom of the noise."""
+    """(index, z, p, misfit) of each value out of line at alpha, by index; `tails`: freedom of the noise."""
     shape, drawn = null(len(y), tails)
     own = np.maximum(1, noise / (np.median(noise) or 1)) if noise.any() else np.ones(len(y))
-    z, order, misfit = _gaps(y[None], shape, own, np.maximum(floor, noise))
+    z, order, misfit = _gaps(
+        y[None], shape, own, np.maximum(floor, noise) / 2
+    )  # spreads are in 95 % points, about 2 σ
     p = [min(1.0, _tail(z[0, j], drawn[j]) / share) for j, share in enumerate(SHARES)]
     out = []
     for j in range(len(SHARES)):
@@ -40,7 +42,7 @@ def outlying(
 def _gaps(
     Y: np.ndarray, shape: np.ndarray, own: np.ndarray | float = 1.0, least: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest spreads outside the top j."""
+    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest outside the top j."""
     misfit, spread, span = _misfits(Y)
     u, d = np.abs(misfit) / (shape[0] * own), spread / (shape[1] * own)
     order = np.argsort(-u, axis=1)
@@ -55,10 +57,11 @@ def _gaps(
 
 
 def _misfits(Y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Misfit of each step to the nearest of the local fits without it, its size, and how far the third fit is.
+    """Misfit of each step to the nearest of the fits without it, its size, and how far the third fit is.
 
-    The nearest fit counts, for a smooth curve follows one of them. The misfit is 0 where fits disagree in sign; its size
-    is not. Outlying neighbours are first replaced by their robust fit, the median over lines through two others.
+    The nearest fit counts, for a smooth curve follows one of them. The misfit is 0 where fits disagree in
+    sign; its size is not. Outlying neighbours are first replaced by their robust fit, the median over lines
+    through two others.
     """
     lines, fits = _stencils(Y.shape[1])
     rough = np.stack(
@@ -83,7 +86,7 @@ def _least(apart: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _stencils(n: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
-    """Weights of the local fits without a step: lines through two neighbours [n, pairs], and least squares [n, fits, n].
+    """Weights of the fits without a step: lines through two others [n, pairs], least squares [n, fits, n].
 
     Fits: line and parabola in depth, and two lines in the log of the distance from the nearer end (a power
     law), the second through the nearest 6 only: an end may be steep where the rest lies in noise.
@@ -111,8 +114,8 @@ def _stencils(n: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
 
 
 @lru_cache(maxsize=32)
-def null(n: int, tails: float = 3) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Spread of misfits by position [2, n] on white noise, and the sorted z of noise for j = 1 … 3; seeded by n."""
+def null(n: int, tails: float = 3.0) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Spread of misfits by position [2, n] on white noise, and the sorted z of noise, j = 1 … 3; seeded."""
     rng = np.random.default_rng([20, n])
     shape = np.quantile(np.abs(np.stack(_misfits(rng.normal(size=(NULL_SHAPE, n)))[:2])), 0.95, axis=1)
     shape = (shape + shape[:, ::-1]) / 2
@@ -122,7 +125,7 @@ def null(n: int, tails: float = 3) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _tail(z: float, null: np.ndarray) -> float:
-    """Share of the null at or above z; beyond its largest tenth, of a Pareto tail fitted there (Hill 1975)."""
+    """Share of the null at or above z; beyond its largest tenth, of a fitted Pareto tail (Hill 1975)."""
     start = null[int(len(null) * (1 - TAIL))]
     if z <= start:
         return float((null >= z).mean())
