@@ -1,6 +1,7 @@
-"""Where a representation changes suddenly: jumps of a curve through depth, and block boundaries of an all-pairs matrix.
+"""Where a representation changes suddenly: jumps of a curve through depth, block boundaries of a matrix.
 
-A jump is a step out of line with its neighbours; `outlying` says how that is tested. Arrays in, dataclasses out.
+A jump is a step out of line with its neighbours; `outlying` says how that is tested. Arrays in, dataclasses
+out.
 """
 
 import math
@@ -22,10 +23,10 @@ FEWEST = 6
 class Jump:
     """One step out of line with its neighbours.
 
-    `index` into the curve. `z`: misfit over the largest misfits of the other steps, both in units of the 95 % point
-    of white noise. `p`: for the whole curve. `support`: share of resampled curves with a jump at the same index, NaN
-    without any. `size`: difference from the local fit on the signed-log scale, a log ratio where the curve is well
-    above its noise; positive for a step larger than its neighbours.
+    `index` into the curve. `z`: misfit over the largest misfits of the other steps, both in units of the 95 %
+    point of white noise. `p`: for the whole curve. `support`: share of resampled curves with a jump at the
+    same index, NaN without any. `size`: difference from the local fit on the signed-log scale, a log ratio
+    where the curve is well above its noise; positive for a step larger than its neighbours.
     """
 
     index: int
@@ -60,6 +61,7 @@ def jumps(
     reference_errors: np.ndarray | None = None,
     resampled_reference: Sequence[np.ndarray] = (),
     floor: float = 0.02,
+    tails: float = 3.0,
 ) -> list[Jump]:
     """Jumps of a curve [n] of steps through depth, in order of depth; at most three.
 
@@ -68,23 +70,30 @@ def jumps(
         errors: Standard error of each step. A step must stand out of these too.
         resampled: Curves from half-samples of texts, for the support.
         alpha: Probability of any alarm on a curve without a jump.
-        reference: Control curve, such as random weights. The difference of the signed logs is tested, so that a jump
-            by the same factor in both cancels.
+        reference: Control curve, such as random weights. The difference of the signed logs is tested, so that
+            a jump by the same factor in both cancels.
         reference_errors: Standard error of each step of the control.
-        resampled_reference: Curves of the control, one to each of `resampled`. `reference` itself stands in without.
-        floor: Smallest scatter that is believed, on the log scale. A step within about 7 % of its fit is never a jump.
+        resampled_reference: Curves of the control, one to each of `resampled`. `reference` itself stands in
+            without.
+        floor: Smallest scatter that is believed, on the log scale. A step within about 7 % of its fit is
+            never a jump.
+        tails: Degrees of freedom of the Student noise under which alpha holds. More (inf: normal noise) find
+            smaller jumps, and alarm on heavier tails and on noise that changes through depth.
 
     Returns: jumps whose p is at most alpha.
     Raises: TransectError for fewer than 6 steps, lengths that differ, values that are not finite.
-    Bias: a jump as large as the noise of others is missed; noise with heavier tails than t₃ gives more alarms.
+    Bias: a jump as large as the noise of others is missed; noise with heavier tails than t₃ gives more
+    alarms.
     """
     y, noise = _difference(curve, errors, reference, reference_errors)
-    found = outlying(y, noise, alpha, floor)
+    found = outlying(y, noise, alpha, floor, tails)
     beside = [reference] * len(resampled) if not len(resampled_reference) else list(resampled_reference)
-    if len(beside) != len(resampled):
-        raise TransectError(f"jumps: {len(resampled)} resampled curves, {len(beside)} of the reference.")
+    if len(beside) != len(resampled) or any(np.shape(r) != y.shape for r in resampled):
+        raise TransectError(
+            f"jumps: {len(resampled)} resampled curves, {len(beside)} of the reference.", "Pass one length."
+        )
     again = [
-        outlying(_difference(r, None, c, None)[0], noise, alpha, floor)
+        outlying(_difference(r, None, c, None)[0], noise, alpha, floor, tails)
         for r, c in zip(resampled, beside, strict=True)
     ]
     return [Jump(k, z, p, _support(k, again), size) for k, z, p, size in found]
@@ -97,39 +106,43 @@ def blocks(
     alpha: float = 0.05,
     reach: int = 8,
     floor: float = 0.02,
+    tails: float = 3.0,
 ) -> list[Boundary]:
     """Boundaries between blocks of layers in an all-pairs excess [L, L], in order of depth; at most three.
 
-    Crossing a boundary raises the distance from every layer on the other side. The mean rise at each border, matched
-    by lag, is tested as `jumps` tests a curve. A smooth path, however curved, has no rise out of line; nor has a single
-    layer that lies apart, which is left again on the other side.
+    Crossing a boundary raises the distance from every layer on the other side. The mean rise at each border,
+    matched by lag, is tested as `jumps` tests a curve. A smooth path, however curved, has no rise out of
+    line; nor has a single layer that lies apart, which is left again on the other side.
 
     Args:
         excess: Disjoint excess between layers, symmetric; the diagonal is not read.
         resampled: Matrices from half-samples of texts, for the support.
         alpha: Probability of any alarm on a smooth path.
         reach: Longest lag that counts.
-        floor: As in `jumps`.
+        floor, tails: As in `jumps`.
 
     Returns: boundaries whose p is at most alpha.
-    Raises: TransectError for fewer than 7 layers, a matrix that is not square and symmetric, values that are not finite.
+    Raises: TransectError for fewer than 7 layers, a matrix that is not square and symmetric, values that are
+    not finite.
     """
-    found = outlying(*_rises(excess, reach), alpha, floor)
-    again = [outlying(*_rises(m, reach), alpha, floor) for m in resampled]
+    found = outlying(*_rises(excess, reach), alpha, floor, tails)
+    again = [outlying(*_rises(m, reach), alpha, floor, tails) for m in resampled]
     return [Boundary(k + 1, z, p, _support(k, again), size) for k, z, p, size in found]
 
 
 def signed_log(curve: np.ndarray) -> tuple[np.ndarray, float]:
     """asinh(curve / s) and s: a logarithm well above the noise, linear within it; s is 10 noise units.
 
-    An exponential becomes a line and a factor becomes a difference, while a spike of 10 σ in noise about 0 keeps
-    nearly its size. The noise: a low quantile of fifth differences (third ones in a curve shorter than 24), which
-    a smooth curve hardly has.
+    An exponential becomes a line and a factor becomes a difference, while a spike of 10 σ in noise about 0
+    keeps nearly its size. The noise: a low quantile of fifth differences (third ones in a curve shorter than
+    24), which a smooth curve hardly has.
     """
     order, share = (5, 0.2) if len(curve) >= 24 else (3, 0.3)
     apart = np.abs(np.diff(curve, order)) / math.sqrt(math.comb(2 * order, order))
     sigma = float(np.quantile(apart, share)) / NormalDist().inv_cdf((1 + share) / 2)
-    scale = max(LINEAR_RANGE * sigma, 1e-12 * float(np.abs(curve).max()), np.finfo(float).tiny)
+    low = float(np.quantile(curve, 0.2))
+    linear = min(LINEAR_RANGE * sigma, low / 3) if low > 6 * sigma else LINEAR_RANGE * sigma
+    scale = max(linear, 1e-12 * float(np.abs(curve).max()), np.finfo(float).tiny)
     return np.arcsinh(curve / scale), scale
 
 
@@ -143,7 +156,7 @@ def _difference(
     reference: np.ndarray | None,
     reference_errors: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Signed log of the curve, less that of the reference, and the standard error of each step on that scale."""
+    """Signed log of the curve, less that of the reference, and each step's standard error on that scale."""
     curve = _finite(curve, "curve")
     y, variance = np.zeros(len(curve)), np.zeros(len(curve))
     for values, given, sign in ((curve, errors, 1), (reference, reference_errors, -1)):

@@ -1,8 +1,8 @@
 """Which values of a sequence are out of line with their neighbours, tested on the largest of all.
 
-Each value is compared with local fits that leave it out; the largest misfits are compared with those of the other values.
-Critical values hold for noise as heavy as Student's t with 3 degrees of freedom. `null` makes them by simulation,
-once for each length, with a seed.
+Each value is compared with local fits that leave it out; the largest misfits are compared with those of the
+other values. Critical values hold for noise as heavy as Student's t with 3 degrees of freedom, unless more
+are asked for. `null` makes them by simulation, once for each length, with a seed.
 """
 
 from functools import lru_cache
@@ -12,20 +12,24 @@ import numpy as np
 
 MAD_TO_SIGMA = 1.4826
 WINDOW = 14  # neighbours of a local fit; all of them on one side at the ends
+NARROW = 6  # neighbours of the narrow fit
 OUTLYING = 4.0  # robust noise units beyond which a neighbour is replaced by its own fit
-SHARES = (0.85, 0.1, 0.05)  # of alpha, for one, two and three values at once
+SHARES = (0.9, 0.07, 0.03)  # of alpha, for one, two and three values at once
 NULL_SHAPE, NULL_DRAWS = 1000, 3000
+AGREE = 1.0  # the misfit must also stand out of the difference of the nearest and third fit, times this
 TAIL = 0.1  # share of the null draws through which the tail is fitted
 
 
 def outlying(
-    y: np.ndarray, noise: np.ndarray, alpha: float, floor: float
+    y: np.ndarray, noise: np.ndarray, alpha: float, floor: float, tails: float = 3.0
 ) -> list[tuple[int, float, float, float]]:
-    """(index, z, p, misfit) of each step of a log curve out of line at alpha, by index."""
-    shape, tails = null(len(y))
+    """(index, z, p, misfit) of each value out of line at alpha, by index; `tails`: freedom of the noise."""
+    shape, drawn = null(len(y), tails)
     own = np.maximum(1, noise / (np.median(noise) or 1)) if noise.any() else np.ones(len(y))
-    z, order, misfit = _gaps(y[None], shape, own, np.maximum(floor, noise))
-    p = [min(1.0, _tail(z[0, j], tails[j]) / share) for j, share in enumerate(SHARES)]
+    z, order, misfit = _gaps(
+        y[None], shape, own, np.maximum(floor, noise) / 2
+    )  # spreads are in 95 % points, about 2 σ
+    p = [min(1.0, _tail(z[0, j], drawn[j]) / share) for j, share in enumerate(SHARES)]
     out = []
     for j in range(len(SHARES)):
         best = min(p[j:])
@@ -38,11 +42,11 @@ def outlying(
 def _gaps(
     Y: np.ndarray, shape: np.ndarray, own: np.ndarray | float = 1.0, least: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest spreads outside the top j."""
-    misfit, spread = _misfits(Y)
+    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest outside the top j."""
+    misfit, spread, span = _misfits(Y)
     u, d = np.abs(misfit) / (shape[0] * own), spread / (shape[1] * own)
     order = np.argsort(-u, axis=1)
-    least = np.broadcast_to(np.asarray(least, float), Y.shape)
+    least = np.maximum(least, AGREE * span / shape[0])
     z = []
     for j in range(1, len(SHARES) + 1):
         rest = np.sort(np.take_along_axis(d, order[:, j:], axis=1), axis=1)[:, -2:].mean(axis=1)
@@ -52,12 +56,12 @@ def _gaps(
     return np.stack(z, axis=1), order, misfit
 
 
-def _misfits(Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Misfit of each step to the local fits without it, [curves, n]: and its size.
+def _misfits(Y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Misfit of each step to the nearest of the fits without it, its size, and how far the third fit is.
 
-    The smallest one counts, for a smooth curve follows one of the fits; the misfit is 0 where they disagree in
-    sign, its size is not. Outlying neighbours
-    are first replaced by their robust fit, the median over lines through two others.
+    The nearest fit counts, for a smooth curve follows one of them. The misfit is 0 where fits disagree in
+    sign; its size is not. Outlying neighbours are first replaced by their robust fit, the median over lines
+    through two others.
     """
     lines, fits = _stencils(Y.shape[1])
     rough = np.stack(
@@ -70,7 +74,8 @@ def _misfits(Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     unit = MAD_TO_SIGMA * np.median(np.abs(rough), axis=1, keepdims=True)
     clean = np.where(np.abs(rough) > OUTLYING * unit, Y - rough, Y)
     apart = Y[..., None] - np.einsum("ifn,bn->bif", fits, clean)
-    return _least(apart), np.abs(apart).min(axis=2)
+    near = np.sort(np.abs(apart), axis=2)
+    return _least(apart), near[..., 0], near[..., 2] - near[..., 0]
 
 
 def _least(apart: np.ndarray) -> np.ndarray:
@@ -81,19 +86,23 @@ def _least(apart: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _stencils(n: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
-    """Weights of the local fits without a step: lines through two neighbours [n, pairs], and least squares [n, fits, n].
+    """Weights of the fits without a step: lines through two others [n, pairs], least squares [n, fits, n].
 
-    Fits: line and parabola in depth, and a line in the log of the distance from the nearer end (a power law).
+    Fits: line and parabola in depth, and two lines in the log of the distance from the nearer end (a power
+    law), the second through the nearest 6 only: an end may be steep where the rest lies in noise.
     """
     depth, width = np.arange(n, dtype=float), min(WINDOW, n - 1)
-    lines, fits = [], np.zeros((n, 3, n))
+    lines, fits = [], np.zeros((n, 4, n))
     for k in range(n):
         start = min(max(0, k - width // 2), n - 1 - width)
         near = np.array([i for i in range(start, start + width + 1) if i != k])
         power = np.log(depth + 1) if k < n / 2 else np.log(n - depth)
         pairs = np.array(list(combinations(near, 2)))
-        for f, (x, degree) in enumerate(((depth, 1), (depth, 2), (power, 1))):
-            fits[k, f, near] = np.linalg.pinv(np.vander(x[near] - x[k], degree + 1, increasing=True))[0]
+        close = near[np.argsort(np.abs(near - k), kind="stable")[:NARROW]]
+        for f, (x, degree, at) in enumerate(
+            ((depth, 1, near), (depth, 2, near), (power, 1, near), (power, 1, close))
+        ):
+            fits[k, f, at] = np.linalg.pinv(np.vander(x[at] - x[k], degree + 1, increasing=True))[0]
         here = []
         for x in (depth, power):
             share = (x[k] - x[pairs[:, 0]]) / (x[pairs[:, 1]] - x[pairs[:, 0]])
@@ -105,17 +114,18 @@ def _stencils(n: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
 
 
 @lru_cache(maxsize=32)
-def null(n: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Spread of misfits by position [2, n] on white noise, and the sorted z of t₃ noise for j = 1 … 3; seeded by n."""
+def null(n: int, tails: float = 3.0) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Spread of misfits by position [2, n] on white noise, and the sorted z of noise, j = 1 … 3; seeded."""
     rng = np.random.default_rng([20, n])
-    shape = np.quantile(np.abs(np.stack(_misfits(rng.normal(size=(NULL_SHAPE, n))))), 0.95, axis=1)
+    shape = np.quantile(np.abs(np.stack(_misfits(rng.normal(size=(NULL_SHAPE, n)))[:2])), 0.95, axis=1)
     shape = (shape + shape[:, ::-1]) / 2
-    z = _gaps(rng.standard_t(3, size=(NULL_DRAWS, n)), shape)[0]
+    size = (NULL_DRAWS, n)
+    z = _gaps(rng.standard_t(tails, size=size) if np.isfinite(tails) else rng.normal(size=size), shape)[0]
     return shape, list(np.sort(z.T, axis=1))
 
 
 def _tail(z: float, null: np.ndarray) -> float:
-    """Share of the null at or above z; beyond its largest tenth, of a Pareto tail fitted there (Hill 1975)."""
+    """Share of the null at or above z; beyond its largest tenth, of a fitted Pareto tail (Hill 1975)."""
     start = null[int(len(null) * (1 - TAIL))]
     if z <= start:
         return float((null >= z).mean())
