@@ -152,10 +152,10 @@ def test_drift_leaves_tables_figures_and_a_page(folder: Path, tmp_path: Path) ->
         (["capture", "{model}", "{texts}", "--out", "{store}"], "holds another capture"),
         (["capture", "{model}", "{texts}", "--out", "/proc/nowhere"], "cannot be written"),
         (["info", "{tmp}/nothing"], "no such store"),
-        (["measure", "cosine", "{store}", "--n", "99999"], "Choose n from"),
+        (["measure", "cosine", "{store}", "--n", "99999"], "Choose n up to"),
         (["measure", "nonsense", "{store}"], "nonsense"),
         (["drift", "{store}", "{store}", "--out", "{tmp}/d"], "share a name"),
-        (["drift", "--out", "{tmp}/d"], "no store given"),
+        (["drift", "--out", "{tmp}/d"], "no run given"),
         (["report", "{tmp}", "--out", "{tmp}/r.html"], "no study here"),
     ],
 )

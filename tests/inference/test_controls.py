@@ -5,6 +5,10 @@ import pytest
 
 from transect.errors import TransectError
 from transect.inference import controls
+from transect.inference.draws import draw
+from transect.inference.intervals import SCALES, agreement, jackknife, simultaneous
+from transect.inference.tests import draws_needed, holm, max_t, permutation_p, reachable, require, studentised
+from transect.random import rng as stream
 from transect.store.selection import Selection
 
 
@@ -16,29 +20,41 @@ def ragged(sizes: list[int]) -> Selection:
 SIZES = [3, 40, 7, 22, 11, 90, 5, 31, 8, 17, 60, 12, 9, 28, 4, 33]
 
 
-def test_halves_and_groups_never_share_a_text() -> None:
+@pytest.mark.parametrize("halves", [False, True])
+def test_every_text_gives_as_many_tokens_and_groups_hold_whole_texts(halves: bool) -> None:
     chosen = ragged(SIZES)
-    d = controls.draw(chosen, n=40, groups=4, seed=3)
-    assert d.n == len(d.b) == 40
-    assert not set(chosen.texts[d.a]) & set(chosen.texts[d.b])
-    for rows, group in ((d.a, d.group_a), (d.b, d.group_b)):
-        assert np.bincount(group).tolist() == [10] * 4, "each leave-one-out cloud has the same n"
-        owners = [set(chosen.texts[rows[group == g]]) for g in range(4)]
-        assert not any(owners[i] & owners[j] for i in range(4) for j in range(i))
-        assert len(set(rows)) == len(rows)
-    again = controls.draw(chosen, n=40, groups=4, seed=3)
-    other = controls.draw(chosen, n=40, groups=4, seed=4)
-    assert np.array_equal(d.a, again.a)
-    assert not np.array_equal(d.a, other.a)
+    d = draw(chosen, n=40, groups=4, seed=3, halves=halves)
+    assert 36 <= d.n <= 40
+    assert len(set(d.texts)) == len(d.texts)
+    assert (chosen.texts[d.rows] == d.texts[:, None]).all(), "a row of the draw is one text"
+    assert (np.diff(d.rows, axis=1) > 0).all(), "tokens keep their order"
+    for half in ("a", "b") if halves else ("all",):
+        counts = np.bincount(d.group[d.members(half)])
+        assert len(set(counts.tolist())) == 1, "each leave-one-out cloud has the same n"
+    if halves:
+        assert not set(d.members("a")) & set(d.members("b"))
+    again, other = (
+        draw(chosen, n=40, groups=4, seed=3, halves=halves),
+        draw(chosen, n=40, groups=4, seed=4, halves=halves),
+    )
+    assert np.array_equal(d.rows, again.rows)
+    assert not np.array_equal(d.rows, other.rows)
+
+
+def test_as_many_texts_as_carry_the_points_are_drawn() -> None:
+    assert draw(ragged([50] * 60), n=300, groups=10).rows.shape == (60, 5)
+    few = draw(ragged([50] * 12), n=300, groups=10)
+    assert (len(few.texts), few.groups) == (12, 12), "with few texts every text is a group"
+    assert draw(ragged([50] * 59), n=560, groups=10).groups in range(6, 11)
+    assert len(draw(ragged([50] * 59), n=560, groups=10).texts) == 56
 
 
 def test_a_design_that_the_texts_cannot_carry_is_refused() -> None:
     with pytest.raises(TransectError, match="at least 4"):
-        controls.draw(ragged([9, 9, 9]))
-    with pytest.raises(TransectError, match=r"Choose n from \d+ to \d+"):
-        controls.draw(ragged(SIZES), n=10_000)
-    few = controls.draw(ragged([5, 6, 7, 8]))
-    assert few.groups == 2
+        draw(ragged([9, 9, 9]))
+    with pytest.raises(TransectError, match=r"Choose n up to \d+"):
+        draw(ragged(SIZES), n=10_000)
+    assert draw(ragged([5, 6, 7, 8]), halves=True).groups == 2
 
 
 def test_jackknife_of_a_mean_is_the_textbook_interval() -> None:
@@ -47,11 +63,27 @@ def test_jackknife_of_a_mean_is_the_textbook_interval() -> None:
     rng = np.random.default_rng(0)
     x = rng.gamma(2.0, 3.0, 12)
     drops = [np.delete(x, k).mean() for k in range(12)]
-    low, high = controls.jackknife(x.mean(), drops)
+    low, high = jackknife(x.mean(), drops)
     half = t.ppf(0.975, 11) * x.std(ddof=1) / np.sqrt(12)
     assert low == pytest.approx(x.mean() - half)
     assert high == pytest.approx(x.mean() + half)
-    assert np.isnan(controls.jackknife(1.0, [1.0, np.nan])).all()
+    assert np.isnan(jackknife(1.0, [1.0, np.nan])).all()
+    wider = jackknife(x.mean(), drops, more=x.var(ddof=1) / 12)
+    assert wider[1] - x.mean() == pytest.approx(half * np.sqrt(2)), "variance from elsewhere goes in"
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "inside"),
+    [("log", 0.02, (0, np.inf)), ("fisher", 0.98, (-1, 1)), ("logit", 0.97, (0, 1))],
+)
+def test_intervals_stay_where_the_number_lives(scale: str, value: float, inside: tuple[float, float]) -> None:
+    drops = value + np.array([-1, 1, -1, 1, 1, -1]) * 0.009
+    low, high = jackknife(value, drops, scale=scale)
+    assert inside[0] < low < value < high < inside[1]
+    there, back = SCALES[scale]
+    assert float(back(there(np.asarray(value)))) == pytest.approx(value)
+    beyond = jackknife(-2.0, drops - 2, scale=scale)
+    assert np.isfinite(beyond).all(), "where a value lies outside of its scale the plain interval is given"
 
 
 def test_jackknife_by_text_covers_where_the_one_by_token_does_not() -> None:
@@ -60,23 +92,76 @@ def test_jackknife_by_text_covers_where_the_one_by_token_does_not() -> None:
     hits = tokens = 0
     for _ in range(200):
         x = rng.normal(size=(12, 1)) + rng.normal(size=(12, 20))
-        low, high = controls.jackknife(x.mean(), [np.delete(x, k, 0).mean() for k in range(12)])
+        low, high = jackknife(x.mean(), [np.delete(x, k, 0).mean() for k in range(12)])
         hits += low <= 0 <= high
         tokens += abs(x.mean()) <= 1.96 * x.std() / np.sqrt(x.size)
     assert 0.90 <= hits / 200 <= 0.99
     assert tokens / 200 < 0.6
 
 
+def test_a_simultaneous_band_holds_the_whole_curve() -> None:
+    """20 independent means: pointwise intervals of 95 % hold all of them in about a third of cases, the band in most."""
+    rng = np.random.default_rng(2)
+    band = points = 0
+    for _ in range(150):
+        x = rng.normal(size=(20, 30))
+        drops = np.stack([np.delete(x, k, 1).mean(axis=1) for k in range(30)], axis=1)
+        low, high = simultaneous(x.mean(axis=1), drops, draws=500)
+        band += bool(((low <= 0) & (high >= 0)).all())
+        ends = [jackknife(v, d) for v, d in zip(x.mean(axis=1), drops, strict=True)]
+        points += all(a <= 0 <= b for a, b in ends)
+    assert 0.90 <= band / 150 <= 1.0
+    assert points / 150 < 0.6
+
+
 def test_p_values() -> None:
     null = np.arange(19.0)
-    assert controls.permutation_p(100.0, null) == pytest.approx(1 / 20)
-    assert controls.permutation_p(17.0, null) == pytest.approx(3 / 20)
-    assert controls.permutation_p(1.0, null, "less") == pytest.approx(3 / 20)
-    assert controls.permutation_p(18.0, null, "two") == pytest.approx(4 / 20)
-    assert np.isnan(controls.permutation_p(1.0, []))
-    assert controls.holm([0.01, np.nan, 0.04, 0.03])[[0, 2, 3]].tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert permutation_p(100.0, null) == pytest.approx(1 / 20)
+    assert permutation_p(17.0, null) == pytest.approx(3 / 20)
+    assert permutation_p(1.0, null, "less") == pytest.approx(3 / 20)
+    assert permutation_p(18.0, null, "two") == pytest.approx(4 / 20)
+    assert np.isnan(permutation_p(1.0, []))
+    assert holm([0.01, np.nan, 0.04, 0.03])[[0, 2, 3]].tolist() == pytest.approx([0.03, 0.06, 0.06])
     values, draws = np.array([3.0, 0.5]), np.array([[1.0, 2.0], [0.1, 4.0], [0.2, 0.3]])
-    assert controls.max_t(values, draws).tolist() == [2 / 4, 3 / 4]
+    assert max_t(values, draws).tolist() == [2 / 4, 3 / 4]
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p = np.random.default_rng(3).random(40) ** 3
+    np.testing.assert_allclose(holm(p), multitest.multipletests(p, method="holm")[1])
+
+
+def test_no_p_where_none_can_reach_the_level() -> None:
+    assert not reachable(18)
+    assert reachable(19)
+    assert not reachable(99, 30)
+    assert reachable(599, 30)
+    assert draws_needed(30) == 599
+    with pytest.raises(TransectError, match="599 draws"):
+        require(99, 30, "family")
+
+
+def test_max_t_of_studentised_values_keeps_the_level_of_a_family() -> None:
+    """12 correlated statistics of unlike spread, nothing planted: at most 5 % of families hold a p of 0.05 or less."""
+    rng = np.random.default_rng(4)
+    alarms = 0
+    for _ in range(300):
+        shared = rng.normal(size=(40, 1))
+        draws = (0.7 * shared + rng.normal(size=(40, 12))) * np.geomspace(0.01, 100, 12)
+        z, null = studentised(draws[0], draws[1:])
+        alarms += bool((max_t(z, null) <= 0.05).any())
+    assert alarms / 300 <= 0.08
+
+
+def test_streams_are_named() -> None:
+    first, second = stream(0, "halves", 1), stream(0, "halves", 1)
+    assert np.array_equal(first.random(4), second.random(4))
+    draws = {
+        float(stream(s, *names).random()) for s in (0, 1) for names in (("a",), ("a", 1), ("b",), ("a", 2))
+    }
+    assert len(draws) == 8
+    assert agreement([3, 3, 4, 3], 3) == 0.75
 
 
 def test_design_effect_of_planted_clusters() -> None:
@@ -92,10 +177,17 @@ def test_design_effect_of_planted_clusters() -> None:
     assert abs(free) < 0.01
 
 
-def test_column_shuffle_keeps_marginals_and_breaks_relations() -> None:
+def test_column_shuffle_keeps_marginals_and_texts_and_breaks_relations() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)
     X = np.stack([x, 2 * x + 1], 1)
     Z = controls.shuffle_columns(X, rng)
     assert np.array_equal(np.sort(Z, 0), np.sort(X, 0))
     assert abs(np.corrcoef(Z.T)[0, 1]) < 0.2
+    texts = rng.normal(size=(50, 8, 3))
+    moved = controls.shuffle_columns(texts, rng)
+    for column in range(3):
+        whole = {tuple(t) for t in texts[:, :, column].tolist()}
+        assert {tuple(t) for t in moved[:, :, column].tolist()} == whole, "a text's column stays together"
+    order = controls.within_texts(5, 4, rng).reshape(5, 4)
+    assert (np.sort(order, 1) == np.arange(20).reshape(5, 4)).all()

@@ -11,7 +11,7 @@ from transect.errors import TransectError
 from transect.inference.per_text import summary, trajectories, windows, within
 from transect.models.gradients import token_gradients
 from transect.models.models import wrap_model
-from transect.studies.tokens.gradients import gradients
+from transect.studies.tokens.gradients import Gradients, gradient_rows
 
 LENGTHS = [9, 14, 7, 12, 4, 11, 16, 8]
 
@@ -47,7 +47,9 @@ def test_texts_with_a_direction_of_their_own_are_told_from_mixed_ones(tmp_path):
     own = table.where(site="resid.0", measure="anisotropy", about="zero")
     assert own.column("value")[0] == pytest.approx(36 / 37, abs=0.02)
     assert own.column("null")[0] < 0.35
-    assert own.column("p")[0] == pytest.approx(2 / 6), "five draws, none as extreme"
+    assert np.isnan(own.column("p")[0]), "five draws cannot reach 0.05, so there is no p"
+    many = within(asked[:1], [store], window=6, draws=39).where(site="resid.0")
+    assert many.column("p")[0] == pytest.approx(2 / 40), "none of 39 draws is as extreme"
     assert own.column("low")[0] < own.column("value")[0] < own.column("high")[0]
     assert table.where(site="resid.0", measure="cluster_count").column("value")[0] == 1
     assert table.where(site="resid.0", measure="rank_residual").column("value")[0] == pytest.approx(
@@ -119,8 +121,16 @@ def test_gradient_rows_name_their_null(tmp_path):
     model = wrap_model(tiny_model("llama"), tiny_tokenizer(), "tiny")
     texts = ts.open_texts("weekdays:8", seed=1)
     store = ts.capture(model, texts, tmp_path / "s")
-    table = gradients([store], lambda _: model, texts=5, positions=3)
+    asked = Gradients(str(store.path), store.content, 5, 3, 96, 10, 0)
+    table = ts.Table(gradient_rows(store, model, asked))
     assert len(table) == 2 * 4
     assert set(table.column("control")) == {"another next token"}
     assert (table.column("value") > 0).all()
     assert (table.column("null") > 0).all()
+
+
+def test_a_model_without_a_next_token_is_a_row_that_says_so(tmp_path):
+    model = wrap_model(tiny_model("bert"), tiny_tokenizer(wrap=True), "encoder")
+    store = ts.capture(model, ts.open_texts("weekdays:8", seed=1), tmp_path / "s")
+    with pytest.raises(TransectError, match="no next token"):
+        gradient_rows(store, model, Gradients(str(store.path), store.content, 5, 3, 96, 10, 0))

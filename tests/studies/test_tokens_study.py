@@ -14,7 +14,8 @@ from transect.cli.main import cli
 from transect.errors import TransectError
 from transect.results.drawing import draw
 from transect.results.study import Study
-from transect.studies.tokens.runs import Arm, arms_of, model_of
+from transect.studies.runs import model_of
+from transect.studies.tokens.runs import Arm, arms_of
 from transect.studies.tokens.tables import _difference, contrasts, similarities
 from transect.train.pretrain import pretrain
 from transect.train.pretraining import preset
@@ -178,7 +179,7 @@ def test_evolution_runs_from_the_start_to_the_end(at):
 
 
 def test_what_cannot_be_compared_is_said(at, tmp_path):
-    with pytest.raises(TransectError, match="is a model; it has to be captured"):
+    with pytest.raises(TransectError, match="is no store"):
         ts.studies.tokens(str(at / "pre"), out=tmp_path)
     with pytest.raises(TransectError, match="no run given"):
         ts.studies.tokens([])

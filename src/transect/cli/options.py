@@ -135,7 +135,7 @@ def as_option(name: str, hint: Any, option: Option, *, required: bool = False) -
     flag, help_text = f"--{name.replace('_', '-')}", option.help
     kinds = _members(hint)
     shown: dict[str, Any] = {"help": help_text, "required": required}
-    if option.default not in (None, (), False) and not required:
+    if option.default is not None and option.default is not False and option.default != () and not required:
         shown |= {"default": option.default, "show_default": True}
     if bool in kinds:
         return click.Option([f"{flag}/--no-{name.replace('_', '-')}"], **shown)
@@ -166,7 +166,7 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-def _whole(limit: float | None, usual: int | None) -> int | None:
+def _whole(limit: float | int | None, usual: int | None) -> int | None:
     return usual if limit is None else int(limit)
 
 

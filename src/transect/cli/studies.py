@@ -12,6 +12,8 @@ from transect.cli.options import command, given
 from transect.cli.shared import ENGINE, JSON, SHARE, bars, finish, show
 from transect.studies import names
 
+#: Studies whose folder may be left out: it is then named after the first run.
+BESIDE = ("manifold",)
 #: Parameters given by place, where it is not the first one alone.
 PLACES = {"pruning": ("model",)}
 
@@ -25,7 +27,10 @@ def study_command(name: str, shown_as: str = "") -> click.Command:
     places = PLACES.get(name, (first,))
 
     def run(values: dict[str, Any]) -> None:
-        out, as_json = Path(values["out"]), values.pop("as_json")
+        as_json = values.pop("as_json")
+        if values["out"] is None:
+            values["out"] = f"{str(values[first][0]).rstrip(chr(47))}-{name}"
+        out = Path(values["out"])
         values["engine"] = values.pop("engine", "local")
         asked = given(values, func)
         for place in places:
@@ -39,7 +44,7 @@ def study_command(name: str, shown_as: str = "") -> click.Command:
             show(study.tables[getattr(room, "HEADLINE", next(iter(study.tables)))], as_json=True)
 
     extra = shared_parameters(ENGINE, SHARE, JSON)
-    needed = ("out", "texts") if "texts" in places or name == "pruning" else ("out",)
+    needed = () if name in BESIDE else ("out", "texts") if name == "pruning" else ("out",)
     return command(func, run, name=shown_as or name, arguments=places, extra=extra, required=needed)
 
 

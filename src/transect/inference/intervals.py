@@ -14,16 +14,16 @@ class Scale(NamedTuple):
 
 
 def _log(x: np.ndarray) -> np.ndarray:
-    return np.log(np.where(x > 0, x, np.nan))
+    return np.asarray(np.log(np.where(x > 0, x, np.nan)))
 
 
 def _fisher(x: np.ndarray) -> np.ndarray:
-    return np.arctanh(np.where(np.abs(x) < 1, x, np.nan))
+    return np.asarray(np.arctanh(np.where(np.abs(x) < 1, x, np.nan)))
 
 
 def _logit(x: np.ndarray) -> np.ndarray:
     inside = np.where((x > 0) & (x < 1), x, np.nan)
-    return np.log(inside) - np.log1p(-inside)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 SCALES: dict[str, Scale] = {
@@ -48,7 +48,7 @@ def jackknife(
     level: float = 0.95,
     *,
     scale: str = "identity",
-    more: float = 0.0,
+    more: float | int = 0.0,
 ) -> tuple[float, float]:
     """Interval from leave-one-group-out values, symmetric on `scale`: value ± t·se with G − 1 degrees of freedom.
 
@@ -67,15 +67,16 @@ def jackknife(
     moved, centre = there(theta), float(there(np.asarray(value, float)))
     if not np.isfinite(moved).all() or not np.isfinite(centre):
         return jackknife(value, replicates, level, more=more)
-    slope = 1.0
-    if more > 0 and scale != "identity":
-        step = 1e-4
-        slope = (
-            2 * step / max(float(back(np.asarray(centre + step)) - back(np.asarray(centre - step))), 1e-300)
-        )
-    se = float(np.sqrt(spread(moved) ** 2 + more * slope**2))
+    se = float(np.hypot(spread(moved), _carried(value, float(np.sqrt(more)), there)))
     half = float(t.ppf(0.5 + level / 2, len(theta) - 1)) * se
     return float(back(np.asarray(centre - half))), float(back(np.asarray(centre + half)))
+
+
+def _carried(value: float, error: float, there: Callable[[np.ndarray], np.ndarray]) -> float:
+    """A standard error on the number's own scale, carried over to the line by a step to either side that exists."""
+    middle = float(there(np.asarray(value)))
+    steps = [abs(float(there(np.asarray(value + side * error))) - middle) for side in (-1, 1)]
+    return max((s for s in steps if np.isfinite(s)), default=0.0)
 
 
 def simultaneous(

@@ -162,7 +162,7 @@ def _matches(arrow: pa.Table, name: str, wanted: Any) -> Any:
         return pa.array([None in several] * arrow.num_rows, pa.bool_())
     known = [v for v in several if v is not None]
     try:
-        hit = pc.is_in(column, pa.array(known, column.type)) if known else pa.array([False] * arrow.num_rows)
+        hit = pc.is_in(column, pa.array(known, column.type)) if known else pa.array([False] * arrow.num_rows, pa.bool_())
     except (
         pa.ArrowInvalid,
         pa.ArrowTypeError,

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from transect.errors import TransectError
 
@@ -19,8 +19,8 @@ class Option:
 
     default: Any
     help: str
-    least: float | None = None
-    most: float | None = None
+    least: float | int | None = None
+    most: float | int | None = None
     choices: tuple[str, ...] = ()
 
 
@@ -80,12 +80,12 @@ class Values:
         """Name → value."""
         return {name: getattr(self, name) for name in declared(self.group)}
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> Any:
         """The same value with other fields."""
         return type(self)(**{**self.items(), **changes})
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], **defaults: Any) -> Self:
+    def of(cls, options: Mapping[str, Any], **defaults: Any) -> Any:
         """The value of those `options` that belong to this group; `defaults` take the place of the declared ones."""
         fields = declared(cls.group)
         return cls(**defaults | {k: v for k, v in options.items() if k in fields})

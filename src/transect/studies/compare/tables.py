@@ -27,7 +27,8 @@ def with_drift(rows: Iterable[Row], arms: dict[str, Arm]) -> list[Row]:
         value = math.nan if row.get("value") is None else row["value"]
         again = np.array([math.nan if v is None else v for v in row.get("replicates") or []], float)
         drift, again = (1 - value, 1 - again) if similar else (value, again)
-        low, high = jackknife(drift, again)
+        ends = [math.nan if row.get(k) is None else row[k] for k in ("low", "high")]
+        low, high = (1 - ends[1], 1 - ends[0]) if similar else ends
         arm = arms[row["run2"]]
         told = {"drift": drift, "drift_low": low, "drift_high": high, "again": again.tolist()}
         out.append(
@@ -91,7 +92,7 @@ def _mean(group: Sequence[Row], **more: Any) -> Row:
     known = [r for r in group if math.isfinite(r["drift"])]
     again = np.array([r["again"] for r in known], float).mean(axis=0) if known else []
     value = float(np.mean([r["drift"] for r in known])) if known else math.nan
-    low, high = jackknife(value, again)
+    low, high = jackknife(value, again, scale="log")
     first = group[0]
     told = {
         k: first[k]
@@ -148,6 +149,7 @@ def difference(cross: Table, within: Table, run: str) -> list[Row]:
             | {
                 "run": run,
                 "panel": f"{run} × base − base",
+                "kind": "difference",
                 "value": gap,
                 "low": low,
                 "high": high,

@@ -49,10 +49,11 @@ def _figures(
     ]  # fmt: skip
     if "matrices" in study.tables:
         first = {a.series: a.name for a in reversed(ends(arms))}.values()
+        seen = {r["panel"]: r for r in reversed(list(study.tables["matrices"]))}
         panels = [
             p
             for k, p in enumerate(study.tables["matrices"].values("panel"))
-            if k == 0 or p.endswith("− base") or p.split(" × ")[0] in first
+            if k == 0 or seen[p]["kind"] == "difference" or (seen[p]["run2"] or seen[p]["run"]) in first
         ]
         figures.append(
             Figure("matrices", "compare_matrices", "matrices", f"Layer × layer {matrix}",

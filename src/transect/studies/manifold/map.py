@@ -181,7 +181,10 @@ def _attempt(
             Prepared(own.held, its.M, its.cross, (own.held @ its.M).astype(np.float32))
             for own, its in zip(cell, source, strict=True)
         ]
-    return evaluate_cell(cell, plan, name, kind)
+    try:
+        return evaluate_cell(cell, plan, name, kind)
+    except TransectError as error:
+        return {"status": str(error)}
 
 
 def _prepared(store: Store, plan: Plan, site: str, token: str) -> list[Prepared] | str:
