@@ -34,6 +34,7 @@ class Model:
     source: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     opening: dict[str, Any] = field(default_factory=dict)  # arguments of open_model, for other processes
+    layouts: dict[str, Any] = field(default_factory=dict, repr=False)  # site → layout, where shapes do not say
 
     @property
     def base(self) -> Any:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from transect.errors import TransectError
 from transect.files import Place, is_remote, place, unwritable
-from transect.models.forward import kept_positions, make_plan, probe, shuffled
+from transect.models.forward import kept_positions, make_plan, shuffled
+from transect.models.probe import probe
 from transect.store.capture_shard import ShardJob, opening_of, write_shard
 from transect.store.manifest import begin, make_index, make_manifest
+from transect.store.recapture import in_dtype_of, same_tokens_or_refuse, stored_texts
 from transect.store.shards import NUMPY, SAFETENSORS
 from transect.store.store import Store, open_store
 from transect.texts.texts import Texts, tokenize
@@ -62,7 +64,7 @@ def capture(
     if shuffle_tokens is not None:
         tokenized = shuffled(tokenized, shuffle_tokens)
     kept = kept_positions(tokenized, positions)
-    first = probe(model, tokenized, sites, layers)
+    first = probe(model, tokenized, sites, layers, batch_tokens)
     dtype = store_dtype or str(model.dtype).removeprefix("torch.")
     if dtype not in SAFETENSORS:
         raise TransectError(f"store dtype {dtype!r} is not one of {', '.join(SAFETENSORS)}.")
@@ -71,7 +73,9 @@ def capture(
     rows = [1 if pool else len(k) for k in kept]
     item = NUMPY[SAFETENSORS[dtype]].itemsize
     row_bytes = item * sum(first.widths.values())
-    plan = make_plan([len(t) for t in tokenized.ids], rows, batch_tokens, max(1, shard_bytes // row_bytes))
+    lengths = [len(t) for t in tokenized.ids]
+    budget = 0 if first.apart else batch_tokens  # 0: one text a pass
+    plan = make_plan(lengths, rows, budget, max(1, shard_bytes // row_bytes))
     options = {"positions": positions, "pool": pool, "position0": position0, "max_length": max_length}
     options |= {"shuffle_tokens": shuffle_tokens}
     options |= {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes}
@@ -101,19 +105,23 @@ def capture(
 
 
 def recapture(store: Store, model: "Model", out: Place, *, progress: Progress | None = None, **changes: Any) -> Store:
-    """Capture the texts of a store again, with its options, through another model or with `changes` to the options."""
-    m = store.manifest
-    texts = Texts(
-        store.index["text"].to_pylist(),
-        store.ids,
-        labels={name: values.tolist() for name, values in store.labels.items()},
-        name=m["texts"]["name"],
-        spec=m["texts"]["spec"],
-        chat=m["texts"].get("chat", False),
-    )
-    names = ("positions", "pool", "position0", "max_length", "batch_tokens", "shard_bytes")
-    options: dict[str, Any] = {**{name: m[name] for name in names}, "sites": store.sites, **changes}
-    return capture(model, texts, out, progress=progress, **options)
+    """Capture the texts of a store again, with its options, through another model or with `changes` to the options.
+
+    The tokens are the store's own (`shuffle_tokens` puts them in another order), the dtypes are the store's too.
+    Raises: TransectError when this model's tokenizer gives other tokens.
+    """
+    m, texts = store.manifest, stored_texts(store)
+    names = ("positions", "pool", "position0", "max_length", "shuffle_tokens", "batch_tokens", "shard_bytes")
+    kept: dict[str, Any] = {name: m.get(name) for name in names}
+    if changes.get("max_length", kept["max_length"]) != kept["max_length"]:
+        raise TransectError("a recapture keeps the store's max_length.", "Capture the texts again instead.")
+    model = in_dtype_of(store, model)
+    tokenized = tokenize(texts, model.tokenizer, kept["max_length"])
+    if kept["shuffle_tokens"] is not None:
+        tokenized = shuffled(tokenized, kept["shuffle_tokens"])
+    same_tokens_or_refuse(store, tokenized)
+    kept |= {"sites": store.sites, "store_dtype": m["dtype"]["store"]}
+    return capture(model, texts, out, progress=progress, **(kept | changes))
 
 
 def _check_space(out: Place, need: int) -> None:
