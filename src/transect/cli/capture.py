@@ -56,6 +56,7 @@ def capture(
     MODEL: smollm2, minilm, a hub id, a folder, x.gguf, BASE+ADAPTER, random:SPEC. TEXTS: gsm-test:200, brown:300,
     sotu:50, reviews:1000, birthdays:1000, gsm8k:2000, wikitext2:test, file.jsonl, .csv, .parquet, .txt, or - for stdin.
     """
+    from transect.files import plain
     from transect.store.capture import capture as run
     from transect.texts.texts import open_texts
     from transect.work.parts import part_of
@@ -77,6 +78,8 @@ def capture(
     kwargs["position0"] = not kwargs.pop("drop_position0")
     with bars() as told:
         store = run(loaded, opened, out, progress=lambda done, total: told("capture", done, total), **kwargs)
+    for note in store.manifest["notes"]:
+        click.echo(f"note: {plain(note)}", err=True)
     click.echo(repr(store), err=True)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.models import sites
 from transect.models.layout import Layout, aligned, layouts
+from transect.models.limits import check_fits
 from transect.models.state import unchanged
 from transect.texts.texts import Texts, Tokenized, tokenize
 
@@ -177,12 +178,14 @@ def forward(
     kept = kept_positions(tokenized, "all")
     taps = sites.discover(model.model)
     chosen = [taps[s] for s in sites.select(list(taps), wanted)]
+    check_fits(model, tokenized.ids, [texts.ids[i] for i in tokenized.kept])
     lengths = [len(t) for t in tokenized.ids]
     for batch in make_plan(lengths, lengths, batch_tokens, sum(lengths))[0]:
         got: dict[str, torch.Tensor] = {}
         made = make_batch(tokenized.ids, batch, kept)
         run(model, chosen, made, lambda site, rows, got=got: got.update({site: rows.clone()}))
-        yield batch, np.asarray(batch)[made.owner.numpy()], got
+        members = [tokenized.kept[i] for i in batch]
+        yield members, np.asarray(members)[made.owner.numpy()], got
 
 
 def shuffled(tokenized: Tokenized, seed: int) -> Tokenized:

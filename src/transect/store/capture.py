@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transect.errors import TransectError
 from transect.files import Place, is_remote, place, unwritable
 from transect.models.forward import kept_positions, make_plan, shuffled
+from transect.models.limits import check_fits
 from transect.models.probe import probe
 from transect.store.capture_shard import ShardJob, opening_of, write_shard
 from transect.store.manifest import begin, make_index, make_manifest
@@ -60,9 +61,15 @@ def capture(
     folder returns it; on an unfinished one it resumes; on another capture's folder it refuses.
     """
     out = place(str(out))
+    _check_options(
+        {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes, "workers": workers},
+        {"shuffle_tokens": shuffle_tokens, "gpus_per_worker": gpus_per_worker},
+    )
     tokenized = tokenize(texts, model.tokenizer, max_length)
+    texts = texts.subset(tokenized.kept)
     if shuffle_tokens is not None:
         tokenized = shuffled(tokenized, shuffle_tokens)
+    check_fits(model, tokenized.ids, texts.ids)
     kept = kept_positions(tokenized, positions)
     first = probe(model, tokenized, sites, layers, batch_tokens)
     dtype = store_dtype or str(model.dtype).removeprefix("torch.")
@@ -122,6 +129,14 @@ def recapture(store: Store, model: "Model", out: Place, *, progress: Progress | 
     same_tokens_or_refuse(store, tokenized)
     kept |= {"sites": store.sites, "store_dtype": m["dtype"]["store"]}
     return capture(model, texts, out, progress=progress, **(kept | changes))
+
+
+def _check_options(positive: dict[str, int], natural: dict[str, int | None]) -> None:
+    """TransectError for a count below 1, or a seed or number below 0."""
+    for least, options in ((1, positive), (0, natural)):
+        for name, value in options.items():
+            if value is not None and value < least:
+                raise TransectError(f"{name}={value}.", f"Give {least} or more.")
 
 
 def _check_space(out: Place, need: int) -> None:

@@ -61,6 +61,7 @@ def make_manifest(
         "additive_error": probe.additive,
         "texts_apart": probe.apart,
         "opening": model.opening,
+        "notes": [*model.notes, *texts.notes, *tokenized.notes],
         "origin": origin,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -153,7 +154,7 @@ def make_index(
     }
     columns |= {f"label:{name}": values for name, values in texts.labels.items()}
     if texts.messages is not None:
-        columns["messages"] = [json.dumps(conversation, ensure_ascii=False) for conversation in texts.messages]
+        columns["messages"] = [json.dumps(conversation) for conversation in texts.messages]
     if texts.groups is not None:
         columns["group"] = texts.groups
     columns |= {f"span:{name}": pa.array(spans, pa.list_(pa.int32())) for name, spans in texts.landmarks.items()}
