@@ -9,6 +9,11 @@ from transect.errors import TransectError
 from transect.files import local
 from transect.models.checkpoints import hub_reachable, loading, peft_at_work
 
+#: Initialisations that change the base by data, or by a decomposition from random numbers.
+UNREPEATABLE = ("corda", "lora_ga", "pissa_niter")
+#: Names of classifiers' last layers.
+HEADS = ("score", "classifier", "classifier.out_proj", "qa_outputs")
+
 
 def split_spec(spec: str) -> tuple[str, str]:
     """(base, adapter) of BASE+ADAPTER; a plus in a folder's name stays there where that folder exists."""
@@ -40,10 +45,6 @@ def task_of(adapter: str) -> tuple[str | None, int | None]:
     return task if isinstance(task, str) else None, sizes[-1] if sizes else None
 
 
-#: Names of classifiers' last layers.
-HEADS = ("score", "classifier", "classifier.out_proj", "qa_outputs")
-
-
 def add_adapter(
     model: Any, adapter: str, base: str, options: dict[str, Any]
 ) -> tuple[Any, dict[str, Any], list[str]]:
@@ -51,14 +52,22 @@ def add_adapter(
     from peft import PeftConfig, PeftModel
 
     folder = _adapter_folder(adapter, options)
-    with loading(f"adapter {adapter}"):
+    with loading(f"adapter {adapter}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about settings that matter for training only
         config = PeftConfig.from_pretrained(str(folder))
+    began = str(getattr(config, "init_lora_weights", ""))
+    if began.startswith(UNREPEATABLE):
+        raise TransectError(
+            f"adapter {adapter} began from {began}, which changed the base in a way that cannot be repeated.",
+            "Save it again with path_initial_model_for_weight_conversion (PEFT): it becomes a plain LoRA.",
+        )
     if config.is_prompt_learning:
         raise TransectError(
             f"adapter {adapter} is {config.peft_type}: it changes the input, not the weights."
         )
     with loading(f"adapter {adapter}"), peft_at_work():
         warnings.filterwarnings("error", message="Found missing adapter keys")
+        warnings.filterwarnings("ignore", message="`lora_bias=True` was passed")
         wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     trained_on, notes = str(config.base_model_name_or_path or ""), []
     if trained_on and Path(trained_on).name.split("@")[0] != Path(base).name.split("@")[0]:

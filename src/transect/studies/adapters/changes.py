@@ -16,9 +16,6 @@ from transect.models.adapted import add_adapter
 from transect.models.checkpoints import TASKS, peft_at_work
 from transect.models.models import open_model
 
-#: Initialisations that PEFT cannot repeat without the data they were made from.
-OF_DATA = ("corda", "lora_ga")
-
 
 class Change(NamedTuple):
     """ΔW of one tensor by its singular value decomposition, left [m, k], values [k], right [k, n], and W [m, n].
@@ -51,11 +48,6 @@ def _weights(model: Any) -> dict[str, np.ndarray]:
 
 def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[list[Change], list[str]]:
     """(ΔW of every changed tensor, warnings about what is left out)."""
-    if config.get("init_lora_weights") in OF_DATA:
-        raise TransectError(
-            f"{folder} began from {config['init_lora_weights']}, which changed the base by data that is not here.",
-            "Save it again with path_initial_model_for_weight_conversion (PEFT): it becomes a plain LoRA.",
-        )
     plain = open_model(base, dtype="float32", device="cpu").model
     before = _weights(plain)
     _check_tensors(folder, before)
@@ -63,10 +55,10 @@ def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[li
         wrapped = open_model(f"{base}+{folder}", dtype="float32", device="cpu").model
     else:
         wrapped = add_adapter(plain, str(folder), base, {"local_files_only": True})[0]
+    changes, left_out = [], _unmergeable_biases(wrapped)
     products = _products(wrapped, before)
     with peft_at_work():
         after = _weights(wrapped.merge_and_unload())
-    changes, left_out = [], []
     for name, weight in after.items():
         found = _in_base(name, before)
         if found is None or before[found].shape != weight.shape:
@@ -77,6 +69,17 @@ def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[li
         elif not np.array_equal(before[found], weight):
             changes.append(_difference(name, weight, before[found]))
     return changes, [f"Left out, as the base has no such weight: {', '.join(left_out)}."] if left_out else []
+
+
+def _unmergeable_biases(wrapped: Any) -> list[str]:
+    """Switch off the biases of LoRA layers whose base has none, as nothing holds them after a merge; their names."""
+    names = []
+    for name, module in wrapped.get_base_model().named_modules():
+        biases = getattr(module, "lora_bias", {})
+        if biases.get("default") and getattr(module.get_base_layer(), "bias", None) is None:
+            biases["default"] = False
+            names.append(f"{name}.lora_B.bias")
+    return names
 
 
 def _in_base(name: str, weights: dict[str, np.ndarray]) -> str | None:
@@ -157,7 +160,9 @@ def full_changes(spec: str, names: list[str], weights: dict[str, np.ndarray]) ->
     tuned = base_weights(spec)
     for name in names:
         if name not in tuned or tuned[name].shape != weights[name].shape:
-            raise TransectError(f"{spec} has no {name} of the base's shape.", "Give a fine-tune of this base.")
+            raise TransectError(
+                f"{spec} has no {name} of the base's shape.", "Give a fine-tune of this base."
+            )
         yield _difference(name, tuned[name], weights[name])
 
 

@@ -43,7 +43,9 @@ def adapters(
         raise TransectError(f"{folder} is {kind}.", "Only LoRA and its kin have a ΔW here.")
     changes, warnings = adapter_changes(folder, config, base)
     if not changes:
-        raise TransectError(f"{folder} changes no weight of {base}.", "Give the folder that transect finetune wrote.")
+        raise TransectError(
+            f"{folder} changes no weight of {base}.", "Give the folder that transect finetune wrote."
+        )
     runs = {folder.name: changes}
     if full:
         runs[Path(full).name] = list(full_changes(full, [c.name for c in changes], base_weights(base)))
@@ -72,53 +74,66 @@ def energy(change: Change, axes: np.ndarray) -> float:
 def _rows(run: str, change: Change, top: int, seed: int) -> list[dict[str, Any]]:
     s, W = change.values, change.weight.astype(np.float64)
     size, of_base = float(np.linalg.norm(s)), float(np.linalg.norm(W))
-    k = max(1, min(top, min(W.shape) - 1))
-    axes = np.linalg.svd(W, full_matrices=False)[2][:k]
-    rng, n = np.random.default_rng([seed, 6]), W.shape[1]
-    draws = [energy(change, np.linalg.qr(rng.standard_normal((n, k)))[0].T) for _ in range(DRAWS)] if size else []
-    found = re.search(LAYER, change.name)
-    base = {
-        "run": run,
-        "site": change.name,
-        "layer": int(found[1]) if found else -1,
-        "module": change.name.rsplit(".", 1)[-1],
+    base = _named(run, change) | {
+        "design": "weights",
+        "rank": change.rank,
+        "norm": size,
+        "base_norm": of_base,
     }
-    base |= {"design": "weights", "rank": change.rank, "norm": size, "base_norm": of_base}
-    status = "ok" if size > 0 else "undefined: ΔW is zero"
-    values = {
-        "relative_norm": size / of_base,
-        "stable_rank": float((s**2).sum() / s[0] ** 2) if size else float("nan"),
-        "participation_ratio": float((s**2).sum() ** 2 / (s**4).sum()) if size else float("nan"),
-        "energy_in_top": energy(change, axes),
-    }
-    rows = [base | {"measure": m, "value": v, "status": "ok" if v == v else status} for m, v in values.items()]
-    if draws:
-        low, high = np.quantile(draws, [0.025, 0.975])
-        beyond = (1 + sum(d >= values["energy_in_top"] for d in draws)) / (1 + len(draws))
-        rows[-1] |= {
-            "null": float(np.mean(draws)),
-            "null_low": float(low),
-            "null_high": float(high),
-            "p": beyond,
-            "top": k,
-            "control": "random directions",
+    values = {"relative_norm": size / of_base if of_base else float("nan")}
+    status = "undefined: W is zero" if size else "undefined: ΔW is zero"
+    k = min(top, min(W.shape) - 1)
+    if k > 0:  # a matrix
+        axes = np.linalg.svd(W, full_matrices=False)[2][:k]
+        values |= {
+            "stable_rank": float((s**2).sum() / s[0] ** 2) if size else float("nan"),
+            "participation_ratio": float((s**2).sum() ** 2 / (s**4).sum()) if size else float("nan"),
+            "energy_in_top": energy(change, axes),
         }
+    rows = [
+        base | {"measure": m, "value": v, "status": "ok" if v == v else status} for m, v in values.items()
+    ]
+    if k > 0 and size:
+        rows[-1] |= _beside_random(change, k, values["energy_in_top"], seed)
     return rows
 
 
-def _spectrum(run: str, change: Change, most: int = 64) -> list[dict[str, Any]]:
+def _named(run: str, change: Change) -> dict[str, Any]:
     found = re.search(LAYER, change.name)
-    base = {
-        "run": run,
-        "site": change.name,
-        "layer": int(found[1]) if found else -1,
-        "module": change.name.rsplit(".", 1)[-1],
+    module = change.name.removesuffix(".bias").rsplit(".", 1)[-1]
+    return {"run": run, "site": change.name, "layer": int(found[1]) if found else -1, "module": module}
+
+
+def _beside_random(change: Change, k: int, share: float, seed: int) -> dict[str, Any]:
+    """The share of ‖ΔW‖² in the span of k random directions, and how often it reaches `share`."""
+    rng, n = np.random.default_rng([seed, 6]), change.weight.shape[1]
+    draws = [energy(change, np.linalg.qr(rng.standard_normal((n, k)))[0].T) for _ in range(DRAWS)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {
+        "null": float(np.mean(draws)),
+        "null_low": float(low),
+        "null_high": float(high),
+        "p": (1 + sum(d >= share for d in draws)) / (1 + len(draws)),
+        "top": k,
+        "control": "random directions",
     }
+
+
+def _spectrum(run: str, change: Change, most: int = 64) -> list[dict[str, Any]]:
+    if change.weight.shape[1] == 1:  # a vector has one
+        return []
+    base = _named(run, change)
     first = change.values[0] if change.values[0] > 0 else float("nan")
     keep = change.values[: change.rank or most]
     return [
         base
-        | {"measure": "singular_value", "index": k + 1, "value": float(v / first), "absolute": float(v), "status": "ok"}
+        | {
+            "measure": "singular_value",
+            "index": k + 1,
+            "value": float(v / first),
+            "absolute": float(v),
+            "status": "ok",
+        }
         for k, v in enumerate(keep)
     ]
 
@@ -136,9 +151,9 @@ def _layers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "run": run,
             "layer": layer,
             "measure": "relative_norm_of_layer",
-            "value": float(np.sqrt(a / b)),
+            "value": float(np.sqrt(a / b)) if b else float("nan"),
             "design": "weights",
-            "status": "ok",
+            "status": "ok" if b else "undefined: W is zero",
         }
         for (run, layer), (a, b) in sums.items()
         if layer >= 0
