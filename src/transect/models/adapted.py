@@ -1,4 +1,4 @@
-"""PEFT adapters: found, checked, and put beside a base's weights that opened with the head they were trained with."""
+"""PEFT adapters: found, checked, and put beside a base that opened with the head they were trained with."""
 
 import json
 import warnings
@@ -40,7 +40,8 @@ def task_of(adapter: str) -> tuple[str | None, int | None]:
         told = json.loads(file.read_text(encoding="utf-8"))
         task = told.get("task_type")
         with safe_open(str(weights), "pt") as tensors:
-            heads = [n for n in tensors.keys() if n.rpartition(".")[0].endswith(HEADS)]  # noqa: SIM118  not a mapping
+            names = list(tensors.keys())
+            heads = [n for n in names if n.rpartition(".")[0].endswith(HEADS)]
             sizes = [tensors.get_slice(n).get_shape()[0] for n in heads if n.endswith("weight")]
     return task if isinstance(task, str) else None, sizes[-1] if sizes else None
 

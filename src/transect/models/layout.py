@@ -1,7 +1,7 @@
-"""Which axes of a site's tensor are texts and tokens: decided by its shape, refused by name where that does not say.
+"""Which axes of a site's tensor are texts and tokens: decided by its shape, or refused by name.
 
-Most models write [texts, tokens, width], some flatten both, XLNet puts tokens first, and Longformer pads on the right
-to a multiple of its window. Everything leaves here as [texts, tokens, width].
+Most models write [texts, tokens, width], some flatten both, XLNet puts tokens first, and Longformer pads on
+the right to a multiple of its window. Everything leaves here as [texts, tokens, width].
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +15,7 @@ Layout = Literal["texts first", "tokens first", "flat"]
 
 
 def layouts(shape: tuple[int, ...], texts: int, tokens: int) -> list[Layout]:
-    """Every reading of `shape` as a batch of so many texts padded to so many tokens: one, two in a square, or none."""
+    """Every reading of `shape` as a batch of texts × tokens: one, two in a square, or none."""
     if len(shape) == 2:
         return ["flat"] if shape[0] == texts * tokens else []
     found: list[Layout] = []

@@ -1,4 +1,4 @@
-"""What a model can take: positions it has a table for, ids it has an embedding for, and sizes that a machine can hold."""
+"""What a model can take: positions it has rows for, ids it has embeddings for, sizes a machine can hold."""
 
 import re
 from collections.abc import Sequence
@@ -9,15 +9,17 @@ from transect.errors import TransectError
 if TYPE_CHECKING:
     from transect.models.models import Model
 
-#: Modules and buffers that hold a row per position: gpt2's wpe, BERT's position_embeddings, GPT-J's embed_positions.
+#: With a row per position: gpt2's wpe, BERT's position_embeddings, GPT-J's embed_positions.
 POSITIONS = re.compile(
     r"(^|\.)(wpe|position_embeddings?|embed_positions|wpe_embeddings?|position_embedding_table)$"
 )
 #: Configuration entry → most that is believed. The largest published models have 126 layers and width 53,248.
 MOST = {
-    "num_hidden_layers": 1024, "n_layer": 1024, "num_layers": 1024, "n_layers": 1024, "num_decoder_layers": 1024,
+    "num_hidden_layers": 1024, "n_layer": 1024, "num_layers": 1024, "n_layers": 1024,
+    "num_decoder_layers": 1024,
     "encoder_layers": 1024, "decoder_layers": 1024,
-    "hidden_size": 1 << 17, "n_embd": 1 << 17, "d_model": 1 << 17, "intermediate_size": 1 << 20, "d_ff": 1 << 20,
+    "hidden_size": 1 << 17, "n_embd": 1 << 17, "d_model": 1 << 17,
+    "intermediate_size": 1 << 20, "d_ff": 1 << 20,
     "num_attention_heads": 1 << 13, "n_head": 1 << 13, "num_key_value_heads": 1 << 13, "head_dim": 1 << 14,
     "vocab_size": 1 << 24, "max_position_embeddings": 1 << 27, "n_positions": 1 << 27,
     "num_local_experts": 1 << 13, "num_experts": 1 << 13, "n_routed_experts": 1 << 13,
@@ -54,7 +56,7 @@ def position_limit(model: Any) -> int | None:
 
 
 def check_fits(model: "Model", ids: Sequence[Sequence[int]], names: Sequence[str]) -> None:
-    """TransectError, with the first text, for ids beyond the embedding and texts beyond the table of positions."""
+    """TransectError, with the text, for ids beyond the embedding and texts beyond the table of positions."""
     rows, limit = len(model.model.get_input_embeddings().weight), position_limit(model.base)
     for name, tokens in zip(names, ids, strict=True):
         if tokens and max(tokens) >= rows:

@@ -1,4 +1,4 @@
-"""Where weights go and in which numbers: dtype, device and quantisation of an opening, checked before anything is read."""
+"""Where weights go and in which numbers: dtype, device and quantisation, checked before anything is read."""
 
 import importlib.util
 from typing import Any
@@ -6,14 +6,22 @@ from typing import Any
 from transect.errors import TransectError
 
 
-def placing(dtype: Any, device: Any, quantize: str | None, device_map: Any) -> tuple[Any, Any, dict[str, Any]]:
+def placing(
+    dtype: Any, device: Any, quantize: str | None, device_map: Any
+) -> tuple[Any, Any, dict[str, Any]]:
     """(dtype, device or None when from_pretrained places the weights, arguments of from_pretrained)."""
     import torch
 
     short = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
     dtype = short.get(dtype, dtype) if isinstance(dtype, str) else dtype
     chosen = getattr(torch, dtype, None) if isinstance(dtype, str) and dtype != "auto" else dtype
-    if dtype is not None and chosen not in {"auto", torch.float32, torch.bfloat16, torch.float16, torch.float64}:
+    if dtype is not None and chosen not in {
+        "auto",
+        torch.float32,
+        torch.bfloat16,
+        torch.float16,
+        torch.float64,
+    }:
         raise TransectError(f"no dtype {dtype!r}.", "There are float32, bfloat16, float16, float64 and auto.")
     cuda = torch.cuda.is_available()
     if device is not None:
@@ -34,7 +42,9 @@ def _check_device(device: str, cuda: bool) -> None:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         said = str(error).splitlines()[0][:200]
-        raise TransectError(f"device {device!r:.60}: torch cannot use it here ({said}).", "Use --device cpu.") from error
+        raise TransectError(
+            f"device {device!r:.60}: torch cannot use it here ({said}).", "Use --device cpu."
+        ) from error
 
 
 def _quantised(quantize: str, dtype: Any, cuda: bool, device_map: Any) -> tuple[Any, Any, dict[str, Any]]:

@@ -1,6 +1,7 @@
-"""The first look at a model, before anything is written: widths, additivity, and whether texts share a pass unharmed.
+"""The first look at a model, before anything is written: widths, additivity, whether texts may share a pass.
 
-A text's points must be those of the text alone. One is run alone, then in a pass with a longer one, then alone again.
+A text's points must be those of the text alone. One is run alone, then in a pass with a longer one, then
+alone again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from transect.models.models import Model
 
-#: dtype → largest relative difference between a text alone and in a batch. Half precision: of the median token,
+#: dtype → largest relative difference of a text alone and in a batch. Half precision: of the median token,
 #: as single tokens differ by 4 % (bfloat16 batches of SmolLM2, docs of the store); else of the worst.
 TOLERANCE = {"torch.float64": 1e-6, "torch.float32": 1e-3, "torch.float16": 2e-2, "torch.bfloat16": 5e-2}
 ROUND_OFF = 1e-2  # rows under this share of the mean row are compared with that share
@@ -30,10 +31,9 @@ class Probe:
     """What the first passes told.
 
     Args:
-        taps: the chosen sites and their modules.
-        widths: of each chosen site.
-        additive: largest relative error of resid + attn.out + mlp.out = next resid; None where a part is missing.
-        apart: why texts must not share a pass ("resid.2 of a text differs by 0.31 …"), or "".
+        taps: the chosen sites and their modules. widths: of each chosen site. additive: largest relative
+        error of resid + attn.out + mlp.out = next resid; None where a part is missing. apart: why texts must
+        not share a pass ("resid.2 of a text differs by 0.31 …"), or "".
     """
 
     taps: list[sites.Tap]
@@ -51,7 +51,7 @@ def probe(
 ) -> Probe:
     """Run the shortest text alone and beside the longest that would share a pass with it.
 
-    Raises: TransectError for points that are not finite, are not the tokens', or differ from one run to the next.
+    Raises: TransectError for points that are not finite, not the tokens', or differ from run to run.
     """
     taps = sites.discover(model.model)
     chosen = sites.select(list(taps), [wanted] if isinstance(wanted, str) else wanted, layers)
@@ -73,7 +73,8 @@ def probe(
     again = _seen(model, used, batch)
     if (worst := _worst(seen, again, model)) is not None:
         raise TransectError(
-            f"{model.name}: {worst[0]} of one text differs by {worst[1]:.2g} (relative) from one pass to the next.",
+            f"{model.name}: {worst[0]} of one text differs by {worst[1]:.2g} (relative) "
+            "from one pass to the next.",
             "The model keeps state or draws random numbers while it runs; it cannot be captured.",
         )
     return Probe(used, {s: seen[s].shape[1] for s in chosen}, _additivity(seen), apart)
@@ -116,7 +117,7 @@ def _rows_are_tokens(model: "Model", entries: list[sites.Tap], batch: Batch) -> 
 def _together(
     model: "Model", taps: list[sites.Tap], tokenized: Tokenized, shortest: int, alone: dict, batch_tokens: int
 ) -> str:
-    """Why the shortest text, in a pass with the longest that leaves it room, is not what it is alone; "" if it is."""
+    """Why the shortest text, beside the longest that leaves it room, is not what it is alone; "" if it is."""
     lengths = [len(ids) for ids in tokenized.ids]
     others = [i for i, length in enumerate(lengths) if i != shortest and 2 * length <= batch_tokens]
     if not others:
@@ -143,7 +144,7 @@ def _worst(
 
 
 def _additivity(seen: dict[str, "torch.Tensor"]) -> float | None:
-    """Largest relative error of resid + attn.out + mlp.out = next resid over the blocks; None where a part is missing."""
+    """Largest relative error of resid + attn.out + mlp.out = next resid; None where a part is missing."""
     worst = None
     for site in [s for s in seen if sites.family(s) == "resid" and not s.startswith("encoder.")]:
         k, stack = sites.layer(site), "decoder." if site.startswith("decoder.") else ""

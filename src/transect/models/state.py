@@ -1,7 +1,7 @@
-"""What a forward pass changes in the model itself, put back after it: every pass then begins with the same model.
+"""What a forward pass changes in the model itself, put back after it: every pass begins with the same model.
 
-BigBird swaps its attention after a short text, rotary embeddings with scaling remember the longest text: points would
-depend on what was run before.
+BigBird swaps its attention after a short text, rotary embeddings with scaling remember the longest text:
+points would depend on what was run before.
 """
 
 import contextlib

@@ -104,7 +104,7 @@ def in_dtype_of(store: Store, model: "Model") -> "Model":
         return model
     if not model.opening:
         raise TransectError(
-            f"{model.name} is {str(model.dtype).removeprefix('torch.')}, {store.path} was computed in {wanted}.",
+            f"{model.name} has dtype {model.dtype}, {store.path} was computed in {wanted}.",
             f"Pass the model in {wanted}.",
         )
     again = open_model(**{**model.opening, "dtype": wanted})

@@ -1,4 +1,4 @@
-"""Conversations as strings through a model's chat template, within bounds: a template is a program of strangers."""
+"""Conversations as strings through a chat template, within bounds: a template is a stranger's program."""
 
 import contextlib
 import ctypes
@@ -35,7 +35,8 @@ def rendered(
                 strings.append(_one(conversation, tokenizer, ids[i]))
     except _TooLong:
         raise TransectError(
-            f"text {ids[len(strings)]}: the chat template does not end ({allowed:.0f} s for {len(messages)} texts).",
+            f"text {ids[len(strings)]}: the chat template does not end "
+            f"({allowed:.0f} s for {len(messages)} texts).",
             "Use another template, or open the texts without chat.",
         ) from None
     moved: dict[str, list[Span | None]] = {name: [] for name in landmarks}
@@ -72,8 +73,8 @@ def _one(conversation: list[dict[str, str]], tokenizer: Any, where: str) -> str:
         raise TransectError(f"text {where} does not fit the chat template: {said}.") from error
     if len(string) > MOST_CHARACTERS:
         raise TransectError(
-            f"text {where}: the chat template makes {len(string):,} characters of it, at most {MOST_CHARACTERS:,} are "
-            "taken.",
+            f"text {where}: the chat template makes {len(string):,} characters of it, "
+            f"at most {MOST_CHARACTERS:,} are taken.",
             "Use another template, or open the texts without chat.",
         )
     return string

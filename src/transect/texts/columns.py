@@ -1,4 +1,4 @@
-"""Columns of a source as texts, ids and labels: which column is what, what is left out, and what cannot be stored."""
+"""Columns of a source as texts, ids and labels: which is what, what is left out, what cannot be stored."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,8 @@
-"""Rows of text from local files and standard input: named columns of equal length, exactly as they stand there.
+"""Rows of text from local files and standard input: named columns of equal length, as they stand there.
 
-A format enters here when its rows can be read without running anything of the file. A folder of Parquet files is one
-source, in the order of the files' names. What is not plainly a file of its format is refused with the line; how cells
-of CSV and TSV are read stands in `separated.py`.
+A format enters here when its rows can be read without running anything of the file. A folder of Parquet files
+is one source, in the order of the files' names. What is not plainly a file of its format is refused with the
+line; how cells of CSV and TSV are read stands in `separated.py`.
 """
 
 import json

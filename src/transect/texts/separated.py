@@ -1,12 +1,13 @@
 """CSV and TSV, strictly: what a spreadsheet or `csv.writer` writes (RFC 4180), or a message with the line.
 
-A field that begins with a quote ends with one; quotes inside it are doubled, separators and line breaks are part of it.
-Quotes inside a field that does not begin with one are text. TSV is the same with tabs: there is no other escape. Lines
-end with LF, CRLF, or CR where there is no LF. An empty field is missing (None).
+A field that begins with a quote ends with one; quotes inside it are doubled, separators and line breaks are
+part of it. Quotes inside a field that does not begin with one are text. TSV is the same with tabs: there is
+no other escape. Lines end with LF, CRLF, or CR where there is no LF. An empty field is missing (None).
 
-A column is numeric when every field that is not empty is a plain number: digits with an optional minus, without leading
-zeros, with an optional fraction and exponent, the exponent with its sign as programs write it (1e-05). Codes such as
-00501, 1_000, 12e5, nan and inf stay strings, and so does a column with a number beyond 64 bits.
+A column is numeric when every field that is not empty is a plain number: digits with an optional minus,
+without leading zeros, with an optional fraction and exponent, the exponent with its sign as programs write it
+(1e-05). Codes such as 00501, 1_000, 12e5, nan and inf stay strings, and so does a column with a number beyond
+64 bits.
 """
 
 import csv

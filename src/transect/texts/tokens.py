@@ -1,4 +1,4 @@
-"""Texts to tokens: ids, character offsets, special-token mask, and landmarks as token indices found by offsets.
+"""Texts to tokens: ids, character offsets, special-token mask, and landmarks as token indices.
 
 Nothing is padded here. A landmark that truncation cut is None, never the index of another token.
 """
@@ -16,11 +16,11 @@ Span = tuple[int, int]
 
 @dataclass
 class Tokenized:
-    """Per text: token ids, (start, end) characters of each token, whether it is special, the string tokenised.
+    """Per text: token ids, (start, end) characters of each token, whether it is special, the string.
 
-    `landmarks[name][i]` is the LAST token that overlaps the landmark's span, `first_landmarks` the first; None where
-    the text has no such landmark or truncation cut it. `truncated[i]`: text i was longer than max_length.
-    `kept` are the numbers of the given texts that these are; `notes` say which were left out.
+    `landmarks[name][i]` is the LAST token that overlaps the landmark's span, `first_landmarks` the first;
+    None where the text has no such landmark or truncation cut it. `truncated[i]`: text i was longer than
+    max_length. `kept` are the numbers of the given texts that these are; `notes` say which were left out.
     """
 
     ids: list[list[int]]
@@ -62,8 +62,8 @@ def tokenize(
     """Tokenise `texts`, or the conversations `messages` through the chat template (which brings its own BOS).
 
     Args:
-        max_length: truncates; without it a text longer than the tokenizer's own limit raises.
-        strict: refuse a text of fewer than two tokens of its own beside the special ones. Without it such texts are
+        max_length: truncates; without it a text longer than the tokenizer's own limit raises. strict: refuse
+        a text of fewer than two tokens of its own beside the special ones. Without it such texts are
             left out while they are at most one in twenty.
     """
     if not getattr(tokenizer, "is_fast", False):
@@ -167,7 +167,8 @@ def _check(made: Tokenized, tokenizer: Any, max_length: int | None, ids: list[st
     for i, tokens in enumerate(made.ids):
         if bos is not None and tokens[:2] == [bos, bos]:
             raise TransectError(
-                f"text {ids[i]} begins with {tokenizer.bos_token} twice: it holds one, the tokenizer adds another.",
+                f"text {ids[i]} begins with {tokenizer.bos_token} twice: "
+                "it holds one, the tokenizer adds another.",
                 "Remove it from the text.",
             )
         if max_length is None and len(tokens) > limit:

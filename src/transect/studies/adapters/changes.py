@@ -1,8 +1,8 @@
 """ΔW of every tensor that an adapter or a fine-tune changes: what merging it would add to the base.
 
-A plain LoRA on untouched weights keeps its factors, so that its singular values come from the r × r core of A and B.
-Everything else is merged and the base subtracted: initialisations that change the base's weights (PiSSA, OLoRA,
-LoftQ, …), DoRA, modules that were saved whole, trained tokens and biases.
+A plain LoRA on untouched weights keeps its factors, so that its singular values come from the r × r core of A
+and B. Everything else is merged and the base subtracted: initialisations that change the base's weights
+(PiSSA, OLoRA, LoftQ, …), DoRA, modules that were saved whole, trained tokens and biases.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from transect.models.models import open_model
 
 
 class Change(NamedTuple):
-    """ΔW of one tensor by its singular value decomposition, left [m, k], values [k], right [k, n], and W [m, n].
+    """ΔW of one tensor by its singular value decomposition: left [m, k], values [k], right [k, n]; W [m, n].
 
     `rank` is that of the adapter where ΔW is a plain product. A vector is a matrix of one column.
     """
@@ -72,7 +72,7 @@ def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[li
 
 
 def _unmergeable_biases(wrapped: Any) -> list[str]:
-    """Switch off the biases of LoRA layers whose base has none, as nothing holds them after a merge; their names."""
+    """Switch off the biases of LoRA layers whose base has none, as no merge can hold them; their names."""
     names = []
     for name, module in wrapped.get_base_model().named_modules():
         biases = getattr(module, "lora_bias", {})
@@ -89,12 +89,13 @@ def _in_base(name: str, weights: dict[str, np.ndarray]) -> str | None:
 
 
 def _check_tensors(folder: Path, weights: dict[str, np.ndarray]) -> None:
-    """TransectError for a file that is cut short, holds nothing, or has factors that fit no weight of the base."""
+    """TransectError for a file that is cut short, holds nothing, or has factors that fit no weight."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(folder / "adapter_model.safetensors"), "pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  not a mapping
+            names = list(file.keys())
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
     except (OSError, SafetensorError) as error:
         raise TransectError(
             f"{folder}/adapter_model.safetensors: cut short or missing ({error}).", "Train it again."
@@ -124,7 +125,7 @@ def _of_parameter(module: str, weights: dict[str, np.ndarray]) -> bool:
 
 
 def _products(wrapped: Any, before: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
-    """Module → (scaled left factor, right factor, rank) where ΔW is the plain product of a LoRA and W is untouched."""
+    """Module → (scaled left factor, right factor, rank) where ΔW is their product and W untouched."""
     from peft.tuners.lora import Embedding, Linear
 
     products = {}

@@ -1,7 +1,7 @@
-"""What an adapter or a full fine-tune did to the weights: ΔW of every module, its size, spectrum and direction.
+"""What an adapter or a full fine-tune did to the weights: size, spectrum and direction of ΔW.
 
-ΔW is what merging would add to the base's weight W, whatever the adapter's initialisation and whatever it changes; or
-W − W_base of a full fine-tune. How it is found stands in `changes.py`. Only safetensors are read.
+ΔW is what merging would add to the base's weight W, whatever the adapter's initialisation and whatever it
+changes; or W − W_base of a full fine-tune. How it is found stands in `changes.py`. Only safetensors are read.
 """
 
 import re
@@ -33,8 +33,9 @@ def adapters(
 ) -> Study:
     """The study of a LoRA adapter's ΔW on `base`, beside a full fine-tune's where `full` names one.
 
-    Tables: modules (a row per module, measure and run), layers (‖ΔW‖ / ‖W‖ over all adapted modules of a block),
-    spectra. top: how many leading singular directions of W the energy share counts, beside random directions.
+    Tables: modules (a row per module, measure and run), layers (‖ΔW‖ / ‖W‖ over all adapted modules of a
+    block), spectra. top: how many leading singular directions of W the energy share counts, beside random
+    directions.
     """
     folder = Path(folder)
     config = read_json(folder / "adapter_config.json", "adapter")
