@@ -78,7 +78,7 @@ def capture(
     kwargs["position0"] = not kwargs.pop("drop_position0")
     with bars() as told:
         store = run(loaded, opened, out, progress=lambda done, total: told("capture", done, total), **kwargs)
-    for note in store.manifest["notes"]:
+    for note in store.manifest.get("notes", []):
         click.echo(f"note: {plain(note)}", err=True)
     click.echo(repr(store), err=True)
 
