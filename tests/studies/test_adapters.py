@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 from tiny import save_tiny
 from transect.cli.main import cli
 from transect.errors import TransectError
-from transect.studies.adapters.study import Change, adapters, base_weights, energy, product_svd
+from transect.studies.adapters.changes import Change, base_weights, product_svd
+from transect.studies.adapters.study import adapters, energy
 
 R, ALPHA = 3, 12
 
@@ -29,7 +31,7 @@ def plant(folder, base, factors, **config):
         "r": R,
         "lora_alpha": ALPHA,
         "base_model_name_or_path": base,
-        "target_modules": ["q_proj"],
+        "target_modules": sorted(factors),
     }
     (folder / "adapter_config.json").write_text(json.dumps(told | config))
     tensors = {}
@@ -174,3 +176,67 @@ def test_the_command(base, tmp_path):
     assert "stable rank" in done.output
     for name in ("layers", "spectra", "energy"):
         assert (tmp_path / f"out/figures/{name}.png").exists()
+
+
+INITS = [True, "gaussian", "pissa", "olora", "eva", "orthogonal", "mica"]
+KINDS = [{"init_lora_weights": init} for init in INITS] + [
+    {"use_rslora": True, "rank_pattern": {"down_proj": 2}, "alpha_pattern": {"down_proj": 5}},
+    {"use_dora": True},
+    {"bias": "all"},
+    {"modules_to_save": ["lm_head", "norm"]},
+    {"target_modules": ["q_proj", "embed_tokens"]},
+    {"trainable_token_indices": [3, 5]},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_change_is_what_merging_adds(base, tmp_path, kind):
+    """Against merge_and_unload() − base, of the adapter as it was trained."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    before = {name: p.detach().clone() for name, p in plain.named_parameters()}
+    options = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]} | kind
+    torch.manual_seed(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuned = get_peft_model(plain, LoraConfig(**options))
+        for _, p in tuned.named_parameters():
+            if p.requires_grad:
+                p.data += 0.05 * torch.randn_like(p)
+        tuned.save_pretrained(tmp_path / "a")
+        merged = dict(tuned.merge_and_unload().named_parameters())
+    truth = {}
+    for name, p in merged.items():
+        if not torch.equal(p, before[name]):
+            truth[name.removesuffix(".weight")] = float((p.detach().double() - before[name].double()).norm())
+    study = adapters(tmp_path / "a", base)
+    rows = {row["site"]: row for row in study.tables["modules"].where(measure="relative_norm")}
+    assert rows.keys() == truth.keys()
+    for site, norm in truth.items():
+        assert rows[site]["norm"] == pytest.approx(norm, rel=2e-4), site
+    assert not study.warnings
+
+
+@pytest.mark.parametrize("init", ["corda", "lora_ga", "pissa_niter_4"])
+def test_an_initialisation_that_cannot_be_repeated_is_refused(base, tmp_path, init):
+    folder = plant(tmp_path / "a", base, {Q0: (np.ones((32, R)), np.ones((R, 32)))}, init_lora_weights=init)
+    with pytest.raises(TransectError, match=f"began from {init}"):
+        adapters(folder, base)
+
+
+def test_what_no_merge_can_hold_is_named(base, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"target_modules": ["q_proj"], "lora_bias": True, "init_lora_weights": False}
+        get_peft_model(
+            AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, **options)
+        ).save_pretrained(tmp_path / "a")
+    study = adapters(tmp_path / "a", base)
+    assert len(study.tables["modules"].where(measure="relative_norm")) == 3
+    assert "model.layers.0.self_attn.q_proj.lora_B.bias" in study.warnings[0]

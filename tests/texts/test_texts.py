@@ -229,7 +229,7 @@ def test_rows_without_text_one_in_twenty(tmp_path):
         ("a.jsonl", b'{"text": "x"}\n{oops\n', "line 2: not JSON"),
         ("a.jsonl", b'["x"]\n', "line 1: not an object"),
         ("a.json", b'{"text": "x"}', "list of objects"),
-        ("a.csv", b"text,y\na b,1\nc d\n", "row 2 has 1 fields"),
+        ("a.csv", b"text,y\na b,1\nc d\n", "line 3: 1 fields, the header has 2"),
         ("a.csv", b"", "no column 'text'"),
         ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
         ("a.txt", b"\n \n", "no texts"),

@@ -10,6 +10,7 @@ import click
 from transect.cli.options import as_option, given, parameters
 from transect.cli.shared import ENGINE, bars, spinner
 from transect.cli.studies import shared_parameters
+from transect.files import plain
 from transect.work.options import Option
 
 #: Options that a command line writes in its own way.
@@ -100,8 +101,8 @@ def _run(
     asked["position0"] = not values["drop_position0"]
     with bars() as told:
         store = run(loaded, opened, out, progress=lambda done, total: told("capture", done, total), **asked)
-    for note in opened.notes:
-        click.echo(f"transect: {note}", err=True)
+    for note in store.manifest.get("notes", []):
+        click.echo(f"note: {plain(note)}", err=True)
     click.echo(repr(store), err=True)
 
 

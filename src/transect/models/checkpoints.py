@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
+from transect.models.limits import check_sizes
 from transect.packages import cache_dir, hub_reachable, staging
 
 #: model types of our own and the module that registers them with transformers
 OURS = {"transect": "transect.train.decoder"}
+#: Task of an adapter → the class with its head.
+TASKS = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+}
 NO_HUB = "Without a hub there are smollm2, minilm, a local folder, a GGUF file, and random:CONFIG.json."
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
@@ -25,7 +32,6 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 @contextlib.contextmanager
 def loading(what: str) -> Iterator[None]:
     """Quiet transformers while it loads `what`, and turn its errors about files into a TransectError."""
-    from safetensors import SafetensorError
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -35,7 +41,7 @@ def loading(what: str) -> Iterator[None]:
         yield
     except TransectError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ImportError, UserWarning) as error:
+    except Exception as error:  # what a damaged file makes a library raise is no list that anyone knows
         said = " ".join(str(error).split())[:300]
         raise TransectError(f"{what} cannot be loaded: {type(error).__name__}: {said}", NO_HUB) from error
     finally:
@@ -83,16 +89,28 @@ def load_config(source: str | Path, options: dict[str, Any]) -> Any:
             register_ours(str(json.loads(file.read_text(encoding="utf-8")).get("model_type", "")))
     lost = options.get("local_files_only") and not Path(source).is_dir()
     with loading(f"{source} (no hub can be reached)" if lost else f"{source}"):
-        return AutoConfig.from_pretrained(source, **options)
+        config = AutoConfig.from_pretrained(source, **options)
+    check_sizes(config, f"{source}")
+    return config
 
 
-def kind_of(config: Any) -> str:
-    """ "encoder-decoder", "encoder" or "decoder", by the configuration."""
+def declared(config: Any) -> str:
+    """The class that wrote the configuration, or ""."""
+    named = getattr(config, "architectures", None)
+    return str(named[0]) if isinstance(named, list | tuple) and named else ""
+
+
+def kind_of(config: Any, named: str = "") -> str:
+    """ "encoder-decoder", "encoder" or "decoder", by the configuration (of the text tower) and the class `named`."""
     from transformers.models.auto import modeling_auto as auto
 
+    named = named or declared(config)
+    if named.endswith("EncoderModel"):  # one half of an encoder–decoder
+        return "encoder"
+    if (tower := config.get_text_config()) is not config and not getattr(config, "is_encoder_decoder", False):
+        return kind_of(tower, named if named.endswith("ForCausalLM") else " ")
     if getattr(config, "is_encoder_decoder", False):
         return "encoder-decoder"
-    named = (getattr(config, "architectures", None) or [""])[0]
     if named.endswith(("ForCausalLM", "LMHeadModel")) or getattr(config, "is_decoder", False):
         return "decoder"
     if config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -103,29 +121,55 @@ def kind_of(config: Any) -> str:
     return "encoder"
 
 
-def auto_class(config: Any) -> Any:
-    """The Auto class that opens this configuration: with a language-model head unless it is an encoder."""
-    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+def auto_class(config: Any, task: str | None = None) -> Any:
+    """The class that opens this configuration: with a language-model head unless it is an encoder or half a model.
 
-    kinds = {"encoder-decoder": AutoModelForSeq2SeqLM, "decoder": AutoModelForCausalLM, "encoder": AutoModel}
-    return kinds[kind_of(config)]
+    Args:
+        task: of an adapter ("SEQ_CLS", …): opens with the head that it was trained with.
+    """
+    import transformers as tf
+
+    if task in TASKS:
+        return getattr(tf, TASKS[task])
+    if declared(config).endswith("EncoderModel") and hasattr(tf, declared(config)):
+        return getattr(tf, declared(config))
+    kind = kind_of(config)
+    if kind == "encoder-decoder":
+        return tf.AutoModelForSeq2SeqLM
+    return tf.AutoModelForCausalLM if kind == "decoder" and _has_head(config) else tf.AutoModel
 
 
-def load_weights(source: str | Path, config: Any, options: dict[str, Any], **how: Any) -> Any:
-    """The model at `source`; weights that are missing there raise, an untrained pooler is left out."""
+def _has_head(config: Any) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING as heads
+
+    return type(config) in heads or "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+
+
+def load_weights(source: str | Path, config: Any, options: dict[str, Any], task: str | None = None, **how: Any) -> Any:
+    """The model at `source`. Weights of its body that are missing raise; a head that is not there is left out.
+
+    Args:
+        task: of an adapter that brings its own head; see `auto_class`.
+    """
     with loading(f"{source}"):
-        model, report = auto_class(config).from_pretrained(
+        opener = auto_class(config, task)
+        model, report = opener.from_pretrained(
             source, config=config, use_safetensors=True, output_loading_info=True, **options, **how
         )
-    missing = sorted(report["missing_keys"])
-    if missing and all("pooler." in name for name in missing):
-        model.pooler = None
-        missing = []
-    if missing or report["mismatched_keys"]:
-        names = ", ".join(map(str, missing or sorted(report["mismatched_keys"])))[:300]
+    missing, body = set(report["missing_keys"]), getattr(model, "base_model", model)
+    poolers = {name for name in missing if "pooler." in name}
+    if poolers and task is None:
+        body.pooler, missing = None, missing - poolers
+    lost = (missing - poolers) & set(body.state_dict(prefix=f"{model.base_model_prefix}." if body is not model else ""))
+    if lost or report["mismatched_keys"]:
+        names = ", ".join(sorted(map(str, lost or report["mismatched_keys"])))[:300]
         raise TransectError(
             f"{source} lacks weights its configuration asks for: {names}.", "The checkpoint is damaged."
         )
+    if missing and task is None:
+        return body
+    for name in missing:  # an untrained head or pooler: the adapter brings its own head
+        model.get_parameter(name).data.zero_()
     return model
 
 
@@ -195,49 +239,12 @@ def _tensor_types(file: Path) -> dict[str, int]:
     return dict(Counter(tensor.tensor_type.name for tensor in GGUFReader(file).tensors))
 
 
-def add_adapter(model: Any, adapter: str, base: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any], list[str]]:
-    """(the model with a PEFT adapter beside its weights, where it came from, notes); nothing is merged."""
-    from peft import PeftConfig, PeftModel
-
-    folder = _adapter_folder(adapter, options)
-    with loading(f"adapter {adapter}"):
-        config = PeftConfig.from_pretrained(str(folder))
-    if config.is_prompt_learning:
-        raise TransectError(f"adapter {adapter} is {config.peft_type}: it changes the input, not the weights.")
-    with loading(f"adapter {adapter}"), peft_at_work():
-        warnings.filterwarnings("error", message="Found missing adapter keys")
-        wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
-    trained_on, notes = str(config.base_model_name_or_path or ""), []
-    if trained_on and Path(trained_on).name.split("@")[0] != Path(base).name.split("@")[0]:
-        notes.append(f"the adapter was trained on {Path(trained_on).name}, opened on {Path(base).name}")
-    named = ("peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path")
-    facts = {key: value for key in named if (value := getattr(config, key, None)) is not None}
-    return wrapped, {key: sorted(v) if isinstance(v, set) else str(v) for key, v in facts.items()}, notes
-
-
 @contextlib.contextmanager
 def peft_at_work() -> Iterator[None]:
     """Without the one warning that peft causes itself: it asks transformers under a name that it gives up."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         yield
-
-
-def _adapter_folder(adapter: str, options: dict[str, Any]) -> Path:
-    """The adapter's local folder, from the hub where it is not one; safetensors or nothing."""
-    folder = Path(adapter).expanduser()
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        with loading(f"adapter {adapter}"):
-            wanted = ["adapter_config.json", "adapter_model.safetensors"]
-            only = options.get("local_files_only") or not hub_reachable()
-            folder = Path(snapshot_download(adapter, allow_patterns=wanted, local_files_only=bool(only)))
-    if not (folder / "adapter_config.json").is_file():
-        raise TransectError(f"{adapter} has no adapter_config.json.", "Give the folder PEFT's save_pretrained wrote.")
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise TransectError(f"{adapter} has no adapter_model.safetensors.", "Pickled adapters are not loaded.")
-    return folder
 
 
 def load_tokenizer(source: str | Path, options: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""One forward pass of the base model with a hook on every wanted site: batches, masks, and the first look at a model.
+"""One forward pass of the base model with a hook on every wanted site: batches, masks, rows to keep.
 
 Nothing here writes to disk: `capture` puts the rows into a store, `forward` hands them to whoever sums them up.
 """
@@ -12,6 +12,9 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.models import sites
+from transect.models.layout import Layout, aligned, layouts
+from transect.models.limits import check_fits
+from transect.models.state import unchanged
 from transect.texts.texts import Texts, Tokenized, tokenize
 
 if TYPE_CHECKING:
@@ -80,24 +83,43 @@ def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
             handle.remove()
 
 
-def run(model: "Model", taps: Iterable[sites.Tap], batch: Batch, put: Put) -> None:
+def run(model: "Model", taps: Sequence[sites.Tap], batch: Batch, put: Put) -> None:
     """One pass of the base model over a batch; `put(site, rows)` gets the kept rows of each site, exactly once."""
-    import torch
-
-    size = batch.mask.numel()
-    whole = len(batch.keep) == size
+    texts, tokens = batch.mask.shape
+    whole = len(batch.keep) == batch.mask.numel()
+    known = _layouts_of(model, taps, batch) if texts >= tokens > 1 else {}
 
     def keep_rows(site: str, value: "torch.Tensor") -> None:
-        flat = value.detach().reshape(size, -1)  # a site may arrive as [texts · tokens, width]
+        rows = aligned(value.detach(), texts, tokens, known.get(site), f"{model.name}: {site}")
+        flat = rows.reshape(texts * tokens, -1)
         put(site, flat if whole else flat.index_select(0, batch.keep.to(flat.device)))
 
-    with torch.inference_mode(), hooked(taps, keep_rows) as fired:
+    _pass(model, taps, batch, keep_rows)
+
+
+def _pass(model: "Model", taps: Sequence[sites.Tap], batch: Batch, put: Put) -> None:
+    """One pass that leaves the model as it was; `put` gets each site's tensor as the model wrote it."""
+    import torch
+
+    with torch.inference_mode(), unchanged(model.model, model.name), hooked(taps, put) as fired:
         model.base(**inputs(model, batch))
     if wrong := [f"{site} ({n}×)" for site, n in fired.items() if n != 1]:
         raise TransectError(
             f"{model.name}: sites that did not fire once per pass: {', '.join(wrong[:5])}.",
             "Leave them out with --sites.",
         )
+
+
+def _layouts_of(model: "Model", taps: Sequence[sites.Tap], batch: Batch) -> dict[str, Layout]:
+    """How each site lays out texts and tokens, told by one text alone: for batches whose shape could be read twice."""
+
+    def look(site: str, value: "torch.Tensor") -> None:
+        readings = layouts(tuple(value.shape), 1, batch.mask.shape[1])
+        model.layouts.update({site: readings[0]} if len(readings) == 1 else {})
+
+    if any(tap.site not in model.layouts for tap in taps):
+        _pass(model, taps, Batch(batch.ids[:1], batch.mask[:1], batch.keep[:0], batch.owner[:0]), look)
+    return model.layouts
 
 
 def inputs(model: "Model", batch: Batch) -> dict[str, "torch.Tensor"]:
@@ -111,7 +133,8 @@ def inputs(model: "Model", batch: Batch) -> dict[str, "torch.Tensor"]:
     if model.kind == "encoder-decoder":
         config = model.base.config
         start = next(
-            (v for n in ("decoder_start_token_id", "pad_token_id") if (v := getattr(config, n, None)) is not None), 0
+            (v for n in ("decoder_start_token_id", "pad_token_id") if (v := getattr(config, n, None)) is not None),
+            0,
         )
         first = torch.full_like(ids[:, :1], start)
         given |= {
@@ -143,62 +166,26 @@ def make_batch(
 
 
 def forward(
-    model: "Model", texts: Texts, wanted: Sequence[str], *, max_length: int | None = None, batch_tokens: int = 2048
+    model: "Model",
+    texts: Texts,
+    wanted: Sequence[str],
+    *,
+    max_length: int | None = None,
+    batch_tokens: int = 2048,
 ) -> Iterator[tuple[list[int], np.ndarray, dict[str, "torch.Tensor"]]]:
     """The same pass without a store: per batch the text numbers, each row's text, and site → rows [n, width]."""
     tokenized = tokenize(texts, model.tokenizer, max_length)
     kept = kept_positions(tokenized, "all")
     taps = sites.discover(model.model)
     chosen = [taps[s] for s in sites.select(list(taps), wanted)]
+    check_fits(model, tokenized.ids, [texts.ids[i] for i in tokenized.kept])
     lengths = [len(t) for t in tokenized.ids]
     for batch in make_plan(lengths, lengths, batch_tokens, sum(lengths))[0]:
         got: dict[str, torch.Tensor] = {}
         made = make_batch(tokenized.ids, batch, kept)
         run(model, chosen, made, lambda site, rows, got=got: got.update({site: rows.clone()}))
-        yield batch, np.asarray(batch)[made.owner.numpy()], got
-
-
-# the first look, before anything is written
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a pass over the shortest text told: the sites, their widths, and whether sublayers add up to the block."""
-
-    taps: list[sites.Tap]
-    widths: dict[str, int]
-    additive: float | None
-
-
-def probe(model: "Model", tokenized: Tokenized, wanted: Sequence[str], layers: Iterable[int] | None) -> Probe:
-    taps = sites.discover(model.model)
-    chosen = sites.select(list(taps), [wanted] if isinstance(wanted, str) else wanted, layers)
-    shortest = min(range(len(tokenized.ids)), key=lambda i: len(tokenized.ids[i]))
-    length = len(tokenized.ids[shortest])
-    seen: dict[str, torch.Tensor] = {}
-    batch = make_batch(tokenized.ids, [shortest], {shortest: np.arange(length)})
-    run(model, list(taps.values()), batch, lambda site, rows: seen.update({site: rows.float().cpu().clone()}))
-    for site, rows in seen.items():
-        if not bool(rows.isfinite().all()):
-            raise TransectError(
-                f"{model.name}: {site} is not finite on the shortest text.",
-                "The weights hold NaN or overflow in this dtype; try --dtype float32.",
-            )
-    return Probe([taps[s] for s in chosen], {s: seen[s].shape[1] for s in chosen}, _additivity(seen))
-
-
-def _additivity(seen: dict[str, "torch.Tensor"]) -> float | None:
-    """Largest relative error of resid + attn.out + mlp.out = next resid over the blocks; None where a part is missing."""
-    worst = None
-    for site in [s for s in seen if sites.family(s) == "resid" and not s.startswith("encoder.")]:
-        k, stack = sites.layer(site), "decoder." if site.startswith("decoder.") else ""
-        parts = [f"{stack}resid.{k + 1}", f"{stack}attn.{k}.out", f"{stack}mlp.{k}.out"] if k is not None else []
-        if parts and all(p in seen for p in parts):
-            after, attention, mlp = (seen[p] for p in parts)
-            delta = after - seen[site]
-            error = float((delta - attention - mlp).norm() / delta.norm().clamp_min(1e-30))
-            worst = error if worst is None else max(worst, error)
-    return worst
+        members = [tokenized.kept[i] for i in batch]
+        yield members, np.asarray(members)[made.owner.numpy()], got
 
 
 def shuffled(tokenized: Tokenized, seed: int) -> Tokenized:

@@ -45,6 +45,8 @@ def activations(
 
     if model.kind != "decoder":
         raise TransectError(f"{model.name} is an {model.kind} and generates nothing.", "Use a decoder.")
+    if model.model.get_output_embeddings() is None:
+        raise TransectError(f"{model.name} was saved without its head and predicts nothing.", "Use the whole model.")
     ids = model.tokenizer(prompt, return_tensors="pt")["input_ids"]
     limit = getattr(model.base.config.get_text_config(), "max_position_embeddings", None)
     if not ids.numel() or (limit and ids.shape[1] + max_new_tokens > limit):

@@ -28,7 +28,9 @@ def losses(model: "Model", texts: "Texts", *, max_length: int | None = None) -> 
 
     if model.kind != "decoder":
         raise TransectError(f"perplexity needs a decoder, {model.name} is an {model.kind}.", "Use a causal model.")
-    tokenized = tokenize(texts, model.tokenizer, max_length)
+    if model.model.get_output_embeddings() is None:
+        raise TransectError(f"{model.name} was saved without its head and predicts nothing.", "Use the whole model.")
+    tokenized = tokenize(texts, model.tokenizer, max_length, strict=True)
     lengths = [len(t) for t in tokenized.ids]
     total = np.zeros(len(lengths))
     for members in make_plan(lengths, lengths, 2048, sum(lengths))[0]:

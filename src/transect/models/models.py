@@ -4,9 +4,8 @@ Specs: smollm2 · minilm · a hub id, also with @revision · a local folder · F
 What is opened here is what capture runs; how files become weights is the business of `checkpoints.py`.
 """
 
-import importlib.util
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,11 @@ from typing import Any
 from transect.errors import TransectError
 from transect.files import local
 from transect.models import checkpoints
+from transect.models.adapted import add_adapter, split_spec, task_of
 from transect.models.checkpoints import NO_HUB
 from transect.models.fingerprint import Fingerprint, fingerprint, first_bad_tensor
+from transect.models.placing import placing
+from transect.models.sites import base_of
 from transect.packages import PACKAGES, cache_dir, fetch
 
 HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
@@ -34,12 +36,12 @@ class Model:
     source: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     opening: dict[str, Any] = field(default_factory=dict)  # arguments of open_model, for other processes
+    layouts: dict[str, Any] = field(default_factory=dict, repr=False)  # site → layout, where shapes do not say
 
     @property
     def base(self) -> Any:
-        """The model without its head, adapters in place: what capture runs. T5 and its kin have none and run whole."""
-        inner = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        return getattr(inner, "base_model", inner)
+        """The text model without its head, adapters in place: what capture runs. T5 and its kin have none and run whole."""
+        return base_of(self.model)
 
     @property
     def config(self) -> Any:
@@ -91,6 +93,7 @@ class _How:
     revision: str | None
     seed: int
     trust_remote_code: bool
+    task: tuple[str | None, int | None] = (None, None)  # of an adapter: its kind and its head's classes
 
 
 def open_model(
@@ -107,9 +110,15 @@ def open_model(
 ) -> Model:
     """Open the model that `spec` names (see this file's head), in eval mode.
 
-    dtype: "float32" (the default), "bfloat16", "float16", or "auto" for the checkpoint's own. device: CUDA where there
-    is one, else the CPU. quantize: "4bit" or "8bit" (bitsandbytes, CUDA). seed: of random weights. tokenizer: folder or
-    hub id, where the model's own has none.
+    Args:
+        dtype: float32 (the default), bfloat16, float16, or auto for the checkpoint's own.
+        device: cpu, cuda, mps, …; by default CUDA where there is one, else the CPU.
+        quantize: Load with bitsandbytes, on CUDA.
+        revision: Revision on the hub.
+        seed: Seed of every random choice, random weights among them.
+        trust_remote_code: Run code that comes with the model. Off unless you ask.
+        device_map: auto, balanced, …: a model larger than one device, over all of them.
+        tokenizer: Folder or hub id, where the model's own has none.
     """
     if isinstance(spec, Model):
         return spec
@@ -123,7 +132,7 @@ def open_model(
     }
     opening |= {"quantize": quantize, "revision": revision, "seed": seed, "trust_remote_code": trust_remote_code}
     opening |= {"device_map": device_map, "tokenizer": tokenizer}
-    how = _How(*_placing(dtype, device, quantize, device_map), revision, seed, trust_remote_code)
+    how = _How(*placing(dtype, device, quantize, device_map), revision, seed, trust_remote_code)
     opened = _open(spec, how, tokenizer)
     if how.device is not None:
         opened.model.to(how.device)
@@ -141,7 +150,12 @@ def wrap_model(model: Any, tokenizer: Any, name: str = "") -> Model:
     source = {"format": "in memory"}
     return _finished(
         Model(
-            model, checkpoints.ready_tokenizer(tokenizer, name), name, name, checkpoints.kind_of(model.config), source
+            model,
+            checkpoints.ready_tokenizer(tokenizer, name),
+            name,
+            name,
+            checkpoints.kind_of(model.config, type(model).__name__),
+            source,
         )
     )
 
@@ -165,7 +179,10 @@ def _open(spec: str, how: _How, tokenizer: str | None) -> Model:
     source, revision, facts = _locate(spec, how.revision)
     options = checkpoints.hub_options(source, revision, how.trust_remote_code)
     config = checkpoints.load_config(source, options)
-    model = checkpoints.load_weights(source, config, options, dtype=how.dtype, **how.place)
+    task, classes = how.task
+    if task is not None and classes:
+        config.num_labels = classes
+    model = checkpoints.load_weights(source, config, options, task, dtype=how.dtype, **how.place)
     if commit := getattr(model.config, "_commit_hash", None):
         facts["revision"] = commit
     words = checkpoints.load_tokenizer(tokenizer or source, {} if tokenizer else options)
@@ -202,12 +219,10 @@ def smollm2_folder() -> Path:
 
 
 def _open_adapted(spec: str, how: _How, tokenizer: str | None) -> Model:
-    base, _, adapter = spec.rpartition("+")
-    if not base or not adapter:
-        raise TransectError(f"{spec!r}: write BASE+ADAPTER, two model specs.", "For example smollm2+runs/lora.")
-    opened = _open(base, how, tokenizer)
+    base, adapter = split_spec(spec)
+    opened = _open(base, replace(how, task=task_of(adapter)), tokenizer)
     options = {"local_files_only": local(adapter).is_dir()}
-    model, facts, notes = checkpoints.add_adapter(opened.model, adapter, base, options)
+    model, facts, notes = add_adapter(opened.model, adapter, base, options)
     source = {**opened.source, "adapter": facts}
     return Model(model, opened.tokenizer, spec, f"{opened.name}+{_short(adapter)}", opened.kind, source, notes)
 
@@ -265,43 +280,6 @@ def _borrowed(config: Any) -> tuple[Any, str]:
                 folder, {"local_files_only": True}
             ), f"no tokenizer of its own: that of {name}"
     raise TransectError(f"vocabulary of {size}: no tokenizer that fits is at hand.", "Name one with tokenizer=FOLDER.")
-
-
-def _placing(dtype: Any, device: Any, quantize: str | None, device_map: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """(dtype, device or None when from_pretrained places the weights, arguments of from_pretrained)."""
-    import torch
-
-    short = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-    dtype = short.get(dtype, dtype) if isinstance(dtype, str) else dtype
-    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) and dtype != "auto" else dtype
-    if dtype is not None and chosen not in {"auto", torch.float32, torch.bfloat16, torch.float16, torch.float64}:
-        raise TransectError(f"no dtype {dtype!r}.", "There are float32, bfloat16, float16, float64 and auto.")
-    cuda = torch.cuda.is_available()
-    if device is not None and str(device).startswith("cuda") and not cuda:
-        raise TransectError(f"device {device}: torch sees no CUDA device here.", "Use --device cpu.")
-    if quantize:
-        return _quantised(quantize, chosen, cuda, device_map)
-    if device_map is not None:
-        return chosen or torch.float32, None, {"device_map": device_map}
-    return chosen or torch.float32, device or ("cuda" if cuda else "cpu"), {}
-
-
-def _quantised(quantize: str, dtype: Any, cuda: bool, device_map: Any) -> tuple[Any, Any, dict[str, Any]]:
-    if quantize not in {"4bit", "8bit"}:
-        raise TransectError(f"no quantisation {quantize!r}.", "There are 4bit and 8bit.")
-    if not cuda:
-        raise TransectError(f"{quantize} needs a CUDA device.", "Open without it, or in bfloat16.")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise TransectError(f"{quantize} needs bitsandbytes.", "pip install 'transect[quantized]'.")
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    dtype = torch.bfloat16 if dtype in (None, "auto") else dtype
-    if quantize == "4bit":
-        asked = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-    else:
-        asked = BitsAndBytesConfig(load_in_8bit=True)
-    return dtype, None, {"quantization_config": asked, "device_map": device_map or {"": 0}}
 
 
 def _short(spec: str) -> str:

@@ -25,6 +25,8 @@ POST_NORMS = (
     ("post_attention_layernorm", "post_feedforward_layernorm"),
     ("post_self_attn_layernorm", "post_mlp_layernorm"),
 )
+#: Where models of text and images keep the one that reads text.
+TOWERS = ("language_model", "text_model")
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f")
 
 
@@ -78,15 +80,22 @@ def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int
     return sorted(chosen, key=order)
 
 
+def base_of(model: Any) -> Any:
+    """The model that reads text, without head: inside a PEFT wrapper, and the text tower of one that also sees or hears."""
+    model = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = getattr(model, "base_model", model)
+    towers = (getattr(base, name, None) for name in TOWERS)
+    return next((t for t in towers if hasattr(t, "config") and hasattr(t, "get_input_embeddings")), base)
+
+
 def discover(model: Any) -> dict[str, Tap]:
     """Every site of a transformers model, in order. Works on the base model, one with a head, or a PEFT wrapper."""
     if hasattr(model, "_orig_mod"):
         raise TransectError("a compiled model cannot be captured.", "Pass the model from before torch.compile.")
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
-    base = getattr(model, "base_model", model)
+    base = base_of(model)
     config = base.config.get_text_config() if hasattr(base.config, "get_text_config") else base.config
     taps: dict[str, Tap] = {}
-    if getattr(base.config, "is_encoder_decoder", False):
+    if getattr(base.config, "is_encoder_decoder", False) and hasattr(base, "decoder"):
         for name in ("encoder", "decoder"):
             taps |= _stack(getattr(base, name), base.config, f"{name}.")
     else:

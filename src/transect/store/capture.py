@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from transect.errors import TransectError
 from transect.files import Place, is_remote, place, unwritable
-from transect.models.forward import kept_positions, make_plan, probe, shuffled
+from transect.models.forward import kept_positions, make_plan, shuffled
+from transect.models.limits import check_fits
+from transect.models.probe import probe
 from transect.store.capture_shard import ShardJob, opening_of, write_shard
 from transect.store.manifest import begin, make_index, make_manifest
+from transect.store.recapture import in_dtype_of, same_tokens_or_refuse, stored_texts
 from transect.store.shards import NUMPY, SAFETENSORS
 from transect.store.store import Store, open_store
 from transect.texts.texts import Texts, tokenize
@@ -50,19 +53,37 @@ def capture(
 ) -> Store:
     """Run the base model once over the texts and keep the points of `sites`; returns the open store.
 
-    positions: "all", or a comma-separated list of "last", "landmark:NAME", "landmark:NAME+2", positions (negative: from
-    the end). pool="mean": one mean per text (over its tokens, without the first when position0=False). store_dtype:
-    the compute dtype unless given; a value that does not fit stops the capture, inf is never written. shuffle_tokens: a seed; every text's own tokens are put in random order first (a control: same
-    words, no order; landmarks go). batch_tokens: padded tokens per forward pass. shard=(k, n): this process captures every n-th shard. engine, workers: shards are captured by so many
-    worker processes, here or on Ray, that each open the model; a model that no spec string opens stays in this process. A second call on a finished
-    folder returns it; on an unfinished one it resumes; on another capture's folder it refuses.
+    A second call on a finished folder returns it; on an unfinished one it resumes; on another capture's folder it refuses.
+
+    Args:
+        sites: Families or single sites.
+        layers: Only these layers.
+        positions: Tokens to keep: all, or of last, landmark:NAME+k, numbers (negative: from the end), with commas.
+        pool: Keep one mean per text.
+        position0: Count the first token in the pooled mean.
+        store_dtype: float32, bfloat16 or float16; by default the compute dtype. inf is never written.
+        max_length: Cut texts at so many tokens.
+        shuffle_tokens: Control: every text's own tokens in random order, with this seed.
+        batch_tokens: Padded tokens per forward pass.
+        shard_bytes: Size of a shard.
+        shard: (k, n): capture every n-th shard, beginning with the k-th.
+        engine: Worker processes here, or Ray.
+        workers: Worker processes that each open the model; by default this process alone.
+        gpus_per_worker: GPUs that a Ray worker gets.
+        progress: Called with (done, total) rows.
     """
     out = place(str(out))
+    _check_options(
+        {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes, "workers": workers},
+        {"shuffle_tokens": shuffle_tokens, "gpus_per_worker": gpus_per_worker},
+    )
     tokenized = tokenize(texts, model.tokenizer, max_length)
+    texts = texts.subset(tokenized.kept)
     if shuffle_tokens is not None:
         tokenized = shuffled(tokenized, shuffle_tokens)
+    check_fits(model, tokenized.ids, texts.ids)
     kept = kept_positions(tokenized, positions)
-    first = probe(model, tokenized, sites, layers)
+    first = probe(model, tokenized, sites, layers, batch_tokens)
     dtype = store_dtype or str(model.dtype).removeprefix("torch.")
     if dtype not in SAFETENSORS:
         raise TransectError(f"store dtype {dtype!r} is not one of {', '.join(SAFETENSORS)}.")
@@ -71,7 +92,9 @@ def capture(
     rows = [1 if pool else len(k) for k in kept]
     item = NUMPY[SAFETENSORS[dtype]].itemsize
     row_bytes = item * sum(first.widths.values())
-    plan = make_plan([len(t) for t in tokenized.ids], rows, batch_tokens, max(1, shard_bytes // row_bytes))
+    lengths = [len(t) for t in tokenized.ids]
+    budget = 0 if first.apart else batch_tokens  # 0: one text a pass
+    plan = make_plan(lengths, rows, budget, max(1, shard_bytes // row_bytes))
     options = {"positions": positions, "pool": pool, "position0": position0, "max_length": max_length}
     options |= {"shuffle_tokens": shuffle_tokens}
     options |= {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes}
@@ -101,19 +124,31 @@ def capture(
 
 
 def recapture(store: Store, model: "Model", out: Place, *, progress: Progress | None = None, **changes: Any) -> Store:
-    """Capture the texts of a store again, with its options, through another model or with `changes` to the options."""
-    m = store.manifest
-    texts = Texts(
-        store.index["text"].to_pylist(),
-        store.ids,
-        labels={name: values.tolist() for name, values in store.labels.items()},
-        name=m["texts"]["name"],
-        spec=m["texts"]["spec"],
-        chat=m["texts"].get("chat", False),
-    )
-    names = ("positions", "pool", "position0", "max_length", "batch_tokens", "shard_bytes")
-    options: dict[str, Any] = {**{name: m[name] for name in names}, "sites": store.sites, **changes}
-    return capture(model, texts, out, progress=progress, **options)
+    """Capture the texts of a store again, with its options, through another model or with `changes` to the options.
+
+    The tokens are the store's own (`shuffle_tokens` puts them in another order), the dtypes are the store's too.
+    Raises: TransectError when this model's tokenizer gives other tokens.
+    """
+    m, texts = store.manifest, stored_texts(store)
+    names = ("positions", "pool", "position0", "max_length", "shuffle_tokens", "batch_tokens", "shard_bytes")
+    kept: dict[str, Any] = {name: m.get(name) for name in names}
+    if changes.get("max_length", kept["max_length"]) != kept["max_length"]:
+        raise TransectError("a recapture keeps the store's max_length.", "Capture the texts again instead.")
+    model = in_dtype_of(store, model)
+    tokenized = tokenize(texts, model.tokenizer, kept["max_length"])
+    if kept["shuffle_tokens"] is not None:
+        tokenized = shuffled(tokenized, kept["shuffle_tokens"])
+    same_tokens_or_refuse(store, tokenized)
+    kept |= {"sites": store.sites, "store_dtype": m["dtype"]["store"]}
+    return capture(model, texts, out, progress=progress, **(kept | changes))
+
+
+def _check_options(positive: dict[str, int], natural: dict[str, int | None]) -> None:
+    """TransectError for a count below 1, or a seed or number below 0."""
+    for least, options in ((1, positive), (0, natural)):
+        for name, value in options.items():
+            if value is not None and value < least:
+                raise TransectError(f"{name}={value}.", f"Give {least} or more.")
 
 
 def _check_space(out: Place, need: int) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.models import sites
-from transect.models.forward import Batch, make_batch, run
+from transect.models.forward import Batch, kept_positions, make_batch, run
+from transect.store.recapture import stored_tokens
 from transect.store.shards import ShardWriter
 from transect.store.store import Store, open_store
 
@@ -48,18 +49,16 @@ def _job(opening: tuple[tuple[str, Any], ...], folder: str, fingerprint: str) ->
     from transect.models.models import open_model
 
     store, model = open_store(folder), open_model(**dict(opening))
-    told, wanted = model.fingerprint, store.manifest["model"]["fingerprint"]
-    if any(told.get(key) != wanted.get(key) for key in ("weights", "adapter", "tokenizer")):
+    found, wanted = model.fingerprint, store.manifest["model"]["fingerprint"]
+    if any(found.get(key) != wanted.get(key) for key in ("weights", "adapter", "tokenizer")):
         raise TransectError(
             f"{model.name} is another model here than the one {folder} was begun with.", "Compare files."
         )
     taps = sites.discover(model.model)
     widths = {site: entry["width"] for site, entry in store.manifest["sites"].items()}
-    ids = store.index["tokens"].to_pylist()
-    stored = store.index["positions"].to_pylist()
-    whole = store.manifest["pool"] or store.manifest["positions"] == "all"
-    kept = [np.arange(len(t)) if whole else np.array(p) for t, p in zip(ids, stored, strict=True)]
-    return ShardJob(model, [taps[s] for s in widths], widths, ids, kept, store.manifest)
+    told = stored_tokens(store)
+    kept = kept_positions(told, store.manifest["positions"])
+    return ShardJob(model, [taps[s] for s in widths], widths, told.ids, kept, store.manifest)
 
 
 class ShardJob:
@@ -99,7 +98,12 @@ class ShardJob:
                 if progress:
                     progress(done + row, total)
             writer.finish(
-                {"rows": size, "max_abs": self.peak, "splits": self.splits, "seconds": round(time.time() - begun, 3)}
+                {
+                    "rows": size,
+                    "max_abs": self.peak,
+                    "splits": self.splits,
+                    "seconds": round(time.time() - begun, 3),
+                }
             )
         except OSError as error:
             writer.abandon()
@@ -157,7 +161,8 @@ class ShardJob:
         n = torch.zeros(count, dtype=torch.float64).index_add_(0, batch.owner, weight)
         if bool((n == 0).any()):
             raise TransectError(
-                "pool='mean' without position 0 leaves a one-token text empty.", "Drop short texts, or keep position 0."
+                "pool='mean' without position 0 leaves a one-token text empty.",
+                "Drop short texts, or keep position 0.",
             )
         return total / n.to(value.device)[:, None]
 

@@ -14,7 +14,7 @@ import numpy as np
 from transect import __version__
 from transect.errors import TransectError
 from transect.files import Place, file_hash, read_json, write_bytes, write_json
-from transect.models.forward import Probe
+from transect.models.probe import Probe
 from transect.store.store import FORMAT
 from transect.texts.texts import Texts, Tokenized
 
@@ -43,7 +43,7 @@ def make_manifest(
             "count": len(texts),
             "chat": texts.chat,
         },
-        "tokens_hash": hashlib.sha256(json.dumps(tokenized.ids).encode()).hexdigest(),
+        "tokens_hash": tokens_hash(tokenized),
         "sites": {site: {"width": width} for site, width in probe.widths.items()},
         "dtype": {"compute": str(model.dtype).removeprefix("torch."), "store": dtype},
         "attention": getattr(model.base.config, "_attn_implementation", None),
@@ -51,14 +51,26 @@ def make_manifest(
         **options,
     }
     origin = {"transect": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
-    origin |= {"python": platform.python_version(), "device": str(model.device), "threads": torch.get_num_threads()}
+    origin |= {
+        "python": platform.python_version(),
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+    }
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
     state = {
         "additive_error": probe.additive,
+        "texts_apart": probe.apart,
+        "opening": model.opening,
+        "notes": [*model.notes, *texts.notes, *tokenized.notes],
         "origin": origin,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return {"format": FORMAT, "fingerprint": fingerprint, **identity, **state}
+
+
+def tokens_hash(tokenized: Tokenized) -> str:
+    """sha256 of every text's token ids, in order."""
+    return hashlib.sha256(json.dumps(tokenized.ids).encode()).hexdigest()
 
 
 def _heads(model: "Model") -> int | None:
@@ -141,5 +153,10 @@ def make_index(
         "positions": pa.array([None if every else [-1] if pool else k.tolist() for k in kept], pa.list_(pa.int32())),
     }
     columns |= {f"label:{name}": values for name, values in texts.labels.items()}
+    if texts.messages is not None:
+        columns["messages"] = [json.dumps(conversation) for conversation in texts.messages]
+    if texts.groups is not None:
+        columns["group"] = texts.groups
+    columns |= {f"span:{name}": pa.array(spans, pa.list_(pa.int32())) for name, spans in texts.landmarks.items()}
     columns |= {f"landmark:{name}": pa.array(at, pa.int32()) for name, at in tokenized.landmarks.items()}
     return pa.table(columns)

@@ -11,6 +11,7 @@ from typing import Any
 from transect.errors import TransectError
 from transect.models.models import Model, open_model
 from transect.store.capture import capture, recapture
+from transect.store.recapture import reopen
 from transect.store.store import Store, open_store
 from transect.texts.texts import Texts, open_texts
 
@@ -112,7 +113,7 @@ def random_control(
     store: Store, out: str | Path, *, seed: int = 0, progress: Progress = None, **changes: Any
 ) -> Store:
     """The same texts through the same architecture with random weights, captured into OUT/stores."""
-    model = open_model(f"random:{store.manifest['model']['spec']}", seed=seed)
+    model = reopen(store, random=True, seed=seed)
     model.name = f"{store.name}, random weights"
     where = Path(out) / "stores" / folder_name(model.name)
     return recapture(store, model, where, progress=bar_of(progress, "random weights"), **changes)
@@ -120,7 +121,7 @@ def random_control(
 
 def shuffled_control(store: Store, out: str | Path, *, seed: int = 0, progress: Progress = None) -> Store:
     """The same words in random order through the same weights, captured into OUT/stores."""
-    model = open_model(store.manifest["model"]["spec"])
+    model = reopen(store)
     model.name = f"{store.name}, shuffled tokens"
     where = Path(out) / "stores" / folder_name(model.name)
     return recapture(store, model, where, shuffle_tokens=seed, progress=bar_of(progress, "shuffled tokens"))

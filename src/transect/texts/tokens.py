@@ -1,4 +1,4 @@
-"""Texts to tokens: ids, character offsets, special-token mask, and landmarks as token indices found by offsets.
+"""Texts to tokens: ids, character offsets, special-token mask, and landmarks as token indices.
 
 Nothing is padded here. A landmark that truncation cut is None, never the index of another token.
 """
@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transect.errors import TransectError
+from transect.texts.chats import rendered
+from transect.texts.columns import MOST_LEFT_OUT
 
 Span = tuple[int, int]
 
 
 @dataclass
 class Tokenized:
-    """Per text: token ids, (start, end) characters of each token, whether it is special, the string tokenised.
+    """Per text: token ids, (start, end) characters of each token, whether it is special, the string.
 
-    `landmarks[name][i]` is the LAST token that overlaps the landmark's span, `first_landmarks` the first; None where
-    the text has no such landmark or truncation cut it. `truncated[i]`: text i was longer than max_length.
+    `landmarks[name][i]` is the LAST token that overlaps the landmark's span, `first_landmarks` the first;
+    None where the text has no such landmark or truncation cut it. `truncated[i]`: text i was longer than
+    max_length. `kept` are the numbers of the given texts that these are; `notes` say which were left out.
     """
 
     ids: list[list[int]]
@@ -27,6 +30,8 @@ class Tokenized:
     landmarks: dict[str, list[int | None]] = field(default_factory=dict)
     first_landmarks: dict[str, list[int | None]] = field(default_factory=dict)
     truncated: list[bool] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,20 +57,25 @@ def tokenize(
     landmarks: dict[str, list[Span | None]] | None = None,
     messages: list[list[dict[str, str]]] | None = None,
     ids: list[str] | None = None,
+    strict: bool = False,
 ) -> Tokenized:
     """Tokenise `texts`, or the conversations `messages` through the chat template (which brings its own BOS).
 
-    max_length truncates; without it a text longer than the tokenizer's own limit raises. Each text must have at least
-    two tokens of its own beside the special ones.
+    Args:
+        max_length: truncates; without it a text longer than the tokenizer's own limit raises. strict: refuse
+        a text of fewer than two tokens of its own beside the special ones. Without it such texts are
+            left out while they are at most one in twenty.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise TransectError("the tokenizer gives no character offsets.", "A fast tokenizer is needed.")
     if not texts:
         raise TransectError("no texts to tokenise.", "Give at least one.")
+    if max_length is not None and not 2 <= max_length < 1 << 31:
+        raise TransectError(f"max_length={max_length} leaves no two tokens of a text.", "Give 2 or more.")
     ids = ids or [str(i) for i in range(len(texts))]
     landmarks = landmarks or {}
     if messages is not None:
-        texts, landmarks = _rendered(texts, landmarks, messages, tokenizer, ids)
+        texts, landmarks = rendered(texts, landmarks, messages, tokenizer, ids)
     encoded = tokenizer(
         texts,
         add_special_tokens=messages is None,
@@ -77,11 +87,12 @@ def tokenize(
         verbose=False,
     )
     made = _made(encoded, texts, _special_ids(tokenizer))
+    short = _short(made, ids, strict)
     _check(made, tokenizer, max_length, ids)
     for name, spans in landmarks.items():
         made.landmarks[name] = [_found(made, i, span, first=False) for i, span in enumerate(spans)]
         made.first_landmarks[name] = [_found(made, i, span, first=True) for i, span in enumerate(spans)]
-    return made
+    return _without(made, short, ids)
 
 
 def _made(encoded: Any, texts: list[str], specials: set[int]) -> Tokenized:
@@ -112,20 +123,52 @@ def _special_ids(tokenizer: Any) -> set[int]:
     return (marked | set(tokenizer.all_special_ids)) - ({tokenizer.unk_token_id} - named)
 
 
+def _short(made: Tokenized, ids: list[str], strict: bool) -> set[int]:
+    """Texts of fewer than two tokens of their own; TransectError where there are too many of them."""
+    own = [special.count(False) for special in made.special]
+    short = [i for i, count in enumerate(own) if count < 2]
+    if len(short) > (0 if strict else len(own) * MOST_LEFT_OUT):
+        i, cut = short[0], made.truncated[short[0]]
+        shown = made.texts[i][:40].encode("unicode_escape").decode()
+        others = f" ({len(short)} such texts of {len(own)})" if len(short) > 1 else ""
+        raise TransectError(
+            f"text {ids[i]} ({shown!r}) has {own[i]} token{'s' * (own[i] != 1)} of its own: "
+            f"{'after truncation' if cut else 'nothing to compare'}{others}.",
+            "Raise max_length." if cut else "Leave out such short texts (min_chars).",
+        )
+    return set(short)
+
+
+def _without(made: Tokenized, short: set[int], ids: list[str]) -> Tokenized:
+    """The tokens without those of the texts `short`, which the notes list (twenty of them)."""
+    made.kept = [i for i in range(len(made)) if i not in short]
+    if not short:
+        return made
+
+    def take(column: list[Any]) -> list[Any]:
+        return [column[i] for i in made.kept]
+
+    listed = ", ".join(ids[i] for i in sorted(short)[:20]) + (", …" if len(short) > 20 else "")
+    return Tokenized(
+        take(made.ids),
+        take(made.offsets),
+        take(made.special),
+        take(made.texts),
+        {name: take(found) for name, found in made.landmarks.items()},
+        {name: take(found) for name, found in made.first_landmarks.items()},
+        take(made.truncated),
+        made.kept,
+        [f"{len(short)} texts of fewer than two tokens left out: {listed}"],
+    )
+
+
 def _check(made: Tokenized, tokenizer: Any, max_length: int | None, ids: list[str]) -> None:
     bos, limit = tokenizer.bos_token_id, tokenizer.model_max_length
     for i, tokens in enumerate(made.ids):
-        own = made.special[i].count(False)
-        if own < 2:
-            shown = made.texts[i][:40].encode("unicode_escape").decode()
-            why = "after truncation" if made.truncated[i] else "nothing to compare"
-            raise TransectError(
-                f"text {ids[i]} ({shown!r}) has {own} token{'s' * (own != 1)} of its own: {why}.",
-                "Raise max_length." if made.truncated[i] else "Leave out such short texts (min_chars).",
-            )
         if bos is not None and tokens[:2] == [bos, bos]:
             raise TransectError(
-                f"text {ids[i]} begins with {tokenizer.bos_token} twice: it holds one, the tokenizer adds another.",
+                f"text {ids[i]} begins with {tokenizer.bos_token} twice: "
+                "it holds one, the tokenizer adds another.",
                 "Remove it from the text.",
             )
         if max_length is None and len(tokens) > limit:
@@ -133,37 +176,3 @@ def _check(made: Tokenized, tokenizer: Any, max_length: int | None, ids: list[st
                 f"text {ids[i]} has {len(tokens)} tokens, the model takes {limit}.",
                 f"Give max_length={limit} to cut it.",
             )
-
-
-def _rendered(
-    texts: list[str],
-    landmarks: dict[str, list[Span | None]],
-    messages: list[list[dict[str, str]]],
-    tokenizer: Any,
-    ids: list[str],
-) -> tuple[list[str], dict[str, list[Span | None]]]:
-    """(conversations as strings, landmarks moved to where each text stands in its own)."""
-    if not tokenizer.chat_template:
-        raise TransectError("this model's tokenizer has no chat template.", "Open the texts without chat.")
-    strings = [_one(conversation, tokenizer, ids[i]) for i, conversation in enumerate(messages)]
-    moved: dict[str, list[Span | None]] = {name: [] for name in landmarks}
-    for i, string in enumerate(strings if landmarks else []):
-        at, cut = string.find(texts[i]), 0
-        if at < 0:  # templates may strip a message
-            bare = texts[i].strip()
-            at, cut = string.find(bare), len(texts[i]) - len(texts[i].lstrip())
-        if at < 0:
-            raise TransectError(f"text {ids[i]} is not found in its chat rendering.", "Open the texts without chat.")
-        for name, spans in landmarks.items():
-            span = spans[i]
-            moved[name].append(None if span is None else (span[0] + at - cut, span[1] + at - cut))
-    return strings, moved
-
-
-def _one(conversation: list[dict[str, str]], tokenizer: Any, where: str) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        return str(tokenizer.apply_chat_template(conversation, tokenize=False))
-    except (TemplateError, ValueError) as error:
-        raise TransectError(f"text {where} does not fit the chat template: {error}.") from error

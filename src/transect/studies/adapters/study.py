@@ -1,36 +1,25 @@
-"""What an adapter or a full fine-tune did to the weights: ΔW of every module, its size, spectrum and direction.
+"""What an adapter or a full fine-tune did to the weights: size, spectrum and direction of ΔW.
 
-ΔW = (alpha / r) · B A of a LoRA adapter, or W − W_base of a full fine-tune; W is the base's weight. Singular values of BA
-come from the r × r core of the two factors, without the product. Only safetensors are read.
+ΔW is what merging would add to the base's weight W, whatever the adapter's initialisation and whatever it
+changes; or W − W_base of a full fine-tune. How it is found stands in `changes.py`. Only safetensors are read.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from transect.errors import TransectError
 from transect.files import read_json
-from transect.models.models import open_model
 from transect.results.study import Figure, Study
 from transect.results.table import Table
+from transect.studies.adapters.changes import Change, adapter_changes, base_weights, full_changes
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|block|blocks)\.(\d+)\.")
 #: Draws of the random-direction control.
 DRAWS = 20
-
-
-class Change(NamedTuple):
-    """ΔW of one module by its singular value decomposition, left [m, k], values [k], right [k, n], and W [m, n]."""
-
-    name: str
-    left: np.ndarray
-    values: np.ndarray
-    right: np.ndarray
-    weight: np.ndarray
-    rank: int | None
 
 
 def adapters(
@@ -44,21 +33,23 @@ def adapters(
 ) -> Study:
     """The study of a LoRA adapter's ΔW on `base`, beside a full fine-tune's where `full` names one.
 
-    Tables: modules (a row per module, measure and run), layers (‖ΔW‖ / ‖W‖ over all adapted modules of a block),
-    spectra. top: how many leading singular directions of W the energy share counts, beside random directions.
+    Tables: modules (a row per module, measure and run), layers (‖ΔW‖ / ‖W‖ over all adapted modules of a
+    block), spectra. top: how many leading singular directions of W the energy share counts, beside random
+    directions.
     """
     folder = Path(folder)
     config = read_json(folder / "adapter_config.json", "adapter")
-    if config.get("peft_type") != "LORA" or config.get("use_dora"):
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else None
+        raise TransectError(f"{folder} is {kind}.", "Only LoRA and its kin have a ΔW here.")
+    changes, warnings = adapter_changes(folder, config, base)
+    if not changes:
         raise TransectError(
-            f"{folder} is {config.get('peft_type')}{' with DoRA' if config.get('use_dora') else ''}.",
-            "Only LoRA has ΔW = (alpha/r)·BA.",
+            f"{folder} changes no weight of {base}.", "Give the folder that transect finetune wrote."
         )
-    weights = base_weights(base)
-    runs = {folder.name: list(lora_changes(folder, config, weights))}
+    runs = {folder.name: changes}
     if full:
-        names = [c.name for c in runs[folder.name]]
-        runs[Path(full).name] = list(full_changes(full, names, weights))
+        runs[Path(full).name] = list(full_changes(full, [c.name for c in changes], base_weights(base)))
     rows, spectra, total = [], [], sum(map(len, runs.values()))
     for run, changes in runs.items():
         for change in changes:
@@ -69,87 +60,9 @@ def adapters(
     study = Study("adapters", "What did training do to the weights, and in which directions?", {})
     study.tables = {"modules": Table(rows), "layers": Table(_layers(rows)), "spectra": Table(spectra)}
     study.provenance = {"base": base, "adapter": config, "full": full, "top": top, "seed": seed}
+    study.warnings += warnings
     _describe(study, list(runs), base, config, top)
     return study
-
-
-def base_weights(spec: str) -> dict[str, np.ndarray]:
-    """Matrices of a model by module name, [out, in] float32."""
-    opened = open_model(spec, dtype="float32", device="cpu")
-    return _matrices(opened.model)
-
-
-def _matrices(model: Any) -> dict[str, np.ndarray]:
-    out = {}
-    for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if weight is not None and weight.ndim == 2 and type(module).__name__ != "Embedding":
-            array = weight.detach().float().numpy()
-            out[name] = array.T if type(module).__name__ == "Conv1D" else array
-    return out
-
-
-def lora_changes(folder: Path, config: dict[str, Any], weights: dict[str, np.ndarray]) -> Iterator[Change]:
-    """ΔW of every adapted module, as singular values and directions."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(folder / "adapter_model.safetensors"), "pt") as file:
-            tensors = {name: file.get_tensor(name).float().numpy() for name in file.keys()}  # noqa: SIM118  not a mapping
-    except (OSError, SafetensorError) as error:
-        raise TransectError(
-            f"{folder}/adapter_model.safetensors: cut short or missing ({error}).", "Train it again."
-        ) from error
-    found = sorted(name for name in tensors if name.endswith("lora_A.weight"))
-    if not found:
-        raise TransectError(f"{folder} holds no LoRA matrices.", "Give the folder that transect finetune wrote.")
-    for name in found:
-        module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        A, B = tensors[name], tensors.get(name.replace("lora_A", "lora_B"))
-        if B is None or module not in weights:
-            raise TransectError(
-                f"{folder}: no {'B matrix' if B is None else 'weight in the base'} for {module}.",
-                "Is this the base it was trained on?",
-            )
-        W = weights[module]
-        if (B.shape[0], A.shape[1]) != W.shape:
-            raise TransectError(
-                f"{folder}: ΔW of {module} is {B.shape[0]} × {A.shape[1]}, W {W.shape[0]} × {W.shape[1]}.",
-                "Give the base it was trained on.",
-            )
-        rank, alpha = _scaling(config, module)
-        scale = alpha / (np.sqrt(rank) if config.get("use_rslora") else rank)
-        U, s, V = product_svd(scale * B.astype(np.float64), A.astype(np.float64))
-        yield Change(module, U, s, V, W, rank)
-
-
-def _scaling(config: dict[str, Any], module: str) -> tuple[int, float]:
-    """(rank, alpha) of a module, by peft's patterns where there are any."""
-
-    def of(patterns: dict[str, Any] | None, usual: Any) -> Any:
-        return next((v for k, v in (patterns or {}).items() if re.match(rf"(.*\.)?({k})$", module)), usual)
-
-    return int(of(config.get("rank_pattern"), config["r"])), float(
-        of(config.get("alpha_pattern"), config["lora_alpha"])
-    )
-
-
-def product_svd(B: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thin SVD of BA from the QR factors of both: r × r instead of m × n."""
-    Q, R = np.linalg.qr(B)
-    P, S = np.linalg.qr(A.T)
-    U, s, V = np.linalg.svd(R @ S.T)
-    return Q @ U, s, V @ P.T
-
-
-def full_changes(spec: str, names: list[str], weights: dict[str, np.ndarray]) -> Iterator[Change]:
-    """W − W_base of the same modules in a full fine-tune."""
-    tuned = base_weights(spec)
-    for name in names:
-        if name not in tuned or tuned[name].shape != weights[name].shape:
-            raise TransectError(f"{spec} has no {name} of the base's shape.", "Give a fine-tune of this base.")
-        U, s, V = np.linalg.svd(tuned[name].astype(np.float64) - weights[name], full_matrices=False)
-        yield Change(name, U, s, V, weights[name], None)
 
 
 def energy(change: Change, axes: np.ndarray) -> float:
@@ -162,53 +75,66 @@ def energy(change: Change, axes: np.ndarray) -> float:
 def _rows(run: str, change: Change, top: int, seed: int) -> list[dict[str, Any]]:
     s, W = change.values, change.weight.astype(np.float64)
     size, of_base = float(np.linalg.norm(s)), float(np.linalg.norm(W))
+    base = _named(run, change) | {
+        "design": "weights",
+        "rank": change.rank,
+        "norm": size,
+        "base_norm": of_base,
+    }
+    values = {"relative_norm": size / of_base if of_base else float("nan")}
+    status = "undefined: W is zero" if size else "undefined: ΔW is zero"
     k = min(top, min(W.shape) - 1)
-    axes = np.linalg.svd(W, full_matrices=False)[2][:k]
-    rng, n = np.random.default_rng([seed, 6]), W.shape[1]
-    draws = [energy(change, np.linalg.qr(rng.standard_normal((n, k)))[0].T) for _ in range(DRAWS)] if size else []
-    found = re.search(LAYER, change.name)
-    base = {
-        "run": run,
-        "site": change.name,
-        "layer": int(found[1]) if found else -1,
-        "module": change.name.rsplit(".", 1)[-1],
-    }
-    base |= {"design": "weights", "rank": change.rank, "norm": size, "base_norm": of_base}
-    status = "ok" if size > 0 else "undefined: ΔW is zero"
-    values = {
-        "relative_norm": size / of_base,
-        "stable_rank": float((s**2).sum() / s[0] ** 2) if size else float("nan"),
-        "participation_ratio": float((s**2).sum() ** 2 / (s**4).sum()) if size else float("nan"),
-        "energy_in_top": energy(change, axes),
-    }
-    rows = [base | {"measure": m, "value": v, "status": "ok" if v == v else status} for m, v in values.items()]
-    if draws:
-        low, high = np.quantile(draws, [0.025, 0.975])
-        beyond = (1 + sum(d >= values["energy_in_top"] for d in draws)) / (1 + len(draws))
-        rows[-1] |= {
-            "null": float(np.mean(draws)),
-            "null_low": float(low),
-            "null_high": float(high),
-            "p": beyond,
-            "top": k,
-            "control": "random directions",
+    if k > 0:  # a matrix
+        axes = np.linalg.svd(W, full_matrices=False)[2][:k]
+        values |= {
+            "stable_rank": float((s**2).sum() / s[0] ** 2) if size else float("nan"),
+            "participation_ratio": float((s**2).sum() ** 2 / (s**4).sum()) if size else float("nan"),
+            "energy_in_top": energy(change, axes),
         }
+    rows = [
+        base | {"measure": m, "value": v, "status": "ok" if v == v else status} for m, v in values.items()
+    ]
+    if k > 0 and size:
+        rows[-1] |= _beside_random(change, k, values["energy_in_top"], seed)
     return rows
 
 
-def _spectrum(run: str, change: Change, most: int = 64) -> list[dict[str, Any]]:
+def _named(run: str, change: Change) -> dict[str, Any]:
     found = re.search(LAYER, change.name)
-    base = {
-        "run": run,
-        "site": change.name,
-        "layer": int(found[1]) if found else -1,
-        "module": change.name.rsplit(".", 1)[-1],
+    module = change.name.removesuffix(".bias").rsplit(".", 1)[-1]
+    return {"run": run, "site": change.name, "layer": int(found[1]) if found else -1, "module": module}
+
+
+def _beside_random(change: Change, k: int, share: float, seed: int) -> dict[str, Any]:
+    """The share of ‖ΔW‖² in the span of k random directions, and how often it reaches `share`."""
+    rng, n = np.random.default_rng([seed, 6]), change.weight.shape[1]
+    draws = [energy(change, np.linalg.qr(rng.standard_normal((n, k)))[0].T) for _ in range(DRAWS)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {
+        "null": float(np.mean(draws)),
+        "null_low": float(low),
+        "null_high": float(high),
+        "p": (1 + sum(d >= share for d in draws)) / (1 + len(draws)),
+        "top": k,
+        "control": "random directions",
     }
+
+
+def _spectrum(run: str, change: Change, most: int = 64) -> list[dict[str, Any]]:
+    if change.weight.shape[1] == 1:  # a vector has one
+        return []
+    base = _named(run, change)
     first = change.values[0] if change.values[0] > 0 else float("nan")
     keep = change.values[: change.rank or most]
     return [
         base
-        | {"measure": "singular_value", "index": k + 1, "value": float(v / first), "absolute": float(v), "status": "ok"}
+        | {
+            "measure": "singular_value",
+            "index": k + 1,
+            "value": float(v / first),
+            "absolute": float(v),
+            "status": "ok",
+        }
         for k, v in enumerate(keep)
     ]
 
@@ -226,9 +152,9 @@ def _layers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "run": run,
             "layer": layer,
             "measure": "relative_norm_of_layer",
-            "value": float(np.sqrt(a / b)),
+            "value": float(np.sqrt(a / b)) if b else float("nan"),
             "design": "weights",
-            "status": "ok",
+            "status": "ok" if b else "undefined: W is zero",
         }
         for (run, layer), (a, b) in sums.items()
         if layer >= 0
@@ -252,7 +178,7 @@ def _describe(study: Study, runs: list[str], base: str, config: dict[str, Any], 
                 f"{np.median(share.column('value')):.3f} of it lies in the top {top} input directions of W (median), random directions hold {np.median(share.column('null')):.3f}; {len(beyond)} of {len(share)} modules above the control's 97.5 %."
             )
     study.methods = [
-        f"ΔW = (alpha / r) · B A for the adapter{' and W − W_base for the full fine-tune' if len(runs) > 1 else ''}, per module. Relative norm: Frobenius, over the base's weight. Stable rank: ‖ΔW‖_F² / ‖ΔW‖₂²; it is at most r for an adapter. Energy in top: share of ‖ΔW‖_F² whose rows lie in the span of the {top} leading right singular vectors of W; control: {DRAWS} random subspaces of that dimension.",
+        f"ΔW is what merging the adapter adds to the base ((alpha / r) · B A for a plain LoRA){' and W − W_base for the full fine-tune' if len(runs) > 1 else ''}, per module. Relative norm: Frobenius, over the base's weight. Stable rank: ‖ΔW‖_F² / ‖ΔW‖₂²; it is at most r for an adapter. Energy in top: share of ‖ΔW‖_F² whose rows lie in the span of the {top} leading right singular vectors of W; control: {DRAWS} random subspaces of that dimension.",
     ]
     drawn = {"runs": runs, "top": top}
     study.figures = [

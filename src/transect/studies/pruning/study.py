@@ -99,7 +99,7 @@ def pruning(
         asked: dict[str, Any] = {
             "method": methods[0],
             "scope": scope,
-            "compensate": compensation,
+            "compensate": told.compensation,
             "seed": seed,
         }
         small = prune(loaded, own, save, **asked)
