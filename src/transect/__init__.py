@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 
 
 def publish(package: str, names: Callable[[], dict[str, str]]) -> None:
-    """Give `package` the attributes of `names()`: public name → "module:attribute", or "module" for a whole module."""
+    """Give `package` the attributes of `names()`: public name → "module:attribute", or "module" for a whole
+    module."""
 
     class Package(ModuleType):
         def __getattr__(self, name: str) -> Any:
@@ -36,7 +37,8 @@ def publish(package: str, names: Callable[[], dict[str, str]]) -> None:
     sys.modules[package].__class__ = Package
 
 
-#: Public name → where it lives. Imported when asked for, so that `import transect` and `transect --help` are quick.
+#: Public name → where it lives. Imported when asked for, so that `import transect` and `transect --help` are
+#: quick.
 _PUBLIC = {
     "open_model": "transect.models.models:open_model",
     "wrap_model": "transect.models.models:wrap_model",

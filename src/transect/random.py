@@ -6,7 +6,8 @@ import numpy as np
 
 
 def rng(seed: int, *names: str | int) -> np.random.Generator:
-    """The generator of a stream: the same seed and names give the same numbers, other ones independent numbers.
+    """The generator of a stream: the same seed and names give the same numbers, other ones independent
+    numbers.
 
     >>> bool(rng(0, "halves").integers(1 << 30) == rng(0, "halves").integers(1 << 30))
     True

@@ -126,6 +126,7 @@ capture = Capture(
 
     With --workers or --engine ray so many processes open the model and capture shards of their own.
 
-    MODEL: smollm2, minilm, a hub id, a folder, x.gguf, BASE+ADAPTER, random:SPEC. TEXTS: gsm-test:200, brown:300,
-    sotu:50, reviews:1000, birthdays:1000, gsm8k:2000, wikitext2:test, file.jsonl, .csv, .parquet, .txt, or - for stdin.""",
+    MODEL: smollm2, minilm, a hub id, a folder, x.gguf, BASE+ADAPTER, random:SPEC. TEXTS: gsm-test:200,
+    brown:300, sotu:50, reviews:1000, birthdays:1000, gsm8k:2000, wikitext2:test, file.jsonl, .csv, .parquet,
+    .txt, or - for stdin.""",
 )

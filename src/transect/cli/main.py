@@ -1,6 +1,8 @@
-"""The command line: `transect VERB …`. Studies and measures become commands by their signature; others are files here.
+"""The command line: `transect VERB …`. Studies and measures become commands by their signature; others are
+files here.
 
-Progress goes to stderr, tables to stdout. Exit 0: done; 1: a bug, with its traceback; 2: the user's input, with what to
+Progress goes to stderr, tables to stdout. Exit 0: done; 1: a bug, with its traceback; 2: the user's input,
+with what to
 change.
 """
 
@@ -23,7 +25,8 @@ INNER = ("main", "shared", "options", "studies")
 
 
 class Commands(click.Group):
-    """Finds commands by file name, and those of studies by the names of studies. Nothing is imported to list them."""
+    """Finds commands by file name, and those of studies by the names of studies. Nothing is imported to list
+    them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the files beside this one that hold a command, and of the studies."""

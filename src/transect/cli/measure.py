@@ -1,4 +1,5 @@
-"""`transect measure NAME STORE…`: a command for every measure, made from its signature and that of `sweep`."""
+"""`transect measure NAME STORE…`: a command for every measure, made from its signature and that of
+`sweep`."""
 
 from pathlib import Path
 from typing import Any

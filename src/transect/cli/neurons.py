@@ -8,7 +8,8 @@ from transect.cli.studies import study_command
 
 
 class Neurons(click.Group):
-    """What is no subcommand's name is a store: `transect neurons STORE` is short for `transect neurons map STORE`."""
+    """What is no subcommand's name is a store: `transect neurons STORE` is short for `transect neurons map
+    STORE`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The two studies of neurons."""

@@ -1,6 +1,7 @@
 """Commands made from functions: options from signature and declared groups, help from the docstring's Args.
 
-A parameter without a default is an argument of the command; one with a default is an option of its name. Its type gives
+A parameter without a default is an argument of the command; one with a default is an option of its name. Its
+type gives
 the parser: a flag for bool, a range for numbers, a choice for Literal, several values for a sequence.
 """
 
@@ -54,7 +55,8 @@ def command(
 
 
 def parameters(func: Callable[..., Any]) -> dict[str, tuple[Any, Option]]:
-    """Name → (type, Option) of all that a function takes, declared groups opened up, help from the docstring."""
+    """Name → (type, Option) of all that a function takes, declared groups opened up, help from the
+    docstring."""
     told, found, hints = args_of(inspect.getdoc(func) or ""), {}, _hints(func)
     for p in inspect.signature(func).parameters.values():
         hint = hints.get(p.name, str)
@@ -77,7 +79,7 @@ def _hints(func: Callable[..., Any]) -> dict[str, Any]:
         found = {}
         for name, hint in inspect.get_annotations(func).items():
             try:
-                found[name] = eval(hint, known) if isinstance(hint, str) else hint  # noqa: S307  our own annotations
+                found[name] = eval(hint, known) if isinstance(hint, str) else hint  # our own annotations
             except NameError:
                 found[name] = str
         return found
@@ -223,7 +225,8 @@ def _is_sequence(hint: Any) -> bool:
 
 
 def given(values: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, Any]:
-    """Those values that `func` takes and that were given: an option left out keeps the function's own default."""
+    """Those values that `func` takes and that were given: an option left out keeps the function's own
+    default."""
     known = parameters(func)
     return {k: v for k, v in values.items() if k in known and v is not None and v != ()}
 

@@ -101,7 +101,8 @@ PACE = 10.0
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress on stderr, one line a step: call with (step, done, total). Bars on a terminal, plain lines in a log."""
+    """Progress on stderr, one line a step: call with (step, done, total). Bars on a terminal, plain lines in
+    a log."""
     if not sys.stderr.isatty():
         yield plain_lines()
         return
@@ -129,7 +130,8 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[[str, int, int], None]:
-    """Progress as lines with an estimate of what is left, one every ten seconds a step, and one at its end."""
+    """Progress as lines with an estimate of what is left, one every ten seconds a step, and one at its
+    end."""
     begun: dict[str, float] = {}
     last: dict[str, float] = {}
 

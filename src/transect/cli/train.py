@@ -37,8 +37,10 @@ def _run(preset: str, out: Path, untied: bool, as_json: bool, **values: Any) -> 
     for part in ("validation", "test"):
         score = result[part]
         click.echo(
-            f"  {part}: perplexity {score['per_token']:.4g} a token (unigram {score['unigram_per_token']:.4g}), "
-            f"{score['per_word']:.4g} a word, {score['bits_per_byte']:.4g} bits a byte, {score['tokens']} tokens, "
+            f"  {part}: perplexity {score['per_token']:.4g} a token (unigram "
+            f"{score['unigram_per_token']:.4g}), "
+            f"{score['per_word']:.4g} a word, {score['bits_per_byte']:.4g} bits a byte, {score['tokens']} "
+            "tokens, "
             f"windows of {score['block']}, stride {score['stride']}"
         )
     if not result["learned"]:

@@ -1,6 +1,8 @@
-"""Measures that need no store: accumulators that take blocks of tokens as the model makes them, and freeze into a result.
+"""Measures that need no store: accumulators that take blocks of tokens as the model makes them, and freeze
+into a result.
 
-Each equals the measure on all stored points, whatever the blocks and their order; two accumulators of different texts
+Each equals the measure on all stored points, whatever the blocks and their order; two accumulators of
+different texts
 merge into one. For clouds, `Sample` keeps a uniform sample of tokens that depends on their names alone.
 """
 
@@ -49,7 +51,8 @@ class _Hsic:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def value(self, unbiased: bool) -> float:
-        """Song's estimator from the kernels without their diagonals, or the biased trace of the centred ones, × n²."""
+        """Song's estimator from the kernels without their diagonals, or the biased trace of the centred ones,
+        × n²."""
         n, sx, sy = self.n, self.sum_x, self.sum_y
         if not unbiased:
             return float(((self.products - np.outer(sx, sy) / n) ** 2).sum())
@@ -62,7 +65,8 @@ class _Hsic:
 class CKA:
     """CKA of two views of any number of tokens in memory of d² numbers: `update(X, Y)`, `merge`, `freeze()`.
 
-    `measures.cka` holds an n × n matrix; here the same value follows from cross-products of the dimensions. Both shift the
+    `measures.cka` holds an n × n matrix; here the same value follows from cross-products of the dimensions.
+    Both shift the
     points by the mean of the first block, which leaves the value as it is and keeps its digits.
     """
 
@@ -109,7 +113,8 @@ class CKA:
 
 
 def spectral(moments: Moments) -> dict[str, float]:
-    """Every measure that is a function of the covariance spectrum, at its default options, from streamed moments."""
+    """Every measure that is a function of the covariance spectrum, at its default options, from streamed
+    moments."""
     values = np.clip(np.linalg.eigvalsh(moments.cross)[::-1], 0, np.inf)
     if not values.sum() > 0:
         raise TransectError("all points are equal.", "A spectrum needs variance.")
@@ -119,7 +124,8 @@ def spectral(moments: Moments) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Sample:
-    """At most `size` tokens of any number, each as likely as any other: those whose names hash lowest. `points` [k, d], float32,
+    """At most `size` tokens of any number, each as likely as any other: those whose names hash lowest.
+    `points` [k, d], float32,
     in the order of their hashes `keys` [k]; `seen` counts all tokens."""
 
     size: int
@@ -159,7 +165,8 @@ def stream(
     position0: bool = False,
     **options: Any,
 ) -> None:
-    """Call visit(site → rows [k, d], text number of each row [k], its position [k]) for every batch of a pass over the texts.
+    """Call visit(site → rows [k, d], text number of each row [k], its position [k]) for every batch of a pass
+    over the texts.
 
     Nothing is kept. The first token of every text is left out unless position0. options: of `passes.forward`.
     """
@@ -182,7 +189,8 @@ def store_moments(
     shuffle: int | None = None,
     half: int | None = None,
 ) -> Moments:
-    """Moments of one site, or of two sites over the same tokens. shuffle: every column in an order of its own within
+    """Moments of one site, or of two sites over the same tokens. shuffle: every column in an order of its own
+    within
     its block (a control). half: only every other text, 0 or 1."""
     accumulator = Accumulator(store.width(site), None if site2 is None else store.width(site2))
     rng = np.random.default_rng(shuffle)

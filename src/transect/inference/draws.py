@@ -1,4 +1,5 @@
-"""Draws: which points make a cloud. The unit is the text: every text gives the same number of tokens, in their order.
+"""Draws: which points make a cloud. The unit is the text: every text gives the same number of tokens, in
+their order.
 
 Halves, groups and permutations then work on whole texts, because tokens of one text are not independent.
 """
@@ -26,7 +27,8 @@ FEWEST = 4
 class Draw:
     """k tokens of each of T texts: `rows` [T, k] are indices into a selection, `texts` [T] their texts.
 
-    `group` [T] numbers the groups that are left out one at a time; all hold the same number of texts. `half` [T] is 0 or
+    `group` [T] numbers the groups that are left out one at a time; all hold the same number of texts. `half`
+    [T] is 0 or
     1 for draws of two clouds from disjoint texts, which are balanced within groups, else 0.
     """
 
@@ -62,8 +64,10 @@ def draw(
 ) -> Draw:
     """Draw a cloud of at most `n` points, or two of them from disjoint halves of the texts.
 
-    Of all ways to take k tokens from each of T texts the one with the most texts is taken that gives nine tenths of the
-    points asked. Default n: 1000, or what the texts hold. TransectError when the texts cannot carry the design.
+    Of all ways to take k tokens from each of T texts the one with the most texts is taken that gives nine
+    tenths of the
+    points asked. Default n: 1000, or what the texts hold. TransectError when the texts cannot carry the
+    design.
     """
     clouds = 2 if halves else 1
     names, sizes = np.unique(selection.texts, return_counts=True)
@@ -95,7 +99,8 @@ def common_n(stores: Sequence["Store"], design: Any, most: int, *, halves: bool 
 
 
 def _groups(texts: int, groups: int, clouds: int) -> int:
-    """How many groups: as asked, or down to four fewer where that leaves out fewer texts; one text each at least."""
+    """How many groups: as asked, or down to four fewer where that leaves out fewer texts; one text each at
+    least."""
     most = min(groups, texts // clouds)
     if texts < 2 * groups * clouds:
         most = texts // clouds

@@ -1,6 +1,7 @@
 """Cells: pairs of clouds and their replicates, as a worker evaluates them. One mechanism for every control.
 
-A replicate is another set of texts (a group left out, half of them, texts permuted or swapped between two sites), and a
+A replicate is another set of texts (a group left out, half of them, texts permuted or swapped between two
+sites), and a
 measure sees only arrays. A block of cells is a pure function of its job, and is kept under its key.
 """
 
@@ -28,7 +29,8 @@ Answer = dict[str, dict[str, list[Any]]]  # measure → kind of replicate → re
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides the numbers of some cells, and nothing else: its fields are the key under which they are kept."""
+    """All that decides the numbers of some cells, and nothing else: its fields are the key under which they
+    are kept."""
 
     stores: tuple[str, ...]
     contents: tuple[str, ...]  # what the stores hold, shard by shard
@@ -104,7 +106,8 @@ def _permuted(
     shared: dict[Any, Any],
     answers: list[dict[str, list[Any]]],
 ) -> None:
-    """The null of a paired measure: the second view's texts permuted as blocks, or its tokens within each text."""
+    """The null of a paired measure: the second view's texts permuted as blocks, or its tokens within each
+    text."""
     options, d = job.options[m.name], rig.draws[0]
     pairs = [(i, j) for i, j in which]
     if job.null == "texts":
@@ -164,7 +167,8 @@ def rig_of(job: Job) -> "Rig":
 
 
 class Rig:
-    """Clouds of a job: drawn once, read once per site as [texts, tokens, d], then cut or shuffled by whole texts."""
+    """Clouds of a job: drawn once, read once per site as [texts, tokens, d], then cut or shuffled by whole
+    texts."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -233,7 +237,8 @@ class Rig:
         return arrays
 
     def labelled(self, m: Measure, X: np.ndarray, kind: str, index: int) -> Any:
-        """A measure of points and labels: labels of the texts the points come from, permuted by text for the null."""
+        """A measure of points and labels: labels of the texts the points come from, permuted by text for the
+        null."""
         d = self.draws[0]
         labels = self.stores[0].label(str(self.job.label))[d.texts]
         if kind == "null":
@@ -252,9 +257,11 @@ class Rig:
 def massive_tokens(
     stores: Sequence[Store], names: Sequence[Sequence[str]], selections: Any, factor: float
 ) -> Any:
-    """Per store the points of its selection whose norm exceeds `factor` × the median norm at any of the sites.
+    """Per store the points of its selection whose norm exceeds `factor` × the median norm at any of the
+    sites.
 
-    Runs that hold the same tokens lose the same ones: the union over all of them, so that "same tokens" stays true.
+    Runs that hold the same tokens lose the same ones: the union over all of them, so that "same tokens" stays
+    true.
     """
     found = []
     for store, sites, chosen in zip(stores, names, selections, strict=True):

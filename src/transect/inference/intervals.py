@@ -1,4 +1,5 @@
-"""Intervals by leaving out groups of texts, on the scale where a number lives, alone and for a whole curve."""
+"""Intervals by leaving out groups of texts, on the scale where a number lives, alone and for a whole
+curve."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,7 +8,8 @@ import numpy as np
 
 
 class Scale(NamedTuple):
-    """A monotone map to the line and back: intervals are symmetric there, and never leave the number's range."""
+    """A monotone map to the line and back: intervals are symmetric there, and never leave the number's
+    range."""
 
     there: Callable[[np.ndarray], np.ndarray]
     back: Callable[[np.ndarray], np.ndarray]
@@ -50,7 +52,8 @@ def jackknife(
     scale: str = "identity",
     more: float | int = 0.0,
 ) -> tuple[float, float]:
-    """Interval from leave-one-group-out values, symmetric on `scale`: value ± t·se with G − 1 degrees of freedom.
+    """Interval from leave-one-group-out values, symmetric on `scale`: value ± t·se with G − 1 degrees of
+    freedom.
 
     Args:
         scale: "identity", "log", "fisher" or "logit"; where a value lies outside of it, "identity" is used.
@@ -73,7 +76,8 @@ def jackknife(
 
 
 def _carried(value: float, error: float, there: Callable[[np.ndarray], np.ndarray]) -> float:
-    """A standard error on the number's own scale, carried over to the line by a step to either side that exists."""
+    """A standard error on the number's own scale, carried over to the line by a step to either side that
+    exists."""
     middle = float(there(np.asarray(value)))
     steps = [abs(float(there(np.asarray(value + side * error))) - middle) for side in (-1, 1)]
     return max((s for s in steps if np.isfinite(s)), default=0.0)
@@ -84,8 +88,10 @@ def simultaneous(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Band that holds a whole curve: values [m], leave-one-group-out values [m, G]; (low [m], high [m]).
 
-    The critical value is the `level` quantile of the largest |t| over the curve, from Gaussian multipliers of the
-    groups' pseudo-values over their own spread. Source: Montiel Olea & Plagborg-Møller 2019, doi:10.1002/jae.2656.
+    The critical value is the `level` quantile of the largest |t| over the curve, from Gaussian multipliers of
+    the
+    groups' pseudo-values over their own spread. Source: Montiel Olea & Plagborg-Møller 2019,
+    doi:10.1002/jae.2656.
     """
     from transect.random import rng
 
@@ -100,7 +106,8 @@ def simultaneous(
     from scipy.stats import norm, t
 
     gaussian = float(np.quantile(top, level))
-    # a t of few groups has heavier tails than its Gaussian multipliers: the critical value is carried over by tail area
+    # a t of few groups has heavier tails than its Gaussian multipliers: the critical value is carried over by
+    # tail area
     critical = float(t.isf(norm.sf(gaussian), G - 1))
     return values - critical * se, values + critical * se
 

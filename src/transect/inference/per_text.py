@@ -1,6 +1,8 @@
-"""Measures within each text: the tokens of one text as a cloud, averaged over texts. What a pooled sweep cannot ask.
+"""Measures within each text: the tokens of one text as a cloud, averaged over texts. What a pooled sweep
+cannot ask.
 
-Every text gives its first `window` tokens after position 0, so that all clouds have one size. The null keeps sizes and
+Every text gives its first `window` tokens after position 0, so that all clouds have one size. The null keeps
+sizes and
 positions and takes each token from another text: what remains above it is due to standing in one text.
 """
 
@@ -81,7 +83,8 @@ class Within:
 def windows(
     store: Store, window: int | None = None, position0: bool = False, most: int = TEXTS, seed: int = 0
 ) -> Windows:
-    """The first `window` tokens of texts that have as many, position 0 left out unless kept; `most` texts, by the seed.
+    """The first `window` tokens of texts that have as many, position 0 left out unless kept; `most` texts, by
+    the seed.
 
     Default: 32 tokens, or what four texts in five have. TransectError when fewer than 4 texts remain.
     """
@@ -114,8 +117,10 @@ def within_ask(
 ) -> Ask:
     """Measures of one cloud on the window of every text at every site; a row for each site.
 
-    measures: (name, about, options); about "zero" takes points as they are, "mean" takes out the mean of all texts first.
-    value: mean over texts; low, high: 95 % by leaving out groups of texts; text_low, text_high: the middle 80 % of texts.
+    measures: (name, about, options); about "zero" takes points as they are, "mean" takes out the mean of all
+    texts first.
+    value: mean over texts; low, high: 95 % by leaving out groups of texts; text_low, text_high: the middle 80
+    % of texts.
     null: the same on windows whose tokens come from other texts, `draws` times.
     """
     if odd := [name for name, _, _ in measures if find(name).data != ("X",)]:
@@ -139,11 +144,15 @@ def trajectories_ask(
     groups: int = 10,
     seed: int = 0,
 ) -> Ask:
-    """The path of a token through the layers: how sharply it turns at each, and how much longer than straight it is.
+    """The path of a token through the layers: how sharply it turns at each, and how much longer than straight
+    it is.
 
-    turning_angle at resid.l: degrees between the update into it and the update out of it (null: of different tokens).
-    tortuosity at resid.l: length of the path from the first layer over the distance covered, ≥ 1 (null: steps of the same
-    lengths at right angles, Σ s / √Σ s²). Curvature of representations: Hosseini & Fedorenko 2023, arXiv:2311.04930.
+    turning_angle at resid.l: degrees between the update into it and the update out of it (null: of different
+    tokens).
+    tortuosity at resid.l: length of the path from the first layer over the distance covered, ≥ 1 (null: steps
+    of the same
+    lengths at right angles, Σ s / √Σ s²). Curvature of representations: Hosseini & Fedorenko 2023,
+    arXiv:2311.04930.
     """
     shared = ((), window, position0, draws, groups, seed)
     tasks = tuple(Within(str(s.path), s.content, "", family, *shared) for s in stores)
@@ -204,7 +213,8 @@ def _each(m: Measure, options: dict[str, Any], points: np.ndarray) -> np.ndarray
 
 
 def mixed(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """[texts, window, …] with the tokens of each position dealt anew to the texts: none to its own, and all of one window
+    """[texts, window, …] with the tokens of each position dealt anew to the texts: none to its own, and all
+    of one window
     from different texts while there are enough."""
     count, window = points.shape[:2]
     ring = generator.permutation(count)

@@ -1,4 +1,5 @@
-"""The row that a cell becomes: value, interval, null, corrected value, p of its family, and a status that says why not."""
+"""The row that a cell becomes: value, interval, null, corrected value, p of its family, and a status that
+says why not."""
 
 import math
 from collections.abc import Sequence
@@ -120,8 +121,10 @@ def _corrected_scale(m: Measure) -> str:
 
 
 def corrected(m: Measure, value: float, null: float) -> float:
-    """Excess over the null: value − null for distances and for measures of one cloud; (value − null)/(1 − null) for
-    similarities, where 1 is the value on itself; null − value for a paired distance, whose null lies above it."""
+    """Excess over the null: value − null for distances and for measures of one cloud; (value − null)/(1 −
+    null) for
+    similarities, where 1 is the value on itself; null − value for a paired distance, whose null lies above
+    it."""
     if m.itself == 1:
         return (value - null) / (1 - null) if null < 1 else math.nan
     return null - value if m.itself == 0 and m.paired else value - null
@@ -130,7 +133,8 @@ def corrected(m: Measure, value: float, null: float) -> float:
 def family_p(m: Measure, job: Job, rows: list[dict[str, Any]]) -> None:
     """p of every row over the family of rows (max-T of studentised values), p_cell of the row alone.
 
-    Measures of one cloud have references beside them and no tests. Below 19 draws no p can reach 0.05, so there is none.
+    Measures of one cloud have references beside them and no tests. Below 19 draws no p can reach 0.05, so
+    there is none.
     """
     if not (m.paired or job.swaps or "y" in m.data):
         return

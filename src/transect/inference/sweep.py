@@ -1,4 +1,5 @@
-"""Sweep: Measure × Store → Table. Which cells there are, which blocks they make, and the row that each becomes."""
+"""Sweep: Measure × Store → Table. Which cells there are, which blocks they make, and the row that each
+becomes."""
 
 import functools
 import itertools
@@ -18,10 +19,12 @@ from transect.results.table import Table
 from transect.store.store import Store
 from transect.work.options import Work, WorkOptions
 
-#: Into how many blocks the cells of a job are cut, of at most 64 cells each: whoever does them, so that work that one
+#: Into how many blocks the cells of a job are cut, of at most 64 cells each: whoever does them, so that work
+#: that one
 #: number of workers began is found by another.
 BLOCKS = 8
-#: Draws of the null where nobody says: of measures whose draws re-use what the value needed, and of all others.
+#: Draws of the null where nobody says: of measures whose draws re-use what the value needed, and of all
+#: others.
 DRAWS, FEW_DRAWS = 199, 19
 Measures = str | Measure | Sequence[str | Measure]
 
@@ -43,18 +46,22 @@ def sweep(
     Args:
         measure: A measure, or several of them.
         stores: One store or several.
-        pairs: "adjacent" or "all" within each run, "same" (a site of the first run with the same site of every other),
+        pairs: "adjacent" or "all" within each run, "same" (a site of the first run with the same site of
+        every other),
             "cross" (every site of the first run with every site of the others), or a list of (site, site2).
         normalise: "raw" or "unit" (each point to norm 1).
         pca: Project each pair on one basis of so many dimensions fitted on both.
         label: Label of the texts, for measures of points and labels.
-        design: "paired" (same tokens at both sites) or "disjoint" (tokens of different texts); by default disjoint for
-            measures of two clouds, whose null is the value between two halves of the texts at one site, and paired for
+        design: "paired" (same tokens at both sites) or "disjoint" (tokens of different texts); by default
+        disjoint for
+            measures of two clouds, whose null is the value between two halves of the texts at one site, and
+            paired for
             measures of the same points, whose null permutes whole texts.
         permutations: Draws of the null; by default 199 where they are cheap, else 19. No p is given below 19.
         options: Those of DesignOptions and WorkOptions; swaps, halves, null; and the measure's own.
 
-    Returns: rows with value, its 95 % interval, null, corrected value, and p over the family of cells (max-T). A cell
+    Returns: rows with value, its 95 % interval, null, corrected value, and p over the family of cells
+    (max-T). A cell
     that fails is a row that says why.
     """
     work = Work.of(options)

@@ -12,7 +12,8 @@ LEVEL = 0.05
 
 
 def permutation_p(value: float, null: Sequence[float] | np.ndarray, side: str = "greater") -> float:
-    """(1 + #{null at least as extreme}) / (1 + B); side "greater", "less", or "two" (twice the smaller, at most 1)."""
+    """(1 + #{null at least as extreme}) / (1 + B); side "greater", "less", or "two" (twice the smaller, at
+    most 1)."""
     draws = np.asarray(null, float)
     draws = draws[np.isfinite(draws)]
     if not len(draws) or not np.isfinite(value):
@@ -42,7 +43,8 @@ def max_t(values: np.ndarray, null: np.ndarray) -> np.ndarray:
 
 
 def studentised(values: np.ndarray, null: np.ndarray, side: str = "greater") -> tuple[np.ndarray, np.ndarray]:
-    """Values [m] and null draws [B, m] about the null's mean in units of its spread, signed so that large is extreme.
+    """Values [m] and null draws [B, m] about the null's mean in units of its spread, signed so that large is
+    extreme.
 
     The observed value is one of the draws that mean and spread are taken over, as under the null it is.
     """
@@ -59,7 +61,8 @@ def reachable(draws: int, family: int = 1, level: float = LEVEL) -> bool:
 
 
 def draws_needed(family: int, level: float = LEVEL) -> int:
-    """Draws of the null that Holm over a family needs to reach `level`; max-T needs those of a family of one."""
+    """Draws of the null that Holm over a family needs to reach `level`; max-T needs those of a family of
+    one."""
     return math.ceil(family / level) - 1
 
 

@@ -1,7 +1,10 @@
-"""The measure contract: a pure function whose positional parameters are data and whose keyword-only ones are options.
+"""The measure contract: a pure function whose positional parameters are data and whose keyword-only ones are
+options.
 
-`@measure` reads that signature and adds what a signature cannot say: the source in the literature, the declared
-invariances, the value on itself, whether rows are paired. Commands, help, table columns, controls and contract tests all
+`@measure` reads that signature and adds what a signature cannot say: the source in the literature, the
+declared
+invariances, the value on itself, whether rows are paired. Commands, help, table columns, controls and
+contract tests all
 follow from it. A fast path is attached with `@name.prepare` and `@name.pairs`; it must equal the definition.
 """
 
@@ -90,7 +93,8 @@ class Measure:
         return f"<measure {self.name}({', '.join(self.data)})>"
 
     def check(self, *data: Any) -> list[np.ndarray]:
-        """The data as NumPy arrays fit for the definition; TransectError says what is wrong with which array."""
+        """The data as NumPy arrays fit for the definition; TransectError says what is wrong with which
+        array."""
         arrays = [
             as_labels(value, self.name) if name == "y" else as_points(value, f"{self.name}: {name}")
             for name, value in zip(self.data, data, strict=True)
@@ -105,7 +109,8 @@ class Measure:
         return arrays
 
     def _misfit(self, shapes: Sequence[tuple[int, ...]]) -> TransectError | None:
-        """What is wrong with these shapes together: rows where points are shared, widths where the signature names one."""
+        """What is wrong with these shapes together: rows where points are shared, widths where the signature
+        names one."""
         n = [shape[0] for shape in shapes]
         if (self.paired or "y" in self.data) and len(set(n)) > 1:
             return TransectError(
@@ -130,7 +135,8 @@ class Measure:
         return {name: options.get(name, option.default) for name, option in self.options.items()}
 
     def prepare(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Attach `prepare(X, **options)`: work done once per cloud, for `pairs`. It names only the options it uses."""
+        """Attach `prepare(X, **options)`: work done once per cloud, for `pairs`. It names only the options it
+        uses."""
         self._prepare = func
         return func
 
@@ -141,8 +147,10 @@ class Measure:
         return func
 
     def permuted(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Attach `permuted(prepared, which, order, k, **options)`: for each (i, j) the values under permutations of whole
-        texts of the second view, [draws]; `order` [draws, T] permutes texts of k rows each. It re-uses what `prepare`
+        """Attach `permuted(prepared, which, order, k, **options)`: for each (i, j) the values under
+        permutations of whole
+        texts of the second view, [draws]; `order` [draws, T] permutes texts of k rows each. It re-uses what
+        `prepare`
         made, and equals the definition on permuted rows."""
         self._permuted = func
         return func
@@ -162,7 +170,8 @@ class Measure:
         /,
         **options: Any,
     ) -> list[list[Any]]:
-        """For each (i, j) one result a permutation of whole texts: row order [draws, T], k tokens of each text."""
+        """For each (i, j) one result a permutation of whole texts: row order [draws, T], k tokens of each
+        text."""
         if self._permuted is not None and self._prepare is not None:
             prepared, failed, options = self._prepared(clouds, which, cache, options)
             good = [pair for pair in which if all(i in prepared for i in pair)]
@@ -193,9 +202,11 @@ class Measure:
         cache: dict[Any, Any] | None = None,
         **options: Any,
     ) -> list[Any]:
-        """One result for each (i, j), or (i,) for a measure of one cloud, by the fast path where there is one.
+        """One result for each (i, j), or (i,) for a measure of one cloud, by the fast path where there is
+        one.
 
-        An error comes as a result. Measures that share a `prepare` share its work through `cache`, which belongs to
+        An error comes as a result. Measures that share a `prepare` share its work through `cache`, which
+        belongs to
         these very clouds.
         """
         if self._pairs is None or self._prepare is None:
@@ -226,7 +237,8 @@ class Measure:
         for k in sorted({k for pair in which for k in pair}):
             key = (self._prepare, k, *sorted(own.items()))
             if key not in cache:
-                cache[key] = attempt(lambda k=k: self._prepare(*self._checked(clouds[k]), **own))  # type: ignore[misc]
+                make = self._prepare
+                cache[key] = attempt(lambda k=k: make(*self._checked(clouds[k]), **own))
             (failed if isinstance(cache[key], TransectError) else prepared)[k] = cache[key]
         return prepared, failed, options
 
@@ -271,11 +283,15 @@ def measure(
     unit: str = "",
     more: str = "",
 ) -> Callable[[Callable[..., Any]], Measure]:
-    """Declare a measure. `itself`: its value on (X, X), 0 for distances, 1 for similarities, None where there is none.
+    """Declare a measure. `itself`: its value on (X, X), 0 for distances, 1 for similarities, None where there
+    is none.
 
-    `paired`: row i of X and row i of Y are views of one point. `headline`: the field of a named-tuple result that a
-    table shows as `value`. `invariant_to`: members of INVARIANCES, each tested. `scale`: where intervals are symmetric.
-    `estimand`: "population" when the value does not move with n on average, else "at n". `label`, `unit`, `more`: words
+    `paired`: row i of X and row i of Y are views of one point. `headline`: the field of a named-tuple result
+    that a
+    table shows as `value`. `invariant_to`: members of INVARIANCES, each tested. `scale`: where intervals are
+    symmetric.
+    `estimand`: "population" when the value does not move with n on average, else "at n". `label`, `unit`,
+    `more`: words
     for axes, the unit of the value, and what a larger value means.
     """
 
@@ -301,7 +317,8 @@ def measure(
 
 
 def registry() -> dict[str, Measure]:
-    """Every measure by name: each file in `measures/` and each entry point `transect.measures` (a module, or a measure)."""
+    """Every measure by name: each file in `measures/` and each entry point `transect.measures` (a module, or
+    a measure)."""
     package = importlib.import_module("transect.measures")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"transect.measures.{module.name}")
@@ -320,7 +337,8 @@ def find(name: "str | Measure") -> Measure:
 
 
 def as_points(value: Any, what: str = "X") -> np.ndarray:
-    """`value` as a finite NumPy array [n, d], float32 or float64; half precision is widened, integers become float64."""
+    """`value` as a finite NumPy array [n, d], float32 or float64; half precision is widened, integers become
+    float64."""
     if type(value).__module__.startswith("torch"):
         value = value.detach().cpu()
         value = (value.float() if value.element_size() < 4 else value).numpy()

@@ -1,6 +1,8 @@
-"""Companions of transport: sliced and Gaussian Wasserstein distances, distances of means and of paired points.
+"""Companions of transport: sliced and Gaussian Wasserstein distances, distances of means and of paired
+points.
 
-They are cheaper and vary less than the exact distance; each is a bound on it or a part of it. Arithmetic is in float64
+They are cheaper and vary less than the exact distance; each is a bound on it or a part of it. Arithmetic is
+in float64
 about the clouds' means, so that a common offset cannot cancel.
 """
 
@@ -25,14 +27,16 @@ class Sorted(NamedTuple):
 
 
 class Factor(NamedTuple):
-    """A cloud prepared for `bures`: its mean [d] and A [min(n, d), d] with AᵀA the covariance (divided by n)."""
+    """A cloud prepared for `bures`: its mean [d] and A [min(n, d), d] with AᵀA the covariance (divided by
+    n)."""
 
     mean: np.ndarray
     factor: np.ndarray
 
 
 class Basis(NamedTuple):
-    """A PCA basis of several clouds: their common mean [d], orthonormal axes [d, k], share of variance of each [k]."""
+    """A PCA basis of several clouds: their common mean [d], orthonormal axes [d, k], share of variance of
+    each [k]."""
 
     mean: np.ndarray
     axes: np.ndarray
@@ -55,10 +59,13 @@ class Basis(NamedTuple):
 def sliced(
     X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *, projections: int = 128, seed: int = 0
 ) -> float:
-    """Squared sliced 2-Wasserstein distance, the mean over random directions, in squared activation units, ≥ 0.
+    """Squared sliced 2-Wasserstein distance, the mean over random directions, in squared activation units, ≥
+    0.
 
-    Exact along each direction, for n ≠ m through the quantile functions. At most 1/d of `wasserstein` in expectation
-    over directions; few projections add noise, not bias. Invariant to a common rotation only in expectation, because
+    Exact along each direction, for n ≠ m through the quantile functions. At most 1/d of `wasserstein` in
+    expectation
+    over directions; few projections add noise, not bias. Invariant to a common rotation only in expectation,
+    because
     the directions come from the seed. Raises when projections is below 1.
     """
     return _sliced([_sort(Z, projections=projections, seed=seed) for Z in (X, Y)], [(0, 1)])[0]
@@ -103,10 +110,13 @@ def max_sliced(
     steps: int = 50,
     seed: int = 0,
 ) -> float:
-    """Squared max-sliced 2-Wasserstein distance, along the worst direction found, in squared activation units, ≥ 0.
+    """Squared max-sliced 2-Wasserstein distance, along the worst direction found, in squared activation
+    units, ≥ 0.
 
-    A lower bound: ascent from the best of `projections` random directions reaches a local maximum, which is at most
-    `wasserstein`. Never below `sliced` at the same projections and seed. Invariant to a common rotation only as far as
+    A lower bound: ascent from the best of `projections` random directions reaches a local maximum, which is
+    at most
+    `wasserstein`. Never below `sliced` at the same projections and seed. Invariant to a common rotation only
+    as far as
     the ascent finds the same maximum. Raises when projections is below 1 or steps below 0.
     """
     if projections < 1 or steps < 0:
@@ -144,8 +154,10 @@ def max_sliced(
 def bures(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
     """Squared Gaussian (Bures) 2-Wasserstein distance, means included, in squared activation units, ≥ 0.
 
-    |mean X - mean Y|² + tr A + tr B - 2 tr (A^½ B A^½)^½ of the covariances A, B (divided by n). The exact distance
-    between Gaussians with these moments, and a lower bound on `wasserstein` of the clouds. Biased upwards when n is not
+    |mean X - mean Y|² + tr A + tr B - 2 tr (A^½ B A^½)^½ of the covariances A, B (divided by n). The exact
+    distance
+    between Gaussians with these moments, and a lower bound on `wasserstein` of the clouds. Biased upwards
+    when n is not
     well above d. Rounding may leave about -1e-7 of the traces on equal clouds.
     """
     return _bures(_factor(X), _factor(Y))
@@ -181,7 +193,8 @@ def _bures(X: Factor, Y: Factor) -> float:
     more="farther apart",
 )
 def centroid(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
-    """Euclidean distance between the means of two clouds, in activation units, ≥ 0; its square bounds `wasserstein` below.
+    """Euclidean distance between the means of two clouds, in activation units, ≥ 0; its square bounds
+    `wasserstein` below.
 
     Sees translation alone. Two samples of one law lie about √(tr covariance × (1/n + 1/m)) apart.
     """
@@ -203,7 +216,8 @@ def centroid(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
 def paired_displacement(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     """Mean squared distance between a point and its own image, in squared activation units, ≥ 0.
 
-    The cost of the coupling that follows each point, hence an upper bound on `wasserstein`; equal to it when that
+    The cost of the coupling that follows each point, hence an upper bound on `wasserstein`; equal to it when
+    that
     coupling is optimal. Assumes that row i of X and of Y are the same token.
     """
     return float(((X.astype(np.float64) - Y) ** 2).sum(axis=1).mean())
@@ -230,10 +244,13 @@ def euclidean(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float
 
 
 def shared_basis(clouds: Iterable[np.ndarray], k: int) -> Basis:
-    """One PCA basis of k axes for all `clouds` stacked, so that distances between projected clouds mean something.
+    """One PCA basis of k axes for all `clouds` stacked, so that distances between projected clouds mean
+    something.
 
-    A basis for each cloud would turn one against the other (0.31 where the truth is 0.0055). Each cloud weighs by its
-    points. Axes are signed so that their largest entry is positive. Raises when k exceeds the rank the sizes allow.
+    A basis for each cloud would turn one against the other (0.31 where the truth is 0.0055). Each cloud
+    weighs by its
+    points. Axes are signed so that their largest entry is positive. Raises when k exceeds the rank the sizes
+    allow.
     """
     arrays = [as_points(X, f"shared_basis: cloud {i}") for i, X in enumerate(clouds)]
     n, d = sum(map(len, arrays)), arrays[0].shape[1]
@@ -258,7 +275,8 @@ def _directions(d: int, count: int, seed: int) -> np.ndarray:
 
 
 def _merged(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where two quantile functions of n and m steps are constant: row of each, and the length of the piece."""
+    """Where two quantile functions of n and m steps are constant: row of each, and the length of the
+    piece."""
     ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)  # in units of 1 / (n m), exact
     starts = np.concatenate([[0], ends[:-1]])
     return starts // m, starts // n, (ends - starts) / (n * m)

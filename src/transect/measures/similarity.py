@@ -1,7 +1,10 @@
-"""Similarity of two views of the same points: row i of X and row i of Y are one token at two sites or in two models.
+"""Similarity of two views of the same points: row i of X and row i of Y are one token at two sites or in two
+models.
 
-Every cloud is centred in float64 before anything else and brought to unit scale, so that no common offset or factor can
-cancel or overflow. A cloud without variance has no similarity: the result is NaN, never 1. Nothing is clamped.
+Every cloud is centred in float64 before anything else and brought to unit scale, so that no common offset or
+factor can
+cancel or overflow. A cloud without variance has no similarity: the result is NaN, never 1. Nothing is
+clamped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +25,8 @@ BLOCK = 128
 
 
 class Centred(NamedTuple):
-    """Points about their mean over their root mean squared norm, float64 [n, d]; whether they came in float32.
+    """Points about their mean over their root mean squared norm, float64 [n, d]; whether they came in
+    float32.
 
     Points that are all equal become zeros: what is left of them after centring is rounding.
     """
@@ -54,7 +58,8 @@ def centre(X: np.ndarray) -> Centred:
 def cosine(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     """Mean cosine between each point of X and the same point of Y, without centring, −1 to 1.
 
-    A mean shared by all points makes it high for any pairing: read it against its shuffled pairing. Raises when a
+    A mean shared by all points makes it high for any pairing: read it against its shuffled pairing. Raises
+    when a
     point is zero.
     """
     if X.shape[1] != Y.shape[1]:
@@ -96,7 +101,10 @@ def _cosine_permuted(
 
 
 @measure(
-    source="Kornblith et al. 2019, arXiv:1905.00414; Song et al. 2012 (unbiased HSIC); Murphy et al. 2024, arXiv:2405.01012",
+    source=(
+        "Kornblith et al. 2019, arXiv:1905.00414; Song et al. 2012 (unbiased HSIC); Murphy et al. "
+        "2024, arXiv:2405.01012"
+    ),
     invariant_to=FREE,
     itself=1.0,
     paired=True,
@@ -107,12 +115,17 @@ def _cosine_permuted(
     estimand="population",
 )
 def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, unbiased: bool = True) -> float:
-    """Linear centred kernel alignment of two views of the same points; 1 is equality up to rotation and scale.
+    """Linear centred kernel alignment of two views of the same points; 1 is equality up to rotation and
+    scale.
 
-    Unbiased, it is near 0 for unrelated views and may fall slightly below; NaN when a self-term is not positive, as for
-    points that are all equal, or all equally far apart. The biased form lies in 0 to 1 and reads about d / (n + d) on unrelated Gaussian views of
-    d dimensions each (0.88 at n = 277, d = 2048): compare it with nothing but its own null. A few directions of large
-    variance decide it, and so does a single token of large norm. Float32 points have their Gram matrices in float32.
+    Unbiased, it is near 0 for unrelated views and may fall slightly below; NaN when a self-term is not
+    positive, as for
+    points that are all equal, or all equally far apart. The biased form lies in 0 to 1 and reads about d / (n
+    + d) on unrelated Gaussian views of
+    d dimensions each (0.88 at n = 277, d = 2048): compare it with nothing but its own null. A few directions
+    of large
+    variance decide it, and so does a single token of large norm. Float32 points have their Gram matrices in
+    float32.
     """
     return _cka_pairs({0: centre(X), 1: centre(Y)}, [(0, 1)], unbiased=unbiased)[0]
 
@@ -137,13 +150,15 @@ def _cka_pairs(clouds: Mapping[int, Centred], which: Pairs, *, unbiased: bool = 
 def _cka_permuted(
     clouds: Mapping[int, Centred], which: Pairs, order: np.ndarray, k: int, *, unbiased: bool = True
 ) -> list[np.ndarray]:
-    """CKA is the cosine of centred Gram matrices (U-centred ones when unbiased), which permuting texts only re-orders."""
+    """CKA is the cosine of centred Gram matrices (U-centred ones when unbiased), which permuting texts only
+    re-orders."""
     ready = {i: _unit_gram(clouds[i], unbiased) for i in {i for pair in which for i in pair}}
     return [inner_products(ready[i], ready[j], order, k) for i, j in which]
 
 
 def _unit_gram(cloud: Centred, unbiased: bool) -> np.ndarray:
-    """Centred Gram matrix of unit norm, float32 [n, n]; NaN where it has no norm. U-centring: Székely & Rizzo 2014."""
+    """Centred Gram matrix of unit norm, float32 [n, n]; NaN where it has no norm. U-centring: Székely & Rizzo
+    2014."""
     X = cloud.points.astype(np.float32) if cloud.single else cloud.points
     G, n = (X @ X.T).astype(np.float64), len(X)
     if unbiased:
@@ -159,8 +174,10 @@ def _unit_gram(cloud: Centred, unbiased: bool) -> np.ndarray:
 def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
     """[L, L] inner products of centred linear Gram matrices, up to one common factor.
 
-    Rows of a centred Gram matrix sum to 0, so that without its diagonal row i sums to −|x_i|²: Song's correction terms
-    follow from the norms, and only the sum over i > j of K_ij L_ij needs the matrices, a block of rows at a time. A
+    Rows of a centred Gram matrix sum to 0, so that without its diagonal row i sums to −|x_i|²: Song's
+    correction terms
+    follow from the norms, and only the sum over i > j of K_ij L_ij needs the matrices, a block of rows at a
+    time. A
     self-term that is 0 but for rounding (no variance, or all points equally far apart) is NaN.
     """
     n = len(clouds[0].points)
@@ -199,8 +216,10 @@ def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
 def procrustes(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"]) -> float:
     """Angle between two views after the best rotation, in radians, 0 to π/2: a metric on shapes.
 
-    arccos of |XᵀY|_* / (|X| |Y|) for centred points; it obeys the triangle inequality. The nuclear norm of unrelated
-    views grows with d / n, so that the angle falls short of π/2: read it against its shuffled pairing. NaN when a cloud
+    arccos of |XᵀY|_* / (|X| |Y|) for centred points; it obeys the triangle inequality. The nuclear norm of
+    unrelated
+    views grows with d / n, so that the angle falls short of π/2: read it against its shuffled pairing. NaN
+    when a cloud
     has no variance.
     """
     return _procrustes_pairs({0: centre(X), 1: centre(Y)}, [(0, 1)])[0]
@@ -222,7 +241,8 @@ def _smaller(X: np.ndarray) -> np.ndarray:
 
 
 def _angle(X: np.ndarray, Y: np.ndarray) -> float:
-    """By the spectrum of MᵀM; where that loses digits (small angles, tiny singular values) by the rotation itself."""
+    """By the spectrum of MᵀM; where that loses digits (small angles, tiny singular values) by the rotation
+    itself."""
     if not X.any() or not Y.any():
         return float("nan")
     M = X.T @ Y
@@ -252,9 +272,12 @@ def rsa(
 ) -> float:
     """Correlation of the two matrices of distances between points (representational similarity), −1 to 1.
 
-    With distance="correlation" (1 − Pearson over dimensions) it is free of scale alone: neither a rotation nor a
-    translation leaves it in place, whatever surveys declare. Distances of high-dimensional points bunch together, and a
-    few far points decide Pearson: the shuffled pairing is the floor. NaN when all distances of a cloud are equal.
+    With distance="correlation" (1 − Pearson over dimensions) it is free of scale alone: neither a rotation
+    nor a
+    translation leaves it in place, whatever surveys declare. Distances of high-dimensional points bunch
+    together, and a
+    few far points decide Pearson: the shuffled pairing is the floor. NaN when all distances of a cloud are
+    equal.
     """
     clouds = {k: _distances(Z, compare=compare, distance=distance) for k, Z in enumerate((X, Y))}
     return _rsa_pairs(clouds, [(0, 1)])[0]
@@ -262,7 +285,8 @@ def rsa(
 
 @rsa.prepare
 def _distances(X: np.ndarray, compare: str, distance: str) -> np.ndarray:
-    """The upper triangle of the distances, ranked or not, about its mean and of unit norm; zeros where it is constant."""
+    """The upper triangle of the distances, ranked or not, about its mean and of unit norm; zeros where it is
+    constant."""
     Z = centre(X).points
     if distance == "correlation":
         Z = np.asarray(X, np.float64) - np.mean(X, axis=1, keepdims=True, dtype=np.float64)
@@ -307,7 +331,10 @@ def _rsa_permuted(
 
 
 @measure(
-    source="Huh et al. 2024, arXiv:2405.07987 (mutual nearest neighbours), with Euclidean distance on centred points",
+    source=(
+        "Huh et al. 2024, arXiv:2405.07987 (mutual nearest neighbours), with Euclidean distance on "
+        "centred points"
+    ),
     invariant_to=FREE,
     itself=1.0,
     paired=True,
@@ -320,8 +347,10 @@ def _rsa_permuted(
 def knn_overlap(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, k: int = 10) -> float:
     """Mean share of a point's k nearest neighbours that are the same in both views, 0 to 1.
 
-    Chance is k / (n − 1), so that values at different n do not compare. Local: blind to what happens far away. Among
-    points at equal distance, such as copies of one token below the first block, the choice is arbitrary. Raises when k
+    Chance is k / (n − 1), so that values at different n do not compare. Local: blind to what happens far
+    away. Among
+    points at equal distance, such as copies of one token below the first block, the choice is arbitrary.
+    Raises when k
     is not between 1 and n − 2.
     """
     return _knn_pairs({0: _neighbours(X, k=k), 1: _neighbours(Y, k=k)}, [(0, 1)], k=k)[0]

@@ -1,6 +1,8 @@
-"""How many directions one cloud fills: shape of its covariance spectrum, and intrinsic dimension from neighbours.
+"""How many directions one cloud fills: shape of its covariance spectrum, and intrinsic dimension from
+neighbours.
 
-Eigenvalues come from the smaller side (d × d or n × n), summed in float64, about the mean unless `centred` is off. All
+Eigenvalues come from the smaller side (d × d or n × n), summed in float64, about the mean unless `centred` is
+off. All
 of these are ratios, so neither rotation nor scale nor the divisor n or n - 1 matters.
 """
 
@@ -18,7 +20,8 @@ ZERO = 1e-28  # a squared deviation below this share of the squared norm is roun
 
 
 def spectrum(X: np.ndarray, *, centred: bool = True) -> np.ndarray:
-    """Covariance eigenvalues in falling order, divided by their sum: [min(n, d)]. Raises when all points are equal."""
+    """Covariance eigenvalues in falling order, divided by their sum: [min(n, d)]. Raises when all points are
+    equal."""
     values = np.clip(np.linalg.eigvalsh(_gram(X, centred))[::-1], 0, np.inf)
     return values / values.sum()
 
@@ -51,8 +54,10 @@ def _share_spectrum(m: Measure, of: Callable[..., float]) -> None:
 def participation_ratio(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
     """Participation ratio (Σλ)² / Σλ² of the covariance eigenvalues: a number of dimensions, 1 to min(n, d).
 
-    Biased down by sampling: n points of an isotropic Gaussian read about n·d / (n + d). One heavy point or dimension
-    can bring it to 1. With centred=False the mean counts as a direction, and translation matters. Raises when all
+    Biased down by sampling: n points of an isotropic Gaussian read about n·d / (n + d). One heavy point or
+    dimension
+    can bring it to 1. With centred=False the mean counts as a direction, and translation matters. Raises when
+    all
     points are equal.
     """
     return _participation(spectrum(X, centred=centred))
@@ -76,7 +81,8 @@ _share_spectrum(participation_ratio, _participation)
 def effective_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
     """Effective rank: exponential of the entropy of the normalised covariance eigenvalues, 1 to min(n, d).
 
-    The exponential of `spectral_entropy`. Roy & Vetterli take singular values, which read higher. Biased down when n is
+    The exponential of `spectral_entropy`. Roy & Vetterli take singular values, which read higher. Biased down
+    when n is
     not well above d. Raises when all points are equal.
     """
     return _effective(spectrum(X, centred=centred))
@@ -135,10 +141,13 @@ _share_spectrum(stable_rank, lambda shares: float(1 / shares[0]))
     more="less even variance",
 )
 def condition_number(X: Float[np.ndarray, "n d"], *, centred: bool = True, floor: float = 1e-10) -> float:
-    """Condition number of the covariance: largest eigenvalue over the smallest one above the floor, 1 to 1 / floor.
+    """Condition number of the covariance: largest eigenvalue over the smallest one above the floor, 1 to 1 /
+    floor.
 
-    Eigenvalues at or below floor × largest count as zero and are left out. For n ≤ d the covariance has d - n + 1 exact
-    zeros: the value then describes the span of the points, and grows without limit as n nears d. Compare at equal n.
+    Eigenvalues at or below floor × largest count as zero and are left out. For n ≤ d the covariance has d - n
+    + 1 exact
+    zeros: the value then describes the span of the points, and grows without limit as n nears d. Compare at
+    equal n.
     Raises when all points are equal, or the floor is not between 1e-14 and 1.
     """
     return _condition(spectrum(X, centred=centred), floor)
@@ -164,7 +173,8 @@ _share_spectrum(condition_number, _condition)
 def top_variance(X: Float[np.ndarray, "n d"], *, k: int = 1, centred: bool = True) -> float:
     """Share of the variance in the k largest principal directions, k / min(n, d) to 1.
 
-    Biased up when n is not well above d. Raises when all points are equal, or k is not between 1 and min(n, d).
+    Biased up when n is not well above d. Raises when all points are equal, or k is not between 1 and min(n,
+    d).
     """
     return _top(spectrum(X, centred=centred), k)
 
@@ -190,8 +200,10 @@ _share_spectrum(top_variance, _top)
 def isoscore(X: Float[np.ndarray, "n d"]) -> float:
     """IsoScore: how evenly the variance fills the d dimensions, 0 (one direction) to 1 (all alike).
 
-    Their construction reduces to (participation ratio − 1) / (d − 1), which is how it is computed; it is biased down by
-    sampling as that is (n points of an isotropic Gaussian read about n / (n + d)). Raises when all points are equal, or
+    Their construction reduces to (participation ratio − 1) / (d − 1), which is how it is computed; it is
+    biased down by
+    sampling as that is (n points of an isotropic Gaussian read about n / (n + d)). Raises when all points are
+    equal, or
     d is 1.
     """
     if X.shape[1] < 2:
@@ -213,8 +225,10 @@ def isoscore(X: Float[np.ndarray, "n d"]) -> float:
 def twonn(X: Float[np.ndarray, "n d"]) -> float:
     """Two-nearest-neighbour intrinsic dimension, maximum likelihood: (n - 1) / Σ log(r₂ / r₁), above 0.
 
-    Assumes that the density is constant out to the second neighbour; reads the smallest scale, so noise raises it, and
-    high dimensions are underestimated at few points. Repeated points count once. Raises when fewer than 4 distinct
+    Assumes that the density is constant out to the second neighbour; reads the smallest scale, so noise
+    raises it, and
+    high dimensions are underestimated at few points. Repeated points count once. Raises when fewer than 4
+    distinct
     points remain.
     """
     r = _neighbours(X, 2, "twonn")
@@ -231,10 +245,13 @@ def twonn(X: Float[np.ndarray, "n d"]) -> float:
     more="more dimensions at this scale",
 )
 def gride(X: Float[np.ndarray, "n d"], *, scale: int = 1) -> float:
-    """Intrinsic dimension from the ratio of the 2·scale-th to the scale-th neighbour distance (Gride), above 0.
+    """Intrinsic dimension from the ratio of the 2·scale-th to the scale-th neighbour distance (Gride), above
+    0.
 
-    Sweep `scale` (1, 2, 4, …) for the dimension against the scale: a plateau is a dimension, a fall is noise. At scale 1
-    it is `twonn` × n / (n - 1). Assumes constant density out to the 2·scale-th neighbour. Repeated points count once.
+    Sweep `scale` (1, 2, 4, …) for the dimension against the scale: a plateau is a dimension, a fall is noise.
+    At scale 1
+    it is `twonn` × n / (n - 1). Assumes constant density out to the 2·scale-th neighbour. Repeated points
+    count once.
     Raises when no more than 2·scale distinct points remain, or scale is below 1.
     """
     if scale < 1:
@@ -257,7 +274,8 @@ def gride(X: Float[np.ndarray, "n d"], *, scale: int = 1) -> float:
 
 
 def _gram(X: np.ndarray, centred: bool) -> np.ndarray:
-    """Gram matrix of the smaller side, scaled to a largest entry near 1; its eigenvalues are the covariance's × n."""
+    """Gram matrix of the smaller side, scaled to a largest entry near 1; its eigenvalues are the covariance's
+    × n."""
     size = float(np.abs(X).max())
     A = (X - X.mean(axis=0, dtype=np.float64) if centred else X.astype(np.float64)) / (size or 1)
     if (A**2).sum() <= ZERO * X.size:
@@ -281,13 +299,15 @@ def _positive(total: float, name: str) -> float:
 
 
 def _distinct(A: np.ndarray) -> np.ndarray:
-    """Rows without repetitions; sorting whole rows, which is slow, only where one projection does not tell all apart."""
+    """Rows without repetitions; sorting whole rows, which is slow, only where one projection does not tell
+    all apart."""
     along = A @ np.random.default_rng(0).standard_normal(A.shape[1])
     return A if len(np.unique(along)) == len(A) else np.unique(A, axis=0)
 
 
 def _neighbours(X: np.ndarray, k: int, name: str) -> np.ndarray:
-    """Distances [n, k] to the k nearest other points after de-duplication; found by products, measured directly."""
+    """Distances [n, k] to the k nearest other points after de-duplication; found by products, measured
+    directly."""
     A = _distinct(X.astype(np.float64))
     if len(A) <= max(k, 3):
         raise TransectError(

@@ -1,6 +1,7 @@
 """One cloud of token states: how much the points share a direction, how long they are, and who dominates.
 
-These are the figures to print beside any score that second moments rule: a few heavy dimensions or tokens can make it.
+These are the figures to print beside any score that second moments rule: a few heavy dimensions or tokens can
+make it.
 """
 
 import numpy as np
@@ -21,8 +22,10 @@ from transect.measures.contract import measure
 def anisotropy(X: Float[np.ndarray, "n d"], *, centred: bool = False) -> float:
     """Mean cosine between two different points, -1 / (n - 1) to 1; 0 for directions spread evenly.
 
-    Uncentred it sees mostly the shared mean; with centred=True the mean is taken out first, and the value tends to lie
-    near -1 / (n - 1). Every point weighs the same whatever its norm. Raises when a point has norm 0, for it has no
+    Uncentred it sees mostly the shared mean; with centred=True the mean is taken out first, and the value
+    tends to lie
+    near -1 / (n - 1). Every point weighs the same whatever its norm. Raises when a point has norm 0, for it
+    has no
     direction.
     """
     total = _directions(X, centred, "anisotropy").sum(axis=0)
@@ -30,17 +33,23 @@ def anisotropy(X: Float[np.ndarray, "n d"], *, centred: bool = False) -> float:
 
 
 @measure(
-    source="Dong et al. 2021, arXiv:2103.03404 (residual of the rank-one part); Noci et al. 2022, arXiv:2206.03126",
+    source=(
+        "Dong et al. 2021, arXiv:2103.03404 (residual of the rank-one part); Noci et al. 2022, "
+        "arXiv:2206.03126"
+    ),
     invariant_to={"rotation", "isotropic scaling", "row order"},
     scale="logit",
     label="rank residual",
     more="farther from rank collapse",
 )
 def rank_residual(X: Float[np.ndarray, "n d"]) -> float:
-    """Residual ‖X − 1x̄ᵀ‖ / ‖X‖ of the best matrix of equal rows, Frobenius norms, 0 to 1; 0 is rank collapse.
+    """Residual ‖X − 1x̄ᵀ‖ / ‖X‖ of the best matrix of equal rows, Frobenius norms, 0 to 1; 0 is rank
+    collapse.
 
-    x̄ is the mean, the best row in this norm; Dong et al. take the geometric mean of the 1- and ∞-norm, where rank
-    collapse is the same event. Of the states of one text it says how far its tokens still differ; tokens with one mean
+    x̄ is the mean, the best row in this norm; Dong et al. take the geometric mean of the 1- and ∞-norm, where
+    rank
+    collapse is the same event. Of the states of one text it says how far its tokens still differ; tokens with
+    one mean
     of norm m and deviations of root mean square s give s / √(s² + m²). Raises when all points are 0.
     """
     A = _scaled(X)
@@ -51,7 +60,9 @@ def rank_residual(X: Float[np.ndarray, "n d"]) -> float:
 
 
 @measure(
-    source="Geshkovski et al. 2023, arXiv:2312.10794, arXiv:2305.05465 (tokens cluster on the sphere with depth)",
+    source=(
+        "Geshkovski et al. 2023, arXiv:2312.10794, arXiv:2305.05465 (tokens cluster on the sphere with depth)"
+    ),
     invariant_to={"rotation", "isotropic scaling", "row order"},
     scale="log",
     label="clusters of tokens",
@@ -59,10 +70,13 @@ def rank_residual(X: Float[np.ndarray, "n d"]) -> float:
     more="more distinct directions",
 )
 def cluster_count(X: Float[np.ndarray, "n d"], *, cosine: float = 0.9, centred: bool = False) -> float:
-    """Number of clusters of directions, 1 to n: connected components of points whose cosine is at least `cosine`.
+    """Number of clusters of directions, 1 to n: connected components of points whose cosine is at least
+    `cosine`.
 
-    Single linkage on the sphere: chains count as one. Attention alone is predicted to bring deep states to few clusters,
-    in the end one. It grows with n, so compare at equal n, and falls to 1 where all points share a large mean; centred
+    Single linkage on the sphere: chains count as one. Attention alone is predicted to bring deep states to
+    few clusters,
+    in the end one. It grows with n, so compare at equal n, and falls to 1 where all points share a large
+    mean; centred
     takes the mean out first. Raises when a point has norm 0, or cosine is not between -1 and 1.
     """
     from scipy.sparse import csr_matrix
@@ -103,7 +117,8 @@ def mean_norm(X: Float[np.ndarray, "n d"]) -> float:
 def norm_entropy(X: Float[np.ndarray, "n d"]) -> float:
     """Entropy of the token norms divided by their sum, in nats, 0 to log n.
 
-    About log n whatever the geometry, because norms differ little: it says how equal the norms are and nothing about
+    About log n whatever the geometry, because norms differ little: it says how equal the norms are and
+    nothing about
     directions (see `spectral_entropy`). Compare at equal n. Raises when all points are 0.
     """
     share = _of_total(_norms(X), "norm_entropy")
@@ -163,7 +178,8 @@ def outlier_tokens(X: Float[np.ndarray, "n d"], *, top: float = 0.01) -> float:
 def massive_tokens(X: Float[np.ndarray, "n d"], *, factor: float = 10.0) -> float:
     """Share of tokens whose norm exceeds `factor` times the median norm, 0 to 1.
 
-    The median is not moved by fewer than half of the tokens. Above 0, print the value without these tokens beside every
+    The median is not moved by fewer than half of the tokens. Above 0, print the value without these tokens
+    beside every
     score. Raises when factor is not above 0.
     """
     if not factor > 0:

@@ -1,6 +1,7 @@
 """Transport between two clouds: the exact Wasserstein distance, the entropic one, and the plan itself.
 
-Points have equal weights. Squared distances are between centred points in float64, or in float32 where its rounding is
+Points have equal weights. Squared distances are between centred points in float64, or in float32 where its
+rounding is
 far below what is resolved. A distance called squared is in squared units of the activations.
 """
 
@@ -32,7 +33,8 @@ Pairs = Sequence[tuple[int, int]]
 
 
 class Entropic(NamedTuple):
-    """cost <P, C>; divergence, debiased; absolute epsilon; iterations; L1 marginal error; whether it is below tol."""
+    """cost <P, C>; divergence, debiased; absolute epsilon; iterations; L1 marginal error; whether it is below
+    tol."""
 
     cost: float
     divergence: float
@@ -63,8 +65,10 @@ class Plan(NamedTuple):
 def wasserstein(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
     """Exact squared 2-Wasserstein distance of two equally weighted clouds, in squared activation units, ≥ 0.
 
-    Bias: two samples of one law lie apart by a floor that falls slowly with n and rises with d; compare with split
-    halves and never across different n. An assignment for n = m, a linear programme otherwise: time up to n³, memory
+    Bias: two samples of one law lie apart by a floor that falls slowly with n and rises with d; compare with
+    split
+    halves and never across different n. An assignment for n = m, a linear programme otherwise: time up to n³,
+    memory
     n × m. Raises when the linear programme does not end.
     """
     return _exact(prepare_cloud(X), prepare_cloud(Y))
@@ -79,7 +83,10 @@ def _wasserstein_pairs(clouds: Mapping[int, Cloud], which: Pairs) -> list[float 
 
 
 @measure(
-    source="Cuturi 2013, arXiv:1306.0895; Feydy et al. 2019, arXiv:1810.08278; Walker & Ni 2011, doi:10.1137/10078356X",
+    source=(
+        "Cuturi 2013, arXiv:1306.0895; Feydy et al. 2019, arXiv:1810.08278; Walker & Ni 2011, "
+        "doi:10.1137/10078356X"
+    ),
     invariant_to=SAME_FRAME,
     itself=0.0,
     headline="divergence",
@@ -97,13 +104,19 @@ def sinkhorn(
     max_iter: int = 1000,
     device: Literal["cpu", "cuda", "auto"] = "cpu",
 ) -> Entropic:
-    """Entropic transport: debiased Sinkhorn divergence and plan cost <P, C>, in squared activation units, ≥ 0.
+    """Entropic transport: debiased Sinkhorn divergence and plan cost <P, C>, in squared activation units, ≥
+    0.
 
-    OT_eps = min <P, C> + eps KL(P | a ⊗ b) includes the entropy and is read from the dual. divergence = OT_eps(X, Y) -
-    ½ OT_eps(X, X) - ½ OT_eps(Y, Y), all three at one absolute eps = epsilon × median squared distance of X to Y; it
-    errs by about eps × error², and may be that much below 0. `cost` is not debiased: it is positive on (X, X). `error`
-    is the largest L1 marginal error of the three solves and `converged` says that it is below tol; an unconverged
-    result is returned as it stands. `iterations` are those of (X, Y). On CUDA all pairs are solved in float64 batches.
+    OT_eps = min <P, C> + eps KL(P | a ⊗ b) includes the entropy and is read from the dual. divergence =
+    OT_eps(X, Y) -
+    ½ OT_eps(X, X) - ½ OT_eps(Y, Y), all three at one absolute eps = epsilon × median squared distance of X to
+    Y; it
+    errs by about eps × error², and may be that much below 0. `cost` is not debiased: it is positive on (X,
+    X). `error`
+    is the largest L1 marginal error of the three solves and `converged` says that it is below tol; an
+    unconverged
+    result is returned as it stands. `iterations` are those of (X, Y). On CUDA all pairs are solved in float64
+    batches.
     Raises when more than half of the distances are 0, or an option is out of range.
     """
     clouds = {0: prepare_cloud(X), 1: prepare_cloud(Y)}
@@ -172,9 +185,12 @@ def plan(
 ) -> Plan:
     """How far the entropic plan of paired clouds is the identity: share of mass on the diagonal, 0 to 1.
 
-    entropy: of the plan, 0 for a permutation, 1 for the independent plan (H / log n - 1). concentration: mean over rows
-    of the largest entry's share, 1/n to 1. Assumes the same points in both clouds; a large identity says that transport
-    only follows each point. All three move with epsilon. marginal_error is L1 and above tol where the solve has not
+    entropy: of the plan, 0 for a permutation, 1 for the independent plan (H / log n - 1). concentration: mean
+    over rows
+    of the largest entry's share, 1/n to 1. Assumes the same points in both clouds; a large identity says that
+    transport
+    only follows each point. All three move with epsilon. marginal_error is L1 and above tol where the solve
+    has not
     converged. Raises as `sinkhorn` does.
     """
     _check_solver("plan", epsilon, tol, max_iter)
@@ -187,7 +203,8 @@ def plan(
 
 
 def _exact(X: Cloud, Y: Cloud) -> float:
-    """Assignment on costs reduced by their column and row minima: the same optimum, found 4 to 20 times sooner."""
+    """Assignment on costs reduced by their column and row minima: the same optimum, found 4 to 20 times
+    sooner."""
     C = squared_distances(X, Y)
     n, m = C.shape
     if n == m:
@@ -233,7 +250,8 @@ def _debiased(
 def _on_torch(
     clouds: Mapping[int, Cloud], which: Pairs, epsilon: float, tol: float, max_iter: int, device: str
 ) -> list[Entropic | TransectError]:
-    """Pairs of one shape together, as many as 2^26 entries hold; float64 on `device`, self-terms by the same solver."""
+    """Pairs of one shape together, as many as 2^26 entries hold; float64 on `device`, self-terms by the same
+    solver."""
     shapes: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for i, j in which:
         shapes.setdefault((len(clouds[i].points), len(clouds[j].points)), []).append((i, j))

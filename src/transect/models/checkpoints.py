@@ -1,6 +1,8 @@
-"""Weights on disk or from a hub → a transformers model in memory. Never unpickles, never fills gaps with random numbers.
+"""Weights on disk or from a hub → a transformers model in memory. Never unpickles, never fills gaps with
+random numbers.
 
-Folders, hub ids, GGUF files (dequantised once into the cache), PEFT adapters, and random weights from a configuration.
+Folders, hub ids, GGUF files (dequantised once into the cache), PEFT adapters, and random weights from a
+configuration.
 """
 
 import contextlib
@@ -51,16 +53,23 @@ def loading(what: str) -> Iterator[None]:
 
 
 def hub_options(source: str | Path, revision: str | None, trust_remote_code: bool) -> dict[str, Any]:
-    """Arguments every from_pretrained gets: revision, remote code, and the local cache only where no hub answers."""
+    """Arguments every from_pretrained gets: revision, remote code, and the local cache only where no hub
+    answers."""
     if Path(source).is_dir():
         return {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    return {"trust_remote_code": trust_remote_code, "revision": revision, "local_files_only": not hub_reachable()}
+    return {
+        "trust_remote_code": trust_remote_code,
+        "revision": revision,
+        "local_files_only": not hub_reachable(),
+    }
 
 
 def check_folder(folder: Path) -> None:
     """Raise unless `folder` holds a configuration and safetensors."""
     if not (folder / "config.json").is_file():
-        hint = "It holds an adapter: write BASE+ADAPTER." if (folder / "adapter_config.json").is_file() else ""
+        hint = (
+            "It holds an adapter: write BASE+ADAPTER." if (folder / "adapter_config.json").is_file() else ""
+        )
         raise TransectError(f"{folder} has no config.json.", hint or "Give the folder save_pretrained wrote.")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(file.name for kind in PICKLES for file in folder.glob(kind))
@@ -70,7 +79,9 @@ def check_folder(folder: Path) -> None:
                 "Where you trust it, convert it: AutoModel….from_pretrained(folder).save_pretrained(new, "
                 "safe_serialization=True).",
             )
-        raise TransectError(f"{folder} has a configuration but no safetensors.", "For random weights: random:FOLDER.")
+        raise TransectError(
+            f"{folder} has a configuration but no safetensors.", "For random weights: random:FOLDER."
+        )
 
 
 def register_ours(model_type: str) -> None:
@@ -101,7 +112,8 @@ def declared(config: Any) -> str:
 
 
 def kind_of(config: Any, named: str = "") -> str:
-    """ "encoder-decoder", "encoder" or "decoder", by the configuration (of the text tower) and the class `named`."""
+    """ "encoder-decoder", "encoder" or "decoder", by the configuration (of the text tower) and the class
+    `named`."""
     from transformers.models.auto import modeling_auto as auto
 
     named = named or declared(config)
@@ -122,7 +134,8 @@ def kind_of(config: Any, named: str = "") -> str:
 
 
 def auto_class(config: Any, task: str | None = None) -> Any:
-    """The class that opens this configuration: with a language-model head unless it is an encoder or half a model.
+    """The class that opens this configuration: with a language-model head unless it is an encoder or half a
+    model.
 
     Args:
         task: of an adapter ("SEQ_CLS", …): opens with the head that it was trained with.
@@ -145,8 +158,11 @@ def _has_head(config: Any) -> bool:
     return type(config) in heads or "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
 
 
-def load_weights(source: str | Path, config: Any, options: dict[str, Any], task: str | None = None, **how: Any) -> Any:
-    """The model at `source`. Weights of its body that are missing raise; a head that is not there is left out.
+def load_weights(
+    source: str | Path, config: Any, options: dict[str, Any], task: str | None = None, **how: Any
+) -> Any:
+    """The model at `source`. Weights of its body that are missing raise; a head that is not there is left
+    out.
 
     Args:
         task: of an adapter that brings its own head; see `auto_class`.
@@ -160,7 +176,9 @@ def load_weights(source: str | Path, config: Any, options: dict[str, Any], task:
     poolers = {name for name in missing if "pooler." in name}
     if poolers and task is None:
         body.pooler, missing = None, missing - poolers
-    lost = (missing - poolers) & set(body.state_dict(prefix=f"{model.base_model_prefix}." if body is not model else ""))
+    lost = (missing - poolers) & set(
+        body.state_dict(prefix=f"{model.base_model_prefix}." if body is not model else "")
+    )
     if lost or report["mismatched_keys"]:
         names = ", ".join(sorted(map(str, lost or report["mismatched_keys"])))[:300]
         raise TransectError(
@@ -174,7 +192,8 @@ def load_weights(source: str | Path, config: Any, options: dict[str, Any], task:
 
 
 def random_model(config: Any, seed: int, dtype: Any) -> Any:
-    """Random weights by the architecture's own initialisation: the same numbers for the same seed in any dtype."""
+    """Random weights by the architecture's own initialisation: the same numbers for the same seed in any
+    dtype."""
     import torch
 
     with torch.random.fork_rng(devices=[]), loading(f"random {config.model_type}"):
@@ -192,7 +211,12 @@ def dequantised(file: Path, folder: Path | None = None) -> Path:
     if not (folder / "source.json").is_file():
         with staging(folder) as fresh:
             _dequantise(file, fresh)
-            source = {"format": "gguf", "file": file.name, "sha256": digest, "quantisation": _tensor_types(file)}
+            source = {
+                "format": "gguf",
+                "file": file.name,
+                "sha256": digest,
+                "quantisation": _tensor_types(file),
+            }
             (fresh / "source.json").write_text(json.dumps(source, indent=1), encoding="utf-8")
     return folder
 
@@ -204,7 +228,8 @@ def source_facts(folder: Path) -> dict[str, Any]:
 
 
 def family_default(model_type: str) -> Any | None:
-    """transformers' default configuration of a family such as "gpt2", or None where there is no such family."""
+    """transformers' default configuration of a family such as "gpt2", or None where there is no such
+    family."""
     from transformers import AutoConfig
 
     with contextlib.suppress(ValueError):
@@ -243,7 +268,9 @@ def _tensor_types(file: Path) -> dict[str, int]:
 def peft_at_work() -> Iterator[None]:
     """Without the one warning that peft causes itself: it asks transformers under a name that it gives up."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+        )
         yield
 
 
@@ -256,9 +283,12 @@ def load_tokenizer(source: str | Path, options: dict[str, Any]) -> Any:
 
 
 def ready_tokenizer(tokenizer: Any, name: str) -> Any:
-    """The tokenizer as everything here wants it: fast (offsets), padding right, padding token set without a new row."""
+    """The tokenizer as everything here wants it: fast (offsets), padding right, padding token set without a
+    new row."""
     if not getattr(tokenizer, "is_fast", False):
-        raise TransectError(f"{name}: its tokenizer gives no character offsets.", "A fast tokenizer is needed.")
+        raise TransectError(
+            f"{name}: its tokenizer gives no character offsets.", "A fast tokenizer is needed."
+        )
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

@@ -1,4 +1,5 @@
-"""What a model is, as hashes: weights, adapter, tokenizer, configuration. Equal ids mean equal activations to expect.
+"""What a model is, as hashes: weights, adapter, tokenizer, configuration. Equal ids mean equal activations to
+expect.
 
 The base's weights keep their hash under an adapter, so a base and its fine-tunes can be recognised as kin.
 """
@@ -11,13 +12,21 @@ from typing import Any
 from transect.errors import TransectError
 
 #: configuration entries that say how or where a model was loaded, not what it computes
-VOLATILE = {"_name_or_path", "transformers_version", "architectures", "_attn_implementation", "dtype", "use_cache"}
+VOLATILE = {
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "_attn_implementation",
+    "dtype",
+    "use_cache",
+}
 VOLATILE |= {"output_hidden_states", "output_attentions", "return_dict", "torch_dtype", "_commit_hash"}
 WRAPPING = ("base_model.model.", ".base_layer", ".original_module")  # names PEFT adds to the base's own
 
 
 class Fingerprint(dict[str, Any]):
-    """weights, adapter, tokenizer, config (sha256 or None), dtype, and `source`: where the weights came from."""
+    """weights, adapter, tokenizer, config (sha256 or None), dtype, and `source`: where the weights came
+    from."""
 
     @property
     def id(self) -> str:
@@ -57,7 +66,8 @@ def split_adapter(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def tensors_hash(tensors: dict[str, Any]) -> str:
-    """sha256 over named tensors in sorted order: name, dtype, shape, bytes; a tied tensor counts once, as a tie."""
+    """sha256 over named tensors in sorted order: name, dtype, shape, bytes; a tied tensor counts once, as a
+    tie."""
     import torch
 
     whole, seen = hashlib.sha256(), {}
@@ -73,11 +83,14 @@ def tensors_hash(tensors: dict[str, Any]) -> str:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """sha256 of the tokenizer's rules, special tokens and chat template; settings of single calls do not count."""
+    """sha256 of the tokenizer's rules, special tokens and chat template; settings of single calls do not
+    count."""
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     rules.pop("truncation", None)
     rules.pop("padding", None)
-    return _digest([rules, {k: str(v) for k, v in tokenizer.special_tokens_map.items()}, tokenizer.chat_template])
+    return _digest(
+        [rules, {k: str(v) for k, v in tokenizer.special_tokens_map.items()}, tokenizer.chat_template]
+    )
 
 
 def first_bad_tensor(model: Any) -> str | None:

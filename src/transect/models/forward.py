@@ -1,6 +1,7 @@
 """One forward pass of the base model with a hook on every wanted site: batches, masks, rows to keep.
 
-Nothing here writes to disk: `capture` puts the rows into a store, `forward` hands them to whoever sums them up.
+Nothing here writes to disk: `capture` puts the rows into a store, `forward` hands them to whoever sums them
+up.
 """
 
 import contextlib
@@ -27,7 +28,8 @@ Put = Callable[[str, "torch.Tensor"], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts of one forward pass: token ids [texts, longest] right-padded, the mask of real tokens, rows to keep."""
+    """Texts of one forward pass: token ids [texts, longest] right-padded, the mask of real tokens, rows to
+    keep."""
 
     ids: "torch.Tensor"
     mask: "torch.Tensor"
@@ -35,7 +37,9 @@ class Batch:
     owner: "torch.Tensor"  # which text each kept token belongs to
 
 
-def make_plan(lengths: Sequence[int], rows: Sequence[int], batch_tokens: int, shard_rows: int) -> list[list[list[int]]]:
+def make_plan(
+    lengths: Sequence[int], rows: Sequence[int], batch_tokens: int, shard_rows: int
+) -> list[list[list[int]]]:
     """Shards of batches of text numbers: longest first, batches filled to a budget of padded tokens."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     batches: list[list[int]] = []
@@ -58,7 +62,8 @@ def make_plan(lengths: Sequence[int], rows: Sequence[int], batch_tokens: int, sh
 
 @contextlib.contextmanager
 def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
-    """While open, every pass hands each site's tensor [texts, tokens, width] to `put`; yields how often each fired."""
+    """While open, every pass hands each site's tensor [texts, tokens, width] to `put`; yields how often each
+    fired."""
     fired: dict[str, int] = {}
     handles = []
 
@@ -71,7 +76,9 @@ def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
     for tap in taps:
         fired[tap.site] = 0
         if tap.reads == "input":
-            hook = lambda _m, args, kwargs, site=tap.site: hand(site, args[0] if args else kwargs["hidden_states"])  # noqa: E731
+            hook = lambda _m, args, kwargs, site=tap.site: hand(
+                site, args[0] if args else kwargs["hidden_states"]
+            )  # noqa: E731
             handles.append(tap.module.register_forward_pre_hook(hook, with_kwargs=True))
         else:
             hook = lambda _m, _args, result, site=tap.site: hand(site, result)  # noqa: E731
@@ -84,7 +91,8 @@ def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
 
 
 def run(model: "Model", taps: Sequence[sites.Tap], batch: Batch, put: Put) -> None:
-    """One pass of the base model over a batch; `put(site, rows)` gets the kept rows of each site, exactly once."""
+    """One pass of the base model over a batch; `put(site, rows)` gets the kept rows of each site, exactly
+    once."""
     texts, tokens = batch.mask.shape
     whole = len(batch.keep) == batch.mask.numel()
     known = _layouts_of(model, taps, batch) if texts >= tokens > 1 else {}
@@ -111,7 +119,8 @@ def _pass(model: "Model", taps: Sequence[sites.Tap], batch: Batch, put: Put) -> 
 
 
 def _layouts_of(model: "Model", taps: Sequence[sites.Tap], batch: Batch) -> dict[str, Layout]:
-    """How each site lays out texts and tokens, told by one text alone: for batches whose shape could be read twice."""
+    """How each site lays out texts and tokens, told by one text alone: for batches whose shape could be read
+    twice."""
 
     def look(site: str, value: "torch.Tensor") -> None:
         readings = layouts(tuple(value.shape), 1, batch.mask.shape[1])
@@ -123,7 +132,8 @@ def _layouts_of(model: "Model", taps: Sequence[sites.Tap], batch: Batch) -> dict
 
 
 def inputs(model: "Model", batch: Batch) -> dict[str, "torch.Tensor"]:
-    """Arguments of the base model. An encoder–decoder's decoder reads the same text, shifted by its start token."""
+    """Arguments of the base model. An encoder–decoder's decoder reads the same text, shifted by its start
+    token."""
     import torch
 
     ids, mask = batch.ids.to(model.device), batch.mask.to(model.device)
@@ -133,7 +143,11 @@ def inputs(model: "Model", batch: Batch) -> dict[str, "torch.Tensor"]:
     if model.kind == "encoder-decoder":
         config = model.base.config
         start = next(
-            (v for n in ("decoder_start_token_id", "pad_token_id") if (v := getattr(config, n, None)) is not None),
+            (
+                v
+                for n in ("decoder_start_token_id", "pad_token_id")
+                if (v := getattr(config, n, None)) is not None
+            ),
             0,
         )
         first = torch.full_like(ids[:, :1], start)
@@ -173,7 +187,8 @@ def forward(
     max_length: int | None = None,
     batch_tokens: int = 2048,
 ) -> Iterator[tuple[list[int], np.ndarray, dict[str, "torch.Tensor"]]]:
-    """The same pass without a store: per batch the text numbers, each row's text, and site → rows [n, width]."""
+    """The same pass without a store: per batch the text numbers, each row's text, and site → rows [n,
+    width]."""
     tokenized = tokenize(texts, model.tokenizer, max_length)
     kept = kept_positions(tokenized, "all")
     taps = sites.discover(model.model)
@@ -223,7 +238,9 @@ def _position(tokenized: Tokenized, i: int, part: str) -> int | None:
     if part.startswith("landmark:"):
         name, _, offset = part.removeprefix("landmark:").replace("-", "+-").partition("+")
         if name not in tokenized.landmarks:
-            raise TransectError(f"no landmark {name!r}.", f"Landmarks: {', '.join(tokenized.landmarks) or 'none'}.")
+            raise TransectError(
+                f"no landmark {name!r}.", f"Landmarks: {', '.join(tokenized.landmarks) or 'none'}."
+            )
         at = tokenized.landmarks[name][i]
         return None if at is None else at + int(offset or 0)
     try:

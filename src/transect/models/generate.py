@@ -1,4 +1,5 @@
-"""Activations of a prompt as the model runs: prompt tokens first, then one event per generated token, all sites at once."""
+"""Activations of a prompt as the model runs: prompt tokens first, then one event per generated token, all
+sites at once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,9 +37,11 @@ def activations(
     max_new_tokens: int = 20,
     seed: int | None = None,
 ) -> Iterator[Step]:
-    """Steps for every prompt token, then for every generated one (greedy, or sampled with a seed), as they come.
+    """Steps for every prompt token, then for every generated one (greedy, or sampled with a seed), as they
+    come.
 
-    Stops at the end token or after max_new_tokens. Close the iterator to cancel. TransectError for an empty prompt, a
+    Stops at the end token or after max_new_tokens. Close the iterator to cancel. TransectError for an empty
+    prompt, a
     prompt longer than the model takes, or a model that does not generate.
     """
     import torch
@@ -46,12 +49,15 @@ def activations(
     if model.kind != "decoder":
         raise TransectError(f"{model.name} is an {model.kind} and generates nothing.", "Use a decoder.")
     if model.model.get_output_embeddings() is None:
-        raise TransectError(f"{model.name} was saved without its head and predicts nothing.", "Use the whole model.")
+        raise TransectError(
+            f"{model.name} was saved without its head and predicts nothing.", "Use the whole model."
+        )
     ids = model.tokenizer(prompt, return_tensors="pt")["input_ids"]
     limit = getattr(model.base.config.get_text_config(), "max_position_embeddings", None)
     if not ids.numel() or (limit and ids.shape[1] + max_new_tokens > limit):
         raise TransectError(
-            f"a prompt of {ids.numel()} tokens and {max_new_tokens} new ones; the model takes {limit}.", "Shorten it."
+            f"a prompt of {ids.numel()} tokens and {max_new_tokens} new ones; the model takes {limit}.",
+            "Shorten it.",
         )
     taps = sites.discover(model.model)
     chosen = [taps[s] for s in sites.select(list(taps), wanted)]
@@ -69,7 +75,9 @@ def activations(
             position += 1
         logits = out.logits[0, -1].float()
         following = (
-            logits.argmax() if draw is None else torch.multinomial(logits.softmax(0).cpu(), 1, generator=draw)[0]
+            logits.argmax()
+            if draw is None
+            else torch.multinomial(logits.softmax(0).cpu(), 1, generator=draw)[0]
         )
         if int(following) == model.tokenizer.eos_token_id:
             return

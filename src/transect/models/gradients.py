@@ -1,4 +1,5 @@
-"""Gradients of the next-token loss of single tokens by their own states, at every layer of the residual stream."""
+"""Gradients of the next-token loss of single tokens by their own states, at every layer of the residual
+stream."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def token_gradients(
     model: "Model", ids: np.ndarray, at: np.ndarray, other: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Site → (norm of the gradient, the same for the next tokens `other`, norm of the state), each [positions].
+    """Site → (norm of the gradient, the same for the next tokens `other`, norm of the state), each
+    [positions].
 
     ids: tokens of one text; at: the positions asked. The text is copied once for each, cut behind it.
     """

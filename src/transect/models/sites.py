@@ -1,8 +1,12 @@
-"""Where in a model: site names, and the module that each one reads, found by structure first and by family second.
+"""Where in a model: site names, and the module that each one reads, found by structure first and by family
+second.
 
-`resid.0` enters block 0 and `resid.l` leaves the l-th block, before the final norm. In block k: `mlp.k.act` is the input
-of the down-projection (the neurons), `mlp.k.out` what the MLP adds to the stream, `attn.k.head` the input of the
-output projection (heads side by side), `attn.k.out` what attention adds. `final_norm` stands by itself, `mlp.k.router`
+`resid.0` enters block 0 and `resid.l` leaves the l-th block, before the final norm. In block k: `mlp.k.act`
+is the input
+of the down-projection (the neurons), `mlp.k.out` what the MLP adds to the stream, `attn.k.head` the input of
+the
+output projection (heads side by side), `attn.k.out` what attention adds. `final_norm` stands by itself,
+`mlp.k.router`
 holds router logits where experts are fused. An encoder–decoder has `encoder.` or `decoder.` in front.
 """
 
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
 
 FAMILIES = ("resid", "attn.head", "attn.out", "mlp.act", "mlp.out", "mlp.router", "final_norm")
 SITE = re.compile(
-    r"^(?P<stack>(?:encoder|decoder)\.)?(?:(?P<kind>resid|mlp|attn)\.(?P<layer>\d+)(?:\.(?P<part>\w+))?|final_norm)$"
+    r"^(?P<stack>(?:encoder|decoder)\.)?"
+    r"(?:(?P<kind>resid|mlp|attn)\.(?P<layer>\d+)(?:\.(?P<part>\w+))?|final_norm)$"
 )
 #: Blocks that norm a sublayer's output before adding it: (norm after attention, norm after the MLP).
 POST_NORMS = (
@@ -49,7 +54,8 @@ def layer(site: str) -> int | None:
     match = SITE.match(site)
     if not match:
         raise TransectError(
-            f"{site!r} is no site.", f"Sites are named like resid.12, mlp.3.act; families: {', '.join(FAMILIES)}."
+            f"{site!r} is no site.",
+            f"Sites are named like resid.12, mlp.3.act; families: {', '.join(FAMILIES)}.",
         )
     return int(match["layer"]) if match["layer"] else None
 
@@ -62,7 +68,8 @@ def order(site: str) -> tuple[str, int, int]:
 
 
 def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int] | None = None) -> list[str]:
-    """The sites among `available` that `wanted` names (families or single sites), optionally at `layers` only."""
+    """The sites among `available` that `wanted` names (families or single sites), optionally at `layers`
+    only."""
     chosen: set[str] = set()
     keep = None if layers is None else set(layers)
     for name in wanted:
@@ -75,13 +82,15 @@ def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int
         chosen.update(s for s in hit if keep is None or layer(s) is None or layer(s) in keep)
     if not chosen:
         raise TransectError(
-            f"no site left at layers {sorted(keep or ())}.", f"Sites run from {available[0]} to {available[-1]}."
+            f"no site left at layers {sorted(keep or ())}.",
+            f"Sites run from {available[0]} to {available[-1]}.",
         )
     return sorted(chosen, key=order)
 
 
 def base_of(model: Any) -> Any:
-    """The model that reads text, without head: inside a PEFT wrapper, and the text tower of one that also sees or hears."""
+    """The model that reads text, without head: inside a PEFT wrapper, and the text tower of one that also
+    sees or hears."""
     model = model.get_base_model() if hasattr(model, "peft_config") else model
     base = getattr(model, "base_model", model)
     towers = (getattr(base, name, None) for name in TOWERS)
@@ -89,9 +98,12 @@ def base_of(model: Any) -> Any:
 
 
 def discover(model: Any) -> dict[str, Tap]:
-    """Every site of a transformers model, in order. Works on the base model, one with a head, or a PEFT wrapper."""
+    """Every site of a transformers model, in order. Works on the base model, one with a head, or a PEFT
+    wrapper."""
     if hasattr(model, "_orig_mod"):
-        raise TransectError("a compiled model cannot be captured.", "Pass the model from before torch.compile.")
+        raise TransectError(
+            "a compiled model cannot be captured.", "Pass the model from before torch.compile."
+        )
     base = base_of(model)
     config = base.config.get_text_config() if hasattr(base.config, "get_text_config") else base.config
     taps: dict[str, Tap] = {}
@@ -109,7 +121,9 @@ def _stack(root: "nn.Module", config: Any, prefix: str) -> dict[str, Tap]:
     found: list[Tap] = [Tap(f"{prefix}resid.0", blocks[0], "input")]
     for k, block in enumerate(blocks):
         found.append(Tap(f"{prefix}resid.{k + 1}", block, "output"))
-        found += [Tap(f"{prefix}{kind}.{k}.{part}", m, how) for kind, part, m, how in _sublayers(block, hidden)]
+        found += [
+            Tap(f"{prefix}{kind}.{k}.{part}", m, how) for kind, part, m, how in _sublayers(block, hidden)
+        ]
     for holder in (parent, root):
         norm = next((m for n in FINAL_NORMS if (m := getattr(holder, n, None)) is not None), None)
         if norm is not None:
@@ -119,7 +133,8 @@ def _stack(root: "nn.Module", config: Any, prefix: str) -> dict[str, Tap]:
 
 
 def _blocks(root: "nn.Module", config: Any, prefix: str) -> "tuple[nn.Module, Sequence[nn.Module]]":
-    """The list of blocks, and the module that holds it: the shallowest ModuleList with as many members as layers."""
+    """The list of blocks, and the module that holds it: the shallowest ModuleList with as many members as
+    layers."""
     from torch.nn import ModuleList
 
     names = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers")
@@ -137,7 +152,9 @@ def _blocks(root: "nn.Module", config: Any, prefix: str) -> "tuple[nn.Module, Se
     return parent, list(blocks)
 
 
-def _sublayers(block: "nn.Module", hidden: int) -> "Iterator[tuple[str, str, nn.Module, Literal['input', 'output']]]":
+def _sublayers(
+    block: "nn.Module", hidden: int
+) -> "Iterator[tuple[str, str, nn.Module, Literal['input', 'output']]]":
     attention = next((m for n, m in block.named_modules() if n and _is_attention(m)), None)
     post = next((pair for pair in POST_NORMS if all(hasattr(block, n) for n in pair)), None)
     if attention is not None and (out := _last(_linears(attention), hidden)) is not None:
@@ -164,7 +181,11 @@ def _linears(module: "nn.Module", outside_attention: bool = False) -> "Iterator[
     for child in module.children():
         if outside_attention and _is_attention(child):
             continue
-        if hasattr(child, "base_layer") or "Linear" in type(child).__name__ or type(child).__name__ == "Conv1D":
+        if (
+            hasattr(child, "base_layer")
+            or "Linear" in type(child).__name__
+            or type(child).__name__ == "Conv1D"
+        ):
             yield child
         else:
             yield from _linears(child, outside_attention)

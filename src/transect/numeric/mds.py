@@ -1,4 +1,5 @@
-"""Multidimensional scaling of a full target matrix: classical scaling, then over-relaxed majorisation, in row blocks."""
+"""Multidimensional scaling of a full target matrix: classical scaling, then over-relaxed majorisation, in row
+blocks."""
 
 import importlib
 from typing import Any
@@ -12,7 +13,8 @@ NEIGHBOURS = {"umap": "UMAP", "pacmap": "PaCMAP"}
 
 
 def stress(positions: np.ndarray, target: np.ndarray) -> float:
-    """√(Σ(D − D̂)² / ΣD²) over all pairs: 0 is exact; pure noise in 3-D ends in a hollow ball at about 0.33."""
+    """√(Σ(D − D̂)² / ΣD²) over all pairs: 0 is exact; pure noise in 3-D ends in a hollow ball at about
+    0.33."""
     wrong = right = 0.0
     for rows in _row_blocks(len(target)):
         D = _distances(positions[rows], positions)
@@ -40,7 +42,8 @@ def scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int, 
 
 
 def _neighbours(target: np.ndarray, dim: int, seed: int, method: str) -> np.ndarray:
-    """UMAP of the distances, or PaCMAP of points whose squared distances are twice them, at the size that fits best."""
+    """UMAP of the distances, or PaCMAP of points whose squared distances are twice them, at the size that
+    fits best."""
     try:
         room = importlib.import_module(method)
     except ImportError:
@@ -65,7 +68,8 @@ def _neighbours(target: np.ndarray, dim: int, seed: int, method: str) -> np.ndar
 
 
 def _classical(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
-    """Classical scaling: top eigenvectors of −½ H D² H. Directions without variance get a little noise, not zeros."""
+    """Classical scaling: top eigenvectors of −½ H D² H. Directions without variance get a little noise, not
+    zeros."""
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     squares = target.astype(np.float64) ** 2
@@ -92,7 +96,8 @@ def _classical(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
 def _guttman(X: np.ndarray, target: np.ndarray) -> np.ndarray:
     """One majorisation step: B(X) X / N.
 
-    Distances below what float32 products resolve are taken as that much: dividing by a 0 that is rounding throws
+    Distances below what float32 products resolve are taken as that much: dividing by a 0 that is rounding
+    throws
     near-copies apart.
     """
     out, floor = np.empty_like(X), max(1e-3 * float(np.sqrt((X**2).sum(axis=1).mean())), 1e-9)
@@ -105,7 +110,8 @@ def _guttman(X: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """Euclidean distances of centred float32 positions by one product; near-coincident points are exact to about 1e-3
+    """Euclidean distances of centred float32 positions by one product; near-coincident points are exact to
+    about 1e-3
     of the spread, which is far below any stress."""
     total = A @ (-2 * B.T)
     total += np.einsum("ij,ij->i", A, A)[:, None]

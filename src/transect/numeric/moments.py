@@ -1,6 +1,7 @@
 """Streaming moments of a site: Σx and Σxxᵀ over all tokens in one pass, summed in float64, then correlations.
 
-Whole-data correlation needs no sample and no gradient: it is one product per block. Blocks are centred on a provisional
+Whole-data correlation needs no sample and no gradient: it is one product per block. Blocks are centred on a
+provisional
 mean before they are multiplied in float32, so that a large mean costs no digits.
 """
 
@@ -30,7 +31,8 @@ class Moments:
 
     @property
     def correlation(self) -> np.ndarray:
-        """Pearson correlations, float64 [N, M], −1 to 1. A constant neuron correlates 0 with others and 1 with itself."""
+        """Pearson correlations, float64 [N, M], −1 to 1. A constant neuron correlates 0 with others and 1
+        with itself."""
         scale_x = np.where(self.constant_x, 1.0, np.sqrt(np.maximum(self.var_x, 0)))
         scale_y = np.where(self.constant_y, 1.0, np.sqrt(np.maximum(self.var_y, 0)))
         rho = self.cross / np.where(scale_x == 0, 1, scale_x)[:, None] / np.where(scale_y == 0, 1, scale_y)
@@ -88,7 +90,8 @@ class Accumulator:
 
 
 def prompt_average(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """Mean over prompts of the correlation within each prompt [N, N]: what a mini-batch of one prompt sees. Neurons that
+    """Mean over prompts of the correlation within each prompt [N, N]: what a mini-batch of one prompt sees.
+    Neurons that
     are constant in a prompt count 0 there."""
     total, count = None, 0
     for X in blocks:

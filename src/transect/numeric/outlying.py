@@ -42,7 +42,8 @@ def outlying(
 def _gaps(
     Y: np.ndarray, shape: np.ndarray, own: np.ndarray | float = 1.0, least: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest outside the top j."""
+    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest outside the top
+    j."""
     misfit, spread, span = _misfits(Y)
     u, d = np.abs(misfit) / (shape[0] * own), spread / (shape[1] * own)
     order = np.argsort(-u, axis=1)

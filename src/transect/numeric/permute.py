@@ -1,7 +1,10 @@
-"""Inner products of square matrices under permutations of whole texts: what permutation nulls of CKA, RSA and kNN need.
+"""Inner products of square matrices under permutations of whole texts: what permutation nulls of CKA, RSA and
+kNN need.
 
-Rows come text by text, k of each of T texts. <A, P B Pᵀ> is a sum over pairs of texts (s, t) of <A_st, B_π(s)π(t)>, k × k
-blocks: all such products are one matrix product of 2 n² T² operations, after which a draw is T² look-ups. With many texts
+Rows come text by text, k of each of T texts. <A, P B Pᵀ> is a sum over pairs of texts (s, t) of <A_st,
+B_π(s)π(t)>, k × k
+blocks: all such products are one matrix product of 2 n² T² operations, after which a draw is T² look-ups.
+With many texts
 that costs more than permuting B for every draw, which is done then.
 """
 
@@ -55,6 +58,7 @@ def _by_gathering(A: np.ndarray, B: np.ndarray, order: np.ndarray, k: int) -> np
 
 
 def row_sums(S: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Σ_s S[s, π(s)] for every permutation, float64 [draws]; S [T, T] sums over the tokens of two texts in their order."""
+    """Σ_s S[s, π(s)] for every permutation, float64 [draws]; S [T, T] sums over the tokens of two texts in
+    their order."""
     T = len(S)
     return S[np.arange(T), order].sum(axis=1, dtype=np.float64)

@@ -1,6 +1,7 @@
 """Scaling: targets from distances and linear maps onto targets, the formulas behind `smds.py`.
 
-Classical scaling (Torgerson 1952), ridge, pseudo-inverse and orthonormal maps, and SMACOF where distances are undefined
+Classical scaling (Torgerson 1952), ridge, pseudo-inverse and orthonormal maps, and SMACOF where distances are
+undefined
 (de Leeuw & Heiser 1980).
 """
 
@@ -50,12 +51,14 @@ def ridge_map(X: np.ndarray, Y: np.ndarray, alpha: float | int) -> np.ndarray:
 
 
 def pseudo_inverse(X: np.ndarray) -> np.ndarray:
-    """Moore–Penrose inverse; directions that only rounding fills (centring leaves one when d ≥ n) count as empty."""
+    """Moore–Penrose inverse; directions that only rounding fills (centring leaves one when d ≥ n) count as
+    empty."""
     return np.linalg.pinv(X, rcond=float(max(X.shape) * 10 * np.finfo(np.float64).eps))
 
 
 def orthonormal_map(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """W = UVᵀ of the SVD of YᵀX: orthonormal rows, a rotation and no stretch; 0 along targets without extent."""
+    """W = UVᵀ of the SVD of YᵀX: orthonormal rows, a rotation and no stretch; 0 along targets without
+    extent."""
     U, s, Vt = np.linalg.svd(Y.T @ X, full_matrices=False)
     keep = s > 1e-12 * max(float(s[0]), 1e-300)
     return U[:, keep] @ Vt[keep]
@@ -71,7 +74,8 @@ def principal(C: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def completed(D: np.ndarray) -> np.ndarray:
-    """Undefined distances replaced by shortest paths over the defined ones; separate parts lie as far as the longest."""
+    """Undefined distances replaced by shortest paths over the defined ones; separate parts lie as far as the
+    longest."""
     from scipy.sparse.csgraph import shortest_path
 
     if np.isfinite(D).all():
@@ -113,7 +117,8 @@ def restricted_map(
 ) -> tuple[Any, int]:
     """(W, iterations): the W that minimises Σ(D − |W(xᵢ − xⱼ)|)² + nα|W|² over defined pairs.
 
-    L-BFGS in coordinates that make SMACOF's majoriser a sphere, from the closed form and from STARTS seeded subspaces; the
+    L-BFGS in coordinates that make SMACOF's majoriser a sphere, from the closed form and from STARTS seeded
+    subspaces; the
     lowest is kept, because a chain started straight can stay folded wrongly.
     """
     from scipy.optimize import minimize

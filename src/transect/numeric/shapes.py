@@ -1,7 +1,10 @@
-"""Shapes: where labels would lie if a feature were a circle, a line, a sphere …; labels → ideal coordinates or distances.
+"""Shapes: where labels would lie if a feature were a circle, a line, a sphere …; labels → ideal coordinates
+or distances.
 
-A shape is a function of labels [n] or [n, columns] whose keyword-only parameters are its periods and radii. Labels are
-never rescaled: a period is an argument, and labels outside a shape's domain are refused. A shape that gives coordinates
+A shape is a function of labels [n] or [n, columns] whose keyword-only parameters are its periods and radii.
+Labels are
+never rescaled: a period is an argument, and labels outside a shape's domain are refused. A shape that gives
+coordinates
 has their straight-line distances; one that gives distances may leave some undefined (NaN).
 """
 
@@ -62,7 +65,11 @@ class Shape:
         have = 1 if y.ndim == 1 else y.shape[1] if y.ndim == 2 else -1
         if not len(y) or have < 0 or (self.columns and have != self.columns):
             raise TransectError(
-                f"shape {self.name}: needs labels with {self.columns or 'one or more'} columns, got shape {y.shape}.",
+                (
+                    f"shape {self.name}: needs labels with {self.columns or 'one or more'} columns,"
+                    " got shape "
+                    f"{y.shape}."
+                ),
                 "Name as many labels, separated by commas.",
             )
         if y.dtype.kind not in "fiub":
@@ -150,7 +157,8 @@ def semicircle(y: np.ndarray, *, span: float = 1.0, start: float = 0.0, radius: 
 
 @shape("coordinates", columns=0)
 def line(y: np.ndarray) -> np.ndarray:
-    """A straight line, or a flat space where labels have several columns (Euclidean distance of the labels)."""
+    """A straight line, or a flat space where labels have several columns (Euclidean distance of the
+    labels)."""
     return y.reshape(len(y), -1)
 
 
@@ -185,7 +193,8 @@ def helix(y: np.ndarray, *, period: float = 1.0, radius: float = 1.0, pitch: flo
 def polytope(
     y: np.ndarray, *, dimension: int = 3, seed: int = 0, values: Sequence[Any] | None = None
 ) -> np.ndarray:
-    """A vertex for each label, spread on the unit sphere by repulsion from a seeded start; order means nothing."""
+    """A vertex for each label, spread on the unit sphere by repulsion from a seeded start; order means
+    nothing."""
     known = np.unique(y if values is None else np.asarray(values))
     place = np.searchsorted(known, y).clip(0, len(known) - 1)
     if (unseen := known[place] != y).any():
@@ -217,7 +226,8 @@ def discrete_circle(y: np.ndarray, *, period: float = 12.0) -> np.ndarray:
 
 @shape("distances")
 def chain(y: np.ndarray, *, reach: float = 1.0) -> np.ndarray:
-    """An open chain: only labels within `reach` of each other have a distance, the rest are left undefined."""
+    """An open chain: only labels within `reach` of each other have a distance, the rest are left
+    undefined."""
     gap = np.abs(y[:, None] - y)
     return np.where(gap <= reach * (1 + 1e-9), gap, np.nan)
 
@@ -255,7 +265,8 @@ def hierarchy(y: np.ndarray, *, levels: Sequence[float] = ()) -> np.ndarray:
 
 @shape("distances", columns=0, of_set=True)
 def graph(y: np.ndarray, *, neighbours: int = 5, values: Sequence[Any] | None = None) -> np.ndarray:
-    """Shortest paths through the graph of each label's nearest `neighbours`; undefined between separate parts."""
+    """Shortest paths through the graph of each label's nearest `neighbours`; undefined between separate
+    parts."""
     from scipy.sparse.csgraph import shortest_path
     from scipy.spatial import cKDTree
 
@@ -272,7 +283,8 @@ def graph(y: np.ndarray, *, neighbours: int = 5, values: Sequence[Any] | None = 
 
 @shape("coordinates", columns=2)
 def cylinder(y: np.ndarray, *, period: float = 1.0, radius: float = 1.0) -> np.ndarray:
-    """A cylinder: first label the height, second the angle with its period; chord distances, three dimensions."""
+    """A cylinder: first label the height, second the angle with its period; chord distances, three
+    dimensions."""
     return np.column_stack([_turn(radius, 2 * np.pi * y[:, 1] / period), y[:, 0]])
 
 
@@ -303,7 +315,8 @@ def torus(
 
 @shape("distances", columns=2)
 def klein_bottle(y: np.ndarray, *, periods: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
-    """A flat Klein bottle: once round the first label turns the second over; shortest way along the surface."""
+    """A flat Klein bottle: once round the first label turns the second over; shortest way along the
+    surface."""
     u, v = (y / np.asarray(periods)).T
     v = np.where(np.floor(u) % 2 == 0, v, -v)
     u = u - np.floor(u)

@@ -1,8 +1,12 @@
-"""Numeric room of entropic transport between uniform clouds: squared distances, the stabilised solver, a batched twin.
+"""Numeric room of entropic transport between uniform clouds: squared distances, the stabilised solver, a
+batched twin.
 
-A pair is solved on one kernel that stays in cache, exp(h - C / eps - top) about an absorbed potential h, so an iteration
-is two matrix-vector products. The potential is accelerated (Anderson, depth 5) under a safeguard, and the kernel is
-rebuilt by a log-domain half step when the potential drifts. Potentials are float64, in units of eps. Arrays in, arrays
+A pair is solved on one kernel that stays in cache, exp(h - C / eps - top) about an absorbed potential h, so
+an iteration
+is two matrix-vector products. The potential is accelerated (Anderson, depth 5) under a safeguard, and the
+kernel is
+rebuilt by a log-domain half step when the potential drifts. Potentials are float64, in units of eps. Arrays
+in, arrays
 out: `measures/transport.py` gives them their meaning.
 """
 
@@ -28,7 +32,8 @@ Step = Callable[[np.ndarray], tuple[np.ndarray, float]]
 
 
 class Cloud(NamedTuple):
-    """A cloud prepared once: the points as given, their float64 mean, centred float32 points, largest squared norms."""
+    """A cloud prepared once: the points as given, their float64 mean, centred float32 points, largest squared
+    norms."""
 
     points: np.ndarray
     mean: np.ndarray
@@ -38,7 +43,8 @@ class Cloud(NamedTuple):
 
 
 class Coupling(NamedTuple):
-    """A solved pair: the plan is left[:, None] * kernel * right; `value` is the dual value, entropy included."""
+    """A solved pair: the plan is left[:, None] * kernel * right; `value` is the dual value, entropy
+    included."""
 
     value: float
     left: np.ndarray
@@ -59,7 +65,8 @@ def prepare_cloud(X: np.ndarray) -> Cloud:
 
 
 def squared_distances(X: Cloud, Y: Cloud, dtype: Any = np.float64) -> np.ndarray:
-    """Squared distances [n, m]. Both clouds are moved to Y's mean first, so that a common offset cannot cancel."""
+    """Squared distances [n, m]. Both clouds are moved to Y's mean first, so that a common offset cannot
+    cancel."""
     if dtype == np.float32:
         A, B = X.centred + (X.mean - Y.mean).astype(np.float32), Y.centred
     else:
@@ -87,7 +94,8 @@ def median(C: np.ndarray) -> float:
 
 
 def costs(X: Cloud, Y: Cloud, epsilon: float, tol: float) -> tuple[np.ndarray, float]:
-    """Cost matrix and absolute eps = epsilon × median cost, in float32 where its rounding is far below eps."""
+    """Cost matrix and absolute eps = epsilon × median cost, in float32 where its rounding is far below
+    eps."""
     bound = rounding(X, Y)
     if np.isfinite(bound) and tol >= NARROW_TOL:
         C = squared_distances(X, Y, np.float32)
@@ -105,9 +113,11 @@ def nothing(X: Cloud, Y: Cloud) -> float:
 
 
 def couple(C: np.ndarray, eps: float, tol: float, max_iter: int) -> Coupling:
-    """Minimise <P, C> + eps KL(P | a ⊗ b) over couplings of uniform a, b: row sums exact, column sums within `error`.
+    """Minimise <P, C> + eps KL(P | a ⊗ b) over couplings of uniform a, b: row sums exact, column sums within
+    `error`.
 
-    The last tenth of `max_iter` is kept for the fall-back: float64 plain steps from where the fast solve stopped.
+    The last tenth of `max_iter` is kept for the fall-back: float64 plain steps from where the fast solve
+    stopped.
     """
     start = C.min(axis=0).astype(np.float64) / eps  # every row and every column of the first kernel holds a 1
     problem = _Pair(C, eps, start)
@@ -125,7 +135,8 @@ def couple(C: np.ndarray, eps: float, tol: float, max_iter: int) -> Coupling:
 def own_values(
     X: Cloud, all_eps: Sequence[float], tol: float, max_iter: int
 ) -> dict[float, tuple[float, float]]:
-    """`self_value` of one cloud at several eps. Its cost matrix is made once per precision; no eps helps another, so
+    """`self_value` of one cloud at several eps. Its cost matrix is made once per precision; no eps helps
+    another, so
     that a pair's result does not depend on the other pairs."""
     made: dict[Any, np.ndarray] = {}
     values = {}
@@ -140,7 +151,8 @@ def own_values(
 def self_value(C: np.ndarray, eps: float, tol: float, max_iter: int) -> tuple[float, float]:
     """OT_eps of a cloud with itself (dual value) and its marginal error; C is symmetric with a zero diagonal.
 
-    One potential, averaged steps from 0; it lies within ± log(n) / 2, so the kernel needs no absorption, and only its
+    One potential, averaged steps from 0; it lies within ± log(n) / 2, so the kernel needs no absorption, and
+    only its
     upper triangle is filled and read.
     """
     from scipy.linalg.blas import dsymv, ssymv
@@ -171,7 +183,8 @@ def linear_cost(coupling: Coupling, C: np.ndarray) -> float:
 
 
 def in_threads(func: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """[func(item) for item in items] on as many threads as BLAS may use (OMP_NUM_THREADS), each with BLAS held to one."""
+    """[func(item) for item in items] on as many threads as BLAS may use (OMP_NUM_THREADS), each with BLAS
+    held to one."""
     blas = _blas()
     allowed = max((pool["num_threads"] for pool in blas.info()), default=1)
     if (workers := min(allowed, len(items))) < 2:
@@ -194,8 +207,10 @@ def sinkhorn_batched(
 ) -> tuple[Any, Any, Any, Any]:
     """Torch twin of `couple` for a batch C [b, n, m] and eps [b] on any device: plain log-domain steps.
 
-    Returns <P, C>, value, iterations and error, each [b]. A pair stops moving once it has converged, so that its
-    result does not depend on the rest of the batch. `symmetric` averages the two potentials, as self-terms want.
+    Returns <P, C>, value, iterations and error, each [b]. A pair stops moving once it has converged, so that
+    its
+    result does not depend on the rest of the batch. `symmetric` averages the two potentials, as self-terms
+    want.
     """
     import torch
 
@@ -238,7 +253,8 @@ def accelerate(
 ) -> tuple[np.ndarray, int, float]:
     """Fixed point of `step` by Anderson mixing; returns the point whose error was measured last.
 
-    `step(x)` gives (next x, error at x). When the error doubles or is not finite the history is dropped and the plain
+    `step(x)` gives (next x, error at x). When the error doubles or is not finite the history is dropped and
+    the plain
     step from the last good point is taken instead; `depth=0` takes plain steps only.
     """
     dX, dR = np.empty(
@@ -264,7 +280,8 @@ def accelerate(
 
 
 def _mix(plain: np.ndarray, residual: np.ndarray, dX: np.ndarray, dR: np.ndarray) -> np.ndarray:
-    """Anderson's type-II step: the combination of past points whose residual is least, moved along that residual."""
+    """Anderson's type-II step: the combination of past points whose residual is least, moved along that
+    residual."""
     G = dR @ dR.T
     G.flat[:: len(G) + 1] += 1e-10 * np.trace(G) + np.finfo(float).tiny
     gamma = np.linalg.solve(G, dR @ residual)
@@ -280,7 +297,8 @@ class _Pair:
         self._absorb(h)
 
     def _absorb(self, h: np.ndarray) -> None:
-        """kernel = exp(h_j - C_ij / eps - top_i): a log-domain half step; the largest entry of each row is 1."""
+        """kernel = exp(h_j - C_ij / eps - top_i): a log-domain half step; the largest entry of each row is
+        1."""
         M = np.multiply(self.C, self.C.dtype.type(-1 / self.eps), out=self.kernel)
         M += h.astype(M.dtype)
         top = M.max(axis=1)

@@ -1,9 +1,13 @@
-"""Supervised multidimensional scaling: the linear map of points that best shows the shape their labels would lie on.
+"""Supervised multidimensional scaling: the linear map of points that best shows the shape their labels would
+lie on.
 
-Targets: distances D of the labels → B = −½HD²H → its top eigenvectors times √λ = Y. Fit: W = YᵀX(XᵀX + αI)⁻¹ on centred
-X, by the smaller of the two Grams; α = 0 takes the pseudo-inverse; orthonormal takes UVᵀ of the SVD of YᵀX. Where the shape
+Targets: distances D of the labels → B = −½HD²H → its top eigenvectors times √λ = Y. Fit: W = YᵀX(XᵀX + αI)⁻¹
+on centred
+X, by the smaller of the two Grams; α = 0 takes the pseudo-inverse; orthonormal takes UVᵀ of the SVD of YᵀX.
+Where the shape
 leaves distances undefined, W minimises the stress of the defined ones.
-Source: Tiblias et al. 2025, "Shape happens" (supervised MDS); Torgerson 1952; de Leeuw & Heiser 1980 (restricted SMACOF).
+Source: Tiblias et al. 2025, "Shape happens" (supervised MDS); Torgerson 1952; de Leeuw & Heiser 1980
+(restricted SMACOF).
 """
 
 import json
@@ -38,9 +42,12 @@ class LabelError(TransectError, ValueError):
 class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Find the subspace in which points lie like their labels on a shape; scikit-learn conventions.
 
-    shape: a name of `transect.numeric.shapes`; "coordinates": y are target coordinates [n, k]; "precomputed": y are target
-    distances [n, n], NaN where undefined. period: the shape's period or span, where it has one. parameters: its others.
-    metric: what `score` reports, a name of `transect.numeric.stress`. alpha: ridge, in squared units of X. max_iter, tol: of the
+    shape: a name of `transect.numeric.shapes`; "coordinates": y are target coordinates [n, k]; "precomputed":
+    y are target
+    distances [n, n], NaN where undefined. period: the shape's period or span, where it has one. parameters:
+    its others.
+    metric: what `score` reports, a name of `transect.numeric.stress`. alpha: ridge, in squared units of X.
+    max_iter, tol: of the
     optimisation for undefined distances only.
 
     >>> import numpy as np
@@ -67,7 +74,8 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.max_iter, self.tol = max_iter, tol
 
     def fit(self, X: Any, y: Any) -> "SupervisedMDS":
-        """Fit W_ [k, d], Y_ [n, k], mean_ [d], eigenvalues_ [k] (λ of the targets; the rest of the shape is cut off)."""
+        """Fit W_ [k, d], Y_ [n, k], mean_ [d], eigenvalues_ [k] (λ of the targets; the rest of the shape is
+        cut off)."""
         X = self._points(X, y, reset=True)
         if self.alpha < 0 or self.n_components < 1:
             raise LabelError(
@@ -94,7 +102,8 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return np.asarray(check_array(Z, dtype="float64")) @ np.linalg.pinv(self.W_).T + self.mean_
 
     def score(self, X: Any, y: Any) -> float:
-        """1 − scale-normalised stress between the labels' distances and those of the transformed points (see metric)."""
+        """1 − scale-normalised stress between the labels' distances and those of the transformed points (see
+        metric)."""
         Z = self.transform(X)
         return stress.score(self.metric, self.distances(self._checked(y, len(Z))), straight(Z))
 
@@ -225,6 +234,7 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 def shape_parameters(
     kind: Shape, period: float | int, parameters: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What a shape is called with: the period under the name it has there, and the parameters given for it."""
+    """What a shape is called with: the period under the name it has there, and the parameters given for
+    it."""
     given: dict[str, Any] = {key: period for key in ("period", "span") if key in kind.parameters}
     return given | dict(parameters or {})

@@ -1,7 +1,10 @@
-"""Stress: how far distances D̂ of fitted points are from target distances D, in the ways the literature knows.
+"""Stress: how far distances D̂ of fitted points are from target distances D, in the ways the literature
+knows.
 
-Each takes two square matrices, or two vectors of the same pairs; pairs whose target is NaN do not count. Source: Smelser,
-Miller & Kobourov 2024, arXiv:2408.07724; Smelser et al. 2025, arXiv:2510.08660 (KL); Kruskal 1964 (non-metric).
+Each takes two square matrices, or two vectors of the same pairs; pairs whose target is NaN do not count.
+Source: Smelser,
+Miller & Kobourov 2024, arXiv:2408.07724; Smelser et al. 2025, arXiv:2510.08660 (KL); Kruskal 1964
+(non-metric).
 """
 
 from collections.abc import Callable
@@ -28,7 +31,8 @@ def normalised(D: Any, D_hat: Any) -> float:
 
 
 def non_metric(D: Any, D_hat: Any) -> float:
-    """Kruskal's stress-1: √(Σ(D̂ − f(D))² / ΣD̂²), f the best monotone function of D; 0 to 1, only D's order counts."""
+    """Kruskal's stress-1: √(Σ(D̂ − f(D))² / ΣD̂²), f the best monotone function of D; 0 to 1, only D's order
+    counts."""
     from scipy.optimize import isotonic_regression
 
     d, e = _pairs(D, D_hat)
@@ -50,7 +54,8 @@ def shepard(D: Any, D_hat: Any) -> float:
 
 
 def kl(D: Any, D_hat: Any, *, sigma: float | int = 1.0) -> float:
-    """KL divergence of Gaussian neighbourhoods (width `sigma`, in the units of D) of D̂ from those of D, nats; 0 and up.
+    """KL divergence of Gaussian neighbourhoods (width `sigma`, in the units of D) of D̂ from those of D,
+    nats; 0 and up.
 
     Needs square matrices. Neighbours' shares are taken per point, so the scale of D̂ counts.
     """

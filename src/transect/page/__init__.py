@@ -1,4 +1,5 @@
-"""The app: a server for one reader on this machine, the page it serves, and the same page as a notebook widget.
+"""The app: a server for one reader on this machine, the page it serves, and the same page as a notebook
+widget.
 
 `built/` is built from `web/` (see CONTRIBUTING); everything that takes its time runs in a worker process.
 """

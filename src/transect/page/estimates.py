@@ -1,4 +1,5 @@
-"""What a study that was not computed would cost: from the sizes of a store and the rates of docs/benchmarks.md.
+"""What a study that was not computed would cost: from the sizes of a store and the rates of
+docs/benchmarks.md.
 
 Orders of magnitude on one core, rounded to one digit, never a promise; the command stands beside each.
 """

@@ -1,6 +1,8 @@
-"""The interactive part of a report: the page's own bundle with its data inside, for a file that opens offline.
+"""The interactive part of a report: the page's own bundle with its data inside, for a file that opens
+offline.
 
-The script is named by its hash in the Content-Security-Policy; data is JSON that no markup can end. What did not fit into
+The script is named by its hash in the Content-Security-Policy; data is JSON that no markup can end. What did
+not fit into
 the budget is said, in the file and on the page.
 """
 

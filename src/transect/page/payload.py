@@ -1,6 +1,7 @@
 """What the page reads: tables as columns, positions as float32 bytes, studies and stores as plain cards.
 
-The server, the report and the notebook widget send the same things, so that one page serves all three. Nothing is
+The server, the report and the notebook widget send the same things, so that one page serves all three.
+Nothing is
 computed here; a missing number is null, and the row's `status` says why.
 """
 
@@ -57,7 +58,8 @@ def _number(value: Any) -> Any:
 
 
 def pack_positions(table: Table) -> bytes:
-    """Positions of neurons: length of the header, JSON header {run, dim, sites}, then float32 [neurons, dim]."""
+    """Positions of neurons: length of the header, JSON header {run, dim, sites}, then float32 [neurons,
+    dim]."""
     axes = [a for a in "xyzuvw" if a in table.columns]
     points = np.stack([table.column(a) for a in axes], axis=1).astype("<f4")
     names = np.asarray(table.column("site"))
@@ -144,7 +146,8 @@ def store_card(store: Store, key: str, path: str = "") -> dict[str, Any]:
 
 
 def inlined(studies: list[Study], budget: int) -> tuple[dict[str, Any], list[str]]:
-    """Studies with as many of their tables as fit into `budget` bytes, smallest first; and what was left out."""
+    """Studies with as many of their tables as fit into `budget` bytes, smallest first; and what was left
+    out."""
     cards, tables, positions, left = [], {}, {}, []
     sizes: list[tuple[int, str, str, Any]] = []
     for k, study in enumerate(studies):

@@ -1,6 +1,8 @@
-"""What the page asks of a store beyond its studies: one neuron, one text's token similarity, one cell's scatter.
+"""What the page asks of a store beyond its studies: one neuron, one text's token similarity, one cell's
+scatter.
 
-Runs in the worker process. Every number comes with its n; the first token of every text is left out, as in the studies.
+Runs in the worker process. Every number comes with its n; the first token of every text is left out, as in
+the studies.
 """
 
 import re
@@ -20,7 +22,8 @@ TOKENS = 160
 
 
 def neuron_reading(path: str, site: str, neuron: int) -> dict[str, Any]:
-    """Mean, spread and share of large values of one neuron, its extreme tokens in context, the closest by correlation."""
+    """Mean, spread and share of large values of one neuron, its extreme tokens in context, the closest by
+    correlation."""
     store = open_store(path)
     width = store.width(store.check_site(site))
     if not 0 <= neuron < width:
@@ -82,7 +85,8 @@ def _context(store: Store, chosen: Any, k: int, value: float) -> dict[str, Any]:
 
 
 def token_similarity(path: str, site: str, text: int, centred: bool = True) -> dict[str, Any]:
-    """Cosine between every two tokens of one text, its first token left out; centred: on the mean of all tokens."""
+    """Cosine between every two tokens of one text, its first token left out; centred: on the mean of all
+    tokens."""
     store = open_store(path)
     store.check_site(site)
     if store.manifest["pool"]:

@@ -1,4 +1,5 @@
-"""The page in a notebook: `transect.page.widget("runs/drift")`, with anywidget. Results only; a live model needs the app."""
+"""The page in a notebook: `transect.page.widget("runs/drift")`, with anywidget. Results only; a live model
+needs the app."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ BUDGET = 32 << 20
 
 
 def widget(studies: Study | str | Path | Sequence[Study | str | Path], budget: int = BUDGET) -> Any:
-    """A widget that shows studies, or folders that hold one or several. TransectError without the extra `notebook`."""
+    """A widget that shows studies, or folders that hold one or several. TransectError without the extra
+    `notebook`."""
     try:
         import anywidget
         import traitlets

@@ -1,4 +1,5 @@
-"""The worker process: holds the model, runs one job at a time, says what comes. Nothing it does reaches a network.
+"""The worker process: holds the model, runs one job at a time, says what comes. Nothing it does reaches a
+network.
 
 A job is a generator of events; between two events it can be cancelled.
 """
@@ -82,7 +83,8 @@ _models: "dict[str, Model]" = {}
 
 
 def opened(spec: str) -> "Model":
-    """The model of this spec, kept until another one is asked for. Never fetched: that is for `transect capture`."""
+    """The model of this spec, kept until another one is asked for. Never fetched: that is for `transect
+    capture`."""
     from transect.models.models import open_model
     from transect.packages import PACKAGES, cache_dir
 
@@ -147,7 +149,8 @@ def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
 
 
 def neuron(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
-    """One neuron over all captured tokens: moments, tokens where it is largest and smallest, its closest neighbours."""
+    """One neuron over all captured tokens: moments, tokens where it is largest and smallest, its closest
+    neighbours."""
     from transect.page.readings import neuron_reading
 
     yield {

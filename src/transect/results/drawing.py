@@ -1,6 +1,8 @@
-"""Figures: Table → matplotlib, fit to print. Nothing is computed here; every control that a table holds is drawn.
+"""Figures: Table → matplotlib, fit to print. Nothing is computed here; every control that a table holds is
+drawn.
 
-A kind is a function `draw_KIND(study, figure)` returning a matplotlib Figure; `draw_all` writes PDF, SVG and PNG.
+A kind is a function `draw_KIND(study, figure)` returning a matplotlib Figure; `draw_all` writes PDF, SVG and
+PNG.
 """
 
 import importlib
@@ -62,7 +64,8 @@ COLOURS = (
 
 
 def label(measure: str) -> str:
-    """Axis label of a measure, with its unit, as its declaration says; the bare name of what is no measure."""
+    """Axis label of a measure, with its unit, as its declaration says; the bare name of what is no
+    measure."""
     from transect.measures.contract import registry
 
     m = registry().get(measure)
@@ -88,7 +91,8 @@ def draw(study: Study, figure: Figure) -> "Canvas":
 
 
 def _kinds() -> dict[str, Callable[[Study, Figure], Any]]:
-    """Kinds drawn here, in the studies' figures.py, and by other packages (entry points `transect.figures`), by name."""
+    """Kinds drawn here, in the studies' figures.py, and by other packages (entry points `transect.figures`),
+    by name."""
     studies = importlib.import_module("transect.studies")
     drawn = dict(globals())
     for name in (m.name for m in pkgutil.iter_modules(studies.__path__) if m.ispkg):
@@ -112,7 +116,8 @@ def save_all(study: Study, out: str | Path, formats: Sequence[str] = ("pdf", "sv
 
 
 def render(study: Study, figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
-    """One figure in several formats, the same bytes each time: laid out and measured once, which costs as much as a file."""
+    """One figure in several formats, the same bytes each time: laid out and measured once, which costs as
+    much as a file."""
     import matplotlib
 
     matplotlib.use("Agg")

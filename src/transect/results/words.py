@@ -1,4 +1,5 @@
-"""Words that every study uses: a number with its interval, a share, what is flagged. Sentences are built from rows."""
+"""Words that every study uses: a number with its interval, a share, what is flagged. Sentences are built from
+rows."""
 
 import math
 from collections.abc import Mapping, Sequence

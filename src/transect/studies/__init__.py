@@ -1,4 +1,5 @@
-"""Studies by name: `ts.studies.drift(store)`. A folder here answers one question; the function of its own name is in study.py.
+"""Studies by name: `ts.studies.drift(store)`. A folder here answers one question; the function of its own
+name is in study.py.
 
 Studies of other packages are found by the entry points `transect.studies` (name → "module:function").
 """

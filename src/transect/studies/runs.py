@@ -1,4 +1,5 @@
-"""Runs of a study: stores that are there, or models captured now; and the controls that are captured beside them.
+"""Runs of a study: stores that are there, or models captured now; and the controls that are captured beside
+them.
 
 Every study takes the same first argument: stores, folders of stores, or models and model specs with `texts`.
 """
@@ -38,7 +39,8 @@ def open_runs(
     sites: Sequence[str] = ("resid",),
     progress: Progress = None,
 ) -> list[Store]:
-    """The stores of `runs`: opened where they are stores, captured from `texts` into OUT/stores where they are models.
+    """The stores of `runs`: opened where they are stores, captured from `texts` into OUT/stores where they
+    are models.
 
     Unfinished stores are refused here, before hours are spent; so are two runs of one name.
     """
@@ -104,7 +106,8 @@ def _name(name: str, given: Any, taken: Sequence[str]) -> str:
 
 
 def length_limit(model: Model) -> int:
-    """Where to cut texts: the tokenizer's limit or the model's number of positions, whichever is less, at most 1024."""
+    """Where to cut texts: the tokenizer's limit or the model's number of positions, whichever is less, at
+    most 1024."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
     return int(min(limit, model.tokenizer.model_max_length, 1024))
 
@@ -128,7 +131,8 @@ def shuffled_control(store: Store, out: str | Path, *, seed: int = 0, progress: 
 
 
 def model_of(store: Store) -> Model:
-    """The model that a store was captured from; TransectError when it cannot be opened or has changed since."""
+    """The model that a store was captured from; TransectError when it cannot be opened or has changed
+    since."""
     told = store.manifest["model"]
     source = told["fingerprint"].get("source") or {}
     model = open_model(

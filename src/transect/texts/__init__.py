@@ -1,1 +1,2 @@
-"""Texts: files and data sets as rows, template sentences with landmarks, tokens; one spec string opens any of them."""
+"""Texts: files and data sets as rows, template sentences with landmarks, tokens; one spec string opens any of
+them."""

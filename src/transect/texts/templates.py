@@ -1,4 +1,5 @@
-"""Sentences made from templates, with labels and exact character spans: the texts of questions about known features.
+"""Sentences made from templates, with labels and exact character spans: the texts of questions about known
+features.
 
 A template set is a small JSON object (`template:FILE`), and the built-in sets are written the same way:
 
@@ -9,9 +10,12 @@ A template set is a small JSON object (`template:FILE`), and the built-in sets a
      "landmarks": {"party": "party"},
      "repeats": false}
 
-A slot is a list of choices. A choice is a string, the text of {slot}, or an object: each key but `labels` and `weight`
-is the text of {key}, `labels` are numbers or strings. Every template uses every slot. A landmark is made for each
-field (`name`; its later occurrences are `name.2`, `name.3`, …) and for each word named in `landmarks`. Sentences are
+A slot is a list of choices. A choice is a string, the text of {slot}, or an object: each key but `labels` and
+`weight`
+is the text of {key}, `labels` are numbers or strings. Every template uses every slot. A landmark is made for
+each
+field (`name`; its later occurrences are `name.2`, `name.3`, …) and for each word named in `landmarks`.
+Sentences are
 drawn without repetition, or independently with `repeats`, where `weight` of a choice counts.
 """
 
@@ -38,7 +42,8 @@ class Made(NamedTuple):
 
 
 def generate(made_from: dict[str, Any], n: int | None, seed: int) -> Made:
-    """`n` sentences of a template set (1000, or all where there are fewer), the same ones for the same seed."""
+    """`n` sentences of a template set (1000, or all where there are fewer), the same ones for the same
+    seed."""
     name, templates, slots = _checked(made_from)
     total = len(templates)
     for choices in slots.values():
@@ -88,8 +93,12 @@ def _checked(made_from: dict[str, Any]) -> tuple[str, list[str], dict[str, list[
     full = {slot: [_choice(name, slot, choice) for choice in choices] for slot, choices in slots.items()}
     for slot, choices in full.items():
         if any(choice["fields"].keys() != choices[0]["fields"].keys() for choice in choices):
-            raise TransectError(f"{name}: the choices of {slot!r} give different fields.", "Give each the same keys.")
-    if made_from.get("repeats") and any(not sum(c["weight"] for c in choices) > 0 for choices in full.values()):
+            raise TransectError(
+                f"{name}: the choices of {slot!r} give different fields.", "Give each the same keys."
+            )
+    if made_from.get("repeats") and any(
+        not sum(c["weight"] for c in choices) > 0 for choices in full.values()
+    ):
         raise TransectError(f"{name}: the weights of a slot are all 0.", "Give one choice a weight above 0.")
     if any("\ud800" <= c <= "\udfff" for c in json.dumps([templates, slots, name], ensure_ascii=False)):
         raise TransectError(f"{name}: holds half a character (a lone surrogate).", "Repair the file.")
@@ -114,11 +123,15 @@ def _choice(name: str, slot: str, choice: Any) -> dict[str, Any]:
         raise TransectError(f"{name}: choice {choice!r:.80} of {slot!r} is neither a string nor an object.")
     fields = {key: value for key, value in choice.items() if key not in ("labels", "weight")}
     if not fields or not all(isinstance(value, str) and value for value in fields.values()):
-        raise TransectError(f"{name}: a choice of {slot!r} has no text, or one that is no string: {choice!r:.80}.")
+        raise TransectError(
+            f"{name}: a choice of {slot!r} has no text, or one that is no string: {choice!r:.80}."
+        )
     labels, weight = choice.get("labels", {}), choice.get("weight", 1.0)
     plain = (str, int, float, type(None))
     if not isinstance(labels, dict) or not all(isinstance(v, plain) for v in labels.values()):
-        raise TransectError(f"{name}: the labels of a choice of {slot!r} are no numbers or strings: {labels!r:.80}.")
+        raise TransectError(
+            f"{name}: the labels of a choice of {slot!r} are no numbers or strings: {labels!r:.80}."
+        )
     if not isinstance(weight, int | float) or not 0 <= weight < 1e300:
         raise TransectError(
             f"{name}: the weight of a choice of {slot!r} is {weight!r:.80}.", "Give a number, 0 or more."
@@ -130,7 +143,9 @@ def _parsed(name: str, template: str) -> list[tuple[str, str | None, str | None,
     try:
         return list(string.Formatter().parse(template))
     except ValueError as error:
-        raise TransectError(f"{name}: template {template!r}: {error}.", "Write {{ and }} for braces.") from error
+        raise TransectError(
+            f"{name}: template {template!r}: {error}.", "Write {{ and }} for braces."
+        ) from error
 
 
 Pick = tuple[str, dict[str, str], dict[str, Any]]
@@ -141,7 +156,9 @@ def _pick(template: str, chosen: list[dict[str, Any]]) -> Pick:
     return template, fields, {key: value for choice in chosen for key, value in choice["labels"].items()}
 
 
-def _independent(templates: list[str], slots: dict[str, list[dict[str, Any]]], n: int, seed: int) -> list[Pick]:
+def _independent(
+    templates: list[str], slots: dict[str, list[dict[str, Any]]], n: int, seed: int
+) -> list[Pick]:
     draw = random.Random(seed)
     picks = []
     for _ in range(n):
@@ -154,7 +171,9 @@ def _distinct(
     templates: list[str], slots: dict[str, list[dict[str, Any]]], n: int, total: int, seed: int, name: str
 ) -> list[Pick]:
     if n > total:
-        raise TransectError(f"{name}: {n} sentences asked, {total} different ones can be made.", f"Ask for {total}.")
+        raise TransectError(
+            f"{name}: {n} sentences asked, {total} different ones can be made.", f"Ask for {total}."
+        )
     picks = []
     for number in random.Random(seed).sample(range(total), n):
         number, which = divmod(number, len(templates))
@@ -167,7 +186,8 @@ def _distinct(
 
 
 def _render(template: str, fields: dict[str, str], words: dict[str, str]) -> tuple[str, dict[str, Span]]:
-    """The sentence and its spans: of every field, and of the first place of each word in the template's own text."""
+    """The sentence and its spans: of every field, and of the first place of each word in the template's own
+    text."""
     text, spans, literal = "", {}, []
     for before, field, _, _ in string.Formatter().parse(template):
         literal.append((len(text), before))

@@ -1,9 +1,13 @@
 """Texts from one spec string: samples, stable ids, labels, landmarks as character spans; and their tokens.
 
-Specs: birthdays:1000 and the other template sets · template:FILE · gsm-test · gsm-symbolic:N · brown · sotu · reviews ·
-gsm8k · wikitext2 · glue/mrpc|sst2|rte · squad_v2 (each also NAME@FILE, a local copy) · any hub id · FILE.jsonl|json|
-csv|tsv|parquet|txt · a folder of Parquet files · - (standard input). Behind a spec stand :N (how many) and :SPLIT.
-Texts are kept as they are. A row without text, or of fewer than two tokens, is left out while such rows are at most one
+Specs: birthdays:1000 and the other template sets · template:FILE · gsm-test · gsm-symbolic:N · brown · sotu ·
+reviews ·
+gsm8k · wikitext2 · glue/mrpc|sst2|rte · squad_v2 (each also NAME@FILE, a local copy) · any hub id ·
+FILE.jsonl|json|
+csv|tsv|parquet|txt · a folder of Parquet files · - (standard input). Behind a spec stand :N (how many) and
+:SPLIT.
+Texts are kept as they are. A row without text, or of fewer than two tokens, is left out while such rows are
+at most one
 in twenty, else refused; `strict` refuses any.
 """
 
@@ -34,10 +38,13 @@ SPLITS = ("train", "validation", "test", "dev")
 
 @dataclass
 class Texts:
-    """Samples in a stable order. `landmarks[name][i]` is a character span of text i, or None where it has none.
+    """Samples in a stable order. `landmarks[name][i]` is a character span of text i, or None where it has
+    none.
 
-    `chat`: each text is a user's message, put into the model's chat template when tokenised; `messages` holds whole
-    conversations instead, where the source has them. `notes` say what was left out; `strict` leaves nothing out.
+    `chat`: each text is a user's message, put into the model's chat template when tokenised; `messages` holds
+    whole
+    conversations instead, where the source has them. `notes` say what was left out; `strict` leaves nothing
+    out.
     """
 
     texts: list[str]
@@ -91,7 +98,9 @@ class Texts:
         return columns | {k: v for k, v in optional.items() if v is not None}
 
     def _content(self, i: int) -> bytes:
-        return (json.dumps(self.messages[i]) if self.messages else self.texts[i]).encode("utf-8", "surrogatepass")
+        return (json.dumps(self.messages[i]) if self.messages else self.texts[i]).encode(
+            "utf-8", "surrogatepass"
+        )
 
 
 def open_texts(
@@ -109,9 +118,12 @@ def open_texts(
 ) -> Texts:
     """Open the texts that `spec` names (see this file's head).
 
-    n: a sample without replacement drawn by the seed, kept in the source's order. column: of the text (default "text").
-    label: columns to keep as labels, separated by commas (default: every column of plain values). config: of a hub data
-    set; "documents" for whole ones of brown and sotu. chat: put each text into the chat template as a user's message.
+    n: a sample without replacement drawn by the seed, kept in the source's order. column: of the text
+    (default "text").
+    label: columns to keep as labels, separated by commas (default: every column of plain values). config: of
+    a hub data
+    set; "documents" for whole ones of brown and sotu. chat: put each text into the chat template as a user's
+    message.
     min_chars: leave out shorter texts. strict: refuse rows without text and texts of fewer than two tokens.
     """
     if isinstance(spec, Texts):
@@ -129,14 +141,25 @@ def open_texts(
     return _selected(rows, name, str(spec), n=n, seed=seed, **chosen)
 
 
-def tokenize(texts: Texts, tokenizer: Any, max_length: int | None = None, *, strict: bool = False) -> Tokenized:
+def tokenize(
+    texts: Texts, tokenizer: Any, max_length: int | None = None, *, strict: bool = False
+) -> Tokenized:
     """Token ids, character offsets, special-token mask and landmark tokens of the texts `Tokenized.kept`.
 
     Args:
         strict: refuse texts that are too short instead of leaving them out; see `tokens.tokenize`.
     """
-    messages = texts.messages or [[{"role": "user", "content": text}] for text in texts.texts] if texts.chat else None
-    options = {"landmarks": texts.landmarks, "messages": messages, "ids": texts.ids, "strict": strict or texts.strict}
+    messages = (
+        texts.messages or [[{"role": "user", "content": text}] for text in texts.texts]
+        if texts.chat
+        else None
+    )
+    options = {
+        "landmarks": texts.landmarks,
+        "messages": messages,
+        "ids": texts.ids,
+        "strict": strict or texts.strict,
+    }
     return _tokenize(texts.texts, tokenizer, max_length, **options)
 
 
@@ -175,7 +198,10 @@ def _rows(name: str, n: int | None, seed: int, split: str | None, config: str | 
     if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise TransectError(
             f"no texts {name!r:.200}.",
-            f"A file ends in {', '.join(FILES)}; a folder holds .parquet files. Sets: {', '.join(SETS)}, {', '.join(HUB)}. {HUBLESS}",
+            (
+                f"A file ends in {', '.join(FILES)}; a folder holds .parquet files. Sets: {', '.join(SETS)}, "
+                f"{', '.join(HUB)}. {HUBLESS}"
+            ),
         )
     return sources.hub_rows(name, config=config, split=split)
 
@@ -184,7 +210,11 @@ def _generated(made: Made, spec: str, seed: int, label: str | None, chat: bool, 
     ids = [f"{made.name}-{seed}-{i:05d}" for i in range(len(made.texts))]
     labels = {key: typed(values, key) for key, values in only(made.labels, label, made.name).items()}
     texts = Texts(made.texts, ids, labels, made.landmarks, made.name, spec, chat)
-    return texts.subset([i for i, text in enumerate(made.texts) if len(text) >= min_chars]) if min_chars else texts
+    return (
+        texts.subset([i for i, text in enumerate(made.texts) if len(text) >= min_chars])
+        if min_chars
+        else texts
+    )
 
 
 def _selected(
@@ -209,7 +239,9 @@ def _selected(
     if not kept:
         raise TransectError(f"{name}: no texts.", "Check the file, --column and --min-chars.")
     if n is not None and n > len(kept):
-        raise TransectError(f"{name}: {n} texts asked, there are {len(kept)}.", f"Ask for at most {len(kept)}.")
+        raise TransectError(
+            f"{name}: {n} texts asked, there are {len(kept)}.", f"Ask for at most {len(kept)}."
+        )
     if n is not None:
         kept = sorted(random.Random(seed).sample(kept, n))
     labels, ids = label_columns(rows, column, label, name), ids_of(rows, stem_of(name))

@@ -1,1 +1,2 @@
-"""Training: recipes, tasks and loops. Nothing is captured while training runs; checkpoints are captured afterwards."""
+"""Training: recipes, tasks and loops. Nothing is captured while training runs; checkpoints are captured
+afterwards."""

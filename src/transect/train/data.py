@@ -1,8 +1,10 @@
-"""From texts to token streams on disk: a split by document, a tokenizer, and one memory-mapped array for each part.
+"""From texts to token streams on disk: a split by document, a tokenizer, and one memory-mapped array for each
+part.
 
     DIR/data.json        what is there: texts, split, counts of documents, tokens, words and bytes
     DIR/tokenizer/       as transformers saves one
-    DIR/train.bin …      token ids, uint16 where they fit, else uint32; a document ends in the end-of-text token
+    DIR/train.bin …      token ids, uint16 where they fit, else uint32; a document ends in the end-of-text
+    token
     DIR/prompts.jsonl    excerpts of held-out documents, to look at a model with
 
 Sequences are cut from the stream when they are needed, side by side; nothing is kept in memory.
@@ -58,7 +60,8 @@ class Data:
 
 
 def prepare(recipe: Pretraining, folder: Path) -> Data:
-    """The data of a recipe in `folder`, made there unless it is there. TransectError when the folder holds other data,
+    """The data of a recipe in `folder`, made there unless it is there. TransectError when the folder holds
+    other data,
     or when a part is shorter than a block."""
     asked = {"texts": recipe.texts, "tokenizer": recipe.tokenizer}
     asked |= {"vocab": recipe.vocab} if recipe.tokenizer == "bpe" else {}
@@ -95,7 +98,10 @@ def _check(data: Data, recipe: Pretraining) -> Data:
     for part, stream in data.parts.items():
         if stream.blocks(recipe.block) < 1:
             raise TransectError(
-                f"{recipe.texts}: the {part} part has {len(stream.ids)} tokens, a block takes {recipe.block + 1}.",
+                (
+                    f"{recipe.texts}: the {part} part has {len(stream.ids)} tokens, a block takes "
+                    f"{recipe.block + 1}."
+                ),
                 f"Give more text, or --block {max(2, len(stream.ids) // 2)} at most.",
             )
     return data
@@ -115,7 +121,9 @@ def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     write_bytes(folder / "prompts.jsonl", "\n".join(shown).encode())
     told = {"asked": asked, "dtype": np.dtype(kind).name, "vocabulary": len(tokenizer), "parts": parts}
     told |= {
-        "split": f"documents, {HELD:.0%} validation, {HELD:.0%} test, by hash, unless the texts bring their own"
+        "split": (
+            f"documents, {HELD:.0%} validation, {HELD:.0%} test, by hash, unless the texts bring their own"
+        )
     }
     write_json(folder / "data.json", told | {"fingerprint": digest.hexdigest()[:16]})
     return read_json(folder / "data.json", "data")
@@ -146,7 +154,8 @@ def _encoded(documents: list[str], tokenizer: Any) -> Iterator[list[int]]:
 
 
 def excerpts(documents: list[str], count: int = 60, characters: int = 400) -> list[str]:
-    """At most `count` paragraphs, cut at a space before so many characters: one of each document, then another."""
+    """At most `count` paragraphs, cut at a space before so many characters: one of each document, then
+    another."""
     found: list[tuple[int, int, str]] = []
     for d, document in enumerate(documents):
         paragraphs = [p for p in document.split("\n\n") if len(p) >= 100] or [document]
@@ -162,7 +171,8 @@ def excerpts(documents: list[str], count: int = 60, characters: int = 400) -> li
 
 
 def _documents(spec: str) -> dict[str, list[str]]:
-    """Documents of each part. Files TRAIN,VALIDATION[,TEST] and sets with their own parts keep those; else one document
+    """Documents of each part. Files TRAIN,VALIDATION[,TEST] and sets with their own parts keep those; else
+    one document
     in twenty, by the hash of its content, goes to validation and one to test."""
     if spec == "wikitext2":
         return {part: _whole(f"wikitext2:{part}") for part in PARTS}

@@ -1,7 +1,10 @@
-"""One small decoder as a transformers model, so that capture, generation and saving work on it as on any other.
+"""One small decoder as a transformers model, so that capture, generation and saving work on it as on any
+other.
 
-Every architectural choice that a comparison turns is a field of `TransectConfig`: where norms stand, which norm, which
-MLP, positions, grouped-query attention, biases. Arms that differ in one field share everything else, weights included.
+Every architectural choice that a comparison turns is a field of `TransectConfig`: where norms stand, which
+norm, which
+MLP, positions, grouped-query attention, biases. Arms that differ in one field share everything else, weights
+included.
 """
 
 import math
@@ -20,7 +23,8 @@ from transect.train.decoder_config import TransectConfig
 
 
 class RMSNorm(nn.RMSNorm):
-    """Root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467), computed in the precision of its weight."""
+    """Root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467), computed in the precision of its
+    weight."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x.to(self.weight.dtype))
@@ -34,7 +38,8 @@ def make_norm(c: TransectConfig) -> nn.Module:
 
 
 class RoleLinear(nn.Linear):
-    """A linear map that knows what it is for: "score" (queries, keys), "value" (values, into the MLP), "stream"."""
+    """A linear map that knows what it is for: "score" (queries, keys), "value" (values, into the MLP),
+    "stream"."""
 
     def __init__(self, role: str, ins: int, outs: int, bias: bool) -> None:
         super().__init__(ins, outs, bias=bias)
@@ -74,7 +79,8 @@ class Attention(nn.Module):
 
 
 def rotate(x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864), halves of a head as pairs: [texts, heads, tokens, head]."""
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864), halves of a head as pairs: [texts, heads, tokens,
+    head]."""
     cos, sin = (part.to(x.dtype) for part in rotation)
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
@@ -97,7 +103,8 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP. What leaves it is the stream: after a norm where the placement is post or deepnorm."""
+    """Attention, then MLP. What leaves it is the stream: after a norm where the placement is post or
+    deepnorm."""
 
     def __init__(self, c: TransectConfig, block: int) -> None:
         super().__init__()
@@ -215,7 +222,8 @@ def _mask(given: torch.Tensor | None, at: torch.Tensor) -> torch.Tensor | None:
 
 
 class TransectForCausalLM(TransectPreTrained, GenerationMixin):
-    """The decoder with its head: token ids → logits over the next token, and the mean loss where labels are given."""
+    """The decoder with its head: token ids → logits over the next token, and the mean loss where labels are
+    given."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
 

@@ -1,4 +1,5 @@
-"""Where a run that stopped being finite did so first: at which site of the forward pass, or in which weight's gradient."""
+"""Where a run that stopped being finite did so first: at which site of the forward pass, or in which weight's
+gradient."""
 
 from typing import Any
 
@@ -7,7 +8,8 @@ from transect.models.forward import hooked
 
 
 def first_bad_site(model: Any, ids: Any) -> str | None:
-    """The first site, in the order of computing, that is not finite for token ids [texts, tokens]; None where all are."""
+    """The first site, in the order of computing, that is not finite for token ids [texts, tokens]; None where
+    all are."""
     import torch
 
     taps, bad = sites.discover(model), []
@@ -22,7 +24,8 @@ def first_bad_site(model: Any, ids: Any) -> str | None:
 
 
 def first_bad_gradient(model: Any) -> str | None:
-    """The weight nearest to the loss whose gradient is not finite: gradients are computed from the head down."""
+    """The weight nearest to the loss whose gradient is not finite: gradients are computed from the head
+    down."""
     bad = [n for n, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
     return bad[-1] if bad else None
 

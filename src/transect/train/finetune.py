@@ -1,4 +1,5 @@
-"""Fine-tuning: a Recipe → checkpoints that open like any model, with their scores. One loop, both methods, on accelerate:
+"""Fine-tuning: a Recipe → checkpoints that open like any model, with their scores. One loop, both methods, on
+accelerate:
 one process, or as many as `accelerate launch` or torchrun start, which share every batch.
 
     DIR/recipe.json            the recipe, fingerprints, versions
@@ -34,9 +35,11 @@ Progress = Callable[[int, int], None]
 def finetune(
     recipe: Recipe, out: str | Path, *, device: str | None = None, progress: Progress | None = None
 ) -> Path:
-    """Train as the recipe says and write everything to `out`; a finished run is left alone, an unfinished one resumes.
+    """Train as the recipe says and write everything to `out`; a finished run is left alone, an unfinished one
+    resumes.
 
-    Returns the folder. TransectError when the folder holds something else, when labels or model do not fit the task, or
+    Returns the folder. TransectError when the folder holds something else, when labels or model do not fit
+    the task, or
     when the loss stops being finite: the checkpoints written before stay.
     """
     recipe, out = recipe.settled(), Path(out)
@@ -56,7 +59,8 @@ def finetune(
 
 
 def _processes(device: str | None) -> Any:
-    """The processes of this run. Precision stays with the recipe: accelerate takes one for the life of a process."""
+    """The processes of this run. Precision stays with the recipe: accelerate takes one for the life of a
+    process."""
     import torch
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
@@ -165,7 +169,10 @@ class _Run:
             if not np.isfinite(told):
                 raise TransectError(
                     f"{self.out}: the loss is {told} at step {step + 1}.",
-                    f"Kept: {kept(self.out)}. Lower the learning rate (now {r.learning_rate:g}), into another --out.",
+                    (
+                        f"Kept: {kept(self.out)}. Lower the learning rate (now {r.learning_rate:g}), into "
+                        "another --out."
+                    ),
                 )
             w.backward(loss)
             total += told

@@ -1,4 +1,5 @@
-"""Heads: a model's last hidden states → classes, spans or next tokens; batches that fit them, and answers from them.
+"""Heads: a model's last hidden states → classes, spans or next tokens; batches that fit them, and answers
+from them.
 
 The model keeps its own language-model head untouched, so that what is saved opens like any other model.
 """
@@ -73,8 +74,10 @@ def encode(
 ) -> list[dict[str, Any]]:
     """Token ids of every example with its label or span; texts are cut at `max_length`.
 
-    A context longer than that becomes several rows, windows that share `stride` tokens, each with the question in front. No
-    answer in a window is a span at the first token of an encoder and at an end token added to a decoder's, which alone has
+    A context longer than that becomes several rows, windows that share `stride` tokens, each with the
+    question in front. No
+    answer in a window is a span at the first token of an encoder and at an end token added to a decoder's,
+    which alone has
     read all.
     """
     texts = [_joined(task, e) for e in examples]
@@ -118,7 +121,8 @@ def _windows(
         return [before + context + after]
     if room <= stride:
         raise TransectError(
-            f"task {task.name}: a question of {len(before)} tokens leaves {room} of {longest} for its context, which must "
+            f"task {task.name}: a question of {len(before)} tokens leaves {room} of {longest} for its "
+            "context, which must "
             f"exceed the stride of {stride}.",
             "Raise --max-length or lower --stride.",
         )
@@ -183,7 +187,8 @@ def judge(
 
 
 class Judged:
-    """What an evaluation found, of `n` examples. `scores` and `baseline` hold one number for each, for `scores.learned`."""
+    """What an evaluation found, of `n` examples. `scores` and `baseline` hold one number for each, for
+    `scores.learned`."""
 
     def __init__(
         self, task: Task, rows: Sequence[dict[str, Any]], losses: np.ndarray, answers: list[Any]
@@ -211,7 +216,8 @@ class Judged:
 
 
 def best_answers(numbers: Sequence[int], answers: Sequence["Span"]) -> dict[int, str]:
-    """Example → its answer over all windows: the best span, or "" where the least score of no answer is higher (the rule of
+    """Example → its answer over all windows: the best span, or "" where the least score of no answer is
+    higher (the rule of
     SQuAD v2's baselines)."""
     windows: dict[int, list[Span]] = {}
     for number, answer in zip(numbers, answers, strict=True):

@@ -1,7 +1,9 @@
 """Perplexity by a stated protocol: every token of a part is predicted once, from windows that may overlap.
 
-Windows of `block` tokens start every `stride` tokens; of each only what the one before did not predict counts. With
-stride = block they do not overlap, and a token has between 0 and block − 1 tokens before it; a smaller stride gives every
+Windows of `block` tokens start every `stride` tokens; of each only what the one before did not predict
+counts. With
+stride = block they do not overlap, and a token has between 0 and block − 1 tokens before it; a smaller stride
+gives every
 token at least block − stride. Sums run over all processes before they are divided.
 """
 
@@ -16,7 +18,8 @@ from transect.train.data import Stream
 
 @dataclass(frozen=True)
 class Perplexity:
-    """Loss in nats a token over `tokens` predictions, its perplexity, per word and in bits per byte where the whole part
+    """Loss in nats a token over `tokens` predictions, its perplexity, per word and in bits per byte where the
+    whole part
     was scored, and what the unigram model of the train part reaches on the same tokens."""
 
     loss: float
@@ -42,7 +45,8 @@ def unigram(train: Stream, vocabulary: int) -> np.ndarray:
 
 
 def windows(tokens: int, block: int, stride: int) -> list[tuple[int, int, int]]:
-    """(first token, first prediction that counts, end) of every window; predictions 1 … tokens − 1 count once each."""
+    """(first token, first prediction that counts, end) of every window; predictions 1 … tokens − 1 count once
+    each."""
     found, done = [], 1
     for start in range(0, max(1, tokens - 1), stride):
         end = min(start + block + 1, tokens)
@@ -69,7 +73,8 @@ def perplexity(
 ) -> Perplexity:
     """Perplexity of `model` on a part; `blocks` scores only that many windows, spread evenly over it.
 
-    baseline: log probabilities of the unigram model, [vocabulary]. rank, world: which windows this process scores.
+    baseline: log probabilities of the unigram model, [vocabulary]. rank, world: which windows this process
+    scores.
     """
     import torch
 
@@ -91,7 +96,8 @@ def perplexity(
 
 
 def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None, precision: Any) -> Any:
-    """Sums over a batch of windows: negative log likelihood, tokens, unigram's, right guesses. [4] float64."""
+    """Sums over a batch of windows: negative log likelihood, tokens, unigram's, right guesses. [4]
+    float64."""
     import contextlib
 
     import torch

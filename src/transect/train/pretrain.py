@@ -3,10 +3,13 @@
     DIR/recipe.json            the recipe, versions, the data's fingerprint
     DIR/data/                  tokenizer and token streams (or wherever --data says)
     DIR/metrics.csv            a row for each evaluation; DIR/steps.csv: the loss of every step
-    DIR/checkpoint-00040/      model, tokenizer and scores at that step; DIR/state.pt: what the run needs to go on
-    DIR/                       the model at the end, and result.json with the perplexity of validation and test
+    DIR/checkpoint-00040/      model, tokenizer and scores at that step; DIR/state.pt: what the run needs to
+    go on
+    DIR/                       the model at the end, and result.json with the perplexity of validation and
+    test
 
-Batches follow from seed and step alone, so that a resumed run is the unbroken one, bit for bit. Under torchrun every
+Batches follow from seed and step alone, so that a resumed run is the unbroken one, bit for bit. Under
+torchrun every
 process takes its share of each batch. Nothing is captured by the training process.
 """
 
@@ -54,10 +57,13 @@ def pretrain(
     capture: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Train as the recipe says and write everything to `out`; a finished run is left alone, an unfinished one resumes.
+    """Train as the recipe says and write everything to `out`; a finished run is left alone, an unfinished one
+    resumes.
 
-    data: folder of the token streams, shared between runs of one corpus. capture: texts that another process captures
-    every checkpoint on, into OUT/stores. Returns the folder. TransectError when the folder holds something else, the
+    data: folder of the token streams, shared between runs of one corpus. capture: texts that another process
+    captures
+    every checkpoint on, into OUT/stores. Returns the folder. TransectError when the folder holds something
+    else, the
     texts are too short, or loss or gradient stop being finite: the checkpoints written before stay.
     """
     recipe, out = recipe.settled(), Path(out)
@@ -172,7 +178,8 @@ class _Run:
         self._checkpoint(0)
 
     def _step(self, step: int) -> dict[str, float]:
-        """One optimiser step over `accumulate` batches: loss, norm of the gradient before clipping, learning rate."""
+        """One optimiser step over `accumulate` batches: loss, norm of the gradient before clipping, learning
+        rate."""
         import torch
 
         r, total, rate = (
@@ -205,7 +212,10 @@ class _Run:
         raise TransectError(
             f"{self.out}: step {step + 1}: the loss is {loss:g}, the gradient's norm {norm:g}; "
             f"{told(self.model, ids[:, :-1])}.",
-            f"Kept: {kept(self.out)}. Lower the learning rate (now {self.recipe.learning_rate:g}), into another --out.",
+            (
+                f"Kept: {kept(self.out)}. Lower the learning rate (now {self.recipe.learning_rate:g}), into "
+                "another --out."
+            ),
         )
 
     def _precision(self) -> Any:
@@ -216,7 +226,8 @@ class _Run:
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def _batch(self, k: int) -> Any:
-        """This process's share of the k-th batch, [sequences, block + 1]: every epoch is a permutation of the blocks."""
+        """This process's share of the k-th batch, [sequences, block + 1]: every epoch is a permutation of the
+        blocks."""
         import torch
 
         stream, size = self.data.parts["train"], self.recipe.batch

@@ -1,6 +1,7 @@
 """The recipe of a pretraining run: corpus, tokenizer, decoder, schedule, checkpoints; and its presets.
 
-Like every recipe it decides everything but the machine. A batch is counted over all processes, so that a run on two is
+Like every recipe it decides everything but the machine. A batch is counted over all processes, so that a run
+on two is
 the run on one up to rounding.
 """
 
@@ -103,7 +104,8 @@ class Pretraining(Saved):
             0 < self.learning_rate < 1 and 0 <= self.floor <= 1 and self.clip > 0 and self.weight_decay >= 0
         ):
             raise TransectError(
-                f"learning rate {self.learning_rate:g}, floor {self.floor:g}, clip {self.clip:g}, weight decay "
+                f"learning rate {self.learning_rate:g}, floor {self.floor:g}, clip {self.clip:g}, weight "
+                "decay "
                 f"{self.weight_decay:g}.",
                 "The rate lies between 0 and 1, the floor is a share, clip is above 0.",
             )
@@ -129,7 +131,8 @@ class Pretraining(Saved):
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-#: seed: the run of the program that this replaces (6 layers × 6 heads × 384, block 256, 1000 steps). demo: about two
+#: seed: the run of the program that this replaces (6 layers × 6 heads × 384, block 256, 1000 steps). demo:
+#: about two
 #: minutes on one core. tiny: seconds.
 PRESETS: dict[str, dict[str, Any]] = {
     "seed": {"layers": 6, "heads": 6, "width": 384, "block": 256, "vocab": 8192, "steps": 1000, "warmup": 100}
@@ -159,7 +162,8 @@ def preset(name: str, **given: Any) -> Pretraining:
 
 
 def marks(asked: Any, steps: int) -> tuple[int, ...]:
-    """Steps at which weights are kept: a tuple as it is, "log" 1, 2, 4, …, a number every so many, "10,20" those."""
+    """Steps at which weights are kept: a tuple as it is, "log" 1, 2, 4, …, a number every so many, "10,20"
+    those."""
     if isinstance(asked, tuple):
         return asked
     text = str(asked).strip()

@@ -1,6 +1,8 @@
-"""Recipes: frozen descriptions of training runs, saved beside their results, and the presets named after tasks.
+"""Recipes: frozen descriptions of training runs, saved beside their results, and the presets named after
+tasks.
 
-A recipe decides everything that a run depends on but the machine; two runs of one recipe on one machine are equal.
+A recipe decides everything that a run depends on but the machine; two runs of one recipe on one machine are
+equal.
 """
 
 import json
@@ -122,7 +124,10 @@ class Recipe(Saved):
         )
         if not (0 < rate < 1 and 0 < self.head_rate < 1 and 0 <= self.warmup < 1 and 0 <= self.dropout < 1):
             raise TransectError(
-                f"learning rates {rate:g} and {self.head_rate:g}, warmup {self.warmup:g}, dropout {self.dropout:g}.",
+                (
+                    f"learning rates {rate:g} and {self.head_rate:g}, warmup {self.warmup:g}, dropout "
+                    f"{self.dropout:g}."
+                ),
                 "Rates lie between 0 and 1, shares from 0 up to 1.",
             )
         if beyond := [k for k in self.checkpoints if not 1 <= k <= self.steps]:
@@ -138,7 +143,8 @@ class Recipe(Saved):
         )
 
 
-#: What a task asks for where the user says nothing. GLUE tasks follow Devlin et al. 2019 in length, SQuAD in windows of 384
+#: What a task asks for where the user says nothing. GLUE tasks follow Devlin et al. 2019 in length, SQuAD in
+#: windows of 384
 #: tokens that share 128.
 PRESETS: dict[str, dict[str, Any]] = {
     "mrpc": {"steps": 690, "batch": 16, "max_length": 128},

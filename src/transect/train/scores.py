@@ -46,7 +46,8 @@ def overlap(predicted: str, golds: Sequence[str]) -> float:
 
 
 def learned(scores: np.ndarray, baseline: np.ndarray) -> tuple[bool, float, float]:
-    """(whether the mean score lies above the baseline's with 95 % confidence, the difference, its standard error)."""
+    """(whether the mean score lies above the baseline's with 95 % confidence, the difference, its standard
+    error)."""
     gap = np.asarray(scores, float) - np.asarray(baseline, float)
     error = float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("inf")
     return bool(gap.mean() > 1.96 * error and gap.mean() > 0), float(gap.mean()), error

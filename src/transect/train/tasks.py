@@ -1,8 +1,12 @@
-"""Tasks: examples with labels, spans or plain text, and how answers are judged. A task is named or read from local files.
+"""Tasks: examples with labels, spans or plain text, and how answers are judged. A task is named or read from
+local files.
 
-Names: mrpc · rte · sst2 · squad_v2 (the hub, or NAME@TRAIN[,VALIDATION] for local copies with its columns) · reviews (movie
-sentiment, no hub) · lm:TEXTS (causal language modelling on any text spec) · a local file: columns text and label make a
-classification, context, question and answers a span task, text alone a language-model task. FILE,FILE: train, validation.
+Names: mrpc · rte · sst2 · squad_v2 (the hub, or NAME@TRAIN[,VALIDATION] for local copies with its columns) ·
+reviews (movie
+sentiment, no hub) · lm:TEXTS (causal language modelling on any text spec) · a local file: columns text and
+label make a
+classification, context, question and answers a span task, text alone a language-model task. FILE,FILE: train,
+validation.
 Without a validation part every tenth example, by the hash of its content, is kept for it, whatever the seed.
 """
 
@@ -31,8 +35,10 @@ NAMES = "mrpc, rte, sst2, squad_v2, reviews, lm:TEXTS, or a local file"
 
 @dataclass
 class Task:
-    """Examples of a task. kind: "classify" (`text`, `pair`, `label`), "span" (`question`, `context`, `answers`: a list of
-    (start, text), empty where there is none) or "lm" (`text`). `headline` names the metric that stands for the task."""
+    """Examples of a task. kind: "classify" (`text`, `pair`, `label`), "span" (`question`, `context`,
+    `answers`: a list of
+    (start, text), empty where there is none) or "lm" (`text`). `headline` names the metric that stands for
+    the task."""
 
     name: str
     kind: str
@@ -196,6 +202,7 @@ def _hash(example: Example) -> int:
 
 
 def mixed(examples: list[Example], limit: int | None) -> list[Example]:
-    """The examples in the order of their hashes, at most `limit`: a fixed sample, whatever order the file had."""
+    """The examples in the order of their hashes, at most `limit`: a fixed sample, whatever order the file
+    had."""
     ordered = sorted(examples, key=lambda e: hashlib.sha256(json.dumps(e, default=str).encode()).hexdigest())
     return ordered[:limit]

@@ -1,4 +1,5 @@
-"""The processes of a run under torchrun: which one this is, how they wait for each other, and means over all of them."""
+"""The processes of a run under torchrun: which one this is, how they wait for each other, and means over all
+of them."""
 
 import contextlib
 import os

@@ -1,6 +1,8 @@
-"""Keys under which finished work is kept: what went in, the code that the work can reach, and the numeric libraries.
+"""Keys under which finished work is kept: what went in, the code that the work can reach, and the numeric
+libraries.
 
-An edited helper changes the key of all that depends on it, however far away it stands; nothing is listed by hand.
+An edited helper changes the key of all that depends on it, however far away it stands; nothing is listed by
+hand.
 """
 
 import ast
@@ -17,14 +19,16 @@ LIBRARIES = ("numpy", "scipy", "scikit-learn", "POT", "torch")
 
 
 def key_of(value: Any, *modules: str) -> str:
-    """Twenty-four hex digits of a JSON-like value, of the sources that `modules` reach, and of the libraries' versions."""
+    """Twenty-four hex digits of a JSON-like value, of the sources that `modules` reach, and of the libraries'
+    versions."""
     told = [value, *(code_of(m) for m in sorted(set(modules))), libraries()]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
 @functools.cache
 def code_of(module: str) -> str:
-    """sha256 over the files of a module and of every module of its package that it imports, directly or not."""
+    """sha256 over the files of a module and of every module of its package that it imports, directly or
+    not."""
     sources = reached(module)
     digest = hashlib.sha256()
     for name in sorted(sources):
@@ -45,9 +49,11 @@ def libraries() -> tuple[str, ...]:
 
 
 def reached(module: str) -> dict[str, Path]:
-    """Module → file of everything in the same top-level package, and in this one, that `module` imports, itself included.
+    """Module → file of everything in the same top-level package, and in this one, that `module` imports,
+    itself included.
 
-    Imports inside functions count; those under TYPE_CHECKING do too, which only makes a key change more often.
+    Imports inside functions count; those under TYPE_CHECKING do too, which only makes a key change more
+    often.
     """
     ours = {module.partition(".")[0], __name__.partition(".")[0]}
     files: dict[str, Path] = {}
@@ -70,7 +76,8 @@ def _file_of(module: str) -> Path | None:
 
 
 def _imports(file: Path, module: str) -> set[str]:
-    """Dotted names that a file imports; `from package import name` may mean a module of that name or what is in it."""
+    """Dotted names that a file imports; `from package import name` may mean a module of that name or what is
+    in it."""
     names: set[str] = set()
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(file.read_bytes())):

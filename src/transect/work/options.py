@@ -1,6 +1,8 @@
-"""Options declared once: name, type, default, range and one sentence; a frozen value, commands, help and docs follow.
+"""Options declared once: name, type, default, range and one sentence; a frozen value, commands, help and docs
+follow.
 
-A group of options is a TypedDict whose fields are `Annotated[type, Option(default, sentence)]`. Functions take it as
+A group of options is a TypedDict whose fields are `Annotated[type, Option(default, sentence)]`. Functions
+take it as
 `**options: Unpack[Group]` and turn it into a frozen value with `Values.of`.
 """
 
@@ -15,7 +17,8 @@ from transect.errors import TransectError
 
 @dataclass(frozen=True)
 class Option:
-    """One option: default, a sentence of help, the least and largest value of a number, the choices of a word."""
+    """One option: default, a sentence of help, the least and largest value of a number, the choices of a
+    word."""
 
     default: Any
     help: str
@@ -50,7 +53,8 @@ def checked(name: str, value: Any, option: Option) -> Any:
 
 
 class Values:
-    """A frozen value made from a group of options; an unknown name or a value out of range is a TransectError."""
+    """A frozen value made from a group of options; an unknown name or a value out of range is a
+    TransectError."""
 
     group: Any = None
 
@@ -86,7 +90,8 @@ class Values:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **defaults: Any) -> Any:
-        """The value of those `options` that belong to this group; `defaults` take the place of the declared ones."""
+        """The value of those `options` that belong to this group; `defaults` take the place of the declared
+        ones."""
         fields = declared(cls.group)
         return cls(**defaults | {k: v for k, v in options.items() if k in fields})
 

@@ -1,6 +1,8 @@
-"""Map a function over blocks: here, on a local pool, on Ray, or as one of many equal processes. One function, one seam.
+"""Map a function over blocks: here, on a local pool, on Ray, or as one of many equal processes. One function,
+one seam.
 
-At-least-once and unordered. A block is a small picklable value and `fn(block)` a pure function of it, so that a block may
+At-least-once and unordered. A block is a small picklable value and `fn(block)` a pure function of it, so that
+a block may
 be run again on any worker; large results go to disk inside `fn`, and a receipt comes back.
 """
 
@@ -23,12 +25,14 @@ LOST = (BrokenProcessPool, MemoryError)
 
 
 def threads() -> int:
-    """How many threads a block may use here: TRANSECT_THREADS, OMP_NUM_THREADS, or the cores this process may use."""
+    """How many threads a block may use here: TRANSECT_THREADS, OMP_NUM_THREADS, or the cores this process may
+    use."""
     return _first_of(THREADS, "OMP_NUM_THREADS")
 
 
 def cores() -> int:
-    """How many workers start where nobody says: TRANSECT_THREADS, or the cores this process may use. Each has one thread."""
+    """How many workers start where nobody says: TRANSECT_THREADS, or the cores this process may use. Each has
+    one thread."""
     return _first_of(THREADS)
 
 
@@ -48,11 +52,15 @@ def run_blocks(
     gpus_per_worker: int = 0,
     receipt: Callable[[Any], Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield (block, receipt) as blocks finish; `receipt` looks up what an earlier run left of a block, None for nothing.
+    """Yield (block, receipt) as blocks finish; `receipt` looks up what an earlier run left of a block, None
+    for nothing.
 
-    engine: "local"; "ray", "ray@ADDRESS" (a cluster that is there, or "auto"); "part:k/n", the k-th of n processes that run
-    the same program on one disk: each does its share, then waits for the receipts of the others and does what does not
-    come. workers=1 stays in this process. A block whose worker dies is run again up to `retries` times; its exception, if it
+    engine: "local"; "ray", "ray@ADDRESS" (a cluster that is there, or "auto"); "part:k/n", the k-th of n
+    processes that run
+    the same program on one disk: each does its share, then waits for the receipts of the others and does what
+    does not
+    come. workers=1 stays in this process. A block whose worker dies is run again up to `retries` times; its
+    exception, if it
     raises one, is raised here.
     """
     kind, _, where = engine.replace("@", ":", 1).partition(":")
@@ -115,7 +123,8 @@ def _ready(k: int) -> int:
 
 
 class _Pool:
-    """At most two blocks per worker in flight; a broken pool is rebuilt and what was in flight is tried again."""
+    """At most two blocks per worker in flight; a broken pool is rebuilt and what was in flight is tried
+    again."""
 
     def __init__(self, fn: Callable[[Any], Any], workers: int, retries: int) -> None:
         self.fn, self.workers, self.retries = fn, workers, retries

@@ -1,7 +1,10 @@
-"""Blocks on Ray: actors that keep what they opened (a model, a store) between blocks, one GPU each where asked for.
+"""Blocks on Ray: actors that keep what they opened (a model, a store) between blocks, one GPU each where
+asked for.
 
-An actor that dies, by itself or with its host, is replaced and its blocks are run again. Nothing but blocks and receipts
-travels: stores, tables and models are read and written by the actors, on a disk or object store that all of them reach.
+An actor that dies, by itself or with its host, is replaced and its blocks are run again. Nothing but blocks
+and receipts
+travels: stores, tables and models are read and written by the actors, on a disk or object store that all of
+them reach.
 """
 
 import os
@@ -65,7 +68,8 @@ def run_on_ray(
 
 
 def _ray(address: str, workers: int | None) -> Any:
-    """Ray, joined to the cluster at `address`, or to one of this machine's cores that lives as long as this process."""
+    """Ray, joined to the cluster at `address`, or to one of this machine's cores that lives as long as this
+    process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -110,7 +114,8 @@ def _crew(ray: Any, size: int, gpus: int) -> "_Crew":
 
 
 class _Crew:
-    """Actors of one kind; what they opened is theirs as long as they live. Only those that are there are given work: one that
+    """Actors of one kind; what they opened is theirs as long as they live. Only those that are there are
+    given work: one that
     replaces a dead one may have to wait for a place, and the others go on."""
 
     def __init__(self, ray: Any, gpus: int) -> None:

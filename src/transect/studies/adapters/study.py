@@ -167,18 +167,28 @@ def _describe(study: Study, runs: list[str], base: str, config: dict[str, Any], 
     for run in runs:
         part = sorted(layers.where(run=run), key=lambda r: -r["value"])
         if part:
-            spread = f"largest in block {part[0]['layer']} ({part[0]['value']:.3g}), smallest in block {part[-1]['layer']} ({part[-1]['value']:.3g})"
+            most, least = part[0], part[-1]
+            spread = f"largest in block {most['layer']} ({most['value']:.3g}), smallest in block"
+            spread += f" {least['layer']} ({least['value']:.3g})"
             study.findings.append(f"{run}: ‖ΔW‖ / ‖W‖ is {spread}.")
         ranks = modules.where(run=run, measure="stable_rank", status="ok").column("value")
         share = modules.where(run=run, measure="energy_in_top", status="ok")
         if len(ranks):
             beyond = share.where(lambda r: r["p"] is not None and r["value"] > r["null_high"])
             study.findings.append(
-                f"{run}: stable rank of ΔW {np.median(ranks):.2f} (median of {len(ranks)} modules, {ranks.min():.2f} to {ranks.max():.2f}); "
-                f"{np.median(share.column('value')):.3f} of it lies in the top {top} input directions of W (median), random directions hold {np.median(share.column('null')):.3f}; {len(beyond)} of {len(share)} modules above the control's 97.5 %."
+                f"{run}: stable rank of ΔW {np.median(ranks):.2f} (median of {len(ranks)} modules, "
+                f"{ranks.min():.2f} to {ranks.max():.2f}); "
+                f"{np.median(share.column('value')):.3f} of it lies in the top {top} input directions of "
+                f"W (median), random directions hold {np.median(share.column('null')):.3f}; {len(beyond)} "
+                f"of {len(share)} modules above the control's 97.5 %."
             )
     study.methods = [
-        f"ΔW is what merging the adapter adds to the base ((alpha / r) · B A for a plain LoRA){' and W − W_base for the full fine-tune' if len(runs) > 1 else ''}, per module. Relative norm: Frobenius, over the base's weight. Stable rank: ‖ΔW‖_F² / ‖ΔW‖₂²; it is at most r for an adapter. Energy in top: share of ‖ΔW‖_F² whose rows lie in the span of the {top} leading right singular vectors of W; control: {DRAWS} random subspaces of that dimension.",
+        (
+            f"ΔW is what merging the adapter adds to the base ((alpha / r) · B A for a plain LoRA){' and W − W_base for the full fine-tune' if len(runs) > 1 else ''}, "
+            "per module. Relative norm: Frobenius, over the base's weight. Stable rank: ‖ΔW‖_F² / ‖ΔW‖₂²; it "
+            "is at most r for an adapter. Energy in top: share of ‖ΔW‖_F² whose rows lie in the span of the "
+            f"{top} leading right singular vectors of W; control: {DRAWS} random subspaces of that dimension."
+        ),
     ]
     drawn = {"runs": runs, "top": top}
     study.figures = [

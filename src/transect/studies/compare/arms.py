@@ -1,4 +1,5 @@
-"""What is known of every run of a comparison: its recipe and scores, found through the model's path in the manifest."""
+"""What is known of every run of a comparison: its recipe and scores, found through the model's path in the
+manifest."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ MATCHED = 0.10
 
 @dataclass(frozen=True)
 class Arm:
-    """One run: its role ("base", "run", "noise", "seed", "random") and what its recipe and scores say, where found."""
+    """One run: its role ("base", "run", "noise", "seed", "random") and what its recipe and scores say, where
+    found."""
 
     name: str
     role: str
@@ -91,7 +93,10 @@ def check_runs(base: Store, others: Sequence[Store]) -> None:
         mine, theirs = base.manifest, store.manifest
         if mine["texts"]["fingerprint"] != theirs["texts"]["fingerprint"]:
             raise TransectError(
-                f"{store.path} holds {theirs['texts']['spec']}, {base.path} {mine['texts']['spec']}: different texts.",
+                (
+                    f"{store.path} holds {theirs['texts']['spec']}, {base.path} {mine['texts']['spec']}: "
+                    "different texts."
+                ),
                 "Capture every run from the same texts.",
             )
         if not base.same_tokens(store):
@@ -99,7 +104,10 @@ def check_runs(base: Store, others: Sequence[Store]) -> None:
             why = f"cut at {cut[0]} and {cut[1]}" if cut[0] != cut[1] else "their tokenizers differ"
             raise TransectError(
                 f"{store.path} and {base.path} hold different token ids of the same texts: {why}.",
-                "Capture both with one tokenizer and one --max-length; other tokenizers cannot be compared token by token.",
+                (
+                    "Capture both with one tokenizer and one --max-length; other tokenizers cannot be "
+                    "compared token by token."
+                ),
             )
         for what in ("positions", "pool"):
             if mine[what] != theirs[what]:
@@ -109,7 +117,8 @@ def check_runs(base: Store, others: Sequence[Store]) -> None:
 
 
 def matches(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Every LoRA run with the full run of its task and seed whose loss is nearest, and whether that is near enough."""
+    """Every LoRA run with the full run of its task and seed whose loss is nearest, and whether that is near
+    enough."""
     runs = [a for a in arms if a.role == "run" and math.isfinite(a.loss)]
     found = []
     for lora in (a for a in runs if a.method == "lora"):
@@ -143,7 +152,8 @@ def ends(arms: Sequence[Arm]) -> list[Arm]:
 
 
 def siblings(arms: Sequence[Arm]) -> dict[str, str]:
-    """Run → another run of the same recipe with another seed; a seed control without a recipe is the first run's."""
+    """Run → another run of the same recipe with another seed; a seed control without a recipe is the first
+    run's."""
     found: dict[str, Arm] = {}
     runs = [a for a in arms if a.role in ("run", "seed")]
     for arm in (a for a in runs if a.role == "run"):
@@ -174,12 +184,15 @@ def rows_of(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def doubts(arms: Sequence[Arm], pairs: Sequence[dict[str, Any]], stores: Sequence[Store]) -> list[str]:
-    """Plain warnings: arms that did not learn or are unknown, pairs that do not match, adapters on other weights."""
+    """Plain warnings: arms that did not learn or are unknown, pairs that do not match, adapters on other
+    weights."""
     told = []
     for a in arms:
         if a.role == "run" and a.learned is False:
             told.append(
-                f"{a.name} did not learn: {a.headline} {a.score:.3g} does not exceed the baseline of {a.baseline:.3g} with 95 % confidence on {a.n_judged} examples. Its drift is not the drift of fine-tuning."
+                f"{a.name} did not learn: {a.headline} {a.score:.3g} does not exceed the baseline of "
+                f"{a.baseline:.3g} with 95 % confidence on {a.n_judged} examples. Its drift is not the "
+                "drift of fine-tuning."
             )
         if a.role == "run" and a.source.startswith("no"):
             told.append(
@@ -188,7 +201,9 @@ def doubts(arms: Sequence[Arm], pairs: Sequence[dict[str, Any]], stores: Sequenc
     for row in pairs:
         if not row["matched"]:
             told.append(
-                f"{row['run']} and {row['run2']} are not matched on loss: {row['loss']:.3g} against {row['loss2']:.3g} ({row['gap']:.0%} apart, limit {MATCHED:.0%}); a difference of their drifts may be one of training."
+                f"{row['run']} and {row['run2']} are not matched on loss: {row['loss']:.3g} against "
+                f"{row['loss2']:.3g} ({row['gap']:.0%} apart, limit {MATCHED:.0%}); a difference of their "
+                "drifts may be one of training."
             )
     base = stores[0].manifest["model"]["fingerprint"]
     for store in stores[1:]:

@@ -1,7 +1,9 @@
 """Contrasts of a comparison: drift beyond numeric noise, beyond a second seed, and of full beyond LoRA.
 
-Texts are the units of how far a given pair of models differ; training seeds are the units of what a method does. A claim
-about methods needs three seeds an arm and resamples seeds; with fewer, differences are shown and nothing is tested.
+Texts are the units of how far a given pair of models differ; training seeds are the units of what a method
+does. A claim
+about methods needs three seeds an arm and resamples seeds; with fewer, differences are shown and nothing is
+tested.
 """
 
 import math
@@ -22,7 +24,8 @@ SEEDS = 3
 def contrasts(
     arms: Sequence[Arm], rows: Sequence[Row], between: Sequence[Row], pairs: Sequence[Row]
 ) -> list[Row]:
-    """Rows of every contrast; those of methods have p and Holm's p over their family, where there are seeds enough."""
+    """Rows of every contrast; those of methods have p and Holm's p over their family, where there are seeds
+    enough."""
     raw = [r for r in rows if r["normalise"] == "raw"]
     of: dict[str, list[Row]] = {}
     for row in raw:
@@ -47,7 +50,8 @@ def key(row: Row) -> tuple[Any, ...]:
 
 
 def contrast(name: str, run: str, other: str, left: Sequence[Row], right: Sequence[Row]) -> list[Row]:
-    """left − right, key by key, with its interval over texts. Two given runs differ in this much; no p is attached."""
+    """left − right, key by key, with its interval over texts. Two given runs differ in this much; no p is
+    attached."""
     at, out = {key(r): r for r in right}, []
     for row in left:
         rival = at.get(key(row))
@@ -67,7 +71,8 @@ def contrast(name: str, run: str, other: str, left: Sequence[Row], right: Sequen
 
 
 def methods(arms: Sequence[Arm], rows: Sequence[Row]) -> list[Row]:
-    """Full less LoRA over training seeds, a family for each task: Welch's t of the seeds' drifts, Holm over the cells."""
+    """Full less LoRA over training seeds, a family for each task: Welch's t of the seeds' drifts, Holm over
+    the cells."""
     ends = [a for a in arms if a.role == "run" and a.final and a.seed is not None]
     out: list[Row] = []
     for task in dict.fromkeys(a.task for a in ends):

@@ -1,4 +1,5 @@
-"""Figures of comparisons and of adapters: drift curves of several runs, layer × run heatmaps, matrices, spectra of ΔW.
+"""Figures of comparisons and of adapters: drift curves of several runs, layer × run heatmaps, matrices,
+spectra of ΔW.
 
 Like every figure they only draw what stands in a table.
 """
@@ -29,7 +30,8 @@ def drift_label(measure: str) -> str:
 
 
 def draw_compare_curves(study: Study, figure: Figure) -> "Canvas":
-    """Drift over layers, a panel per measure: series in colour with their bands and second seeds, other controls in grey."""
+    """Drift over layers, a panel per measure: series in colour with their bands and second seeds, other
+    controls in grey."""
     o = figure.options
     table = study.tables[figure.table].where(token=o["token"], normalise=o["normalise"])
     names = [m for m in o["measures"] if len(table.where(measure=m))]
@@ -84,7 +86,8 @@ def _legend(canvas: "Canvas", axes: "Sequence[Axes]") -> None:
 
 
 def draw_compare_heat(study: Study, figure: Figure) -> "Canvas":
-    """Layers across, series down, colour the drift on a logarithmic scale; cells without a positive drift are hatched."""
+    """Layers across, series down, colour the drift on a logarithmic scale; cells without a positive drift are
+    hatched."""
     from matplotlib.colors import LogNorm
 
     o = figure.options
@@ -157,7 +160,8 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
 
 
 def draw_compare_points(study: Study, figure: Figure) -> "Canvas":
-    """Mean drift of every run against its step or score, with the interval by text; crosses: did not learn."""
+    """Mean drift of every run against its step or score, with the interval by text; crosses: did not
+    learn."""
     o = figure.options
     table = study.tables[figure.table].where(token=o["token"], normalise=o["normalise"], role="run")
     names = [m for m in o["measures"] if len(table.where(measure=m))]

@@ -1,7 +1,10 @@
-"""Comparison: what training changed, layer by layer, from one base run to any number of others on the same tokens.
+"""Comparison: what training changed, layer by layer, from one base run to any number of others on the same
+tokens.
 
-Similarity and transport of every layer with the same layer of the base, beside numeric noise, a second seed and random
-weights; which layers moved most, LoRA against full where their losses match, layer × layer matrices, drift and score.
+Similarity and transport of every layer with the same layer of the base, beside numeric noise, a second seed
+and random
+weights; which layers moved most, LoRA against full where their losses match, layer × layer matrices, drift
+and score.
 """
 
 from collections.abc import Sequence
@@ -56,8 +59,10 @@ def compare(
         matrix: Measure of the layer × layer matrices.
         matrices: Compute layer × layer matrices.
 
-    Returns: a study with the tables arms, layers, between, contrasts, ranking, curves, summary, matched, matrices, score,
-    and relation where weights are given. tokens: classes of tokens, separated by commas. Runs whose token ids differ are
+    Returns: a study with the tables arms, layers, between, contrasts, ranking, curves, summary, matched,
+    matrices, score,
+    and relation where weights are given. tokens: classes of tokens, separated by commas. Runs whose token ids
+    differ are
     refused.
     """
     only(options, RunOptions)
@@ -117,7 +122,8 @@ def _asks(
     chosen: Sequence[Measure],
     design: Design,
 ) -> dict[str, list[Ask]]:
-    """Every run against the base, and runs against their second seed: raw points, and unit-norm ones beside them."""
+    """Every run against the base, and runs against their second seed: raw points, and unit-norm ones beside
+    them."""
     of = {s.name: s for s in every}
     asks: dict[str, list[Ask]] = {"layers": [], "between": []}
     for tokens in classes:
@@ -133,7 +139,8 @@ def _asks(
 
 
 def _same(left: Store, right: Store, chosen: Sequence[Measure], design: Design, free: bool) -> list[Ask]:
-    """Each layer with the same layer, the same tokens. Measures whose null is dear get a few draws of it, and no p."""
+    """Each layer with the same layer, the same tokens. Measures whose null is dear get a few draws of it, and
+    no p."""
     given: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired"}
     given |= {"n": None} if free else {}
     beside = [m for m in chosen if m.name in ("cka", "cosine", "sinkhorn")]

@@ -1,6 +1,8 @@
-"""Tables that follow from the cells of a comparison: drift with its intervals, contrasts, ranks, curves, summaries.
+"""Tables that follow from the cells of a comparison: drift with its intervals, contrasts, ranks, curves,
+summaries.
 
-Every interval comes from the same groups of texts left out in every run, so that a difference of two drifts has the
+Every interval comes from the same groups of texts left out in every run, so that a difference of two drifts
+has the
 interval of the difference.
 """
 
@@ -20,7 +22,8 @@ Row = dict[str, Any]
 
 
 def with_drift(rows: Iterable[Row], arms: dict[str, Arm]) -> list[Row]:
-    """Rows with `drift`, its interval and replicates: 1 − value of a similarity, value of a distance; and the arm."""
+    """Rows with `drift`, its interval and replicates: 1 − value of a similarity, value of a distance; and the
+    arm."""
     out = []
     for row in rows:
         similar = find(row["measure"]).itself == 1
@@ -38,7 +41,8 @@ def with_drift(rows: Iterable[Row], arms: dict[str, Arm]) -> list[Row]:
 
 
 def ranking(rows: Sequence[Row], top: int = 3) -> list[Row]:
-    """Layers of each run and measure by drift, and the share of leave-one-out replicates that put them in the top."""
+    """Layers of each run and measure by drift, and the share of leave-one-out replicates that put them in the
+    top."""
     out = []
     for group in _grouped(rows, ("run2", "measure", "token", "normalise")).values():
         known = [r for r in group if math.isfinite(r["drift"])]
@@ -65,7 +69,8 @@ def ranking(rows: Sequence[Row], top: int = 3) -> list[Row]:
 
 
 def curves(rows: Sequence[Row]) -> list[Row]:
-    """Mean drift of the runs of one series (seeds) at each layer, its interval by text, and the range over seeds."""
+    """Mean drift of the runs of one series (seeds) at each layer, its interval by text, and the range over
+    seeds."""
     out = []
     for group in _grouped(rows, ("series", "role", "measure", "site", "token", "normalise")).values():
         out.append(_mean(group, site=group[0]["site"]) | {"status": _status(group)})
@@ -124,7 +129,8 @@ def _status(group: Sequence[Row]) -> str:
 
 
 def difference(cross: Table, within: Table, run: str) -> list[Row]:
-    """Cross-model value less the base's own value for every pair of layers, with the interval of the difference."""
+    """Cross-model value less the base's own value for every pair of layers, with the interval of the
+    difference."""
     own: dict[tuple[str, str], Row] = {}
     for row in within:
         own[row["site"], row["site2"]] = own[row["site2"], row["site"]] = row
@@ -160,7 +166,8 @@ def difference(cross: Table, within: Table, run: str) -> list[Row]:
 
 
 def relation(weights: Table, rows: Sequence[Row], arms: dict[str, Arm]) -> list[Row]:
-    """Rank correlation over layers of the size of a run's own ΔW in a block with how much its drift grows across it.
+    """Rank correlation over layers of the size of a run's own ΔW in a block with how much its drift grows
+    across it.
 
     A description, without a p: layers are not independent.
     """

@@ -23,7 +23,10 @@ def describe(
     n, texts = int(layers.column("n")[0]), int(layers.column("n_texts")[0])
     position = "kept" if given["position0"] else "dropped"
     shown = "; ".join(describe_run(s) for s in every)
-    origin = f"{shown}. n = {n} tokens, position 0 {position}, raw points, same tokens in every run; 95 % intervals by leaving out groups of texts."
+    origin = (
+        f"{shown}. n = {n} tokens, position 0 {position}, raw points, same tokens in every run; 95 % intervals by"
+        " leaving out groups of texts."
+    )
     study.provenance = {"runs": [s.manifest | {"path": s.path.name} for s in every], "settings": given}
     study.findings = _findings(study, arms)
     study.warnings += _warnings(study, arms)
@@ -41,7 +44,11 @@ def _figures(
     floors = list(study.tables["curves"].where(role=["noise", "random", "seed"]).values("series"))
     figures = [
         Figure("drift", "compare_curves", "curves", "Drift from the base, layer by layer",
-               f"1 − similarity, or distance, of each layer to the same layer of the base; grey: controls, which may lie below the axis. Band: interval by text of the mean over seeds. {origin}",
+               (
+                   "1 − similarity, or distance, of each layer to the same layer of the base; grey: "
+                   "controls, which may lie below the axis. Band: interval by text of the mean over seeds. "
+                   f"{origin}"
+               ),
                {"measures": [m for m in SHOWN if m in given["measures"]], "series": final, "controls": floors, **common}),
         Figure("heatmap", "compare_heat", "curves", "Drift by layer and run",
                f"Drift of every run from the base, logarithmic colours. {origin}",
@@ -57,7 +64,10 @@ def _figures(
         ]
         figures.append(
             Figure("matrices", "compare_matrices", "matrices", f"Layer × layer {matrix}",
-                   f"The base with itself; the first run of each kind with itself and with the base; every run with the base, less the base with itself (one scale). {origin}",
+                   (
+                       "The base with itself; the first run of each kind with itself and with the base; "
+                       f"every run with the base, less the base with itself (one scale). {origin}"
+                   ),
                    {"panels": panels, "measure": matrix}))  # fmt: skip
     if steps:
         figures.append(
@@ -67,7 +77,10 @@ def _figures(
     if any(a.score == a.score for a in arms):
         figures.append(
             Figure("score", "compare_points", "score", "Drift against score",
-                   f"Mean drift over layers against the score on held-out examples; a point per run or checkpoint. {origin}",
+                   (
+                       "Mean drift over layers against the score on held-out examples; a point per run or "
+                       f"checkpoint. {origin}"
+                   ),
                    {"measures": [m for m in SHOWN if m in given["measures"]][:3], "x": "score", "xlabel": "score on held-out examples", "lines": False, **common}))  # fmt: skip
     if "weights" in study.tables:
         figures.append(
@@ -91,7 +104,8 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
         if arm.headline and arm.score == arm.score:
             base = "" if arm.baseline != arm.baseline else f", baseline {arm.baseline:.3g}"
             told.append(
-                f"{arm.name}: {arm.headline} {arm.score:.3g} on {arm.n_judged or 'the'} held-out examples{base}; loss"
+                f"{arm.name}: {arm.headline} {arm.score:.3g} on {arm.n_judged or 'the'} held-out "
+                f"examples{base}; loss"
                 f" {arm.loss:.3g}."
             )
     told += _second_seeds(study)
@@ -99,7 +113,8 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
     for row in study.tables.get("relation", ()):
         if row["with"] in ("cka", "euclidean"):
             told.append(
-                f"{row['run']}: rank correlation over layers of ‖ΔW‖ / ‖W‖ with the step of {row['with']}: {row['value']:.2f}"
+                f"{row['run']}: rank correlation over layers of ‖ΔW‖ / ‖W‖ with the step of "
+                f"{row['with']}: {row['value']:.2f}"
                 f" (n = {row['n']} layers, which are not independent)."
             )
     return told
@@ -127,7 +142,8 @@ def _second_seeds(study: Study) -> list[str]:
         if rows:
             left, right = (float(np.mean([r[k] for r in rows])) for k in ("left", "right"))
             told.append(
-                f"{run}: mean over layers of 1 − unbiased CKA: {left:.3g} to the base, {right:.3g} to its second seed"
+                f"{run}: mean over layers of 1 − unbiased CKA: {left:.3g} to the base, {right:.3g} to its "
+                "second seed"
                 f" {rows[0]['run2']}; two seeds are no test."
             )
     return told
@@ -144,7 +160,8 @@ def _methods_compared(study: Study) -> list[str]:
         rows = list(over.where(contrast=name))
         hits = sum(r["p_holm"] is not None and r["p_holm"] < 0.05 for r in rows)
         told.append(
-            f"{name}: {hits} of {len(rows)} layer × measure cells differ (Welch's t over {rows[0]['seeds']} seeds an arm or"
+            f"{name}: {hits} of {len(rows)} layer × measure cells differ (Welch's t over "
+            f"{rows[0]['seeds']} seeds an arm or"
             " more, Holm-corrected p < 0.05)."
         )
     return told
@@ -172,12 +189,32 @@ def _methods(n: int, texts: int, position: str, given: dict[str, Any], arms: Seq
         f"{a.name}: {a.method}, task {a.task}, seed {a.seed}, step {a.step}" for a in runs if a.task
     )
     return [
-        f"All runs were captured on the same token ids. Points are tokens; position 0 is {position}. {n} tokens were drawn from {texts} texts, the same number from each of {given['groups']} groups of texts (seed {given['seed']}), and the same tokens were used at every layer of every run. Token classes: {', '.join(given['tokens'])}.",
-        f"Drift of a layer is 1 − similarity, or the distance, between the run and the base at that layer: {measures}. Sinkhorn and Bures compare the two clouds of the same tokens; of the same tokens there is no split-half null. The null of the others permutes whole texts.",
-        "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t with G − 1 degrees of freedom). Every run leaves out the same groups, so that differences of drift have intervals of their own. They resample texts; training seeds are shown one by one.",
-        "Contrasts of two given runs (beyond numeric noise, beyond a second seed, full less LoRA) have intervals over texts and no p."
-        f" A claim about methods resamples training seeds: Welch's t where each arm of a task has {SEEDS} seeds or more, Holm over"
+        (
+            f"All runs were captured on the same token ids. Points are tokens; position 0 is {position}. {n} "
+            f"tokens were drawn from {texts} texts, the same number from each of {given['groups']} groups of "
+            f"texts (seed {given['seed']}), and the same tokens were used at every layer of every run. Token "
+            f"classes: {', '.join(given['tokens'])}."
+        ),
+        (
+            "Drift of a layer is 1 − similarity, or the distance, between the run and the base at that "
+            f"layer: {measures}. Sinkhorn and Bures compare the two clouds of the same tokens; of the same "
+            "tokens there is no split-half null. The null of the others permutes whole texts."
+        ),
+        (
+            "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t "
+            "with G − 1 degrees of freedom). Every run leaves out the same groups, so that differences of "
+            "drift have intervals of their own. They resample texts; training seeds are shown one by one."
+        ),
+        "Contrasts of two given runs (beyond numeric noise, beyond a second seed, full less LoRA) have "
+        "intervals over texts and no p."
+        f" A claim about methods resamples training seeds: Welch's t where each arm of a task has {SEEDS} "
+        "seeds or more, Holm over"
         " layers × measures; with fewer nothing is tested.",
-        f"LoRA and full runs are matched on held-out loss: for each LoRA run the full checkpoint of its task (and seed, where there is one) with the nearest loss; more than {MATCHED:.0%} apart counts as not matched. An arm learned when its score exceeds the baseline (majority class, no answer, or the untrained loss) with 95 % confidence over examples.",
+        (
+            "LoRA and full runs are matched on held-out loss: for each LoRA run the full checkpoint of its "
+            f"task (and seed, where there is one) with the nearest loss; more than {MATCHED:.0%} apart counts "
+            "as not matched. An arm learned when its score exceeds the baseline (majority class, no answer, "
+            "or the untrained loss) with 95 % confidence over examples."
+        ),
         *([f"Runs: {found}."] if found else []),
     ]

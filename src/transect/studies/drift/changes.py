@@ -1,6 +1,8 @@
-"""Change layers of a run: steps out of line with their neighbours (jumps), and boundaries of the all-pairs matrix (blocks).
+"""Change layers of a run: steps out of line with their neighbours (jumps), and boundaries of the all-pairs
+matrix (blocks).
 
-Both come from the excess of clouds of different texts. With control runs, a jump is also tested in the difference of the
+Both come from the excess of clouds of different texts. With control runs, a jump is also tested in the
+difference of the
 two curves, so that what the architecture does by itself is no finding.
 """
 

@@ -1,4 +1,5 @@
-"""Figures of pairs of sites: layer × layer matrices with the null on the diagonal, one measure against others."""
+"""Figures of pairs of sites: layer × layer matrices with the null on the diagonal, one measure against
+others."""
 
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def draw_matrix(study: Study, figure: Figure) -> "Canvas":
-    """A layer × layer matrix of one run per normalisation, its null on the diagonal, flagged cells hatched."""
+    """A layer × layer matrix of one run per normalisation, its null on the diagonal, flagged cells
+    hatched."""
     o = figure.options
     table = study.tables[figure.table].where(measure=o["measure"], run=o["run"], **o.get("where", {}))
     kinds = table.values("normalise")

@@ -1,9 +1,14 @@
-"""What the replaced program's formulas compute, labelled as published, beside what is computed here. For comparison only.
+"""What the replaced program's formulas compute, labelled as published, beside what is computed here. For
+comparison only.
 
-Each layer is brought to unit norm and projected on a PCA of its own; the distance is POT's <P, C> with the absolute
-regularisation 0.1, not debiased; a transition is a rolling z over 5 layers above the threshold; "entropy" is that of the
-token norms. Its known faults: two bases are compared as if they were one, two samples of one law score about as much as
-two layers do, |z| over a window of 5 cannot exceed 2.0, and the entropy of n norms is about log n whatever the model.
+Each layer is brought to unit norm and projected on a PCA of its own; the distance is POT's <P, C> with the
+absolute
+regularisation 0.1, not debiased; a transition is a rolling z over 5 layers above the threshold; "entropy" is
+that of the
+token norms. Its known faults: two bases are compared as if they were one, two samples of one law score about
+as much as
+two layers do, |z| over a window of 5 cannot exceed 2.0, and the entropy of n norms is about log n whatever
+the model.
 """
 
 import itertools
@@ -22,7 +27,8 @@ COMPONENTS, REGULARISATION, WINDOW = 50, 0.1, 5
 
 
 def published(store: Store, ours: Table, design: Design, threshold: float) -> Table:
-    """One row per pair of adjacent layers: the published distance, the same formula on two halves of one layer (`null`),
+    """One row per pair of adjacent layers: the published distance, the same formula on two halves of one
+    layer (`null`),
     rolling z and whether it fires, norm entropy, and our excess with its interval."""
     chosen = store.select(design.tokens, design.position0)
     drawn = draw(chosen, n=design.n, groups=design.groups, seed=design.seed, halves=True)
@@ -67,7 +73,8 @@ def published(store: Store, ours: Table, design: Design, threshold: float) -> Ta
 
 
 def rolling_z(values: np.ndarray) -> np.ndarray:
-    """Each value against mean and population deviation of the window of 5 centred on it, itself included: |z| ≤ 2.0."""
+    """Each value against mean and population deviation of the window of 5 centred on it, itself included: |z|
+    ≤ 2.0."""
     z = np.zeros(len(values))
     for k in range(len(values)):
         window = values[max(0, k - WINDOW // 2) : k + WINDOW // 2 + 1]

@@ -1,7 +1,10 @@
-"""Drift through depth: how far representations move from layer to layer, beyond what two draws of one layer differ by.
+"""Drift through depth: how far representations move from layer to layer, beyond what two draws of one layer
+differ by.
 
-Clouds of different texts carry every claim: adjacent layers, all pairs, change layers. The same tokens at both layers are
-another view, with displacement beside transport. Spectra and a verdict stand by themselves; control runs beside it all.
+Clouds of different texts carry every claim: adjacent layers, all pairs, change layers. The same tokens at
+both layers are
+another view, with displacement beside transport. Spectra and a verdict stand by themselves; control runs
+beside it all.
 """
 
 from collections.abc import Sequence
@@ -55,7 +58,8 @@ def drift(
     measure: str = "sinkhorn",
     **options: Unpack[DriftOptions],
 ) -> Study:
-    """How far representations move from layer to layer, beyond what two halves of the texts differ by at one layer.
+    """How far representations move from layer to layer, beyond what two halves of the texts differ by at one
+    layer.
 
     Args:
         stores: Stores, or models that are captured on `texts`.
@@ -64,7 +68,8 @@ def drift(
         shuffled_tokens: Capture a control: the same words in random order.
         measure: Measure behind the matrix and the change layers.
 
-    Returns: a study with the tables adjacent, pairs, layers, changes, verdict, companions, diagnostics, tests, and across
+    Returns: a study with the tables adjacent, pairs, layers, changes, verdict, companions, diagnostics,
+    tests, and across
     when there are several runs of the same tokens.
     """
     only(options, DriftOptions)
@@ -92,8 +97,10 @@ def drift(
     describe(study, opened, others, measure, design)
     if how.preset:
         study.warnings.append(
-            f"Preset {how.preset}, corrected: one PCA basis per pair instead of one per layer, the debiased divergence with "
-            "epsilon relative to the median cost, split-half nulls, position 0 dropped, spectral instead of norm entropy, "
+            f"Preset {how.preset}, corrected: one PCA basis per pair instead of one per layer, the "
+            "debiased divergence with "
+            "epsilon relative to the median cost, split-half nulls, position 0 dropped, spectral instead "
+            "of norm entropy, "
             "jumps and blocks instead of a rolling z. --as-published shows the difference."
         )
     return study
@@ -107,7 +114,8 @@ def _asks(
     pca: int | None,
     resamples: int,
 ) -> dict[str, list[Ask]]:
-    """Everything the study measures. One design a table, but for `adjacent`, which has both with a column that says so."""
+    """Everything the study measures. One design a table, but for `adjacent`, which has both with a column
+    that says so."""
     given = design.items()
     apart: dict[str, Any] = {**given, "design": "disjoint", "pca": pca}
     same: dict[str, Any] = {**given, "design": "paired", "pca": None}

@@ -55,7 +55,8 @@ def _word(low: float, high: float) -> str:
 def companions(adjacent: Table, measure: str) -> Table:
     """Rank correlation, over layers, of the transport excess with each distance of the same tokens.
 
-    A description of these layers, without a p: curves through depth are autocorrelated, and a test that takes layers for
+    A description of these layers, without a p: curves through depth are autocorrelated, and a test that takes
+    layers for
     independent finds a relation between unrelated curves in a third of cases and more.
     """
     from scipy.stats import spearmanr
@@ -93,7 +94,8 @@ def companions(adjacent: Table, measure: str) -> Table:
 
 
 def diagnostics(every: Sequence[Store], design: Design) -> Table:
-    """Per layer: intraclass correlation and design effect by text, and the norm of position 0 over the median norm."""
+    """Per layer: intraclass correlation and design effect by text, and the norm of position 0 over the median
+    norm."""
     rows = []
     for store in every:
         chosen = store.select(design.tokens, design.position0)

@@ -75,7 +75,8 @@ def _largest(study: Study, run: str, measure: str) -> list[str]:
     )
     tail = f"; {share(agree)} of {len(picks)} half-samples of texts pick the same" if picks else ""
     return [
-        f"{run}: {word} {row['site']} → {row['site2']}: excess {interval(row, 'corrected')} over a split-half null of"
+        f"{run}: {word} {row['site']} → {row['site2']}: excess {interval(row, 'corrected')} over a "
+        "split-half null of"
         f" {row['null']:.4g} ({find(measure).label}, unit-norm points of different texts){tail}."
     ]
 
@@ -89,7 +90,8 @@ def _tested(study: Study, run: str) -> list[str]:
         if rows:
             hits = sum(r["p"] <= 0.05 for r in rows)
             told.append(
-                f"{run}: at {hits} of {len(rows)} steps the two layers do not follow one law ({find(name).label}; whole"
+                f"{run}: at {hits} of {len(rows)} steps the two layers do not follow one law "
+                f"({find(name).label}; whole"
                 f" texts swapped between them, max-T p ≤ 0.05 over the steps, {rows[0]['draws']} draws)."
             )
     return told
@@ -103,8 +105,10 @@ def _verdict(study: Study, run: str, controls: Sequence[str]) -> list[str]:
     ]
     tail = f"; controls: {', '.join(beside)}" if beside else ""
     return [
-        f"{run}: {row['verdict']}: effective rank at n = {row['n']} changes by a factor {math.exp(row['value']):.2f}"
-        f" [{math.exp(row['low']):.2f}, {math.exp(row['high']):.2f}] from the first to the last third of the depth{tail}."
+        f"{run}: {row['verdict']}: effective rank at n = {row['n']} changes by a factor "
+        f"{math.exp(row['value']):.2f}"
+        f" [{math.exp(row['low']):.2f}, {math.exp(row['high']):.2f}] from the first to the last third of "
+        f"the depth{tail}."
         for row in table.where(run=run)
     ]
 
@@ -120,7 +124,8 @@ def _changed(study: Study, run: str, controlled: bool) -> list[str]:
             else "; a control has it too"
         )  # fmt: skip
         told.append(
-            f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; z {row['z']:.1f},"
+            f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; z "
+            f"{row['z']:.1f},"
             f" {share(row['support'])} of {row['resamples']} half-samples find it{control})."
         )
     if not told:
@@ -134,7 +139,8 @@ def _warnings(study: Study, names: list[str]) -> list[str]:
     effect = own.where(measure="design_effect").column("value")
     if np.isfinite(effect).any():
         told.append(
-            f"Tokens of one text are not independent: design effect up to {np.nanmax(effect):.1f}; halves, groups and draws"
+            f"Tokens of one text are not independent: design effect up to {np.nanmax(effect):.1f}; "
+            "halves, groups and draws"
             " are of whole texts."
         )
     sink = own.where(measure="sink_norm_ratio").column("value")
@@ -153,22 +159,39 @@ def _warnings(study: Study, names: list[str]) -> list[str]:
 def _methods(measure: str, n: int, texts: int, position: str, design: Design) -> list[str]:
     m = find(measure)
     return [
-        f"Points are tokens; {position}. Every text gives the same number of tokens; {n} make a cloud, from half of {texts}"
-        f" texts, in {design.groups} groups of texts or as many as there are (seed {design.seed}); the same tokens were used"
+        f"Points are tokens; {position}. Every text gives the same number of tokens; {n} make a cloud, "
+        f"from half of {texts}"
+        f" texts, in {design.groups} groups of texts or as many as there are (seed {design.seed}); the "
+        "same tokens were used"
         " at every layer, and what is dropped in one run is dropped in all runs of the same tokens.",
-        f"Drift is {m.label} ({m.source}): {m.summary} Its null is the value between two halves of the texts at one layer,"
-        " averaged over the two layers compared; the headline is the excess over it, for clouds of different texts. The same"
-        " tokens at both layers are another design, without that null: their transport stands beside their displacement.",
-        "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t with G − 1 degrees of"
-        " freedom), on the log scale for distances; those of an excess include the variation of its null. Measures of one"
-        " layer stand beside the same points with the texts of every column permuted by themselves, a reference, no test.",
-        "Whether two neighbouring layers follow one law is tested by swapping whole texts between them (99 draws, unit-norm"
+        f"Drift is {m.label} ({m.source}): {m.summary} Its null is the value between two halves of the "
+        "texts at one layer,"
+        " averaged over the two layers compared; the headline is the excess over it, for clouds of "
+        "different texts. The same"(
+            " tokens at both layers are another design, without that null: their transport stands beside "
+            "their displacement."
+        ),
+        "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t "
+        "with G − 1 degrees of"
+        " freedom), on the log scale for distances; those of an excess include the variation of its null. "
+        "Measures of one"(
+            " layer stand beside the same points with the texts of every column permuted by themselves, a "
+            "reference, no test."
+        ),
+        "Whether two neighbouring layers follow one law is tested by swapping whole texts between them "
+        "(99 draws, unit-norm"
         " points), with max-T (Westfall & Young 1993) over the layers.",
-        "A jump is a step whose log excess is out of line with a robust local fit of its neighbours, studentised by sampling"
-        " error and the scatter of layers, max over layers at 5 %. A block boundary is one whose pairs across are farther"
-        " apart than pairs of the same lag on either side. Support: share of half-samples of texts that find it.",
-        f"The verdict compares effective rank between the first and the last third of the depth at one n; stable means that"
-        f" the whole interval lies within a factor {STABLE}. Rank correlations over layers have no p: curves through depth"
+        "A jump is a step whose log excess is out of line with a robust local fit of its neighbours, "
+        "studentised by sampling"
+        " error and the scatter of layers, max over layers at 5 %. A block boundary is one whose pairs "
+        "across are farther"(
+            " apart than pairs of the same lag on either side. Support: share of half-samples of texts that "
+            "find it."
+        ),
+        "The verdict compares effective rank between the first and the last third of the depth at one n; "
+        "stable means that"
+        f" the whole interval lies within a factor {STABLE}. Rank correlations over layers have no p: "
+        "curves through depth"
         " are autocorrelated.",
     ]
 
@@ -182,12 +205,14 @@ def _figures(
     simple = ["wasserstein", "paired_displacement", "euclidean", "cosine"]
     drawn: list[tuple[str, str, str, str, str, dict[str, Any]]] = [
         ("excess", "depth", "adjacent", "Drift beyond the split-half null",
-         f"{label} between each layer and the next less its null, tokens of different texts; vertical lines: jumps, with"
+         f"{label} between each layer and the next less its null, tokens of different texts; vertical "
+         "lines: jumps, with"
          " the share of half-samples that find them.",
          {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", "value": "corrected",
           "changes": True, **runs}),
         ("drift", "depth", "adjacent", f"Drift between adjacent layers ({label})",
-         f"{label} between each layer and the next, tokens of different texts; dotted: two halves of the texts at one layer"
+         f"{label} between each layer and the next, tokens of different texts; dotted: two halves of the "
+         "texts at one layer"
          " (split-half null) with its interval.",
          {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", **runs}),
         ("transport", "depth", "adjacent", "Other transport measures beyond their nulls",
@@ -195,11 +220,13 @@ def _figures(
          {"measures": list(TRANSPORT), "where": {"design": "disjoint", "normalise": "unit"}, "value": "corrected",
           **runs}),
         ("pairs", "matrix", "pairs", f"All layer pairs of {first.name} ({label}, excess)",
-         "Excess over the split-half null between every two layers, tokens of different texts; frames: blocks; the diagonal"
+         "Excess over the split-half null between every two layers, tokens of different texts; frames: "
+         "blocks; the diagonal"
          " is 0 by construction.",
          {"run": first.name, "measure": measure, "value": "corrected", "blocks": True}),
         ("same-tokens", "depth", "adjacent", "The same tokens at both layers",
-         "Transport of the same tokens beside their mean squared displacement, unit-norm points; no split-half null belongs"
+         "Transport of the same tokens beside their mean squared displacement, unit-norm points; no "
+         "split-half null belongs"
          " to this design.",
          {"measures": ["wasserstein", "paired_displacement"], "where": {"design": "paired", "normalise": "unit"},
           "null": False, **runs}),
@@ -210,10 +237,16 @@ def _figures(
          {"measures": ["mean_norm", "anisotropy", "twonn", "outlier_dimensions", "condition_number", "norm_entropy"],
           "where": {"normalise": "raw"}, **runs}),
         ("scales", "depth", "scales", "Intrinsic dimension at four scales",
-         "Gride dimension from the ratio of the 2k-th to the k-th neighbour distance, k the scale, raw points.",
+         (
+             "Gride dimension from the ratio of the 2k-th to the k-th neighbour distance, k the scale, raw "
+             "points."
+         ),
          {"measures": ["gride"], "panels": "scale", "runs": [s.name for s in stores], "controls": []}),
         ("companions", "scatter", "adjacent", f"{label} beside simple distances",
-         "A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: rank correlation over layers.",
+         (
+             "A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: rank correlation over "
+             "layers."
+         ),
          {"measure": measure, "normalise": "unit", "others": simple, "run": first.name}),
         ("plan", "depth", "adjacent", "How much of the plan is the identity",
          "Share of transported mass that stays with its own token, raw points; dotted: texts permuted.",

@@ -1,7 +1,10 @@
-"""Evolution: token geometry along the checkpoints of one training run, and how far each state is from the first and last.
+"""Evolution: token geometry along the checkpoints of one training run, and how far each state is from the
+first and last.
 
-Everything the token study measures, with the step as abscissa, beside CKA and Sinkhorn divergence of every layer to the
-same layer at the first and the last checkpoint. The first checkpoint, at step 0, is the control: initial weights.
+Everything the token study measures, with the step as abscissa, beside CKA and Sinkhorn divergence of every
+layer to the
+same layer at the first and the last checkpoint. The first checkpoint, at step 0, is the control: initial
+weights.
 """
 
 from collections.abc import Sequence
@@ -47,10 +50,12 @@ def evolve(
     With CKA and Sinkhorn divergence of every layer to the first and the last checkpoint.
 
     Args:
-        run: Folder that transect train wrote, with checkpoint-NNNNN in it; or stores in the order of their steps.
+        run: Folder that transect train wrote, with checkpoint-NNNNN in it; or stores in the order of their
+        steps.
         texts: Texts to look at; by default the held-out excerpts of the run's own corpus.
 
-    Returns: a study with the tables of the token study, evolution (its curves with steps) and change. Stores that were
+    Returns: a study with the tables of the token study, evolution (its curves with steps) and change. Stores
+    that were
     captured beside the run, in RUN/stores, are taken where no texts are given.
     """
     only(options, TokenOptions)
@@ -93,7 +98,8 @@ def _prompts(folder: Path) -> Path:
 
 
 def _change(stores: Sequence[Store], steps: dict[str, int], design: Design, work: Work) -> Table:
-    """Each layer against the same layer of the first and of the last checkpoint, where the tokens are the same."""
+    """Each layer against the same layer of the first and of the last checkpoint, where the tokens are the
+    same."""
     n = design.n or common_n(stores, design, 10 * design.groups)
     given: dict[str, Any] = {**design.replace(n=n).items(), "pairs": "same", "design": "paired"}
     ends = {"first": stores[0], "last": stores[-1]}
@@ -185,7 +191,8 @@ def _findings(study: Study, steps: dict[str, int]) -> list[str]:
         if first in at and last in at:
             a, b = at[first], at[last]
             told.append(
-                f"Layer {deepest}, {curve}: {a['value']:.3g} [{a['low']:.3g}, {a['high']:.3g}] at step {first}, {b['value']:.3g}"
+                f"Layer {deepest}, {curve}: {a['value']:.3g} [{a['low']:.3g}, {a['high']:.3g}] at step "
+                f"{first}, {b['value']:.3g}"
                 f" [{b['low']:.3g}, {b['high']:.3g}] at step {last}."
             )
     for layer in (0, deepest):
@@ -193,6 +200,7 @@ def _findings(study: Study, steps: dict[str, int]) -> list[str]:
         half = [s for s in sorted(at) if at[s]["value"] is not None and at[s]["value"] >= 0.9]
         words = f"reaches 0.9 at step {half[0]}" if half else "stays below 0.9 before the last"
         told.append(
-            f"Layer {layer}: CKA to the last checkpoint {words} (at step {min(at)}: {at[min(at)]['value']:.3g})."
+            f"Layer {layer}: CKA to the last checkpoint {words} (at step {min(at)}: "
+            f"{at[min(at)]['value']:.3g})."
         )
     return told

@@ -1,4 +1,5 @@
-"""Figures of the manifold study: the map with landmarks and null, lines along the text, subspaces, points, shapes.
+"""Figures of the manifold study: the map with landmarks and null, lines along the text, subspaces, points,
+shapes.
 
 Kinds are found by `figures.draw`, as those of `figures.py` are. Nothing is computed here.
 """
@@ -81,7 +82,8 @@ def _marks(ax: "Axes", heads: list[dict[str, Any]], o: dict[str, Any]) -> None:
 
 
 def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
-    """Site × token heatmaps: the score with its null as a strip below, what is beyond it, and what training added."""
+    """Site × token heatmaps: the score with its null as a strip below, what is beyond it, and what training
+    added."""
     import matplotlib.pyplot as plt
 
     from transect.results.drawing import hatch
@@ -133,7 +135,8 @@ def _dots(ax: "Axes", part: Table, names: list[str], heads: list[dict[str, Any]]
 
 
 def draw_manifold_lines(study: Study, figure: Figure) -> "Canvas":
-    """Corrected score along the text at three depths, with intervals, the null band and the random-weight map."""
+    """Corrected score along the text at three depths, with intervals, the null band and the random-weight
+    map."""
     import matplotlib.pyplot as plt
 
     from transect.results.drawing import COLOURS
@@ -180,7 +183,8 @@ def _bars(rows: list[dict[str, Any]], key: str) -> list[list[float]]:
 
 
 def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
-    """Token × token matrices at three depths: |cosine| of W above the diagonal, overlap of subspaces below it."""
+    """Token × token matrices at three depths: |cosine| of W above the diagonal, overlap of subspaces below
+    it."""
     import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
 
@@ -207,7 +211,8 @@ def draw_manifold_similarity(study: Study, figure: Figure) -> "Canvas":
         if mark:
             for x, y in ((mark["column2"], mark["column"]), (mark["column"], mark["column2"])):
                 ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=SIGN[1], lw=1.4))
-            title += f"\n|cos| {mark['value']:.2f} ({mark['null']:.2f}), overlap {mark['overlap']:.2f} ({mark['overlap_null']:.2f})"
+            title += f"\n|cos| {mark['value']:.2f} ({mark['null']:.2f}), "
+            title += f"overlap {mark['overlap']:.2f} ({mark['overlap_null']:.2f})"
         ax.set_title(title, fontsize=7)
         _tokens(ax, heads)
         _smaller(ax)
@@ -223,7 +228,8 @@ def _smaller(ax: "Axes") -> None:
 
 
 def draw_manifold_scatter(study: Study, figure: Figure) -> "Canvas":
-    """Held-out points in the fitted subspace, coloured by label, each beside the ideal places of the same labels."""
+    """Held-out points in the fitted subspace, coloured by label, each beside the ideal places of the same
+    labels."""
     import matplotlib.pyplot as plt
 
     o = figure.options
@@ -296,7 +302,8 @@ def draw_manifold_ranking(study: Study, figure: Figure) -> "Canvas":
     ax.set_ylim(len(rows) + len(failed) - 0.4, -0.6)
     ax.set_xlim(right=1.02)
     ax.set_xlabel(
-        f"corrected score at {rows[0]['site']}, {rows[0]['token'].removeprefix('landmark:')} (0: permuted labels)"
+        f"corrected score at {rows[0]['site']}, {rows[0]['token'].removeprefix('landmark:')} (0: permuted "
+        "labels)"
     )
     canvas.legend(loc="outside lower center", ncols=2, frameon=False)
     return canvas
@@ -309,7 +316,8 @@ def _named(row: dict[str, Any]) -> str:
 
 
 def draw_manifold_intervention(study: Study, figure: Figure) -> "Canvas":
-    """Change of the next-token distribution after a move along the manifold, beside moves of equal size elsewhere."""
+    """Change of the next-token distribution after a move along the manifold, beside moves of equal size
+    elsewhere."""
     import matplotlib.pyplot as plt
 
     o = figure.options

@@ -1,7 +1,9 @@
 """Intervention: move points along a fitted manifold inside the model, and see whether the next token follows.
 
-A map says where a feature can be read; this says where it is used. At one token of one site each held-out text is moved
-from its own label to another one (a date by 90 days), and the model's next-token distribution is compared with the unmoved
+A map says where a feature can be read; this says where it is used. At one token of one site each held-out
+text is moved
+from its own label to another one (a date by 90 days), and the model's next-token distribution is compared
+with the unmoved
 one, beside moves of equal size in random subspaces.
 """
 
@@ -41,7 +43,8 @@ def _month(date: float) -> int:
 
 @dataclass(frozen=True)
 class Move:
-    """Texts of one site and what is added to each at its position: `along` [n, d], and controls of the same size."""
+    """Texts of one site and what is added to each at its position: `along` [n, d], and controls of the same
+    size."""
 
     site: str
     texts: np.ndarray
@@ -56,8 +59,10 @@ def plan_move(
 ) -> Move:
     """Fit on the training texts of the first fold; move held-out ones from their label to label + shift.
 
-    A move is the change of the points that goes with the change of the fitted coordinates, by regression over the training
-    texts (Haufe et al. 2014), not the decoder's own direction. Controls have each text's own size: `random`, a subspace of
+    A move is the change of the points that goes with the change of the fitted coordinates, by regression over
+    the training
+    texts (Haufe et al. 2014), not the decoder's own direction. Controls have each text's own size: `random`,
+    a subspace of
     any directions; `covariance`, one drawn from the points' own covariance.
     """
     import json
@@ -129,7 +134,8 @@ def moved(model: "Model", site: str, position: Any, delta: Any) -> Iterator[None
 def next_token(
     model: "Model", ids: Sequence[Sequence[int]], move: tuple[str, Any, Any] | None = None
 ) -> np.ndarray:
-    """Log-probabilities of the token after each text, float32 [texts, vocabulary]; `move`: site, position, delta."""
+    """Log-probabilities of the token after each text, float32 [texts, vocabulary]; `move`: site, position,
+    delta."""
     import torch
 
     out, device = [], model.device
@@ -163,8 +169,10 @@ def intervene(
     draws: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
-    """A row for each site and measure: `kl` (nats, moved against unmoved), and `label_shift` where the label has words: how
-    much the log-odds of the new label's word over the old one's rise. null: random subspace; `covariance`: drawn from the
+    """A row for each site and measure: `kl` (nats, moved against unmoved), and `label_shift` where the label
+    has words: how
+    much the log-odds of the new label's word over the old one's rise. null: random subspace; `covariance`:
+    drawn from the
     points' covariance. Intervals over texts (means of label values first)."""
     check_model(model, store)
     words, word_of, asked = WORDS.get(job.label[0], ([], lambda y: 0, ""))
@@ -280,7 +288,8 @@ def add_intervention(
     draws: int = 3,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Study:
-    """Add the table, figure and findings of an intervention to a manifold study; by default at its source token."""
+    """Add the table, figure and findings of an intervention to a manifold study; by default at its source
+    token."""
     import json
 
     told = study.provenance
@@ -323,9 +332,12 @@ def add_intervention(
             "label_shift": "log-odds of the new label's word over the old one's",
         }
         study.findings.append(
-            f"{store.name}: moved by {step_size:g} at {row['site']}, {token}: {unit[row['measure']]} {row['value']:.3g}"
-            f" [{row['low']:.3g}, {row['high']:.3g}]; random subspace of the same size {row['null']:.3g}, directions of"
-            f" the points' covariance {row['covariance']:.3g} (size {row['relative_size']:.0%} of the mean norm)."
+            f"{store.name}: moved by {step_size:g} at {row['site']}, {token}: {unit[row['measure']]} "
+            f"{row['value']:.3g}"
+            f" [{row['low']:.3g}, {row['high']:.3g}]; random subspace of the same size {row['null']:.3g}, "
+            "directions of"
+            f" the points' covariance {row['covariance']:.3g} (size {row['relative_size']:.0%} of the "
+            "mean norm)."
         )
     title = f"Next token after a move of {step_size:g} along the manifold"
     caption = f"Held-out texts moved at {token}; the next token is read after {(prompt or 'the default prompt')!r}; dashed: moves of the same size in a random subspace, band: their range; dotted: drawn from the points' covariance. {describe_run(store)}."

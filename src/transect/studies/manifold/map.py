@@ -1,7 +1,10 @@
-"""The map: supervised MDS at every site × token, with group folds and a permutation null, from one factorisation a fold.
+"""The map: supervised MDS at every site × token, with group folds and a permutation null, from one
+factorisation a fold.
 
-For fixed points and folds, W is linear in the targets: Wᵀ = M·Y, where M [d, label values] comes from one Cholesky factor of
-the smaller Gram. Every shape, label set and permutation is then a right-hand side Y, placed on label values, not on rows.
+For fixed points and folds, W is linear in the targets: Wᵀ = M·Y, where M [d, label values] comes from one
+Cholesky factor of
+the smaller Gram. Every shape, label set and permutation is then a right-hand side Y, placed on label values,
+not on rows.
 A block is one site; it is a pure function of its job and is kept under its key.
 """
 
@@ -22,7 +25,8 @@ SHARES = 5
 
 @dataclass(frozen=True)
 class Prepared:
-    """One fold of one cell after its factorisation: held-out points, the map M and the cross-moment XᵀE of label values."""
+    """One fold of one cell after its factorisation: held-out points, the map M and the cross-moment XᵀE of
+    label values."""
 
     held: np.ndarray
     M: np.ndarray
@@ -104,7 +108,8 @@ def null_scores(Z: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], wanted: Wan
 
 
 def evaluate_cell(prepared: list[Prepared], plan: Plan, name: str, kind: str) -> dict[str, Any]:
-    """Scores of every fold (all pairs), the statistic and its null (the null's pairs, first repeat), variance shares."""
+    """Scores of every fold (all pairs), the statistic and its null (the null's pairs, first repeat), variance
+    shares."""
     from scipy.spatial.distance import pdist
 
     scores, nulls, shares, null_shares, rank = [], [], [], [], plan.job.n_components
@@ -136,7 +141,8 @@ def evaluate_cell(prepared: list[Prepared], plan: Plan, name: str, kind: str) ->
 
 
 def _shares(X: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Share of the held-out points' spread about the training mean that lies in the span of each W [draws, d, k]."""
+    """Share of the held-out points' spread about the training mean that lies in the span of each W [draws, d,
+    k]."""
     Z = (X @ W.transpose(1, 0, 2).reshape(len(W[0]), -1)).reshape(len(X), len(W), -1).transpose(1, 0, 2)
     inverse = np.linalg.pinv(W.transpose(0, 2, 1) @ W, rcond=1e-12, hermitian=True)
     return np.einsum("bij,bji->b", inverse, Z.transpose(0, 2, 1) @ Z) / float((X**2).sum())

@@ -1,7 +1,10 @@
-"""What every cell of a manifold map shares: label values, group folds, permutations, targets. No point is seen here.
+"""What every cell of a manifold map shares: label values, group folds, permutations, targets. No point is
+seen here.
 
-Labels are permuted among label values, so that texts of one value stay together: the null breaks the geometry of the labels
-and keeps which texts share one. Folds hold out whole groups (by default: label values), so no date is in both parts.
+Labels are permuted among label values, so that texts of one value stay together: the null breaks the geometry
+of the labels
+and keeps which texts share one. Folds hold out whole groups (by default: label values), so no date is in both
+parts.
 """
 
 import functools
@@ -23,7 +26,8 @@ KINDS = ("free", "orthonormal", "reuse")
 
 @dataclass(frozen=True)
 class MapJob:
-    """All that decides the numbers of a map; its fields, but for the store's path, are the key of its blocks."""
+    """All that decides the numbers of a map; its fields, but for the store's path, are the key of its
+    blocks."""
 
     store: str
     fingerprint: str
@@ -52,7 +56,8 @@ class MapJob:
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows of one fold; `present`: label values among the training rows, `counts` of each, `order` sorts rows by value."""
+    """Rows of one fold; `present`: label values among the training rows, `counts` of each, `order` sorts rows
+    by value."""
 
     repeat: int
     train: np.ndarray
@@ -65,7 +70,8 @@ class Fold:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Target distances of the null's pairs, [pairs, draws] in float32, 0 where not `known`; `total`: their squares' sum."""
+    """Target distances of the null's pairs, [pairs, draws] in float32, 0 where not `known`; `total`: their
+    squares' sum."""
 
     D: np.ndarray
     known: np.ndarray | None
@@ -73,7 +79,8 @@ class Wanted:
 
 
 def group_folds(groups: np.ndarray, folds: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """Rows of each fold's held-out part: whole groups, dealt at random to the fold with the fewest rows so far."""
+    """Rows of each fold's held-out part: whole groups, dealt at random to the fold with the fewest rows so
+    far."""
     names, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < folds:
         raise TransectError(
@@ -88,7 +95,8 @@ def group_folds(groups: np.ndarray, folds: int, generator: np.random.Generator) 
 
 
 class Plan:
-    """What all cells of a map share: label values, folds, permutations, targets. Nothing here has seen a point."""
+    """What all cells of a map share: label values, folds, permutations, targets. Nothing here has seen a
+    point."""
 
     def __init__(self, job: MapJob, y: np.ndarray, groups: np.ndarray | None = None) -> None:
         self.job, y = job, np.asarray(y)
@@ -151,7 +159,8 @@ class Plan:
             return error
 
     def targets(self, name: str, k: int) -> np.ndarray:
-        """Y for every draw of labels in fold k, [draws, values present, components]; folds after the first repeat: draw 0."""
+        """Y for every draw of labels in fold k, [draws, values present, components]; folds after the first
+        repeat: draw 0."""
         if (name, k) not in self._targets:
             fold, (C, D) = self.folds[k], self.shapes[name]  # type: ignore[misc]
             draws = (self.draws if fold.repeat == 0 else self.draws[:1])[:, fold.present]
@@ -183,7 +192,8 @@ class Plan:
 
 
 def _principal(C: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
-    """Classical scaling of points [draws, m, q] that stand `counts` times: centred, on their k principal axes."""
+    """Classical scaling of points [draws, m, q] that stand `counts` times: centred, on their k principal
+    axes."""
     C = C - np.einsum("bmq,m->bq", C, counts)[:, None] / counts.sum()
     if C.shape[2] > k:
         _, axes = np.linalg.eigh(np.einsum("bmq,m,bmr->bqr", C, counts, C))

@@ -1,7 +1,9 @@
 """Token columns: positions that mean the same in every text, found from landmarks, never from token indices.
 
-Between two landmarks that are equally far apart in every text, every position is a column. Where their distance varies
-(a day of one or two digits), only the words that are the same token in all texts are; the rest is masked, and counted.
+Between two landmarks that are equally far apart in every text, every position is a column. Where their
+distance varies
+(a day of one or two digits), only the words that are the same token in all texts are; the rest is masked, and
+counted.
 """
 
 import itertools
@@ -17,7 +19,8 @@ from transect.store.store import Store
 
 @dataclass(frozen=True)
 class Column:
-    """One position in every text: its selector for `Store.select`, the token most texts have there, its landmark."""
+    """One position in every text: its selector for `Store.select`, the token most texts have there, its
+    landmark."""
 
     token: str
     piece: str
@@ -28,9 +31,11 @@ class Column:
 def columns(
     store: Store, tokens: Sequence[str] | None = None, *, position0: bool = False
 ) -> tuple[list[Column], list[str]]:
-    """(columns in reading order, notes on what was masked). tokens: selectors of your own instead of all positions.
+    """(columns in reading order, notes on what was masked). tokens: selectors of your own instead of all
+    positions.
 
-    A column that some texts lack has a status that counts them. position0=False masks columns that are the first token of
+    A column that some texts lack has a status that counts them. position0=False masks columns that are the
+    first token of
     any text (the sink).
     """
     pieces = store.index["pieces"].to_pylist()
@@ -95,7 +100,8 @@ def _between(
     made += [_offset(pieces, left, right, -k) for k in range(backward, 0, -1)]
     usual = Counter(gaps.tolist()).most_common(1)[0][0]
     note = (
-        f"between {left[0]} and {right[0]}: {least - forward - backward} to {int(gaps.max()) - forward - backward} positions"
+        f"between {left[0]} and {right[0]}: {least - forward - backward} to {int(gaps.max()) - forward - backward} "
+        "positions"
         f" masked, {int((gaps != usual).sum())} of {len(store)} texts differ from the usual length"
     )
     return made, [note]
@@ -104,7 +110,8 @@ def _between(
 def _offset(
     pieces: list[list[str]], left: tuple[str, np.ndarray], right: tuple[str, np.ndarray], k: int
 ) -> tuple[np.ndarray, Column]:
-    """The k-th position after `left`, or before `right` when k is negative, or where there is nothing on the left."""
+    """The k-th position after `left`, or before `right` when k is negative, or where there is nothing on the
+    left."""
     if left[0] == "start" and k > 0:
         at = left[1] + k
         k = int((at - right[1])[0])
@@ -135,7 +142,8 @@ def _asked(store: Store, token: str, pieces: list[list[str]], position0: bool) -
             f"{token!r} is not one token a text.", "Write landmark:NAME+k, last, or a position."
         )
     if chosen.missing:
-        lack = f"{len(chosen.missing)} of {len(store)} texts have no such token (first: {store.ids[chosen.missing[0]]})"
+        count, first = len(chosen.missing), store.ids[chosen.missing[0]]
+        lack = f"{count} of {len(store)} texts have no such token (first: {first})"
         return Column(token, "", landmark, lack)
     first = int((chosen.position == 0).sum())
     status = f"position 0 of {first} of {len(store)} texts (the sink)" if first and not position0 else "ok"

@@ -1,4 +1,5 @@
-"""Rows of the manifold study: a cell's answer with its null, interval, p-values, and what its controls had there."""
+"""Rows of the manifold study: a cell's answer with its null, interval, p-values, and what its controls had
+there."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,8 @@ def run_maps(jobs: Mapping[str, MapJob], sites: Sequence[str], work: Work) -> di
 
 
 def interval(values: Sequence[float] | np.ndarray, ratio: float, level: float = 0.95) -> tuple[float, float]:
-    """Interval of a mean over J (repeated) folds that share training rows: mean ± t·√((1/J + n_test/n_train)·s²).
+    """Interval of a mean over J (repeated) folds that share training rows: mean ± t·√((1/J +
+    n_test/n_train)·s²).
 
     Source: Nadeau & Bengio 2003; Bouckaert & Frank 2004.
     """
@@ -133,7 +135,8 @@ def _cell(answer: dict[str, Any], random: Sequence[dict[str, Any] | None], job: 
 
 
 def _max_t(rows: list[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> None:
-    """Max-T p-values over all cells of one map, from corrected statistics; one permutation moves every cell at once."""
+    """Max-T p-values over all cells of one map, from corrected statistics; one permutation moves every cell
+    at once."""
     known = [k for k, row in enumerate(rows) if row["status"] == "ok" and answers[k]["null"]]
     if not known:
         return
@@ -148,7 +151,8 @@ def _max_t(rows: list[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> Non
 
 
 def ranking(rows: Sequence[dict[str, Any]], job: MapJob, at: tuple[str, str]) -> list[dict[str, Any]]:
-    """Shapes at one cell by corrected score, each with the margin by which the best one leads, and its interval."""
+    """Shapes at one cell by corrected score, each with the margin by which the best one leads, and its
+    interval."""
     here = [r for r in rows if r["kind"] == "free" and (r["site"], r["token"]) == at]
     done = sorted((r for r in here if r["status"] == "ok"), key=lambda r: -r["corrected"])
     told = []
@@ -161,9 +165,11 @@ def ranking(rows: Sequence[dict[str, Any]], job: MapJob, at: tuple[str, str]) ->
 
 
 def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict[str, Any]:
-    """Friedman's test of equal shapes over runs as blocks, with Nemenyi's critical difference of mean ranks (Demšar 2006).
+    """Friedman's test of equal shapes over runs as blocks, with Nemenyi's critical difference of mean ranks
+    (Demšar 2006).
 
-    Cells and folds of one run share texts and are no blocks: below `least` runs there is no test, and the row says so.
+    Cells and folds of one run share texts and are no blocks: below `least` runs there is no test, and the row
+    says so.
     """
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
@@ -171,7 +177,8 @@ def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict
     levels = [{r["shape"]: r["corrected"] for r in t if r["status"] == "ok"} for t in tables]
     names = [s for s in levels[0] if all(s in one for one in levels)]
     if len(tables) < least or len(names) < 3:
-        why = f"not valid: {len(tables)} independent runs and {len(names)} shapes; needs {least} runs and 3 shapes"
+        had = f"{len(tables)} independent runs and {len(names)} shapes"
+        why = f"not valid: {had}; needs {least} runs and 3 shapes"
         return base | {"status": why}
     values = np.array([[one[s] for s in names] for one in levels])
     found: Any = friedmanchisquare(*values.T)
@@ -194,7 +201,8 @@ def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict
 
 
 def with_source(job: MapJob, columns: Sequence[Column], answers: Answers) -> MapJob:
-    """The job with the source where the label is read best at the first site, among landmarks: where it comes in."""
+    """The job with the source where the label is read best at the first site, among landmarks: where it comes
+    in."""
     first = next(iter(answers.values()))
     key = f"free {job.shapes[0][0]}"
     levels = {c.token: _level(first[c.token][key]) for c in columns if c.landmark}

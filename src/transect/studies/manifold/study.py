@@ -1,7 +1,10 @@
-"""Where a feature manifold lives: supervised MDS at every site and token, with what each score is worth beside it.
+"""Where a feature manifold lives: supervised MDS at every site and token, with what each score is worth
+beside it.
 
-Four experiments on one map: independent fits, similarity of subspaces, reuse of one token's subspace at the others, rigid
-fits; and discovery, which shape fits best at equal dimension. Beside each cell: permutation null, random weights, the
+Four experiments on one map: independent fits, similarity of subspaces, reuse of one token's subspace at the
+others, rigid
+fits; and discovery, which shape fits best at equal dimension. Beside each cell: permutation null, random
+weights, the
 token embedding, the share of variance. The headline is what training added.
 """
 
@@ -86,7 +89,8 @@ def manifold(
     tokens: Sequence[str] | None = None,
     **options: Unpack[ManifoldOptions],
 ) -> Study:
-    """Where a feature lies on a shape: supervised MDS at every site and token, with null, controls and intervals.
+    """Where a feature lies on a shape: supervised MDS at every site and token, with null, controls and
+    intervals.
 
     A high score says that the label can be read there, not that the model keeps or uses it there.
 
@@ -96,9 +100,11 @@ def manifold(
         shape: Where labels would lie: circle, line, sphere, …
         discover: Try every shape that these labels allow.
         controls: Store of the same texts through random weights.
-        tokens: landmark:NAME+k, as often as there are some; by default every position that is comparable in all texts.
+        tokens: landmark:NAME+k, as often as there are some; by default every position that is comparable in
+        all texts.
 
-    Returns: a study with the tables map, similarity, scatter; discovery and friedman with `discover`; intervention with
+    Returns: a study with the tables map, similarity, scatter; discovery and friedman with `discover`;
+    intervention with
     `intervene`.
     """
     only(options, ManifoldOptions)
@@ -114,9 +120,13 @@ def manifold(
     alike, points, ranks, notes = [], [], [], []
     for store in runs:
         job = MapJob(str(store.path), store.content, (), names, how.group, ((find_shape(shape).name, "{}"),))
-        job = replace(job, n_components=how.components, alpha=float(how.alpha), scale=how.scale, folds=how.folds)
+        job = replace(
+            job, n_components=how.components, alpha=float(how.alpha), scale=how.scale, folds=how.folds
+        )
         job = replace(job, permutations=how.permutations, seed=how.seed, repeats=how.repeats)
-        job = replace(job, shapes=chosen_shapes(store, job, shape, discover, how.period, how.parameters or {}))
+        job = replace(
+            job, shapes=chosen_shapes(store, job, shape, discover, how.period, how.parameters or {})
+        )
         chosen = site_names.select(store.sites, [s.strip() for s in how.sites.split(",")])
         cols, masked = token_columns(store, tokens or None, position0=how.position0)
         notes += [f"{store.name}: {note}" for note in masked if note not in notes]
@@ -149,7 +159,8 @@ def manifold(
 def _with_source(
     job: MapJob, source: str | None, cols: Sequence[Any], chosen: Sequence[str], work: Work
 ) -> MapJob:
-    """The job with the source that was asked for, or with the one that a small map of the first site points to."""
+    """The job with the source that was asked for, or with the one that a small map of the first site points
+    to."""
     if source is not None:
         job = replace(job, source=_known(source, job))
     elif job.tokens:
@@ -202,7 +213,8 @@ def chosen_shapes(
     period: float | int | None,
     parameters: dict[str, dict[str, Any]],
 ) -> tuple[tuple[str, str], ...]:
-    """(name, parameters as JSON), the asked one first. Its labels must be on its domain; others may say why they are not."""
+    """(name, parameters as JSON), the asked one first. Its labels must be on its domain; others may say why
+    they are not."""
     wanted = [find_shape(shape)]
     y = read_labels(store, job.label)
     for name in parameters:
@@ -266,7 +278,8 @@ def depths(chosen: Sequence[str]) -> list[str]:
 
 
 def best_cell(rows: Sequence[dict[str, Any]], *, every: bool = False) -> tuple[str, str]:
-    """(site, token) where training added most (corrected score where there is no control); `every`: in the mean of shapes,
+    """(site, token) where training added most (corrected score where there is no control); `every`: in the
+    mean of shapes,
     so that the choice of cell favours no shape."""
     done = [r for r in rows if r["kind"] == "free" and r["status"] == "ok"]
     if not done:

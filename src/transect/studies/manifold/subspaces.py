@@ -1,4 +1,5 @@
-"""Subspaces of the manifold study: how alike those of two tokens are, and the points of one in its fitted plane."""
+"""Subspaces of the manifold study: how alike those of two tokens are, and the points of one in its fitted
+plane."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,8 @@ DRAWS = 20
 def similarity(
     store: Store, job: MapJob, columns: Sequence[Column], sites: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """For every two tokens of a site: |cosine| of their W, principal angles of their subspaces, each with its null.
+    """For every two tokens of a site: |cosine| of their W, principal angles of their subspaces, each with its
+    null.
 
     Fits use the training rows of the first fold. Null: the second token's W fitted to permuted labels.
     """
@@ -82,7 +84,8 @@ def _alike(one: Any, other: Any) -> dict[str, Any]:
 def scatter(
     store: Store, job: MapJob, at: tuple[str, str], orthonormal: bool = False
 ) -> list[dict[str, Any]]:
-    """Held-out texts of the first fold in the subspace fitted on its other texts, beside where their labels belong."""
+    """Held-out texts of the first fold in the subspace fitted on its other texts, beside where their labels
+    belong."""
     import json
 
     plan = Plan(job, y := read_labels(store, job.label))

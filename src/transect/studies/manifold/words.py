@@ -10,8 +10,10 @@ from transect.store.store import Store
 from transect.studies.manifold.plan import MapJob
 
 WARNING = (
-    "A high score means that a linear map can read the label in this shape from held-out texts. It does not mean that the"
-    " model keeps the feature there, nor uses it: see the share of variance, the random-weight map, and --intervene."
+    "A high score means that a linear map can read the label in this shape from held-out texts. It does "
+    "not mean that the"
+    " model keeps the feature there, nor uses it: see the share of variance, the random-weight map, and "
+    "--intervene."
 )
 
 
@@ -26,8 +28,10 @@ def describe(
     """Fill in findings, warnings, methods, provenance and figures."""
     shown = "; ".join(describe_run(s) for s in [*runs, *controls])
     design = (
-        f"{job.folds} folds that hold out whole values of {job.group or 'the label'}, repeated {job.repeats} times;"
-        f" {job.permutations} permutations of label values; ridge α = {job.alpha:g} on points scaled {job.scale!r};"
+        f"{job.folds} folds that hold out whole values of {job.group or 'the label'}, repeated "
+        f"{job.repeats} times;"
+        f" {job.permutations} permutations of label values; ridge α = {job.alpha:g} on points scaled "
+        f"{job.scale!r};"
         f" {job.n_components} dimensions"
     )
     study.provenance = {"transect": __version__, "label": job.label, "shapes": [list(s) for s in job.shapes]}
@@ -66,15 +70,20 @@ def _findings(study: Study, runs: list[Store], controls: list[Store], job: MapJo
         top = rows[0]
         if controls:
             told.append(
-                f"{store.name}: training added most at {where(top)}: {top['added']:.2f} [{top['added_low']:.2f},"
-                f" {top['added_high']:.2f}] corrected score over random weights (score {top['value']:.2f}, null"
-                f" {top['null']:.2f}, corrected {top['corrected']:.2f}, random weights {top['random']:.2f}, max-T p ="
+                f"{store.name}: training added most at {where(top)}: {top['added']:.2f} "
+                f"[{top['added_low']:.2f},"
+                f" {top['added_high']:.2f}] corrected score over random weights (score "
+                f"{top['value']:.2f}, null"
+                f" {top['null']:.2f}, corrected {top['corrected']:.2f}, random weights "
+                f"{top['random']:.2f}, max-T p ="
                 f" {top['p_max']:.2g}); the subspace holds {top['share']:.1%} of the variance there."
             )
         high = [r for r in rows if r["corrected_low"] > 0 and (r.get("p_max") or 1) <= 0.05]
         told.append(
-            f"{store.name}: {len(high)} of {len(rows)} cells score above the null (max-T p ≤ 0.05, interval above 0);"
-            f" corrected up to {max(r['corrected'] for r in rows):.2f}. Decodable is not the same as being there."
+            f"{store.name}: {len(high)} of {len(rows)} cells score above the null (max-T p ≤ 0.05, "
+            "interval above 0);"
+            f" corrected up to {max(r['corrected'] for r in rows):.2f}. Decodable is not the same as "
+            "being there."
         )
         told += _before(store, rows, job) + _transfer(study, store, job)
     told += _shapes(study)
@@ -128,8 +137,10 @@ def _shapes(study: Study) -> list[str]:
             first, second = part[:2]
             sure = "ahead of" if second["behind_low"] > 0 else "not told apart from"
             told.append(
-                f"{run}: at {where(first)} the best shape is {first['shape']} (corrected {first['corrected']:.2f}), {sure}"
-                f" {second['shape']} by {second['behind']:.3f} [{second['behind_low']:.3f}, {second['behind_high']:.3f}]."
+                f"{run}: at {where(first)} the best shape is {first['shape']} (corrected "
+                f"{first['corrected']:.2f}), {sure}"
+                f" {second['shape']} by {second['behind']:.3f} [{second['behind_low']:.3f}, "
+                f"{second['behind_high']:.3f}]."
             )
     return told + [
         f"Friedman test over runs: {r['status']}." for r in study.tables["friedman"] if r["status"] != "ok"
@@ -140,17 +151,32 @@ def _methods(job: MapJob, design: str) -> list[str]:
     told = ", ".join(f"{name} {given}" for name, given in job.shapes)
     return [
         f"Supervised MDS: {design}. Shapes and parameters: {told}. Labels are not rescaled.",
-        "Score: 1 − √(Σ(D − s·D̂)²/ΣD²) over all pairs of held-out texts, s the best scale. Corrected: (s − s₀)/(1 − s₀), s₀"
-        " the mean of the permutation null, which permutes label values and keeps together the texts that share one.",
-        "p = (1 + #null ≥ s)/(1 + B); max-T takes the largest corrected statistic over the whole site × token map of every"
-        f" permutation. Both use the first repeat and at most {job.pairs} pairs a fold, the same for score and null.",
-        "Intervals: Nadeau–Bengio over repeated folds, 95 %. Share: held-out variance within the fitted subspace.",
-        f"Reuse: W is fitted on training texts at {job.source} and applied to held-out texts at the other token, which are"
+        "Score: 1 − √(Σ(D − s·D̂)²/ΣD²) over all pairs of held-out texts, s the best scale. Corrected: (s "
+        "− s₀)/(1 − s₀), s₀"(
+            " the mean of the permutation null, which permutes label values and keeps together the texts that "
+            "share one."
+        ),
+        "p = (1 + #null ≥ s)/(1 + B); max-T takes the largest corrected statistic over the whole site × "
+        "token map of every"(
+            f" permutation. Both use the first repeat and at most {job.pairs} pairs a fold, the same for "
+            "score and null."
+        ),
+        (
+            "Intervals: Nadeau–Bengio over repeated folds, 95 %. Share: held-out variance within the fitted "
+            "subspace."
+        ),
+        f"Reuse: W is fitted on training texts at {job.source} and applied to held-out texts at the other "
+        "token, which are"
         " centred and scaled by that token's own training texts, without labels.",
-        "Embedding: the same cell at resid.0, before any block. Random weights: the same map of the control runs.",
-        "Shapes that leave distances undefined (chains, separate graphs) enter the map by shortest paths; pairs without a"
+        (
+            "Embedding: the same cell at resid.0, before any block. Random weights: the same map of the "
+            "control runs."
+        ),
+        "Shapes that leave distances undefined (chains, separate graphs) enter the map by shortest paths; "
+        "pairs without a"
         " distance are not scored.",
-        "Shapes are compared at one number of dimensions; one whose labels fill fewer (a line fills one) is marked, for it asks"
+        "Shapes are compared at one number of dimensions; one whose labels fill fewer (a line fills one) "
+        "is marked, for it asks"
         " less. The null takes it that how many texts share a value has nothing to do with the value.",
     ]
 
@@ -188,7 +214,8 @@ def figures(
                 "manifold_lines",
                 "map",
                 f"{label} along the text at three depths",
-                f"Corrected score at 25, 50 and 75 % of the depth with 95 % intervals; dashed: random weights; band: 5–95 % of"
+                "Corrected score at 25, 50 and 75 % of the depth with 95 % intervals; dashed: random "
+                "weights; band: 5–95 % of"
                 f" the permutation null. {origin}",
                 base | {"sites": _depths(study.tables["map"], store)},
             )

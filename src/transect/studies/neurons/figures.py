@@ -1,4 +1,5 @@
-"""Figures of the neuron study: small multiples of maps, sorted heatmaps, pruning curves. Table → matplotlib."""
+"""Figures of the neuron study: small multiples of maps, sorted heatmaps, pruning curves. Table →
+matplotlib."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,9 @@
 """Neurons by what they do: correlations over a whole data set, and positions whose distances are 1 − ρ.
 
-Positions come with their stress, the stress of a control without structure, and are drawn by SMACOF from classical
-scaling; an order on a line comes from spectral seriation, since the sum Σ D·C is smallest when all points collapse.
+Positions come with their stress, the stress of a control without structure, and are drawn by SMACOF from
+classical
+scaling; an order on a line comes from spectral seriation, since the sum Σ D·C is smallest when all points
+collapse.
 """
 
 import re
@@ -22,7 +24,8 @@ OUTPUTS = re.compile(r"(mlp|attn)\.\d+\.out")
 
 
 class Projection(NamedTuple):
-    """positions [N, dim]; stress and control_stress: √(Σ(D − D̂)²/ΣD²), 0 to about 1; per_neuron [N] the same by neuron."""
+    """positions [N, dim]; stress and control_stress: √(Σ(D − D̂)²/ΣD²), 0 to about 1; per_neuron [N] the same
+    by neuron."""
 
     positions: np.ndarray
     stress: float
@@ -38,11 +41,15 @@ def correlation(
     kind: Literal["pearson", "spearman", "absolute", "prompt"] = "pearson",
     position0: bool = True,
 ) -> np.ndarray:
-    """Correlation of every two neurons over all tokens of a store, float64 [N, N] (or [N, M] with `site2`), −1 to 1.
+    """Correlation of every two neurons over all tokens of a store, float64 [N, N] (or [N, M] with `site2`),
+    −1 to 1.
 
-    pearson: exact, streamed in blocks, sums in float64. spearman: of ranks over all tokens, which must fit in memory.
-    absolute: |pearson|. prompt: the mean over texts of the correlation within each. A constant neuron has ρ = 0 with
-    all others (`constant` names them) and 1 with itself. position0=False leaves out the first token of every text.
+    pearson: exact, streamed in blocks, sums in float64. spearman: of ranks over all tokens, which must fit in
+    memory.
+    absolute: |pearson|. prompt: the mean over texts of the correlation within each. A constant neuron has ρ =
+    0 with
+    all others (`constant` names them) and 1 with itself. position0=False leaves out the first token of every
+    text.
     """
     if kind == "prompt":
         if site2 is not None:
@@ -72,11 +79,16 @@ def project(
 ) -> Projection:
     """Positions [N, dim] whose distances match 1 − ρ, with their stress and a control's.
 
-    smacof: majorisation from classical scaling (de Leeuw 1977), over-relaxed (de Leeuw & Heiser 1980); classical:
-    classical scaling alone (Torgerson 1952); umap: UMAP on the same distances (McInnes et al. 2018, arXiv:1802.03426; the
-    extra `maps`); pacmap: PaCMAP (Wang et al. 2021, arXiv:2012.04456; same extra) of points whose squared distances are
-    2(1 − ρ). Both keep neighbourhoods and not distances, so that their stress is only for comparison. control: a correlation matrix without structure, such as that of shuffled
-    columns; by default the entries of ρ in random order. Neurons without a defined ρ raise; dim must be below N.
+    smacof: majorisation from classical scaling (de Leeuw 1977), over-relaxed (de Leeuw & Heiser 1980);
+    classical:
+    classical scaling alone (Torgerson 1952); umap: UMAP on the same distances (McInnes et al. 2018,
+    arXiv:1802.03426; the
+    extra `maps`); pacmap: PaCMAP (Wang et al. 2021, arXiv:2012.04456; same extra) of points whose squared
+    distances are
+    2(1 − ρ). Both keep neighbourhoods and not distances, so that their stress is only for comparison.
+    control: a correlation matrix without structure, such as that of shuffled
+    columns; by default the entries of ρ in random order. Neurons without a defined ρ raise; dim must be below
+    N.
     """
     target = _target(rho)
     if not 1 <= dim < len(target):
@@ -91,7 +103,8 @@ def project(
 
 
 def align(positions: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, float]:
-    """Positions turned, mirrored, moved and scaled onto a reference, and the Procrustes correlation √(1 − d²), 0 to 1."""
+    """Positions turned, mirrored, moved and scaled onto a reference, and the Procrustes correlation √(1 −
+    d²), 0 to 1."""
     if positions.shape != reference.shape:
         raise TransectError(
             f"maps of shape {positions.shape} and {reference.shape} cannot be aligned.",
@@ -116,7 +129,8 @@ def reproducibility(store: Store, site: str, dim: int = 3, *, seed: int = 0, pos
 def seriate(rho: np.ndarray, method: Literal["spectral", "leaf"] = "spectral") -> np.ndarray:
     """An order of the neurons that puts correlated ones side by side: int [N].
 
-    spectral: order of the Fiedler vector of the graph with weights (1 + ρ)/2 (Atkins et al. 1998); leaf: average linkage
+    spectral: order of the Fiedler vector of the graph with weights (1 + ρ)/2 (Atkins et al. 1998); leaf:
+    average linkage
     on 1 − ρ with optimal leaf ordering (Bar-Joseph et al. 2001), cubic in N.
     """
     target = _target(rho)
@@ -137,10 +151,13 @@ def seriate(rho: np.ndarray, method: Literal["spectral", "leaf"] = "spectral") -
 
 
 def order_cost(order: np.ndarray, rho: np.ndarray) -> float:
-    """The replaced program's loss Σ D·C of an order on an even line of length √N, C = (1 − ρ)/2; for comparison only.
+    """The replaced program's loss Σ D·C of an order on an even line of length √N, C = (1 − ρ)/2; for
+    comparison only.
 
-    With free positions it is smallest when all collapse. On a fixed line it is smallest when uncorrelated neurons
-    stand side by side: C weighs exactly the pairs that should be far apart, so sorting by correlation raises it.
+    With free positions it is smallest when all collapse. On a fixed line it is smallest when uncorrelated
+    neurons
+    stand side by side: C weighs exactly the pairs that should be far apart, so sorting by correlation raises
+    it.
     """
     place = np.empty(len(order))
     place[order] = np.linspace(0, np.sqrt(len(order)), len(order))
@@ -157,8 +174,10 @@ def save_positions(
 ) -> Path:
     """Positions of several sites as safetensors, float32 [N, dim], origin in the metadata.
 
-    sites: named by site. modules: `model.layers.3.mlp.neuron_projections` and `….self_attn.neuron_projections`, as the
-    program Transformer Projector reads them; it knows block outputs alone, so that other sites than `mlp.out` and
+    sites: named by site. modules: `model.layers.3.mlp.neuron_projections` and
+    `….self_attn.neuron_projections`, as the
+    program Transformer Projector reads them; it knows block outputs alone, so that other sites than `mlp.out`
+    and
     `attn.out` are refused.
     """
     from safetensors.numpy import save

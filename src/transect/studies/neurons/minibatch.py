@@ -1,4 +1,5 @@
-"""The mini-batch way to lay neurons out: AdamW on positions, a batch of tokens at a time, as the replaced program does it.
+"""The mini-batch way to lay neurons out: AdamW on positions, a batch of tokens at a time, as the replaced
+program does it.
 
 Kept for comparison with `neurons.project`, which uses the correlation over all tokens at once and is exact.
 """
@@ -32,10 +33,14 @@ def project_batches(
 ) -> Projection:
     """Positions [N, dim] from batches of activations [tokens, N], one AdamW step a batch.
 
-    mse: (distance − (1 − ρ))² with ρ of the batch alone. order: Σ D·(1 − ρ)/2 divided by Σ D, because the published sum is
-    smallest when all points collapse. init: uniform in a cube of side `spread`, normal with that deviation, one point with
-    a little noise (exactly one point has no gradient), or an even line of length √N. The replaced program spreads by √N,
-    which many steps must first undo: targets lie between 0 and 2. norm: order of the distance. The stress is against ρ over all batches; the
+    mse: (distance − (1 − ρ))² with ρ of the batch alone. order: Σ D·(1 − ρ)/2 divided by Σ D, because the
+    published sum is
+    smallest when all points collapse. init: uniform in a cube of side `spread`, normal with that deviation,
+    one point with
+    a little noise (exactly one point has no gradient), or an even line of length √N. The replaced program
+    spreads by √N,
+    which many steps must first undo: targets lie between 0 and 2. norm: order of the distance. The stress is
+    against ρ over all batches; the
     control is the same way through batches whose columns are shuffled.
     """
     if init not in INITIALISATIONS:

@@ -1,4 +1,5 @@
-"""Neurons laid out by what they do: maps whose distances are 1 − ρ, how far to believe them, and repetition in depth."""
+"""Neurons laid out by what they do: maps whose distances are 1 − ρ, how far to believe them, and repetition
+in depth."""
 
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Unpack
@@ -67,7 +68,8 @@ def neurons(
     reference: str | Path | None = None,
     **options: Unpack[NeuronOptions],
 ) -> Study:
-    """Which neurons do the same: maps of every block, with stress, control and reproducibility; repetition in depth.
+    """Which neurons do the same: maps of every block, with stress, control and reproducibility; repetition in
+    depth.
 
     Args:
         store: A store, or a model that is captured on `texts`.
@@ -76,8 +78,10 @@ def neurons(
         cards: Neurons per block with their top token in context.
         reference: Positions of the same neurons in another run (a file), which maps are turned onto.
 
-    Returns: a study with the tables maps, positions, poles, sorted, repeats and cards. With `out`, positions are also saved
-    as OUT/positions.safetensors, those of block outputs also as OUT/model.safetensors as the program Transformer
+    Returns: a study with the tables maps, positions, poles, sorted, repeats and cards. With `out`, positions
+    are also saved
+    as OUT/positions.safetensors, those of block outputs also as OUT/model.safetensors as the program
+    Transformer
     Projector reads them.
     """
     only(options, NeuronOptions)
@@ -184,7 +188,8 @@ def _block(task: Block) -> dict[str, Any]:
 
 
 def _poles(site: str, positions: np.ndarray, rho: np.ndarray, count: int = 5) -> list[dict[str, Any]]:
-    """The neurons at both ends of the longest axis of a map, and how alike the ends are within and between."""
+    """The neurons at both ends of the longest axis of a map, and how alike the ends are within and
+    between."""
     centred = positions - positions.mean(axis=0)
     along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
     order = np.argsort(along)
@@ -242,7 +247,8 @@ def _position_rows(store: Store, positions: dict[str, np.ndarray]) -> list[dict[
 def _repeat(task: Block) -> dict[str, Any]:
     """How well the best match in a later block repeats a neuron: mean over neurons of the largest |ρ|.
 
-    The columns of the null are shuffled in blocks of tokens, a reference: tokens of one text stay alike, so no p is given.
+    The columns of the null are shuffled in blocks of tokens, a reference: tokens of one text stay alike, so
+    no p is given.
     """
     store, given = opened(task.path, task.content), {"position0": task.position0}
     rho = np.abs(store_moments(store, task.site, task.site2, **given).correlation)
@@ -267,7 +273,8 @@ def _repeat(task: Block) -> dict[str, Any]:
 
 
 def _cards(store: Store, site: str, count: int, position0: bool, m: Moments) -> list[dict[str, Any]]:
-    """The most heavy-tailed neurons of a block: mean, kurtosis, sparsity, nearest neuron, top token in context."""
+    """The most heavy-tailed neurons of a block: mean, kurtosis, sparsity, nearest neuron, top token in
+    context."""
     chosen = store.select("all", position0)
     X = store.take(site, chosen)
     centred = X - X.mean(axis=0, dtype=np.float64)
@@ -299,30 +306,44 @@ def _describe(study: Study, store: Store, chosen: list[str], dim: int, position0
     ratio = maps.column("value") / maps.column("null")
     k = int(np.argmin(ratio))
     study.findings = [
-        f"{store.name}: maps in {dim} dimensions have stress {maps.column('value').min():.3f}–{maps.column('value').max():.3f}; "
-        f"column-shuffled activations give {maps.column('null').min():.3f}–{maps.column('null').max():.3f}. "
-        f"Halves of the texts agree to a Procrustes correlation of {maps.column('reproducibility').min():.2f}–{maps.column('reproducibility').max():.2f}.",
-        f"The most structured block is {maps.column('site')[k]}: stress {maps.column('value')[k]:.3f} against {maps.column('null')[k]:.3f}.",
+        f"{store.name}: maps in {dim} dimensions have stress "
+        f"{maps.column('value').min():.3f}–{maps.column('value').max():.3f}; "
+        f"column-shuffled activations give {maps.column('null').min():.3f}–{maps.column('null').max():.3f}. "(
+            "Halves of the texts agree to a Procrustes correlation of "
+            f"{maps.column('reproducibility').min():.2f}–{maps.column('reproducibility').max():.2f}."
+        ),
+        (
+            f"The most structured block is {maps.column('site')[k]}: stress {maps.column('value')[k]:.3f} "
+            f"against {maps.column('null')[k]:.3f}."
+        ),
     ]
     if len(repeats):
         top = max(repeats, key=lambda r: r["value"] - r["null"])
         study.findings.append(
-            f"Neurons of {top['site']} are repeated best in {top['site2']}: mean largest |ρ| {top['value']:.2f} (shuffled {top['null']:.2f}), {top['repeated']} above 0.9."
+            f"Neurons of {top['site']} are repeated best in {top['site2']}: mean largest |ρ| "
+            f"{top['value']:.2f} (shuffled {top['null']:.2f}), {top['repeated']} above 0.9."
         )
     if low := [r["site"] for r in maps if r["reproducibility"] < 0.8]:
         study.warnings.append(
-            f"{len(low)} of {len(maps)} maps are not reproduced by half the texts (Procrustes correlation below 0.8): {', '.join(low[:6])}."
+            f"{len(low)} of {len(maps)} maps are not reproduced by half the texts (Procrustes correlation "
+            f"below 0.8): {', '.join(low[:6])}."
         )
     if dead := int(np.sum(maps.column("constant"))):
         study.warnings.append(f"{dead} neurons never change and correlate with nothing.")
     origin = f"{describe_run(store)}; position 0 {'kept' if position0 else 'dropped'}."
     study.provenance = {"runs": [store.manifest | {"path": str(store.path)}]}
     study.methods = [
-        "Correlations are Pearson's over all tokens, from sums streamed in one pass (float64 accumulation). Positions minimise "
-        "the squared error between distances and 1 − ρ (SMACOF from classical scaling); stress is √(Σ(D − D̂)²/ΣD²). The control "
-        "shuffles every neuron's tokens by itself. Reproducibility is the Procrustes correlation of maps drawn from two halves of the texts.",
-        "The order on a line is that of the Fiedler vector of the graph with weights (1 + ρ)/2; `neighbour_rho` is the mean "
-        "correlation of neighbours. `order_cost` is the loss Σ D·(1 − ρ)/2 of the program this study replaces, on an even line: it "
+        "Correlations are Pearson's over all tokens, from sums streamed in one pass (float64 "
+        "accumulation). Positions minimise "
+        "the squared error between distances and 1 − ρ (SMACOF from classical scaling); stress is √(Σ(D − "
+        "D̂)²/ΣD²). The control "(
+            "shuffles every neuron's tokens by itself. Reproducibility is the Procrustes correlation of maps "
+            "drawn from two halves of the texts."
+        ),
+        "The order on a line is that of the Fiedler vector of the graph with weights (1 + ρ)/2; "
+        "`neighbour_rho` is the mean "
+        "correlation of neighbours. `order_cost` is the loss Σ D·(1 − ρ)/2 of the program this study "
+        "replaces, on an even line: it "
         "falls when uncorrelated neurons stand close, so sorting raises it.",
     ]
     shown = {"runs": [store.name], "controls": []}
@@ -363,7 +384,10 @@ def _describe(study: Study, store: Store, chosen: list[str], dim: int, position0
             "depth",
             "repeats",
             "Repetition of neurons in later blocks",
-            f"Mean over neurons of the largest |ρ| with a neuron of the block `skip` further on; dotted: columns shuffled. {origin}",
+            (
+                "Mean over neurons of the largest |ρ| with a neuron of the block `skip` further on; dotted: "
+                f"columns shuffled. {origin}"
+            ),
             {"measures": ["best_match"], "panels": "skip", "xlabel": "layer l", **shown},
         ),
     ]

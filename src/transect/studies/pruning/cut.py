@@ -1,6 +1,8 @@
-"""Pruning by redundancy, measured: neurons that others predict are dropped and the down-projection makes up for them.
+"""Pruning by redundancy, measured: neurons that others predict are dropped and the down-projection makes up
+for them.
 
-Beside it clusters of the neurons' map, magnitude, activation-norm and random pruning, with and without the same
+Beside it clusters of the neurons' map, magnitude, activation-norm and random pruning, with and without the
+same
 compensation, so that perplexity against the fraction removed (`pruning_curve`) says what redundancy is worth.
 """
 
@@ -34,13 +36,19 @@ def prune(
     compensate: bool = True,
     seed: int = 0,
 ) -> "Model":
-    """A copy of the model without `fraction` of its MLP neurons, or without those correlated beyond `threshold`.
+    """A copy of the model without `fraction` of its MLP neurons, or without those correlated beyond
+    `threshold`.
 
-    moments: of `mlp.act` over calibration texts. redundancy: again and again the less active one of the most correlated
-    pair; clusters: neurons close together in their 3-D map are merged (average linkage) and the most active one of a
-    cluster stays; activation: smallest root mean square activation × norm of its output; magnitude: smallest norm of its
-    weights; random. scope: "layer" removes the same share of every block and saves as a smaller model; "global" removes
-    the first neurons of all blocks together, by setting their weights to zero. threshold: instead of a fraction, prune until no pair
+    moments: of `mlp.act` over calibration texts. redundancy: again and again the less active one of the most
+    correlated
+    pair; clusters: neurons close together in their 3-D map are merged (average linkage) and the most active
+    one of a
+    cluster stays; activation: smallest root mean square activation × norm of its output; magnitude: smallest
+    norm of its
+    weights; random. scope: "layer" removes the same share of every block and saves as a smaller model;
+    "global" removes
+    the first neurons of all blocks together, by setting their weights to zero. threshold: instead of a
+    fraction, prune until no pair
     is correlated beyond it. compensate: least squares of the removed
     neurons on the kept ones, folded into the down-projection.
     """
@@ -98,7 +106,8 @@ def _kept(
 def removal(
     m: Moments, columns: np.ndarray, method: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(order of removal [N], ascending score [N] that compares between blocks). columns: down-projection [N, d]."""
+    """(order of removal [N], ascending score [N] that compares between blocks). columns: down-projection [N,
+    d]."""
     size = np.linalg.norm(columns, axis=1)
     rms = np.sqrt(np.maximum(m.var_x, 0) + m.mean_x**2)
     if method == "redundancy":
@@ -113,7 +122,8 @@ def removal(
 
 
 def _redundancy(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Greedy: the most correlated pair loses its less active neuron; score −|ρ| at that moment, made ascending."""
+    """Greedy: the most correlated pair loses its less active neuron; score −|ρ| at that moment, made
+    ascending."""
     rho = np.abs(m.correlation)
     rho[m.constant_x] = 2.0  # a constant neuron is told by any other
     np.fill_diagonal(rho, -1)
@@ -134,7 +144,8 @@ def _redundancy(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _clusters(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Constant neurons, then at each merge of two clusters the less active of the two that stand for them; score: the
+    """Constant neurons, then at each merge of two clusters the less active of the two that stand for them;
+    score: the
     distance in the map at which they merged, below 0 for constant ones."""
     from scipy.cluster.hierarchy import linkage
 
@@ -160,7 +171,8 @@ def _clusters(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def compensation(m: Moments, kept: np.ndarray) -> np.ndarray:
     """Ridge regression [removed, kept] of the removed activations on the kept ones, without intercept.
 
-    Activations are brought to root mean square 1 first. Below 4 tokens a kept neuron the ridge is neurons / tokens, because
+    Activations are brought to root mean square 1 first. Below 4 tokens a kept neuron the ridge is neurons /
+    tokens, because
     plain least squares then fits the calibration tokens and is wrong everywhere else; above, 1e-6.
     """
     second = m.cross + np.outer(m.mean_x, m.mean_x)
@@ -179,7 +191,8 @@ def _columns(down: Any) -> np.ndarray:
 
 
 def _cut(model: Any, down: Any, kept: np.ndarray, m: Moments | None, site: str, *, shrink: bool) -> None:
-    """Fold the removed neurons into the kept ones and take them out: made smaller, or set to zero in their place."""
+    """Fold the removed neurons into the kept ones and take them out: made smaller, or set to zero in their
+    place."""
     import torch
 
     conv, index = type(down).__name__ == "Conv1D", torch.from_numpy(kept)

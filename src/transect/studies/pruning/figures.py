@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def draw_pruning(study: Study, figure: Figure) -> "Canvas":
-    """Perplexity against the fraction of neurons removed, a line per method, bars by text, the unpruned model dashed."""
+    """Perplexity against the fraction of neurons removed, a line per method, bars by text, the unpruned model
+    dashed."""
     table = study.tables[figure.table]
     canvas, (ax,) = panels(1, height=2.4)
     for colour, method in zip(COLOURS, table.values("method"), strict=False):

@@ -1,6 +1,7 @@
 """Perplexity against the fraction of neurons removed, for every way of choosing them, with intervals by text.
 
-Folds of texts are judged in turn by a model calibrated on the others, so that each text counts once and none was seen.
+Folds of texts are judged in turn by a model calibrated on the others, so that each text counts once and none
+was seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -84,13 +85,16 @@ def pruning(
     rows = curve(loaded, samples, list(fractions), methods=methods, folds=folds, progress=bar, **how)
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
     study.findings = [
-        f"{r['method']}, {r['fraction']:.0%} removed: perplexity {r['value']:.1f} [{r['low']:.1f}, {r['high']:.1f}],"
-        f" {r['ratio']:.2f} × [{r['ratio_low']:.2f}, {r['ratio_high']:.2f}] that of the whole model ({r['null']:.1f})."
+        f"{r['method']}, {r['fraction']:.0%} removed: perplexity {r['value']:.1f} [{r['low']:.1f}, "
+        f"{r['high']:.1f}],"
+        f" {r['ratio']:.2f} × [{r['ratio_low']:.2f}, {r['ratio_high']:.2f}] that of the whole model "
+        f"({r['null']:.1f})."
         for r in rows
     ]
     study.warnings = ["Intervals resample texts; random pruning is drawn once for each fold."]
     caption = (
-        f"{loaded.name} on {samples.spec}: {len(samples)} texts, {rows[0]['n']:,} tokens, each judged by a model calibrated"
+        f"{loaded.name} on {samples.spec}: {len(samples)} texts, {rows[0]['n']:,} tokens, each judged by "
+        "a model calibrated"
         f" on the other {'half' if folds == 2 else 'folds'}; bars: 95 % by text; seed {seed}."
     )
     study.figures = [Figure("pruning", "pruning", "pruning", "Perplexity against neurons removed", caption)]
@@ -122,10 +126,13 @@ def curve(
     max_length: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of perplexity against fraction removed for every method, all texts judged, each by a model calibrated without it.
+    """Rows of perplexity against fraction removed for every method, all texts judged, each by a model
+    calibrated without it.
 
-    value, low, high: perplexity with a 95 % jackknife interval over `groups` of texts; null: the unpruned model's on the same
-    texts; ratio, ratio_low, ratio_high: value / null with the interval of the paired log ratio. "random" draws anew in each fold.
+    value, low, high: perplexity with a 95 % jackknife interval over `groups` of texts; null: the unpruned
+    model's on the same
+    texts; ratio, ratio_low, ratio_high: value / null with the interval of the paired log ratio. "random"
+    draws anew in each fold.
     """
     if not 2 <= folds <= len(texts):
         raise TransectError(

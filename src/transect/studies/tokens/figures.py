@@ -1,4 +1,5 @@
-"""Figures of token geometry: curves of series with their controls, comparison grids, differences, heatmaps with the tokens on.
+"""Figures of token geometry: curves of series with their controls, comparison grids, differences, heatmaps
+with the tokens on.
 
 Like every figure they only draw what stands in a table.
 """

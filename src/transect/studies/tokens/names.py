@@ -1,4 +1,5 @@
-"""What the token study measures, under the names its curves go by: table, rows of it, and words for the axis."""
+"""What the token study measures, under the names its curves go by: table, rows of it, and words for the
+axis."""
 
 from typing import Annotated, Any, NamedTuple
 

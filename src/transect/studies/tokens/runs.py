@@ -1,4 +1,5 @@
-"""Arms of the token study: what each run is an arm of, by the choices in which runs differ; and their random controls."""
+"""Arms of the token study: what each run is an arm of, by the choices in which runs differ; and their random
+controls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,8 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One run: "run" or "control" (random weights), the series whose seeds are averaged, and what distinguishes it."""
+    """One run: "run" or "control" (random weights), the series whose seeds are averaged, and what
+    distinguishes it."""
 
     name: str
     role: str
@@ -39,7 +41,8 @@ class Arm:
 
 
 def random_controls(stores: Sequence[Store], arms: Sequence[Arm], work: Work, seed: int) -> list[Store]:
-    """The same texts through random weights, once for each series (our own start there, as its recipe's seed drew it)."""
+    """The same texts through random weights, once for each series (our own start there, as its recipe's seed
+    drew it)."""
     made: list[Store] = []
     done: set[str] = set()
     for store, arm in zip(stores, arms, strict=True):

@@ -1,7 +1,10 @@
-"""Token geometry: how alike the tokens of a text become with depth, what each layer adds, and how arms differ in it.
+"""Token geometry: how alike the tokens of a text become with depth, what each layer adds, and how arms differ
+in it.
 
-Any number of runs — models captured now or stores — beside the same architectures with random weights: cosines raw and
-centred, rank and representation collapse, norms, updates, gradients, dimensions, neighbours, paths, clusters, heatmaps.
+Any number of runs — models captured now or stores — beside the same architectures with random weights:
+cosines raw and
+centred, rank and representation collapse, norms, updates, gradients, dimensions, neighbours, paths, clusters,
+heatmaps.
 """
 
 from collections.abc import Sequence
@@ -37,15 +40,18 @@ def tokens(
     """How alike the tokens of a text become with depth, what each layer adds, and how models differ in it.
 
     Args:
-        runs: Stores, or models that are captured on `texts`: a folder that transect train wrote, smollm2, random:SPEC, …
+        runs: Stores, or models that are captured on `texts`: a folder that transect train wrote, smollm2,
+        random:SPEC, …
         texts: Texts to capture models on.
         controls: Stores of control runs, instead of random weights.
         random_weights: Capture the same architecture with random weights, once for each series.
         prompts: Heatmaps of so many texts.
         max_length: Cut texts at so many tokens; by default the context.
 
-    Returns: a study with the tables layers, centred, updates, within, paths, gradients, curves, differences, similarity and
-    arms. Final norms are no layer: `sites` is a family of layers. n is 300 by default, or what every run holds.
+    Returns: a study with the tables layers, centred, updates, within, paths, gradients, curves, differences,
+    similarity and
+    arms. Final norms are no layer: `sites` is a family of layers. n is 300 by default, or what every run
+    holds.
     """
     only(options, TokenOptions)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)

@@ -1,4 +1,5 @@
-"""Tables of the token study: every measure of every run, then curves of series, differences, and similarity of tokens."""
+"""Tables of the token study: every measure of every run, then curves of series, differences, and similarity
+of tokens."""
 
 import math
 from collections.abc import Sequence
@@ -45,7 +46,8 @@ def measured(stores: Sequence[Store], design: Design, work: Work, how: Any) -> d
 
 
 def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
-    """Long rows: curve, series, site; mean over seeds with its interval by texts, the least and largest seed, the null."""
+    """Long rows: curve, series, site; mean over seeds with its interval by texts, the least and largest seed,
+    the null."""
     members: dict[tuple[str, str], list[str]] = {}
     for arm in arms:
         members.setdefault((arm.role, arm.series), []).append(arm.name)
@@ -81,7 +83,8 @@ def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def replicated(rows: Sequence[dict[str, Any]]) -> np.ndarray:
-    """The leave-one-group-out values of several runs of the same texts, averaged, [groups]; empty where they differ."""
+    """The leave-one-group-out values of several runs of the same texts, averaged, [groups]; empty where they
+    differ."""
     kept = [r["replicates"] for r in rows if r.get("replicates")]
     if len(kept) < len(rows) or len({len(k) for k in kept}) != 1:
         return np.empty(0)
@@ -89,7 +92,8 @@ def replicated(rows: Sequence[dict[str, Any]]) -> np.ndarray:
 
 
 def contrasts(arms: Sequence[Arm]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(name "B − A", pairs of runs (A, B) that differ in that choice alone); runs without choices against the first one."""
+    """(name "B − A", pairs of runs (A, B) that differ in that choice alone); runs without choices against the
+    first one."""
     runs = [a for a in arms if a.role == "run"]
     found: list[tuple[str, list[tuple[str, str]]]] = []
     for choice in dict.fromkeys(c for a in runs for c in a.choices):
@@ -117,7 +121,8 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
-    """B − A at every site: the mean over matched pairs, with an interval over the pairs where there are three or more, by
+    """B − A at every site: the mean over matched pairs, with an interval over the pairs where there are three
+    or more, by
     groups of texts where there are fewer."""
     rows: list[dict[str, Any]] = []
     for name, curve in CURVES.items():
@@ -160,7 +165,8 @@ def _difference(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[
 def similarities(
     stores: Sequence[Store], family: str, prompts: int, position0: bool, most: int = 18, depths: int = 4
 ) -> Table:
-    """Cosines between the tokens of single texts, raw and about the mean of all texts, at a few depths; and, as a control,
+    """Cosines between the tokens of single texts, raw and about the mean of all texts, at a few depths; and,
+    as a control,
     the mean cosine of tokens of different texts at the same positions."""
     rows: list[dict[str, Any]] = []
     for store in stores:
@@ -203,7 +209,8 @@ def _unit(X: np.ndarray) -> np.ndarray:
 
 
 def _across(points: np.ndarray) -> float:
-    """Mean cosine between tokens of different texts at one position, over the positions of [texts, window, width]."""
+    """Mean cosine between tokens of different texts at one position, over the positions of [texts, window,
+    width]."""
     U = _unit(points)
     total = (U.sum(axis=0) ** 2).sum(axis=-1)
     n = len(points)

@@ -44,7 +44,8 @@ def origin_of(study: Study, stores: Sequence[Store], given: dict[str, Any]) -> s
     texts = int(within.column("n_texts")[0]) if len(within) else 0
     where = "kept" if given["position0"] else "dropped"
     return (
-        f"{shown}; pooled: {n} tokens; within texts: {texts} texts × {window} tokens. Position 0 {where}, tokens above"
+        f"{shown}; pooled: {n} tokens; within texts: {texts} texts × {window} tokens. Position 0 {where}, "
+        "tokens above"
         f" {given['massive']:g} median norms dropped from pooled measures; the final norm is no layer."
         if given["massive"]
         else f"{shown}; pooled: {n} tokens; within texts: {texts} texts × {window} tokens. Position 0 {where}; the final"
@@ -53,21 +54,34 @@ def origin_of(study: Study, stores: Sequence[Store], given: dict[str, Any]) -> s
 
 
 METHODS = [
-    "Pooled measures see tokens of all texts as one cloud; their null shuffles every column by itself (of two sites: the"
-    " pairing). Measures within a text see the first tokens of each text, as many of every text, and average over texts;"
-    " their null takes the token at each position from other texts. Intervals: 95 % by leaving out groups of texts.",
-    "Rank collapse: the residual ‖X − 1x̄ᵀ‖/‖X‖ of the states of a text (Dong et al. 2021), Frobenius norm, going to 0, with"
-    " the mean cosine going to 1 (Noci et al. 2022). Representation collapse: the update beside the state going to 0 with"
-    " depth (Xie et al. 2023). Clusters: components of the graph that joins tokens with a cosine of at least 0.9"
+    "Pooled measures see tokens of all texts as one cloud; their null shuffles every column by itself (of "
+    "two sites: the"
+    " pairing). Measures within a text see the first tokens of each text, as many of every text, and "
+    "average over texts;"(
+        " their null takes the token at each position from other texts. Intervals: 95 % by leaving out groups "
+        "of texts."
+    ),
+    "Rank collapse: the residual ‖X − 1x̄ᵀ‖/‖X‖ of the states of a text (Dong et al. 2021), Frobenius "
+    "norm, going to 0, with"
+    " the mean cosine going to 1 (Noci et al. 2022). Representation collapse: the update beside the state "
+    "going to 0 with"
+    " depth (Xie et al. 2023). Clusters: components of the graph that joins tokens with a cosine of at "
+    "least 0.9"
     " (Geshkovski et al. 2023). These are statements about curves, not about whether a model is good.",
-    "Gradient of a token's own loss −log p(next token) by its own state: in a causal model it does not depend on what"
-    " follows, hence not on the length of a text. Null: the loss of a next token taken from another place. × state norm: the"
+    "Gradient of a token's own loss −log p(next token) by its own state: in a causal model it does not "
+    "depend on what"
+    " follows, hence not on the length of a text. Null: the loss of a next token taken from another "
+    "place. × state norm: the"
     " effect of a relative change of the state, comparable between layers of different norm.",
-    "Turning angle: between the update into a layer and the one out of it (null: updates of other tokens; 90° for steps at"
-    " random in many dimensions). Path length / distance covered: from the first layer on (null: steps of the same lengths"
+    "Turning angle: between the update into a layer and the one out of it (null: updates of other tokens; "
+    "90° for steps at"
+    " random in many dimensions). Path length / distance covered: from the first layer on (null: steps of "
+    "the same lengths"
     " at right angles). Random weights: the same architecture with initial weights, the same texts.",
-    "Differences: B − A of runs that differ in the named choice alone, at equal seeds, averaged over the matched pairs; 95 %"
-    " intervals over pairs (t) where there are three or more, else by groups of texts. They are not corrected for the number"
+    "Differences: B − A of runs that differ in the named choice alone, at equal seeds, averaged over the "
+    "matched pairs; 95 %"
+    " intervals over pairs (t) where there are three or more, else by groups of texts. They are not "
+    "corrected for the number"
     " of layers and measures.",
 ]
 
@@ -111,7 +125,8 @@ def _contrasted(study: Study) -> list[str]:
             )
             told.append(
                 f"{contrast}, {_plain(curve)}: {words} {top['site']}: {top['value']:+.3g} [{top['low']:.3g},"
-                f" {top['high']:.3g}] ({top['pairs']} matched pair{'s' * (top['pairs'] > 1)}, interval over {top['basis']})."
+                f" {top['high']:.3g}] ({top['pairs']} matched pair{'s' * (top['pairs'] > 1)}, interval "
+                f"over {top['basis']})."
             )
     return told
 
@@ -140,23 +155,28 @@ def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> lis
         told.append("One run for each series: differences between series may be differences between seeds.")
     if failed := [a.name for a in runs if a.learned is False]:
         told.append(
-            f"Did not learn (no better than the unigram model on test): {', '.join(failed)}. What they show is the geometry"
+            f"Did not learn (no better than the unigram model on test): {', '.join(failed)}. What they "
+            "show is the geometry"
             " of a run that failed with this recipe, not of the architecture trained."
         )
     losses = [a.loss for a in runs if a.loss is not None]
     if losses and max(losses) > 1.1 * min(losses):
         told.append(
-            f"The arms differ in loss ({min(losses):.3g} to {max(losses):.3g} nats a token): a difference between them may be"
+            f"The arms differ in loss ({min(losses):.3g} to {max(losses):.3g} nats a token): a difference "
+            "between them may be"
             " one of how far they have learned."
         )
     if any(a.choices.get("placement") in NORMED for a in runs):
         told.append(
-            "Where a block ends in a norm (post, deepnorm, mix), resid is the normed state: its norm is set by the norm's "
-            "weight, and an update includes the norming. Compare cosines and ranks between placements, not norms."
+            "Where a block ends in a norm (post, deepnorm, mix), resid is the normed state: its norm is "
+            "set by the norm's "
+            "weight, and an update includes the norming. Compare cosines and ranks between placements, "
+            "not norms."
         )
     if len({s.manifest["tokens_hash"] for s in stores}) > 1:
         told.append(
-            "The runs have different tokens (tokenizers, or lengths): they are compared as clouds, not by token."
+            "The runs have different tokens (tokenizers, or lengths): they are compared as clouds, not by "
+            "token."
         )
     told += flagged(study.tables, skip=("arms", "curves", "differences", "similarity"))
     return told
@@ -181,7 +201,8 @@ def _figures(study: Study, stores: Sequence[Store], arms: Sequence[Arm], origin:
             made.append(Figure(name, "token_curves", "curves", title, caption, base | {"curves": there}))
     if "differences" in study.tables:
         caption = (
-            "B − A of runs that differ in one choice alone; bands: 95 % over matched pairs, or by texts where there are"
+            "B − A of runs that differ in one choice alone; bands: 95 % over matched pairs, or by texts "
+            "where there are"
             f" fewer than three. {origin}"
         )
         shown = [
@@ -217,7 +238,8 @@ def _heatmaps(study: Study, origin: str) -> list[Figure]:
     table, made = study.tables["similarity"], []
     for prompt in table.values("prompt"):
         caption = (
-            "Cosine between the states of the tokens of one text, raw (above) and with the mean of all texts taken out (below);"
+            "Cosine between the states of the tokens of one text, raw (above) and with the mean of all "
+            "texts taken out (below);"
             f" in the titles the mean cosine of tokens of different texts at equal positions. {origin}"
         )
         for k, run in enumerate(table.where(prompt=prompt).values("run")):
