@@ -1,9 +1,9 @@
-# make demo · make test · make page · make setup · make lint · make types · make peers · make bench · make mutants · make reproduce · make docs
+# make demo · make test · make check · make page · make setup · make lint · make types · make peers · make bench · make mutants · make reproduce · make docs
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup peers demo browser page test lint types bench mutants reproduce docs figures wheel clean
+.PHONY: setup peers demo browser page test check calibrate lint types bench mutants reproduce docs figures wheel clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,14 @@ demo: setup
 
 test: setup browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The fast loop: lint, types and the quick tests, about a minute of one core.
+check: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/inference tests/measures tests/numeric tests/house/test_house.py tests/work/test_keys.py
+
+# Type-I error of every test, coverage of every interval, power of the change-layer rules: writes docs/calibration.md.
+calibrate: setup
+	OMP_NUM_THREADS=1 $(BIN)/python bench/calibrate.py $(if $(DRAWS),--draws $(DRAWS))
 
 # What the page tests need beside Python: a browser and axe-core. What cannot be had is said by the tests.
 browser:

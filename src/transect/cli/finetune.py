@@ -69,6 +69,6 @@ finetune = click.Command(
     callback=_run,
     help="""Train MODEL on a task and keep its checkpoints in DIR. A second call resumes.
 
-    Capture the result afterwards: transect capture DIR TEXTS for a full run, transect capture MODEL+DIR TEXTS for
-    LoRA.""",
+    Capture the result afterwards: transect capture DIR TEXTS for a full run, and for LoRA
+    transect capture MODEL+DIR TEXTS.""",
 )

@@ -88,6 +88,12 @@ def evaluate(task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
             for m in measures:
                 if "y" in m.data:
                     values = [rig.labelled(m, clouds[pair[0]], kind, index) for pair in which]
+                elif m.data == ("X",) and m.estimates != m.estimand:
+                    k = rig.draws[0].k
+                    values = [
+                        m.estimate(clouds[i], np.arange(len(clouds[i])) // k, **job.options[m.name])
+                        for (i,) in which
+                    ]
                 else:
                     values = m.values(clouds, which, shared, **job.options[m.name])
                     if kind == "full" and job.permutations and m.paired:

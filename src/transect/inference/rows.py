@@ -35,7 +35,7 @@ def row_of(
         "massive": "dropped" if job.left_out else "kept",
         "massive_dropped": len(job.left_out[left[0]]) if job.left_out else 0,
         "design": job.design,
-        "estimand": m.estimand,
+        "estimand": m.estimates,
         "n": d.n,
         "n_texts": len(d.texts),
         "tokens_a_text": d.k,
@@ -106,7 +106,10 @@ def _judged(
     if found.get("half"):
         halves = np.array([_headline(m, r) for r in found["half"]])
         floor = _floor(m, splits, "half") if splits else np.full(len(halves), null)
-        told["halves"] = [corrected(m, v, b) for v, b in zip(halves, floor.tolist(), strict=True)]
+        bare = not np.isfinite(null)  # a number without a null is resampled as it stands
+        told["halves"] = [
+            v if bare else corrected(m, v, b) for v, b in zip(halves.tolist(), floor, strict=True)
+        ]
     return told
 
 

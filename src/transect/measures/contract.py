@@ -8,6 +8,7 @@ contract tests all
 follow from it. A fast path is attached with `@name.prepare` and `@name.pairs`; it must equal the definition.
 """
 
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -75,6 +76,7 @@ class Measure:
         self._prepare: Callable[..., Any] | None = None
         self._pairs: Callable[..., Any] | None = None
         self._permuted: Callable[..., Any] | None = None
+        self._population: Callable[..., Any] | None = None
         assert self.scale in SCALES, f"{self.name}: scale {self.scale!r}"
         assert self.estimand in ESTIMANDS, f"{self.name}: estimand {self.estimand!r}"
         assert self.data in {("X",), ("X", "Y"), ("X", "y")}, f"{self.name}: data must be X; X, Y; or X, y"
@@ -154,6 +156,27 @@ class Measure:
         made, and equals the definition on permuted rows."""
         self._permuted = func
         return func
+
+    def population(self, func: Callable[..., Any], says: str = "population") -> Callable[..., Any]:
+        """Attach `population(X, texts)`: an estimate of the population's value, from points and their texts.
+
+        Sweeps use it, at default options, in place of the definition, which moves with n. `says` goes into the
+        column estimand.
+        """
+        self._population, self._says = func, says
+        return func
+
+    @property
+    def estimates(self) -> str:
+        """What a sweep's value estimates: "population", "at n", or what an attached estimator says."""
+        return self._says if self._population is not None else self.estimand
+
+    def estimate(self, X: np.ndarray, texts: np.ndarray, **options: Any) -> Any:
+        """The population's value where an estimator is attached, at default options; else the definition."""
+        usual = all(self.options[k].default == v for k, v in options.items())
+        if self._population is None or not usual:
+            return attempt(lambda: self(X, **options))
+        return attempt(lambda: _plain(self._population(self._checked(X)[0], texts)))  # type: ignore[misc]
 
     @property
     def cheap_null(self) -> bool:
@@ -237,10 +260,15 @@ class Measure:
         for k in sorted({k for pair in which for k in pair}):
             key = (self._prepare, k, *sorted(own.items()))
             if key not in cache:
-                make = self._prepare
-                cache[key] = attempt(lambda k=k: make(*self._checked(clouds[k]), **own))
+                make = functools.partial(self._made, own)
+                cache[key] = attempt(functools.partial(make, clouds[k]))
             (failed if isinstance(cache[key], TransectError) else prepared)[k] = cache[key]
         return prepared, failed, options
+
+    def _made(self, own: dict[str, Any], cloud: np.ndarray) -> Any:
+        """What `prepare` makes of one cloud."""
+        assert self._prepare is not None
+        return self._prepare(*self._checked(cloud), **own)
 
     def _checked(self, cloud: np.ndarray) -> list[np.ndarray]:
         array = as_points(cloud, f"{self.name}: X")
@@ -252,8 +280,8 @@ class Measure:
 
     @property
     def summary(self) -> str:
-        """First line of the docstring: what, units, range."""
-        return inspect.cleandoc(self.__doc__ or "").split("\n")[0]
+        """First sentence of the docstring, its first paragraph: what, units, range."""
+        return inspect.cleandoc(self.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
     @property
     def control(self) -> str:

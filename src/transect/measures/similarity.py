@@ -260,9 +260,15 @@ def _angle(X: np.ndarray, Y: np.ndarray) -> float:
 
 
 @measure(
-    source="Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008", invariant_to=FREE, itself=1.0, paired=True,
+    source="Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008",
+    invariant_to=FREE,
+    itself=1.0,
+    paired=True,
     min_points=3,
-scale="fisher", label="correlation of distances (RSA)", more="more alike in distances")  # fmt: skip
+    scale="fisher",
+    label="correlation of distances (RSA)",
+    more="more alike in distances",
+)
 def rsa(
     X: Float[np.ndarray, "n d"],
     Y: Float[np.ndarray, "n e"],

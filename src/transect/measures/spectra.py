@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from transect.errors import TransectError
 from transect.measures.contract import Measure, attempt, measure
+from transect.numeric import estimators
 
 SHAPE_ONLY = {"rotation", "isotropic scaling", "translation", "row order"}
 ZERO = 1e-28  # a squared deviation below this share of the squared norm is rounding
@@ -68,6 +69,7 @@ def _participation(shares: np.ndarray) -> float:
 
 
 _share_spectrum(participation_ratio, _participation)
+participation_ratio.population(estimators.participation_ratio)
 
 
 @measure(
@@ -131,6 +133,7 @@ def stable_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
 
 
 _share_spectrum(stable_rank, lambda shares: float(1 / shares[0]))
+stable_rank.population(estimators.stable_rank, "population, cross-fitted: biased up")
 
 
 @measure(
@@ -188,6 +191,7 @@ def _top(shares: np.ndarray, k: int) -> float:
 
 
 _share_spectrum(top_variance, _top)
+top_variance.population(estimators.top_variance, "population, cross-fitted: biased down")
 
 
 @measure(

@@ -76,9 +76,7 @@ def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
     for tap in taps:
         fired[tap.site] = 0
         if tap.reads == "input":
-            hook = lambda _m, args, kwargs, site=tap.site: hand(
-                site, args[0] if args else kwargs["hidden_states"]
-            )  # noqa: E731
+            hook = lambda _m, a, kw, site=tap.site: hand(site, a[0] if a else kw["hidden_states"])  # noqa: E731
             handles.append(tap.module.register_forward_pre_hook(hook, with_kwargs=True))
         else:
             hook = lambda _m, _args, result, site=tap.site: hand(site, result)  # noqa: E731

@@ -144,8 +144,15 @@ def reviews(config: str | None) -> Rows:
     text = (fetch("vaderSentiment") / "movieReviewSnippets_GroundTruth.txt").read_text(encoding="utf-8-sig")
     rows = [line.split("\t") for line in text.splitlines() if line]
     texts = [row[2].replace("''", '"') for row in rows]
-    return Rows({"text": texts, "rating": [float(row[1]) for row in rows], "id": [f"review-{row[0]}" for row in rows]},
-                labels=("rating",), id="id")  # fmt: skip
+    return Rows(
+        {
+            "text": texts,
+            "rating": [float(row[1]) for row in rows],
+            "id": [f"review-{row[0]}" for row in rows],
+        },
+        labels=("rating",),
+        id="id",
+    )
 
 
 def sotu(config: str | None) -> Rows:

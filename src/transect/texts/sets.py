@@ -160,8 +160,10 @@ def colours() -> dict[str, Any]:
 CITIES = """
 Amsterdam 52.37 4.90; Athens 37.98 23.73; Auckland -36.85 174.76; Baghdad 33.31 44.37; Bangkok 13.76 100.50;
 Beijing 39.90 116.41; Berlin 52.52 13.40; Bogotá 4.71 -74.07; Boston 42.36 -71.06; Brisbane -27.47 153.03;
-Brussels 50.85 4.35; Budapest 47.50 19.04; Buenos Aires -34.60 -58.38; Cairo 30.04 31.24; Cape Town -33.92 18.42;
-Caracas 10.48 -66.90; Casablanca 33.57 -7.59; Chicago 41.88 -87.63; Copenhagen 55.68 12.57; Dakar 14.72 -17.47;
+Brussels 50.85 4.35; Budapest 47.50 19.04; Buenos Aires -34.60 -58.38; Cairo 30.04 31.24;
+Cape Town -33.92 18.42;
+Caracas 10.48 -66.90; Casablanca 33.57 -7.59; Chicago 41.88 -87.63; Copenhagen 55.68 12.57;
+Dakar 14.72 -17.47;
 Dallas 32.78 -96.80; Delhi 28.61 77.21; Denver 39.74 -104.99; Dublin 53.35 -6.26; Hanoi 21.03 105.85;
 Havana 23.11 -82.37; Helsinki 60.17 24.94; Honolulu 21.31 -157.86; Istanbul 41.01 28.98; Jakarta -6.21 106.85;
 Johannesburg -26.20 28.05; Karachi 24.86 67.00; Kinshasa -4.44 15.27; Lagos 6.52 3.38; Lima -12.05 -77.04;

@@ -12,6 +12,7 @@ in twenty, else refused; `strict` refuses any.
 """
 
 import hashlib
+import importlib.metadata
 import json
 import random
 import re
@@ -183,6 +184,8 @@ def _rows(name: str, n: int | None, seed: int, split: str | None, config: str | 
         return read_stdin()
     if name in HUBLESS_SETS:
         return HUBLESS_SETS[name](config)
+    for entry in importlib.metadata.entry_points(group="transect.texts", name=name):
+        return entry.load()(config)
     if name == "gsm-symbolic":
         return sources.gsm_symbolic(n or 500, seed)
     known, _, copy = name.partition("@")

@@ -114,10 +114,18 @@ class _Run:
         r = self.recipe
         body = [(n, p) for n, p in self.trained.items() if not n.startswith("head.")]
         groups = [
-            {"params": [p for _, p in body if p.ndim > 1], "weight_decay": r.weight_decay, "lr": r.learning_rate},
+            {
+                "params": [p for _, p in body if p.ndim > 1],
+                "weight_decay": r.weight_decay,
+                "lr": r.learning_rate,
+            },
             {"params": [p for _, p in body if p.ndim <= 1], "weight_decay": 0.0, "lr": r.learning_rate},
-            {"params": [p for n, p in self.trained.items() if n.startswith("head.")], "weight_decay": 0.0, "lr": r.head_rate},
-        ]  # fmt: skip
+            {
+                "params": [p for n, p in self.trained.items() if n.startswith("head.")],
+                "weight_decay": 0.0,
+                "lr": r.head_rate,
+            },
+        ]
         optimiser = torch.optim.AdamW([g for g in groups if g["params"]])
         up = max(1, round(r.warmup * r.steps))
 

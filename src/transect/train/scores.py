@@ -4,6 +4,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ def classification(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]
     from sklearn.metrics import f1_score, matthews_corrcoef
 
     two = int(max(predicted.max(), truth.max())) <= 1
-    f1 = f1_score(truth, predicted, average="binary" if two else "macro", zero_division=0.0)  # type: ignore[arg-type]
+    kind: Any = "binary" if two else "macro"
+    f1 = f1_score(truth, predicted, average=kind, zero_division=0.0)  # type: ignore[arg-type]
     return {
         "accuracy": float((predicted == truth).mean()),
         "f1": float(f1),

@@ -63,7 +63,7 @@ def reached(module: str) -> dict[str, Path]:
         if name in files or name.partition(".")[0] not in ours or (file := _file_of(name)) is None:
             continue
         files[name] = file
-        waiting += sorted(_imports(file, name))
+        waiting += [*sorted(_imports(file, name)), name.rpartition(".")[0] or name]
     return files
 
 

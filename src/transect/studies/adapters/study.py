@@ -182,9 +182,10 @@ def _describe(study: Study, runs: list[str], base: str, config: dict[str, Any], 
                 f"W (median), random directions hold {np.median(share.column('null')):.3f}; {len(beyond)} "
                 f"of {len(share)} modules above the control's 97.5 %."
             )
+    full = " and W − W_base for the full fine-tune" if len(runs) > 1 else ""
     study.methods = [
         (
-            f"ΔW is what merging the adapter adds to the base ((alpha / r) · B A for a plain LoRA){' and W − W_base for the full fine-tune' if len(runs) > 1 else ''}, "
+            f"ΔW is what merging the adapter adds to the base ((alpha / r) · B A for a plain LoRA){full}, "
             "per module. Relative norm: Frobenius, over the base's weight. Stable rank: ‖ΔW‖_F² / ‖ΔW‖₂²; it "
             "is at most r for an adapter. Energy in top: share of ‖ΔW‖_F² whose rows lie in the span of the "
             f"{top} leading right singular vectors of W; control: {DRAWS} random subspaces of that dimension."
@@ -192,7 +193,29 @@ def _describe(study: Study, runs: list[str], base: str, config: dict[str, Any], 
     ]
     drawn = {"runs": runs, "top": top}
     study.figures = [
-        Figure("layers", "adapter_layers", "layers", "Size of the weight change by layer", f"‖ΔW‖ / ‖W‖ over all adapted modules of a block. {origin}"),
-        Figure("spectra", "adapter_spectra", "spectra", "Spectra of ΔW", f"Singular values over the largest; a line per block, dark to light with depth; dotted: the second run. {origin}"),
-        Figure("energy", "adapter_energy", "modules", "Direction of ΔW", f"Share in the top {top} input directions of W; grey: random directions, 95 %. {origin}", drawn),
-    ]  # fmt: skip
+        Figure(
+            "layers",
+            "adapter_layers",
+            "layers",
+            "Size of the weight change by layer",
+            f"‖ΔW‖ / ‖W‖ over all adapted modules of a block. {origin}",
+        ),
+        Figure(
+            "spectra",
+            "adapter_spectra",
+            "spectra",
+            "Spectra of ΔW",
+            (
+                "Singular values over the largest; a line per block, dark to light with depth; dotted: the "
+                f"second run. {origin}"
+            ),
+        ),
+        Figure(
+            "energy",
+            "adapter_energy",
+            "modules",
+            "Direction of ΔW",
+            f"Share in the top {top} input directions of W; grey: random directions, 95 %. {origin}",
+            drawn,
+        ),
+    ]

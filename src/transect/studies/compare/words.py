@@ -24,7 +24,8 @@ def describe(
     position = "kept" if given["position0"] else "dropped"
     shown = "; ".join(describe_run(s) for s in every)
     origin = (
-        f"{shown}. n = {n} tokens, position 0 {position}, raw points, same tokens in every run; 95 % intervals by"
+        f"{shown}. n = {n} tokens, position 0 {position}, raw points, same tokens in every run; 95 % "
+        "intervals by"
         " leaving out groups of texts."
     )
     study.provenance = {"runs": [s.manifest | {"path": s.path.name} for s in every], "settings": given}
@@ -43,17 +44,32 @@ def _figures(
     steps = list(dict.fromkeys(a.series for a in arms if a.role == "run" and a.series not in final))
     floors = list(study.tables["curves"].where(role=["noise", "random", "seed"]).values("series"))
     figures = [
-        Figure("drift", "compare_curves", "curves", "Drift from the base, layer by layer",
-               (
-                   "1 − similarity, or distance, of each layer to the same layer of the base; grey: "
-                   "controls, which may lie below the axis. Band: interval by text of the mean over seeds. "
-                   f"{origin}"
-               ),
-               {"measures": [m for m in SHOWN if m in given["measures"]], "series": final, "controls": floors, **common}),
-        Figure("heatmap", "compare_heat", "curves", "Drift by layer and run",
-               f"Drift of every run from the base, logarithmic colours. {origin}",
-               {"measure": given["measures"][0], "series": [*final, *steps, *floors], **common}),
-    ]  # fmt: skip
+        Figure(
+            "drift",
+            "compare_curves",
+            "curves",
+            "Drift from the base, layer by layer",
+            (
+                "1 − similarity, or distance, of each layer to the same layer of the base; grey: "
+                "controls, which may lie below the axis. Band: interval by text of the mean over seeds. "
+                f"{origin}"
+            ),
+            {
+                "measures": [m for m in SHOWN if m in given["measures"]],
+                "series": final,
+                "controls": floors,
+                **common,
+            },
+        ),
+        Figure(
+            "heatmap",
+            "compare_heat",
+            "curves",
+            "Drift by layer and run",
+            f"Drift of every run from the base, logarithmic colours. {origin}",
+            {"measure": given["measures"][0], "series": [*final, *steps, *floors], **common},
+        ),
+    ]
     if "matrices" in study.tables:
         first = {a.series: a.name for a in reversed(ends(arms))}.values()
         seen = {r["panel"]: r for r in reversed(list(study.tables["matrices"]))}
@@ -63,28 +79,66 @@ def _figures(
             if k == 0 or seen[p]["kind"] == "difference" or (seen[p]["run2"] or seen[p]["run"]) in first
         ]
         figures.append(
-            Figure("matrices", "compare_matrices", "matrices", f"Layer × layer {matrix}",
-                   (
-                       "The base with itself; the first run of each kind with itself and with the base; "
-                       f"every run with the base, less the base with itself (one scale). {origin}"
-                   ),
-                   {"panels": panels, "measure": matrix}))  # fmt: skip
+            Figure(
+                "matrices",
+                "compare_matrices",
+                "matrices",
+                f"Layer × layer {matrix}",
+                (
+                    "The base with itself; the first run of each kind with itself and with the base; "
+                    f"every run with the base, less the base with itself (one scale). {origin}"
+                ),
+                {"panels": panels, "measure": matrix},
+            )
+        )
     if steps:
         figures.append(
-            Figure("training", "compare_points", "score", "Drift along training",
-                   f"Mean drift over layers against the training step. {origin}",
-                   {"measures": [m for m in SHOWN if m in given["measures"]][:3], "x": "step", "xlabel": "training step", "lines": True, **common}))  # fmt: skip
+            Figure(
+                "training",
+                "compare_points",
+                "score",
+                "Drift along training",
+                f"Mean drift over layers against the training step. {origin}",
+                {
+                    "measures": [m for m in SHOWN if m in given["measures"]][:3],
+                    "x": "step",
+                    "xlabel": "training step",
+                    "lines": True,
+                    **common,
+                },
+            )
+        )
     if any(a.score == a.score for a in arms):
         figures.append(
-            Figure("score", "compare_points", "score", "Drift against score",
-                   (
-                       "Mean drift over layers against the score on held-out examples; a point per run or "
-                       f"checkpoint. {origin}"
-                   ),
-                   {"measures": [m for m in SHOWN if m in given["measures"]][:3], "x": "score", "xlabel": "score on held-out examples", "lines": False, **common}))  # fmt: skip
+            Figure(
+                "score",
+                "compare_points",
+                "score",
+                "Drift against score",
+                (
+                    "Mean drift over layers against the score on held-out examples; a point per run or "
+                    f"checkpoint. {origin}"
+                ),
+                {
+                    "measures": [m for m in SHOWN if m in given["measures"]][:3],
+                    "x": "score",
+                    "xlabel": "score on held-out examples",
+                    "lines": False,
+                    **common,
+                },
+            )
+        )
     if "weights" in study.tables:
         figures.append(
-            Figure("weights", "adapter_layers", "weights", "Size of the weight change by layer", f"‖ΔW‖ / ‖W‖ of every block. {origin}", {}))  # fmt: skip
+            Figure(
+                "weights",
+                "adapter_layers",
+                "weights",
+                "Size of the weight change by layer",
+                f"‖ΔW‖ / ‖W‖ of every block. {origin}",
+                {},
+            )
+        )
     return figures
 
 
@@ -212,7 +266,8 @@ def _methods(n: int, texts: int, position: str, given: dict[str, Any], arms: Seq
         " layers × measures; with fewer nothing is tested.",
         (
             "LoRA and full runs are matched on held-out loss: for each LoRA run the full checkpoint of its "
-            f"task (and seed, where there is one) with the nearest loss; more than {MATCHED:.0%} apart counts "
+            f"task (and seed, where there is one) with the nearest loss; more than {MATCHED:.0%} apart "
+            "counts "
             "as not matched. An arm learned when its score exceeds the baseline (majority class, no answer, "
             "or the untrained loss) with 95 % confidence over examples."
         ),

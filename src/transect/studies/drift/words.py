@@ -119,10 +119,12 @@ def _changed(study: Study, run: str, controlled: bool) -> list[str]:
     for row in study.tables["changes"].where(run=run, status="ok"):
         beyond = row.get("beyond_control")
         control = (
-            "" if row["kind"] == "block" or not controlled
-            else "; also in the difference from every control" if beyond
+            ""
+            if row["kind"] == "block" or not controlled
+            else "; also in the difference from every control"
+            if beyond
             else "; a control has it too"
-        )  # fmt: skip
+        )
         told.append(
             f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; z "
             f"{row['z']:.1f},"
@@ -167,27 +169,24 @@ def _methods(measure: str, n: int, texts: int, position: str, design: Design) ->
         f"Drift is {m.label} ({m.source}): {m.summary} Its null is the value between two halves of the "
         "texts at one layer,"
         " averaged over the two layers compared; the headline is the excess over it, for clouds of "
-        "different texts. The same"(
-            " tokens at both layers are another design, without that null: their transport stands beside "
-            "their displacement."
-        ),
+        "different texts. The same"
+        " tokens at both layers are another design, without that null: their transport stands beside "
+        "their displacement.",
         "Intervals are 95 %, from leaving out one group of texts at a time (delete-group jackknife, t "
         "with G − 1 degrees of"
         " freedom), on the log scale for distances; those of an excess include the variation of its null. "
-        "Measures of one"(
-            " layer stand beside the same points with the texts of every column permuted by themselves, a "
-            "reference, no test."
-        ),
+        "Measures of one"
+        " layer stand beside the same points with the texts of every column permuted by themselves, a "
+        "reference, no test.",
         "Whether two neighbouring layers follow one law is tested by swapping whole texts between them "
         "(99 draws, unit-norm"
         " points), with max-T (Westfall & Young 1993) over the layers.",
         "A jump is a step whose log excess is out of line with a robust local fit of its neighbours, "
         "studentised by sampling"
         " error and the scatter of layers, max over layers at 5 %. A block boundary is one whose pairs "
-        "across are farther"(
-            " apart than pairs of the same lag on either side. Support: share of half-samples of texts that "
-            "find it."
-        ),
+        "across are farther"
+        " apart than pairs of the same lag on either side. Support: share of half-samples of texts that "
+        "find it.",
         "The verdict compares effective rank between the first and the last third of the depth at one n; "
         "stable means that"
         f" the whole interval lies within a factor {STABLE}. Rank correlations over layers have no p: "
@@ -204,59 +203,150 @@ def _figures(
     shuffled = "dotted: the texts of every column permuted by themselves (reference)"
     simple = ["wasserstein", "paired_displacement", "euclidean", "cosine"]
     drawn: list[tuple[str, str, str, str, str, dict[str, Any]]] = [
-        ("excess", "depth", "adjacent", "Drift beyond the split-half null",
-         f"{label} between each layer and the next less its null, tokens of different texts; vertical "
-         "lines: jumps, with"
-         " the share of half-samples that find them.",
-         {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", "value": "corrected",
-          "changes": True, **runs}),
-        ("drift", "depth", "adjacent", f"Drift between adjacent layers ({label})",
-         f"{label} between each layer and the next, tokens of different texts; dotted: two halves of the "
-         "texts at one layer"
-         " (split-half null) with its interval.",
-         {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", **runs}),
-        ("transport", "depth", "adjacent", "Other transport measures beyond their nulls",
-         "Each transport measure less its own null, unit-norm points of different texts.",
-         {"measures": list(TRANSPORT), "where": {"design": "disjoint", "normalise": "unit"}, "value": "corrected",
-          **runs}),
-        ("pairs", "matrix", "pairs", f"All layer pairs of {first.name} ({label}, excess)",
-         "Excess over the split-half null between every two layers, tokens of different texts; frames: "
-         "blocks; the diagonal"
-         " is 0 by construction.",
-         {"run": first.name, "measure": measure, "value": "corrected", "blocks": True}),
-        ("same-tokens", "depth", "adjacent", "The same tokens at both layers",
-         "Transport of the same tokens beside their mean squared displacement, unit-norm points; no "
-         "split-half null belongs"
-         " to this design.",
-         {"measures": ["wasserstein", "paired_displacement"], "where": {"design": "paired", "normalise": "unit"},
-          "null": False, **runs}),
-        ("spectra", "depth", "layers", "Spectrum of each layer", f"Unit-norm points; {shuffled}.",
-         {"measures": ["participation_ratio", "effective_rank", "stable_rank", "spectral_entropy"],
-          "where": {"normalise": "unit"}, **runs}),
-        ("statistics", "depth", "layers", "Norms, anisotropy, dimension", f"Raw points; {shuffled}.",
-         {"measures": ["mean_norm", "anisotropy", "twonn", "outlier_dimensions", "condition_number", "norm_entropy"],
-          "where": {"normalise": "raw"}, **runs}),
-        ("scales", "depth", "scales", "Intrinsic dimension at four scales",
-         (
-             "Gride dimension from the ratio of the 2k-th to the k-th neighbour distance, k the scale, raw "
-             "points."
-         ),
-         {"measures": ["gride"], "panels": "scale", "runs": [s.name for s in stores], "controls": []}),
-        ("companions", "scatter", "adjacent", f"{label} beside simple distances",
-         (
-             "A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: rank correlation over "
-             "layers."
-         ),
-         {"measure": measure, "normalise": "unit", "others": simple, "run": first.name}),
-        ("plan", "depth", "adjacent", "How much of the plan is the identity",
-         "Share of transported mass that stays with its own token, raw points; dotted: texts permuted.",
-         {"measures": ["plan"], "where": {"normalise": "raw", "design": "paired"}, **runs}),
-    ]  # fmt: skip
+        (
+            "excess",
+            "depth",
+            "adjacent",
+            "Drift beyond the split-half null",
+            f"{label} between each layer and the next less its null, tokens of different texts; vertical "
+            "lines: jumps, with"
+            " the share of half-samples that find them.",
+            {
+                "measures": [measure],
+                "where": {"design": "disjoint"},
+                "panels": "normalise",
+                "value": "corrected",
+                "changes": True,
+                **runs,
+            },
+        ),
+        (
+            "drift",
+            "depth",
+            "adjacent",
+            f"Drift between adjacent layers ({label})",
+            f"{label} between each layer and the next, tokens of different texts; dotted: two halves of the "
+            "texts at one layer"
+            " (split-half null) with its interval.",
+            {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", **runs},
+        ),
+        (
+            "transport",
+            "depth",
+            "adjacent",
+            "Other transport measures beyond their nulls",
+            "Each transport measure less its own null, unit-norm points of different texts.",
+            {
+                "measures": list(TRANSPORT),
+                "where": {"design": "disjoint", "normalise": "unit"},
+                "value": "corrected",
+                **runs,
+            },
+        ),
+        (
+            "pairs",
+            "matrix",
+            "pairs",
+            f"All layer pairs of {first.name} ({label}, excess)",
+            "Excess over the split-half null between every two layers, tokens of different texts; frames: "
+            "blocks; the diagonal"
+            " is 0 by construction.",
+            {"run": first.name, "measure": measure, "value": "corrected", "blocks": True},
+        ),
+        (
+            "same-tokens",
+            "depth",
+            "adjacent",
+            "The same tokens at both layers",
+            "Transport of the same tokens beside their mean squared displacement, unit-norm points; no "
+            "split-half null belongs"
+            " to this design.",
+            {
+                "measures": ["wasserstein", "paired_displacement"],
+                "where": {"design": "paired", "normalise": "unit"},
+                "null": False,
+                **runs,
+            },
+        ),
+        (
+            "spectra",
+            "depth",
+            "layers",
+            "Spectrum of each layer",
+            f"Unit-norm points; {shuffled}.",
+            {
+                "measures": ["participation_ratio", "effective_rank", "stable_rank", "spectral_entropy"],
+                "where": {"normalise": "unit"},
+                **runs,
+            },
+        ),
+        (
+            "statistics",
+            "depth",
+            "layers",
+            "Norms, anisotropy, dimension",
+            f"Raw points; {shuffled}.",
+            {
+                "measures": [
+                    "mean_norm",
+                    "anisotropy",
+                    "twonn",
+                    "outlier_dimensions",
+                    "condition_number",
+                    "norm_entropy",
+                ],
+                "where": {"normalise": "raw"},
+                **runs,
+            },
+        ),
+        (
+            "scales",
+            "depth",
+            "scales",
+            "Intrinsic dimension at four scales",
+            (
+                "Gride dimension from the ratio of the 2k-th to the k-th neighbour distance, k the scale, "
+                "raw "
+                "points."
+            ),
+            {"measures": ["gride"], "panels": "scale", "runs": [s.name for s in stores], "controls": []},
+        ),
+        (
+            "companions",
+            "scatter",
+            "adjacent",
+            f"{label} beside simple distances",
+            (
+                "A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: rank "
+                "correlation over "
+                "layers."
+            ),
+            {"measure": measure, "normalise": "unit", "others": simple, "run": first.name},
+        ),
+        (
+            "plan",
+            "depth",
+            "adjacent",
+            "How much of the plan is the identity",
+            "Share of transported mass that stays with its own token, raw points; dotted: texts permuted.",
+            {"measures": ["plan"], "where": {"normalise": "raw", "design": "paired"}, **runs},
+        ),
+    ]
     if "across" in study.tables:
         drawn.append(
-            ("across", "depth", "across", "The same layer across runs",
-             f"Each layer of {first.name} against the same layer of the other runs.",
-             {"measures": [measure, "cosine", "euclidean"], "panels": "measure", "series": "run2",
-              "runs": [s.name for s in stores[1:]], "controls": []})
-        )  # fmt: skip
+            (
+                "across",
+                "depth",
+                "across",
+                "The same layer across runs",
+                f"Each layer of {first.name} against the same layer of the other runs.",
+                {
+                    "measures": [measure, "cosine", "euclidean"],
+                    "panels": "measure",
+                    "series": "run2",
+                    "runs": [s.name for s in stores[1:]],
+                    "controls": [],
+                },
+            )
+        )
     return [Figure(n, k, t, title, f"{caption} {origin}", o) for n, k, t, title, caption, o in drawn]

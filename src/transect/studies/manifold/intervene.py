@@ -340,7 +340,12 @@ def add_intervention(
             "mean norm)."
         )
     title = f"Next token after a move of {step_size:g} along the manifold"
-    caption = f"Held-out texts moved at {token}; the next token is read after {(prompt or 'the default prompt')!r}; dashed: moves of the same size in a random subspace, band: their range; dotted: drawn from the points' covariance. {describe_run(store)}."
+    where = repr(prompt) if prompt else "the default prompt"
+    caption = (
+        f"Held-out texts moved at {token}; the next token is read after {where}; dashed: moves of the same size in a"
+        " random subspace, band: their range; dotted: drawn from the points' covariance."
+        f" {describe_run(store)}."
+    )
     if len(table.where(status="ok")):
         options = {"run": store.name, "token": token}
         study.figures.append(

@@ -100,7 +100,8 @@ def _between(
     made += [_offset(pieces, left, right, -k) for k in range(backward, 0, -1)]
     usual = Counter(gaps.tolist()).most_common(1)[0][0]
     note = (
-        f"between {left[0]} and {right[0]}: {least - forward - backward} to {int(gaps.max()) - forward - backward} "
+        f"between {left[0]} and {right[0]}: {least - forward - backward} to"
+        f" {int(gaps.max()) - forward - backward} "
         "positions"
         f" masked, {int((gaps != usual).sum())} of {len(store)} texts differ from the usual length"
     )

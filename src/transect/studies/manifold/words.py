@@ -152,15 +152,14 @@ def _methods(job: MapJob, design: str) -> list[str]:
     return [
         f"Supervised MDS: {design}. Shapes and parameters: {told}. Labels are not rescaled.",
         "Score: 1 − √(Σ(D − s·D̂)²/ΣD²) over all pairs of held-out texts, s the best scale. Corrected: (s "
-        "− s₀)/(1 − s₀), s₀"(
-            " the mean of the permutation null, which permutes label values and keeps together the texts that "
-            "share one."
-        ),
+        "− s₀)/(1 − s₀), s₀"
+        " the mean of the permutation null, which permutes label values and keeps together the texts "
+        "that "
+        "share one.",
         "p = (1 + #null ≥ s)/(1 + B); max-T takes the largest corrected statistic over the whole site × "
-        "token map of every"(
-            f" permutation. Both use the first repeat and at most {job.pairs} pairs a fold, the same for "
-            "score and null."
-        ),
+        "token map of every"
+        f" permutation. Both use the first repeat and at most {job.pairs} pairs a fold, the same for "
+        "score and null.",
         (
             "Intervals: Nadeau–Bengio over repeated folds, 95 %. Share: held-out variance within the fitted "
             "subspace."
@@ -242,7 +241,10 @@ def figures(
             Figure(f"scatter{end}", "manifold_scatter", "scatter", f"{label}, held-out texts", caption, base)
         )
         if "discovery" in study.tables:
-            caption = f"Corrected score of every shape at one cell, chosen by the mean of all shapes, {job.n_components} dimensions; 0: permutation null. {origin}"
+            caption = (
+                "Corrected score of every shape at one cell, chosen by the mean of all shapes,"
+                f" {job.n_components} dimensions; 0: permutation null. {origin}"
+            )
             made.append(
                 Figure(f"discovery{end}", "manifold_ranking", "discovery", "Which shape", caption, base)
             )

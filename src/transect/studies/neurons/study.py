@@ -293,11 +293,22 @@ def _cards(store: Store, site: str, count: int, position0: bool, m: Moments) -> 
             "".join(pieces[max(0, at - 6) : at]) + "«" + pieces[at] + "»" + "".join(pieces[at + 1 : at + 4])
         )
         nearest = int(np.argmax(np.abs(rho[i])))
-        rows.append({
-            "measure": "kurtosis", "site": site, "neuron": i, "value": float(kurtosis[i]), "mean": float(X[:, i].mean()),
-            "active": float((np.abs(X[:, i]) > 0.1 * np.abs(X[:, i]).max()).mean()), "nearest": nearest,
-            "nearest_rho": float(rho[i, nearest]), "head": i * heads // X.shape[1] if heads else None, "top": float(X[top, i]), "context": context, "status": "ok",
-        })  # fmt: skip
+        rows.append(
+            {
+                "measure": "kurtosis",
+                "site": site,
+                "neuron": i,
+                "value": float(kurtosis[i]),
+                "mean": float(X[:, i].mean()),
+                "active": float((np.abs(X[:, i]) > 0.1 * np.abs(X[:, i]).max()).mean()),
+                "nearest": nearest,
+                "nearest_rho": float(rho[i, nearest]),
+                "head": i * heads // X.shape[1] if heads else None,
+                "top": float(X[top, i]),
+                "context": context,
+                "status": "ok",
+            }
+        )
     return rows
 
 
@@ -308,10 +319,9 @@ def _describe(study: Study, store: Store, chosen: list[str], dim: int, position0
     study.findings = [
         f"{store.name}: maps in {dim} dimensions have stress "
         f"{maps.column('value').min():.3f}–{maps.column('value').max():.3f}; "
-        f"column-shuffled activations give {maps.column('null').min():.3f}–{maps.column('null').max():.3f}. "(
-            "Halves of the texts agree to a Procrustes correlation of "
-            f"{maps.column('reproducibility').min():.2f}–{maps.column('reproducibility').max():.2f}."
-        ),
+        f"column-shuffled activations give {maps.column('null').min():.3f}–{maps.column('null').max():.3f}. "
+        "Halves of the texts agree to a Procrustes correlation of "
+        f"{maps.column('reproducibility').min():.2f}–{maps.column('reproducibility').max():.2f}.",
         (
             f"The most structured block is {maps.column('site')[k]}: stress {maps.column('value')[k]:.3f} "
             f"against {maps.column('null')[k]:.3f}."
@@ -336,10 +346,9 @@ def _describe(study: Study, store: Store, chosen: list[str], dim: int, position0
         "Correlations are Pearson's over all tokens, from sums streamed in one pass (float64 "
         "accumulation). Positions minimise "
         "the squared error between distances and 1 − ρ (SMACOF from classical scaling); stress is √(Σ(D − "
-        "D̂)²/ΣD²). The control "(
-            "shuffles every neuron's tokens by itself. Reproducibility is the Procrustes correlation of maps "
-            "drawn from two halves of the texts."
-        ),
+        "D̂)²/ΣD²). The control "
+        "shuffles every neuron's tokens by itself. Reproducibility is the Procrustes correlation of maps "
+        "drawn from two halves of the texts.",
         "The order on a line is that of the Fiedler vector of the graph with weights (1 + ρ)/2; "
         "`neighbour_rho` is the mean "
         "correlation of neighbours. `order_cost` is the loss Σ D·(1 − ρ)/2 of the program this study "

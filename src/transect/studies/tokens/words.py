@@ -43,24 +43,20 @@ def origin_of(study: Study, stores: Sequence[Store], given: dict[str, Any]) -> s
     window = int(within.column("n")[0]) if len(within) else 0
     texts = int(within.column("n_texts")[0]) if len(within) else 0
     where = "kept" if given["position0"] else "dropped"
-    return (
-        f"{shown}; pooled: {n} tokens; within texts: {texts} texts × {window} tokens. Position 0 {where}, "
-        "tokens above"
-        f" {given['massive']:g} median norms dropped from pooled measures; the final norm is no layer."
-        if given["massive"]
-        else f"{shown}; pooled: {n} tokens; within texts: {texts} texts × {window} tokens. Position 0 {where}; the final"
-        " norm is no layer."
-    )
+    told = f"{shown}; pooled: {n} tokens; within texts: {texts} texts × {window} tokens. Position 0 {where}"
+    if given["massive"]:
+        told += f", tokens above {given['massive']:g} median norms dropped from pooled measures"
+    return f"{told}; the final norm is no layer."
 
 
 METHODS = [
     "Pooled measures see tokens of all texts as one cloud; their null shuffles every column by itself (of "
     "two sites: the"
     " pairing). Measures within a text see the first tokens of each text, as many of every text, and "
-    "average over texts;"(
-        " their null takes the token at each position from other texts. Intervals: 95 % by leaving out groups "
-        "of texts."
-    ),
+    "average over texts;"
+    " their null takes the token at each position from other texts. Intervals: 95 % by leaving out "
+    "groups "
+    "of texts.",
     "Rank collapse: the residual ‖X − 1x̄ᵀ‖/‖X‖ of the states of a text (Dong et al. 2021), Frobenius "
     "norm, going to 0, with"
     " the mean cosine going to 1 (Noci et al. 2022). Representation collapse: the update beside the state "
@@ -97,7 +93,8 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
             if len(rows) < 2:
                 continue
             last, first = rows[-1], rows[0]
-            line = f"{name}: {_plain(curve)} goes from {_at(first)} at {first['site']} to {_at(last)} at {last['site']}"
+            line = f"{name}: {_plain(curve)} goes from {_at(first)} at {first['site']} to {_at(last)} at"
+            line += f" {last['site']}"
             line += f" (tokens of other texts {last['null']:.3g}"
             random = _ordered(table.where(curve=curve, series=name, role="control"))
             line += f", random weights {random[-1]['value']:.3g})" if random else ")"
@@ -189,7 +186,8 @@ def _figures(study: Study, stores: Sequence[Store], arms: Sequence[Arm], origin:
     series = list(dict.fromkeys(a.series for a in arms if a.role == "run"))
     base = {"series": series, "controls": [a.series for a in arms if a.role == "control"]}
     seeds = max((r["runs"] for r in study.tables["curves"]), default=1)
-    tail = f"Bands: 95 % by texts{f'; thin lines: least and largest of {seeds} seeds' if seeds > 1 else ''}. {origin}"
+    thin = f"; thin lines: least and largest of {seeds} seeds" if seeds > 1 else ""
+    tail = f"Bands: 95 % by texts{thin}. {origin}"
     many = len(series) > 5
     made: list[Figure] = []
     if many:
