@@ -179,7 +179,7 @@ def read_json(path: Place, what: str, fix: str = "", kind: Any = dict) -> Any:
             raise ValueError("its checksum is another")
         return value
     except FileNotFoundError:
-        raise TransectError(f"{path.parent}: not a {what} ({path.name} is missing).") from None
+        raise TransectError(f"{path.parent}: not a {what} ({path.name} is missing).", fix) from None
     except (OSError, ValueError, RecursionError) as error:
         fix = fix or "Delete it and run the same command again."
         raise TransectError(f"{path}: damaged ({error}).", fix) from error

@@ -71,10 +71,10 @@ class Table:
         """Read a table; TransectError when the file is not one."""
         try:
             data = Path(path).read_bytes()
-            arrow = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-            provenance = loads((arrow.schema.metadata or {}).get(b"transect", b"{}"), constants=True)
             if _sealed(data) != data:
                 raise ValueError("its checksum is another")
+            arrow = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+            provenance = loads((arrow.schema.metadata or {}).get(b"transect", b"{}"), constants=True)
         except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
             raise TransectError(
                 f"{path}: not a readable table ({error}).", "Run the study again; finished cells are kept."

@@ -54,9 +54,9 @@ class Store:
             index = self.path / "texts.parquet"
             source = io.BytesIO(index.read_bytes()) if is_remote(index) else index
             self.index = pq.read_table(source, page_checksum_verification=True)
+            check_index(self.path, self.index, len(self.plan))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise TransectError(f"{self.path}: texts.parquet cannot be read ({error}).", ELSEWHERE) from error
-        check_index(self.path, self.index, len(self.plan))
         digest = (
             hashlib.sha256(source.getvalue()).hexdigest()
             if isinstance(source, io.BytesIO)
