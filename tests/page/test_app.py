@@ -134,6 +134,7 @@ def test_a_browser_gets_a_cookie_and_an_address_without_token(home: Path, by: st
         assert browser.get(f"/?{by}={given}").status_code == (303 if by == "token" else 403), (
             "a code counts once"
         )
+        browser.cookies.clear()
         assert browser.get(f"/api/catalog?code={app.code()}").status_code == 403
 
 

@@ -109,11 +109,11 @@ def refused(path: Path) -> Iterator[None]:
         with writing(path):
             yield
     except (SafetensorError, RuntimeError) as error:
-        if not any(
-            word in str(error) for word in ("I/O error", "IoError", "os error", "file write", "PytorchStream")
-        ):
+        words = ("I/O error", "IoError", "os error", "file write", "PytorchStream", "inline_container")
+        if not any(word in str(error) for word in words):
             raise
-        raise unwritable(path, OSError(str(error).splitlines()[0][:160])) from error
+        met = error.__context__ if isinstance(error.__context__, OSError) else OSError(f"{error!s:.160}")
+        raise unwritable(path, met) from error
 
 
 def restore(parameters: dict[str, Any], optimiser: Any, schedule: Any, state: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ The scope of a lock is that of what it guards: the beginning of a store, one sha
 
 import contextlib
 import glob
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -83,16 +84,20 @@ SUMS = "SHA256SUMS"
 
 
 def write_sums(folder: Path, files: Iterable[Path]) -> None:
-    """FOLDER/SHA256SUMS, as sha256sum writes and checks it, over some files below the folder."""
+    """FOLDER/SHA256SUMS, as sha256sum checks it, over some files below the folder; its first line is its own."""
     with writing(folder):
         lines = [f"{file_hash(file)}  {file.relative_to(folder).as_posix()}\n" for file in sorted(files)]
-    write_bytes(folder / SUMS, "".join(lines).encode())
+    text = "".join(lines).encode()
+    write_bytes(folder / SUMS, b"# " + hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
 
 
 def check_sums(folder: Path) -> list[str]:
     """Files that are not what FOLDER/SHA256SUMS says: [] when all are."""
+    head, _, text = (folder / SUMS).read_bytes().partition(b"\n")
+    if head != b"# " + hashlib.sha256(text).hexdigest().encode():
+        return [f"{folder / SUMS}: not as it was written"]
     problems = []
-    for line in (folder / SUMS).read_text(errors="replace").splitlines():
+    for line in text.decode().splitlines():
         wanted, _, name = line.partition("  ")
         file = folder / name
         try:
