@@ -1,12 +1,13 @@
 """A folder for the page tests: real studies of small planted stores, one damaged study, and text that is markup."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 import transect as ts
 from planted import planted_store
+from transect.files import read_json, write_json
+from transect.results.study import Study
 
 NASTY = "<img src=x onerror=alert(1)>"
 LENGTHS = [6] * 24
@@ -47,7 +48,7 @@ def build(home: Path) -> Path:
     wide = planted_store(home / "stores" / "wide", walk(3, 4, 40), LENGTHS, name="plain", sites=sites)
     ts.studies.neurons(wide, dim=3, cards=3).save(home / "neurons")
     poison(home / "map")
-    plant(home / "drift" / "pairs.parquet")
+    plant(home / "drift")
     (home / NASTY.replace("/", "")).mkdir()
     (home / NASTY.replace("/", "") / "study.json").write_text("{")
     return home
@@ -55,18 +56,20 @@ def build(home: Path) -> Path:
 
 def poison(folder: Path) -> None:
     """Markup among the findings: what a text or a model's name may hold."""
-    told = json.loads((folder / "study.json").read_text())
+    told = read_json(folder / "study.json", "study")
     told["findings"].insert(0, f"label {NASTY} </script><script>alert(2)</script>")
-    (folder / "study.json").write_text(json.dumps(told))
+    write_json(folder / "study.json", told)
 
 
-def plant(file: Path) -> None:
+def plant(folder: Path) -> None:
     """One pair of layers that was not computed, and one that is exactly zero."""
-    table = ts.Table.load(file)
+    study = Study.load(folder)
+    table = study.tables["pairs"]
     rows = list(table)
     for row in rows:
         if {row["site"], row["site2"]} == {"resid.0", "resid.4"}:
             row |= {"value": None, "low": None, "high": None, "status": "not converged: planted"}
         if {row["site"], row["site2"]} == {"resid.0", "resid.1"}:
             row["value"] = 0.0
-    ts.Table(rows, table.provenance).save(file)
+    study.tables["pairs"] = ts.Table(rows, table.provenance)
+    study.save(folder)

@@ -1,5 +1,6 @@
 """Stores with planted points: written by the store's own writer, without a model."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -51,15 +52,16 @@ def planted_store(
     out.mkdir(parents=True)
     pq.write_table(pa.table(columns), out / "texts.parquet")
     write_json(out / "plan.json", plan)
-    content = json.dumps([name, tokens, [float(X.sum()) for X in layers]])
+    fingerprint = f"{abs(hash(json.dumps([name, tokens, [float(X.sum()) for X in layers]]))):016x}"
     write_json(
         out / "manifest.json",
         {
             "format": 1,
-            "fingerprint": f"{abs(hash(content)):016x}",
+            "fingerprint": fingerprint,
             "model": {"name": name, "spec": name, "kind": "decoder", "fingerprint": {"weights": "0" * 64}},
             "texts": {"name": "planted", "spec": "planted", "fingerprint": "0", "count": count},
             "tokens_hash": str(token),
+            "plan_hash": hashlib.sha256(json.dumps(plan).encode()).hexdigest(),
             "sites": {s: {"width": w} for s, w in widths.items()},
             "dtype": {"compute": "float32", "store": "float32"},
             "attention": None,
@@ -77,6 +79,10 @@ def planted_store(
         assert len(X) == rows
         writer.put(site, 0, np.ascontiguousarray(X, np.float32).data.cast("B"))
     writer.finish(
-        {"rows": rows, "max_abs": {s: float(np.abs(X).max()) for s, X in zip(sites, layers, strict=True)}}
+        {
+            "capture": fingerprint,
+            "rows": rows,
+            "max_abs": {s: float(np.abs(X).max()) for s, X in zip(sites, layers, strict=True)},
+        }
     )
     return ts.open_store(out)

@@ -1,18 +1,26 @@
 """Files written whole or not at all, and read with a message when they are not what they should be; and where they lie.
 
+Every writer keeps one protocol: a partial file under a name of its own, synced, renamed, its folder synced; a lock where
+two could write one thing. Every JSON object carries the checksum of the rest of it. JSON is strict both ways.
+
 A folder is on a disk, or behind PROTOCOL:// on whatever fsspec reaches (s3, gs, abfs, http, memory …). Remote files are
 written whole and read by range. Credentials and endpoints come from the environment, as fsspec's filesystems read them
 (AWS_ENDPOINT_URL, FSSPEC_S3_KEY …), never from a manifest.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
+import platform
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from transect.errors import TransectError
 
@@ -76,103 +84,230 @@ def plain(text: str) -> str:
     return text.translate(CONTROL)
 
 
+def plain_name(name: Any, what: str) -> str:
+    """`name`, if it can be a file's name and leads nowhere else. Raises: TransectError."""
+    bad = not isinstance(name, str) or not name.strip(". ") or len(name.encode(errors="replace")) > 200
+    if bad or re.search(r"[/\\\x00-\x1f\x7f]", name) or name.startswith("."):
+        raise TransectError(f"{what} {name!r:.80} is no plain file name.", "Give it another name.")
+    return name
+
+
 def file_hash(path: Place) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: Place, what: str) -> Any:
-    """The JSON in `path`; TransectError when it is not there or is damaged."""
+# strict JSON
+
+#: The field of every object we write that holds the sha256 of the rest of it.
+CHECKSUM = "checksum"
+
+
+def loads(text: str | bytes, *, constants: bool = False) -> Any:
+    """Strict JSON: UTF-8, no key twice, no lone surrogate, finite numbers (or NaN and Infinity with `constants`).
+
+    Raises: ValueError, RecursionError.
+    """
+    text = text.decode() if isinstance(text, bytes) else text
+    number = float if constants else _finite
+    value = json.loads(text, object_pairs_hook=_object, parse_constant=number, parse_float=number)
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return made
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """Strict JSON; a number that is not finite becomes null. Raises: ValueError for a lone surrogate."""
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        value = with_numbers(value, lambda _: None)
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    text.encode()
+    return text
+
+
+def with_numbers(value: Any, instead: Any) -> Any:
+    """`value` with `instead(number)` for every float that is not finite."""
+    if isinstance(value, dict):
+        return {k: with_numbers(v, instead) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_numbers(v, instead) for v in value]
+    return instead(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def checksum(value: dict[str, Any]) -> str:
+    """sha256 of an object without its own checksum."""
+    rest = {k: v for k, v in value.items() if k != CHECKSUM}
+    return hashlib.sha256(dumps(rest).encode()).hexdigest()
+
+
+def is_sealed(path: Place) -> bool:
+    """Whether a JSON file that can be read carries a checksum."""
+    value = loads(path.read_bytes())
+    return isinstance(value, dict) and CHECKSUM in value
+
+
+def read_json(path: Place, what: str, fix: str = "", kind: Any = dict) -> Any:
+    """The JSON in `path`, without its checksum, which is compared where there is one.
+
+    Raises: TransectError, with `fix`, when it is not there, damaged, or not of this `kind`.
+    """
     try:
         if not path.parent.is_dir():
             raise TransectError(
                 f"{path.parent}: no such {what}.", "Capture one with: transect capture MODEL TEXTS --out DIR."
             )
-        return json.loads(path.read_text())
+        value = loads(path.read_bytes())
+        if not isinstance(value, kind):
+            raise ValueError(f"a {type(value).__name__} where another kind stands")
+        if isinstance(value, dict) and value.pop(CHECKSUM, told := checksum(value)) != told:
+            raise ValueError("its checksum is another")
+        return value
     except FileNotFoundError:
-        raise TransectError(f"{path.parent}: not a {what} ({path.name} is missing).") from None
+        raise TransectError(f"{path.parent}: not a {what} ({path.name} is missing).", fix) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise TransectError(
-            f"{path}: damaged ({error}).", "Delete it and run the same command again."
-        ) from error
-
-
-def kept_json(folder: Place, key: str) -> Any:
-    """What an earlier run left as FOLDER/KEY.json, or None."""
-    path = folder / f"{key}.json"
-    return read_json(path, "folder of cells") if path.exists() else None
+        fix = fix or "Delete it and run the same command again."
+        raise TransectError(f"{path}: damaged ({error}).", fix) from error
 
 
 def write_json(path: Place, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
+    """Write JSON whole or not at all; an object gets its checksum. Raises: TransectError."""
+    try:
+        told = {**value, CHECKSUM: checksum(value)} if isinstance(value, dict) else value
+        data = dumps(told, indent=1).encode()
+    except UnicodeEncodeError as error:
+        raise TransectError(f"{path}: {error}.", "A text holds half a character: mend the input.") from error
+    write_bytes(path, data)
+
+
+# writing
+
+#: This machine, as the names of partial files tell it.
+HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:24] or "here"
+PARTIAL = re.compile(rf"\.{HOST}\.(\d+)\.[0-9a-f]{{8}}\.partial$")
 
 
 def unwritable(path: Place, error: OSError) -> TransectError:
-    """What to say when a file cannot be written: a full disk, a closed folder."""
+    """What to say when a file cannot be written: a full disk, a closed folder, too long a name."""
     return TransectError(
-        f"{path} cannot be written ({error.strerror}); what stood there is as it was.",
+        f"{path} cannot be written ({error.strerror or error}); what stood there is as it was.",
         "Make room or allow writing, and run the same command again: what was finished is kept.",
     )
 
 
-def write_bytes(path: Place, data: bytes) -> None:
-    """Write a file whole or not at all, and make it durable."""
-    if is_remote(path):  # object stores put a whole object or none
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+@contextlib.contextmanager
+def writing(path: Place) -> Iterator[None]:
+    """What the disk refuses inside becomes a message. Raises: TransectError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise unwritable(path, error) from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
 
 
-class Ranged:
-    """An array [rows, width] inside a remote file, of which only the asked rows travel."""
+def partial_of(path: Path) -> Path:
+    """A name beside `path` that no other process and no other call uses, for what is not whole yet."""
+    return path.with_name(f".{path.name[:40]}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}.partial")
 
-    #: Rows that are read along rather than asked for anew.
-    GAP = 64
 
-    def __init__(self, path: Place, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        self.path, self.offset, self.dtype, self.shape = path, offset, dtype, shape
+def discard(path: Path) -> None:
+    """Remove a partial file or folder of ours; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        if isinstance(rows, slice):
-            begin, end, _ = rows.indices(self.shape[0])
-            return self._runs([(begin, end)])[0]
-        if not len(rows):
-            return np.empty((0, self.shape[1]), self.dtype)
-        order = np.unique(rows)
-        cuts = np.flatnonzero(np.diff(order) > self.GAP) + 1
-        runs = [(int(part[0]), int(part[-1]) + 1) for part in np.split(order, cuts)]
-        starts = np.array([a for a, _ in runs])
-        which = np.searchsorted(starts, rows, side="right") - 1
-        out = np.empty((len(rows), self.shape[1]), self.dtype)
-        for k, (found, (begin, _)) in enumerate(zip(self._runs(runs), runs, strict=True)):
-            out[which == k] = found[rows[which == k] - begin]
-        return out
 
-    def _runs(self, runs: list[tuple[int, int]]) -> list[np.ndarray]:
-        size = self.shape[1] * self.dtype.itemsize
-        begins = [self.offset + a * size for a, _ in runs]
-        ends = [self.offset + b * size for _, b in runs]
-        parts = self.path.fs.cat_ranges([self.path.path] * len(runs), begins, ends, on_error="raise")
-        for part, a, b in zip(parts, begins, ends, strict=True):
-            if len(part) != b - a:
-                raise TransectError(
-                    f"{self.path}: {len(part)} of {b - a} bytes came.", "The file is cut short."
-                )
-        return [np.frombuffer(p, self.dtype).reshape(-1, self.shape[1]) for p in parts]
+def open_new(path: Path) -> int:
+    """A descriptor of a file that was not there; links are not followed."""
+    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | sum(flags), 0o666)
+
+
+def write_at(fd: int, data: Any, offset: int) -> None:
+    """Write all of `data`, whose bytes are `offset` bytes into the file."""
+    data = memoryview(data).cast("B")
+    while data.nbytes:
+        if hasattr(os, "pwrite"):
+            written = os.pwrite(fd, data, offset)
+        else:
+            os.lseek(fd, offset, os.SEEK_SET)
+            written = os.write(fd, data)
+        data, offset = data[written:], offset + written
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed inside `folder` durable, where the platform can."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except PermissionError:  # Windows opens no folders; a folder may be written and not read
+        return
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(fd)
+
+
+def sync_file(path: Path) -> None:
+    """Make what another library wrote durable."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def make_folder(folder: Place) -> None:
+    """Make a folder and those above it, durably."""
+    missing = [] if is_remote(folder) else [p for p in (folder, *folder.parents) if not p.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give a synced partial file or folder its name, durably."""
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[int]:
+    """A descriptor; what is written to it stands at `path`, durable, when the block has ended. Raises: TransectError."""
+    with writing(path):
+        make_folder(path.parent)
+        partial = partial_of(path)
+        fd = open_new(partial)
+        try:
+            try:
+                yield fd
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            publish(partial, path)
+        except BaseException:
+            discard(partial)
+            raise
+
+
+def write_bytes(path: Place, data: bytes) -> None:
+    """Write a file whole or not at all, and make it durable. Raises: TransectError."""
+    if is_remote(path):  # object stores put a whole object or none
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return
+    with whole_file(path) as fd:
+        write_at(fd, data, 0)

@@ -24,6 +24,7 @@ from hostile import HOST, TOKEN, changed, modest, small_store, told_briefly
 from tiny import save_tiny
 from transect.cli.main import message
 from transect.errors import TransectError
+from transect.files import write_json
 from transect.page.report import to_csv
 from transect.page.server import make_app
 from transect.results.study import Study
@@ -108,7 +109,7 @@ def test_a_manifest_or_plan_that_lies_is_refused(
 ) -> None:
     copy = changed(store, tmp_path)
     told = json.loads((copy / file).read_text())
-    (copy / file).write_text(json.dumps(told | change if isinstance(told, dict) else change))
+    write_json(copy / file, told | change if isinstance(told, dict) else change)
     with pytest.raises(TransectError, match=says) as caught:
         first_points(copy)
     assert caught.value.fix
@@ -139,7 +140,7 @@ def test_a_study_cannot_name_tables_outside_of_its_folder(tmp_path: Path) -> Non
     study.save(tmp_path / "home" / "study")
     told = json.loads((tmp_path / "home" / "study" / "study.json").read_text())
     for name in ("../../secret", str(tmp_path / "secret"), "..\\secret", "", 3):
-        (tmp_path / "home" / "study" / "study.json").write_text(json.dumps(told | {"tables": [name]}))
+        write_json(tmp_path / "home" / "study" / "study.json", told | {"tables": [name]})
         with pytest.raises(TransectError, match="table"):
             Study.load(tmp_path / "home" / "study")
         with TestClient(make_app([tmp_path / "home"], TOKEN, {HOST}), base_url=f"http://{HOST}") as client:
@@ -196,7 +197,7 @@ def test_nothing_drives_the_terminal(store: ts.Store, tmp_path: Path) -> None:
     told["model"] |= {"spec": ESCAPE, "name": ESCAPE}
     told["texts"]["spec"] = told["created"] = told["attention"] = ESCAPE
     told["origin"] = {ESCAPE: ESCAPE}
-    (copy / "manifest.json").write_text(json.dumps(told))
+    write_json(copy / "manifest.json", told)
     for order in (["info", str(copy)], ["measure", "mean_norm", str(copy), "--groups", "2"]):
         done = CliRunner().invoke(cli, order)
         assert done.exit_code == 0, done.output

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -109,6 +110,155 @@ def test_the_token_in_the_address_is_enough(client: TestClient) -> None:
     assert (
         client.post("/api/jobs", json={"kind": "live"}, headers={"x-transect-token": ""}).status_code == 403
     )
+
+
+@pytest.mark.parametrize("by", ["token", "code"])
+def test_a_browser_gets_a_cookie_and_an_address_without_token(home: Path, by: str) -> None:
+    app = make_app([home], TOKEN, {HOST})
+    given = TOKEN if by == "token" else app.code()
+    with TestClient(app, base_url=f"http://{HOST}", follow_redirects=False) as browser:
+        assert browser.get("/").status_code == 403
+        sent = browser.get(f"/?{by}={given}")
+        assert (sent.status_code, sent.headers["location"]) == (303, "/")
+        told = sent.headers["set-cookie"].lower()
+        assert "httponly" in told
+        assert "samesite=strict" in told
+        assert given.lower() not in told
+        assert browser.get("/").status_code == 200
+        assert browser.get("/api/catalog", headers={"x-transect-token": ""}).status_code == 200
+        assert browser.get("/api/catalog?token=").status_code == 200
+        assert browser.get("/api/catalog", headers={"x-transect-token": "wrong"}).status_code == 403
+        assert browser.get("/api/catalog", headers={"origin": "http://127.0.0.1:1"}).status_code == 403
+        browser.cookies.clear()
+        assert browser.get("/api/catalog").status_code == 403
+        assert browser.get(f"/?{by}={given}").status_code == (303 if by == "token" else 403), (
+            "a code counts once"
+        )
+        browser.cookies.clear()
+        assert browser.get(f"/api/catalog?code={app.code()}").status_code == 403
+
+
+DAMAGE = {
+    "nan": lambda told: json.dumps(told | {"provenance": {"seed": float("nan")}}),
+    "huge": lambda told: json.dumps(told).replace('"seed": 0', '"seed": 1e400'),
+    "twice": lambda told: json.dumps(told)[:-1] + ', "name": "drift"}',
+    "surrogate": lambda told: json.dumps(told | {"question": "\ud800"}),
+    "list": lambda told: "[]",
+    "runs": lambda told: json.dumps(told | {"provenance": {"runs": [3]}}),
+    "spec": lambda told: json.dumps(told | {"provenance": {"runs": [{"model": {"spec": []}, "sites": 3}]}}),
+    "figure": lambda told: json.dumps(told | {"figures": [{"name": "../x"}]}),
+    "findings": lambda told: json.dumps(told | {"findings": [{}]}),
+    "flipped": lambda told: json.dumps(told | {"question": "other", "checksum": "0" * 64}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_one_damaged_study_is_a_card_and_the_rest_works(home: Path, tmp_path: Path, damage: str) -> None:
+    for part in ("runs/plain", "studies/one"):
+        shutil.copytree(home / part, tmp_path / part)
+    small_study().save(tmp_path / "studies" / "bad")
+    file = tmp_path / "studies" / "bad" / "study.json"
+    told = {k: v for k, v in json.loads(file.read_text()).items() if k != "checksum"}
+    file.write_text(DAMAGE[damage](told))
+    with TestClient(make_app([tmp_path], TOKEN, {HOST}), base_url=f"http://{HOST}") as client:
+        client.headers["x-transect-token"] = TOKEN
+        told = client.get("/api/catalog").json()
+        assert [s["path"] for s in told["studies"]] == ["studies/one"]
+        assert [s["path"] for s in told["stores"]] == ["runs/plain"]
+        assert [p["path"] for p in told["problems"]] == ["studies/bad"]
+        assert told["problems"][0]["message"]
+        assert client.get(f"/api/study/{told['studies'][0]['id']}/table/adjacent").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"neuron": 1e308},
+        {"neuron": [1]},
+        {"neuron": 1.5},
+        {"neuron": None},
+        {"site": {}},
+        {"neuron": "9" * 5000},
+    ],
+)
+def test_a_job_of_wrong_types_fails_with_a_message(client: TestClient, change: dict) -> None:
+    store = client.get("/api/catalog").json()["stores"][0]["id"]
+    body = {"kind": "neuron", "store": store, "site": "mlp.0.act", "neuron": 0} | change
+    last = events(client, client.post("/api/jobs", json=body).json()["id"])[-1]
+    assert (last["type"], "trace" in last) == ("failed", False)
+    assert client.get("/api/jobs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"kind": "neuron", "neuron": 1e400}',
+        b'{"a": NaN}',
+        b'{"a": 1, "a": 2}',
+        b'{"a": "\\ud800"}',
+        b"\xff",
+    ],
+)
+def test_what_is_no_strict_json_is_refused(client: TestClient, body: bytes) -> None:
+    assert client.post("/api/jobs", content=body).status_code == 400
+    assert client.get("/api/jobs").status_code == 200
+
+
+def test_a_body_is_read_no_further_than_its_limit() -> None:
+    import asyncio
+
+    from starlette.requests import Request
+
+    from transect.page import server
+
+    sent: list[int] = []
+
+    async def receive() -> dict:
+        sent.append(1)
+        return {"type": "http.request", "body": b"x" * (1 << 18), "more_body": len(sent) < 1000}
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    with pytest.raises(ts.TransectError, match="more than"):
+        asyncio.run(server._body(request))
+    assert len(sent) == 5
+
+
+def test_requests_while_the_folder_is_looked_through_see_all_of_it(home: Path) -> None:
+    catalog = Catalog([home])
+    ids = [card["id"] for kind in ("studies", "stores") for card in catalog.scan()[kind]]
+    failed: list[Exception] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                for key in ids:
+                    catalog.paths[key]
+                catalog.table(ids[0], "adjacent")
+            except Exception as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(15):
+        catalog.scan()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_a_store_captured_anew_is_read_anew(tmp_path: Path) -> None:
+    X = np.arange(12.0).reshape(6, 2)
+    planted_store(tmp_path / "s", [X], [3, 3])
+    catalog = Catalog([tmp_path])
+    key = catalog.scan()["stores"][0]["id"]
+    assert np.array_equal(catalog.store(key).points("resid.0"), X)
+    assert catalog.store(key) is catalog.store(key)
+    shutil.rmtree(tmp_path / "s")
+    planted_store(tmp_path / "s", [-X], [3, 3])
+    assert np.array_equal(catalog.store(key).points("resid.0"), -X)
 
 
 def test_the_catalog_lists_what_is_there_and_what_is_wrong(client: TestClient) -> None:
@@ -359,7 +509,8 @@ def test_the_command_prints_its_address_alone_and_serves(home: Path) -> None:
         assert address.startswith("http://127.0.0.1:")
         base, token = address.split("/?token=")
         assert len(token) >= 24
-        page = httpx.get(address)
+        page = httpx.get(address, follow_redirects=True)
+        assert str(page.url) == f"{base}/"
         assert (page.status_code, "page.js" in page.text) == (200, True)
         assert httpx.get(f"{base}/api/catalog", headers={"x-transect-token": token}).json()["studies"]
         assert httpx.get(f"{base}/api/catalog").status_code == 403

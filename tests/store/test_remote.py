@@ -14,7 +14,8 @@ import pytest
 import transect as ts
 from tiny import make_texts, save_tiny
 from transect.errors import TransectError
-from transect.files import Ranged, is_remote, place
+from transect.files import is_remote, place
+from transect.store.ranged import Ranged
 from transect.work import pool as engine
 
 SITES = ["resid", "mlp.act"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transect.files import kept_json, write_json
+from transect.files import CHECKSUM, checksum, loads, with_numbers, write_json
+from transect.work.folders import clear_partials
 from transect.work.options import Work
 from transect.work.pool import run_blocks
 
@@ -32,6 +33,8 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
     listed = [(name, ask) for name, own in asks.items() for ask in ([own] if isinstance(own, Ask) else own)]
     flat = [(k, t) for k, (_, ask) in enumerate(listed) for t in range(len(ask.tasks))]
     folder = None if work.out is None else Path(work.out) / "cells"
+    if folder is not None:
+        clear_partials(folder)
     blocks, place = [], {}
     for k, t in flat:
         ask = listed[k][1]
@@ -64,12 +67,34 @@ def _run(folder: Path | None, block: tuple[Callable[[Any], Any], Any, str | None
     fn, task, key = block
     value = fn(task)
     if folder is not None and key is not None:
-        write_json(folder / f"{key}.json", value)
+        write_json(folder / f"{key}.json", {"value": with_numbers(value, lambda x: {"float": str(x)})})
     return value
 
 
 def _kept(folder: Path, block: tuple[Callable[[Any], Any], Any, str | None]) -> Any:
-    return None if block[2] is None else kept_json(folder, block[2])
+    """What an earlier run left of a task; None for nothing, and for what is damaged: it is done again."""
+    file = folder / f"{block[2]}.json"
+    if block[2] is None or not file.exists():
+        return None
+    try:
+        text = file.read_bytes()
+        told = loads(text, constants=True)
+        if not isinstance(told, dict) or len(told) != 2 or not told.keys() & {"value", CHECKSUM}:
+            return told  # an earlier version wrote the answer alone
+        return _numbers(told["value"]) if told[CHECKSUM] == checksum(told) else None
+    except (OSError, ValueError, KeyError, RecursionError):
+        return None
+
+
+def _numbers(value: Any) -> Any:
+    """An answer with the floats that JSON does not know."""
+    if isinstance(value, list):
+        return [_numbers(v) for v in value]
+    if isinstance(value, dict):
+        return (
+            float(value["float"]) if value.keys() == {"float"} else {k: _numbers(v) for k, v in value.items()}
+        )
+    return value
 
 
 def _bar(progress: Callable[[str, int, int], None] | None, step: str, total: int) -> Callable[[int], None]:

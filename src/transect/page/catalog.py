@@ -5,23 +5,36 @@ message and the rest goes on.
 """
 
 import functools
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transect import __version__
 from transect.errors import TransectError
-from transect.files import read_json
+from transect.files import plain
 from transect.page.estimates import estimates
 from transect.page.payload import PACKED, identity, run_card, store_card
-from transect.results.study import Study, table_names
+from transect.results.study import Study, study_json
 from transect.results.table import Table
 from transect.store.store import Store, open_store
 
 DEPTH = 3
+#: What reading a damaged folder raises.
+READING = (
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    pa.ArrowException,
+)
 #: Folders inside a study or a store, where no other begins.
 INNER = {"cells", "shards", "figures"}
 
@@ -40,27 +53,33 @@ class Catalog:
 
     def scan(self) -> dict[str, Any]:
         """Everything that is there now, as the page shows it."""
-        studies, stores, problems = [], [], []
-        self.paths = {}
+        cards: dict[str, list[dict[str, Any]]] = {"study": [], "store": []}
+        problems, costs, paths = [], [], {}
         for folder, kind in self._folders():
             try:
-                if kind == "study":
-                    studies.append(self._study(folder))
-                else:
-                    stores.append(self._store(folder))
+                card = self._study(folder) if kind == "study" else self._store(folder)
+                json.dumps(card, ensure_ascii=False, allow_nan=False).encode()
+                costs += estimates([card]) if kind == "store" else []
             except TransectError as error:
                 problems.append({"path": self._shown(folder), "message": error.message, "fix": error.fix})
-            except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-                told = f"not readable as a {kind} ({type(error).__name__}: {error})."
-                problems.append({"path": self._shown(folder), "message": told, "fix": "Run it again."})
+            except READING as error:
+                told = f"not readable as a {kind} ({type(error).__name__}: {error!s:.300})."
+                problems.append({"path": self._shown(folder), "message": plain(told), "fix": "Run it again."})
+            else:
+                cards[kind].append(card)
+                paths[card["id"]] = folder
+        studies, stores = cards["study"], cards["store"]
+        models = self._models(studies, stores)
+        # swapped whole: who asks meanwhile sees the last scan
+        self.paths, self.specs = paths, {model["id"]: model["spec"] for model in models}
         return {
             "version": __version__,
             "root": ", ".join(r.name for r in self.roots),
             "studies": studies,
             "stores": stores,
             "problems": problems,
-            "models": self._models(studies, stores),
-            "estimates": estimates(stores),
+            "models": models,
+            "estimates": costs,
             "left_out": [],
         }
 
@@ -71,7 +90,7 @@ class Catalog:
     def table(self, key: str, name: str) -> Table:
         """One table of a study, by a name that its study.json lists."""
         folder = self._path(key, "study")
-        if name not in table_names(folder, read_json(folder / "study.json", "study")):
+        if name not in study_json(folder)["tables"]:
             raise TransectError(f"no table {name!r} in this study.")
         return Table.load(folder / f"{name}.parquet")
 
@@ -86,22 +105,24 @@ class Catalog:
 
     def store(self, key: str) -> Store:
         """The store with this id."""
-        return _opened(self._path(key, "store"))
+        folder = self._path(key, "store")
+        looked = [p.stat() for p in (folder / "manifest.json", folder / "shards") if p.exists()]
+        return _opened(folder, tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in looked))
 
     def model(self, key: str) -> str:
         """The spec of a model that the page may run."""
         if key not in self.specs:
             self.scan()
-        if key not in self.specs:
+        if (spec := self.specs.get(key)) is None:
             raise TransectError("no such model in this folder.", "Start the app with --model SPEC.")
-        return self.specs[key]
+        return spec
 
     def _path(self, key: str, kind: str) -> Path:
         if key not in self.paths:
             self.scan()
-        if key not in self.paths or not (self.paths[key] / _mark(kind)).is_file():
+        if (folder := self.paths.get(key)) is None or not (folder / _mark(kind)).is_file():
             raise TransectError(f"no {kind} {key!r} here.", "It may have been moved: reload the page.")
-        return self.paths[key]
+        return folder
 
     def _folders(self) -> Iterator[tuple[Path, str]]:
         for root in self.roots:
@@ -116,10 +137,10 @@ class Catalog:
         return folder.name
 
     def _study(self, folder: Path) -> dict[str, Any]:
-        told = read_json(folder / "study.json", "study")
+        told = study_json(folder)
         card = {k: told[k] for k in ("name", "question", "findings", "warnings", "methods", "figures")}
         tables = []
-        for name in table_names(folder, told):
+        for name in told["tables"]:
             try:
                 file = pq.ParquetFile(folder / f"{name}.parquet")
             except (OSError, ValueError) as error:
@@ -132,7 +153,6 @@ class Catalog:
                     {"name": name, "rows": file.metadata.num_rows, "columns": kept, "packed": name in PACKED}
                 )
         key = identity(card["name"], folder)
-        self.paths[key] = folder
         runs = [run_card(r) for r in told["provenance"].get("runs", [])]
         origin = {k: v for k, v in told["provenance"].items() if k != "runs"}
         return card | {
@@ -144,19 +164,15 @@ class Catalog:
         }
 
     def _store(self, folder: Path) -> dict[str, Any]:
-        key = identity("store", folder)
-        card = store_card(open_store(folder), key, self._shown(folder))
-        self.paths[key] = folder
-        return card
+        return store_card(open_store(folder), identity("store", folder), self._shown(folder))
 
     def _models(self, studies: list[dict[str, Any]], stores: list[dict[str, Any]]) -> list[dict[str, str]]:
         runs = [*stores, *(r for s in studies for r in s["runs"])]
-        found = {r["spec"]: r for r in runs if r["kind"] == "decoder" and r["spec"] and not r["shuffled"]}
-        specs = dict.fromkeys([*self.given, *found])
-        self.specs = {identity("model", spec): spec for spec in specs}
+        runs = [r for r in runs if isinstance(r["spec"], str) and r["spec"] and not r["shuffled"]]
+        found = {r["spec"]: r["weights"] for r in runs if r["kind"] == "decoder"}
         return [
-            {"id": key, "spec": spec, "weights": found[spec]["weights"] if spec in found else ""}
-            for key, spec in self.specs.items()
+            {"id": identity("model", spec), "spec": spec, "weights": found.get(spec, "")}
+            for spec in dict.fromkeys([*self.given, *found])
         ]
 
 
@@ -166,12 +182,12 @@ def _mark(kind: str) -> str:
 
 def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, str]]:
     """Studies and stores in a folder and below, links to folders not followed."""
-    for kind in ("study", "store"):
-        if (folder / _mark(kind)).is_file() or (kind == "store" and (folder / "plan.json").is_file()):
-            yield folder, kind
-    if depth == 0:
-        return
     try:
+        for kind in ("study", "store"):
+            if (folder / _mark(kind)).is_file() or (kind == "store" and (folder / "plan.json").is_file()):
+                yield folder, kind
+        if depth == 0:
+            return
         inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
     except OSError:
         return
@@ -181,5 +197,6 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, str]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(path: Path) -> Store:
+def _opened(path: Path, looked: tuple[tuple[int, ...], ...]) -> Store:
+    """The store in a folder while manifest and shards look the same."""
     return open_store(path)

@@ -1,17 +1,19 @@
 """Who may ask: only a page of this server, with its token, under this machine's own name. An ASGI layer around the app.
 
 The token keeps out other users and programs of the machine; the Host check keeps out pages that point their own name at
-127.0.0.1; the Origin check keeps out other sites in the same browser.
+127.0.0.1; the Origin check keeps out other sites in the same browser. A browser that comes with the token, or with a code
+that counts once, gets a cookie and is sent on to an address without either.
 """
 
 import base64
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 #: The one style sheet that Observable Plot writes into its SVG (its class name is fixed by the page).
 PLOT_STYLE = (
@@ -42,6 +44,12 @@ class Guard:
 
     def __init__(self, app: Any, token: str, hosts: set[str]) -> None:
         self.app, self.token, self.hosts = app, token, hosts
+        self._session, self._codes = secrets.token_urlsafe(24), set[str]()
+
+    def code(self) -> str:
+        """A code that opens the page once: it may stand where others can read it a moment later."""
+        self._codes.add(made := secrets.token_urlsafe(24))
+        return made
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -50,7 +58,7 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        refused = self.refusal(scope)
+        refused = self.refusal(scope) or self.exchange(scope)
 
         async def marked(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -72,10 +80,41 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return PlainTextResponse("another site asked", 403)
         if scope["path"] == "/" or scope["path"].startswith("/api/"):
-            query = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-            given = headers.get("x-transect-token") or query
-            if not secrets.compare_digest(given.encode(), self.token.encode()):
+            given = headers.get("x-transect-token") or _asked(scope, "token")
+            wanted = self.token
+            if not given:
+                given, wanted = _cookie(headers.get("cookie", ""), cookie_name(scope)), self._session
+            if not secrets.compare_digest(given.encode(), wanted.encode()) and not self._coded(scope):
                 return PlainTextResponse(
                     "open the address that `transect app` printed: it ends in a token", 403
                 )
         return None
+
+    def exchange(self, scope: Scope) -> Response | None:
+        """The way on for a browser that was let in by its address: a cookie, and the page without token or code."""
+        if scope["path"] != "/" or not (_asked(scope, "token") or _asked(scope, "code")):
+            return None
+        self._codes.discard(_asked(scope, "code"))
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(cookie_name(scope), self._session, httponly=True, samesite="strict")
+        return answer
+
+    def _coded(self, scope: Scope) -> bool:
+        return scope["path"] == "/" and scope["method"] == "GET" and _asked(scope, "code") in self._codes
+
+
+def cookie_name(scope: Scope) -> str:
+    """The cookie of this server: browsers send one port's cookies to the others of a machine."""
+    return f"transect-{(scope.get('server') or ('', 0))[1]}"
+
+
+def _asked(scope: Scope, name: str) -> str:
+    return parse_qs(scope["query_string"].decode("latin-1")).get(name, [""])[0]
+
+
+def _cookie(header: str, name: str) -> str:
+    try:
+        found = SimpleCookie(header).get(name)
+    except CookieError:
+        return ""
+    return found.value if found else ""

@@ -5,6 +5,7 @@ and the next one gets a fresh process.
 """
 
 import asyncio
+import contextlib
 import itertools
 import multiprocessing
 import queue
@@ -137,11 +138,12 @@ class Jobs:
 
     def _run(self, job: Job) -> None:
         """Send a job to the process and pass on what it says, until it has ended one way or another."""
-        pipe = self._ready_pipe()
-        pipe.send((job.id, job.kind, job.arguments))
-        asked = False
+        pipe, asked = None, False
         while job.state not in ENDS:
             try:
+                if pipe is None:
+                    pipe = self._ready_pipe()
+                    pipe.send((job.id, job.kind, job.arguments))
                 if job.cancelled is not None and not asked:
                     asked = True
                     pipe.send(("cancel", job.id, {}))
@@ -183,7 +185,7 @@ class Jobs:
             return
         job.events.append(event)
         for loop, listener in list(job.listeners):
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # a loop that has closed listens no more
                 loop.call_soon_threadsafe(listener.set)
 
     def _forget(self) -> None:

@@ -19,6 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from transect.errors import TransectError
+from transect.files import dumps, loads
 from transect.page.catalog import Catalog
 from transect.page.guard import Guard
 from transect.page.jobs import Jobs
@@ -66,7 +67,7 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
         return _json(await run_in_threadpool(lambda: _texts(catalog, request)))
 
     async def submit(request: Request) -> Response:
-        wanted = _read(await request.body())
+        wanted = _read(await _body(request))
         return _json(jobs.submit(*_resolved(catalog, wanted)).card())
 
     async def listed(request: Request) -> Response:
@@ -83,7 +84,7 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
             )
             + 1
         )
-        lines = (f"id: {k}\ndata: {json.dumps(e)}\n\n" async for k, e in jobs.follow(job, start))
+        lines = (f"id: {k}\ndata: {dumps(e)}\n\n" async for k, e in jobs.follow(job, start))
         return StreamingResponse(lines, media_type="text/event-stream")
 
     async def values(request: Request) -> Response:
@@ -127,13 +128,19 @@ def _json(value: Any) -> Response:
     return Response(text, media_type="application/json")
 
 
+async def _body(request: Request) -> bytes:
+    """The body of a request, read no further than the limit."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY:
+            raise TransectError(f"a request of more than {BODY:,} bytes.", "Shorten the prompt.")
+    return body
+
+
 def _read(body: bytes) -> dict[str, Any]:
-    if len(body) > BODY:
-        raise TransectError(
-            f"a request of {len(body):,} bytes; the limit is {BODY:,}.", "Shorten the prompt."
-        )
     try:
-        wanted = json.loads(body)
+        wanted = loads(body)
     except (ValueError, RecursionError) as error:
         raise TransectError(f"not JSON ({error}).") from error
     if not isinstance(wanted, dict):
@@ -183,8 +190,14 @@ def serve(
     port: int = 0,
     models: Sequence[str] = (),
     ready: Callable[[str], None] = print,
+    browser: Callable[[str], Any] | None = None,
 ) -> None:
-    """Serve until interrupted; `ready` is called with the address once connections are taken."""
+    """Serve until interrupted.
+
+    Args:
+        ready: Called with the address once connections are taken.
+        browser: Called with an address that opens the page once, to hand to another program.
+    """
     import uvicorn
 
     if not (PAGE / "page.js").is_file():
@@ -200,5 +213,7 @@ def serve(
         )
     )
     ready(f"http://127.0.0.1:{at}/?token={token}")
+    if browser:
+        browser(f"http://127.0.0.1:{at}/?code={app.code()}")
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
         server.run(sockets=[listening])

@@ -70,8 +70,10 @@ def whole(value: Any, what: str, least: int = 0) -> int:
     """A whole number out of a request; TransectError when it is none."""
     try:
         number = int(value)
-    except (TypeError, ValueError) as error:
-        raise TransectError(f"{what} is a whole number, not {value!r}.") from error
+        if isinstance(value, float) and number != value:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TransectError(f"{what} is a whole number, not {value!r:.80}.") from error
     if not least <= number < 1 << 31:
         raise TransectError(f"{what} is {number}; it starts at {least}.")
     return number
@@ -120,7 +122,10 @@ def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     yield {"type": "loading", "model": arguments["model"]}
     model = opened(arguments["model"])
     families = list(dict.fromkeys(sites.family(s) for s in sites.discover(model.model)))
-    wanted = [f for f in arguments.get("sites") or ("mlp.act", "attn.head") if f in families]
+    asked = arguments.get("sites") or ["mlp.act", "attn.head"]
+    if not isinstance(asked, list):
+        raise TransectError(f"sites is a list of names, not {asked!r:.80}.")
+    wanted = [f for f in asked if f in families]
     if not wanted:
         raise TransectError(f"{model.name} has no such sites.", f"It has: {', '.join(families)}.")
     seed = arguments.get("seed")

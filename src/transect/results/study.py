@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
-from transect.files import read_json, write_json
-from transect.results.table import Table
+from transect.files import file_hash, is_sealed, plain_name, read_json, write_json
+from transect.results.table import Table, has_checksum
+from transect.work.folders import check_kind, clear_partials
 
 
 @dataclass
@@ -19,6 +20,12 @@ class Figure:
     title: str
     caption: str
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        plain_name(self.name, "the figure")
+        words = (self.kind, self.table, self.title, self.caption)
+        if not all(isinstance(word, str) for word in words) or not isinstance(self.options, dict):
+            raise TransectError(f"figure {self.name}: its words are no text.", "Run the study again.")
 
 
 @dataclass
@@ -35,37 +42,88 @@ class Study:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def save(self, out: str | Path) -> Path:
-        """Write every table as OUT/NAME.parquet and the rest as OUT/study.json."""
+        """Write every table as OUT/NAME.parquet, then the rest, with their checksums, as OUT/study.json.
+
+        Raises: TransectError when OUT holds a store, a run or another study, or cannot be written.
+        """
         out = Path(out)
+        self._check_place(out)
+        clear_partials(out)
+        sums = {}
         for name, table in self.tables.items():
-            table.save(out / f"{name}.parquet")
-        told = {k: v for k, v in asdict(self).items() if k != "tables"} | {"tables": list(self.tables)}
-        write_json(out / "study.json", told)
+            sums[name] = file_hash(table.save(out / f"{plain_name(name, 'the table')}.parquet"))
+        told = {k: getattr(self, k) for k in FIELDS} | {"figures": [asdict(f) for f in self.figures]}
+        write_json(out / "study.json", told | {"tables": list(self.tables), "sha256": sums})
         return out
+
+    def _check_place(self, out: Path) -> None:
+        check_kind(out, "study")
+        try:
+            held = read_json(out / "study.json", "study").get("name", self.name)
+        except TransectError:  # none, or a damaged one, which this mends
+            return
+        if held != self.name:
+            raise TransectError(
+                f"{out} holds the study {held!s:.80}; {self.name} is not written over it.",
+                "Choose another folder (--out).",
+            )
 
     @classmethod
     def load(cls, folder: str | Path) -> "Study":
         """The study in a folder."""
         folder = Path(folder)
-        told = read_json(folder / "study.json", "study")
-        try:
-            names = table_names(folder, told)
-            tables = {name: Table.load(folder / f"{name}.parquet") for name in names}
-            told = {k: v for k, v in told.items() if k != "tables"}
-            figures = [Figure(**f) for f in told.pop("figures")]
-            return cls(tables=tables, figures=figures, **told)
-        except (KeyError, TypeError) as error:
-            raise TransectError(
-                f"{folder}: study.json is damaged ({error}).", "Run the study again."
-            ) from error
+        told = study_json(folder)
+        tables = {name: Table.load(folder / f"{name}.parquet") for name in told["tables"]}
+        for name, digest in told.get("sha256", {}).items():
+            if name in tables and file_hash(folder / f"{name}.parquet") != digest:
+                raise TransectError(
+                    f"{folder}: table {name} is not the one that was saved with this study.", AGAIN
+                )
+        figures = [Figure(**figure) for figure in told["figures"]]
+        return cls(tables=tables, figures=figures, **{k: told[k] for k in FIELDS})
 
 
-def table_names(folder: Path, told: dict[str, Any]) -> list[str]:
-    """The tables that a study.json lists; TransectError for a name that is no plain file name."""
+#: What study.json holds as it is.
+FIELDS = ("name", "question", "findings", "warnings", "methods", "provenance")
+AGAIN = "Run the study again."
+
+
+def study_json(folder: Path) -> dict[str, Any]:
+    """What a study.json says, every field of its kind and every name that of a plain file. Raises: TransectError."""
+    told = read_json(folder / "study.json", "study", AGAIN)
+    kinds = dict.fromkeys(("name", "question"), str) | {"provenance": dict}
+    kinds |= dict.fromkeys(("findings", "warnings", "methods", "figures", "tables"), list)
+    for name, kind in kinds.items():
+        if not isinstance(told.get(name), kind):
+            raise TransectError(f"{folder}: study.json is damaged ({name} is no {kind.__name__}).", AGAIN)
     for name in told["tables"]:
-        if not isinstance(name, str) or not name or name != Path(name).name or "\\" in name:
-            raise TransectError(f"{folder}: study.json names a table {name!r:.80}.", "Run the study again.")
-    return list(told["tables"])
+        plain_name(name, f"{folder}: study.json is damaged: the table")
+    try:
+        for figure in told["figures"]:
+            Figure(**figure)
+    except TypeError as error:
+        raise TransectError(f"{folder}: study.json is damaged ({error}).", AGAIN) from error
+    if not all(isinstance(s, str) for k in ("findings", "warnings", "methods") for s in told[k]):
+        raise TransectError(f"{folder}: study.json is damaged (a sentence is no text).", AGAIN)
+    if not isinstance(told.get("sha256", {}), dict):
+        raise TransectError(f"{folder}: study.json is damaged (its checksums are none).", AGAIN)
+    return told
+
+
+def verify_study(folder: Path) -> tuple[list[str], list[str]]:
+    """(problems of a study's files, files without a checksum); TransectError when study.json itself is damaged."""
+    told = study_json(folder)
+    problems, bare = [], [] if is_sealed(folder / "study.json") else ["study.json"]
+    for name in told["tables"]:
+        file = folder / f"{name}.parquet"
+        try:
+            Table.load(file)
+            if file_hash(file) != told.get("sha256", {}).get(name, file_hash(file)):
+                problems.append(f"{file.name}: not the one that was saved with this study")
+            bare += [] if has_checksum(file) else [file.name]
+        except TransectError as error:
+            problems.append(f"{file.name}: {error.message}")
+    return problems, bare
 
 
 def describe_run(store: Any) -> str:

@@ -3,6 +3,7 @@
 Any Parquet reader opens them; the provenance is JSON in the schema's metadata under `transect`.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,8 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transect.errors import TransectError
-from transect.files import write_bytes
+from transect.files import dumps, loads, write_bytes
 
+#: Key in the footer of a table's file, followed by the sha256 of the file with zeros in its place.
+CHECKSUM = b"transect_sha256"
+ZEROS = b"0" * 64
 #: Columns that every table has, in this order; options and further results of a measure follow.
 COLUMNS: dict[str, pa.DataType] = {
     "measure": pa.string(),
@@ -66,8 +70,11 @@ class Table:
     def load(cls, path: str | Path) -> "Table":
         """Read a table; TransectError when the file is not one."""
         try:
-            arrow = pq.read_table(path, page_checksum_verification=True)
-            provenance = json.loads((arrow.schema.metadata or {}).get(b"transect", b"{}"))
+            data = Path(path).read_bytes()
+            if _sealed(data) != data:
+                raise ValueError("its checksum is another")
+            arrow = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+            provenance = loads((arrow.schema.metadata or {}).get(b"transect", b"{}"), constants=True)
         except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
             raise TransectError(
                 f"{path}: not a readable table ({error}).", "Run the study again; finished cells are kept."
@@ -79,11 +86,12 @@ class Table:
     def save(self, path: str | Path) -> Path:
         """Write as Parquet, whole or not at all."""
         sink = pa.BufferOutputStream()
-        metadata = {"transect": json.dumps(self.provenance, default=str)}
-        pq.write_table(
-            self.arrow.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True
-        )
-        write_bytes(Path(path), sink.getvalue().to_pybytes())
+        metadata = {"transect": dumps(json.loads(json.dumps(self.provenance, default=str)))}
+        arrow = self.arrow.replace_schema_metadata(metadata)
+        with pq.ParquetWriter(sink, arrow.schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(arrow)
+            writer.add_key_value_metadata({CHECKSUM.decode(): ZEROS.decode()})
+        write_bytes(Path(path), _sealed(sink.getvalue().to_pybytes()))
         return Path(path)
 
     def __len__(self) -> int:
@@ -152,6 +160,21 @@ class Table:
         return self.arrow.to_pandas()
 
 
+def has_checksum(path: Path) -> bool:
+    """Whether a table's file carries a checksum; those of earlier versions do not."""
+    return CHECKSUM in path.read_bytes()
+
+
+def _sealed(data: bytes) -> bytes:
+    """A table's file with its checksum in its place; as it is where there is no such place."""
+    at = data.rfind(CHECKSUM)
+    if at < 0:
+        return data
+    at += len(CHECKSUM) + 2  # Thrift: the kind of the next field, then how long it is
+    digest = hashlib.sha256(data[:at] + ZEROS + data[at + len(ZEROS) :]).hexdigest()
+    return data[:at] + digest.encode() + data[at + len(ZEROS) :]
+
+
 def _matches(arrow: pa.Table, name: str, wanted: Any) -> Any:
     """Which rows hold a value, or any of several; a column that is not there holds None."""
     several = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
@@ -162,7 +185,11 @@ def _matches(arrow: pa.Table, name: str, wanted: Any) -> Any:
         return pa.array([None in several] * arrow.num_rows, pa.bool_())
     known = [v for v in several if v is not None]
     try:
-        hit = pc.is_in(column, pa.array(known, column.type)) if known else pa.array([False] * arrow.num_rows, pa.bool_())
+        hit = (
+            pc.is_in(column, pa.array(known, column.type))
+            if known
+            else pa.array([False] * arrow.num_rows, pa.bool_())
+        )
     except (
         pa.ArrowInvalid,
         pa.ArrowTypeError,

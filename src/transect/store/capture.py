@@ -4,15 +4,14 @@ The plan (which texts share a batch, which batches a shard) is settled before th
 killed resumes at its next shard and ends bit-identical. `forward` is the same pass for consumers without a store.
 """
 
-import contextlib
-import fcntl
 import functools
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transect.errors import TransectError
-from transect.files import Place, is_remote, place, unwritable
+from transect.files import Place, is_remote, place
 from transect.models.forward import kept_positions, make_plan, shuffled
 from transect.models.limits import check_fits
 from transect.models.probe import probe
@@ -101,29 +100,32 @@ def capture(
     manifest = make_manifest(model, texts, tokenized, first, dtype, plan, options)
     begin(out, manifest, plan, make_index(texts, tokenized, kept, rows, plan, positions, pool))
     store = open_store(out)
+    store.check_receipts()
     mine = [k for k in store.unfinished if k % shard[1] == shard[0] - 1]
-    _check_space(out, sum(rows[i] for k in mine for batch in plan[k] for i in batch) * row_bytes)
     count = [sum(rows[i] for batch in shard_ for i in batch) for shard_ in plan]
+    need = [count[k] * row_bytes for k in mine]
+    _check_space(out, max(need, default=0) * workers if is_remote(out) else sum(need))
     done = sum(rows) - sum(count[k] for k in mine)
-    with _lock(out / f"capture-{shard[0]}-of-{shard[1]}.lock"):
-        if engine == "local" and workers == 1:
-            job = ShardJob(model, first.taps, first.widths, tokenized.ids, kept, manifest)
-            for k in mine:
-                done = job.write(store, k, done, sum(rows), progress)
-            return open_store(out)
-        blocks = [(str(out), k) for k in mine]
-        there = run_blocks(
-            functools.partial(write_shard, opening_of(model)), blocks, engine=engine, workers=workers,
-            gpus_per_worker=gpus_per_worker,
-        )  # fmt: skip
-        for (_, k), _receipt in there:
-            done += count[k]
-            if progress:
-                progress(done, sum(rows))
+    if engine == "local" and workers == 1:
+        job = ShardJob(model, first.taps, first.widths, tokenized.ids, kept, manifest)
+        for k in mine:
+            done = job.write(store, k, done, sum(rows), progress)
+        return open_store(out)
+    blocks = [(str(out), k) for k in mine]
+    there = run_blocks(
+        functools.partial(write_shard, opening_of(model)), blocks, engine=engine, workers=workers,
+        gpus_per_worker=gpus_per_worker,
+    )  # fmt: skip
+    for (_, k), _receipt in there:
+        done += count[k]
+        if progress:
+            progress(done, sum(rows))
     return open_store(out)
 
 
-def recapture(store: Store, model: "Model", out: Place, *, progress: Progress | None = None, **changes: Any) -> Store:
+def recapture(
+    store: Store, model: "Model", out: Place, *, progress: Progress | None = None, **changes: Any
+) -> Store:
     """Capture the texts of a store again, with its options, through another model or with `changes` to the options.
 
     The tokens are the store's own (`shuffle_tokens` puts them in another order), the dtypes are the store's too.
@@ -152,31 +154,9 @@ def _check_options(positive: dict[str, int], natural: dict[str, int | None]) -> 
 
 
 def _check_space(out: Place, need: int) -> None:
-    if is_remote(out):
-        return
-    free = shutil.disk_usage(out).free
+    free = shutil.disk_usage(tempfile.gettempdir() if is_remote(out) else out).free
     if need > free:
         raise TransectError(
             f"{out}: the capture needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free.",
             "Capture fewer sites or layers (--sites, --layers), pool (--pool mean), or store half (--store-dtype bfloat16).",
         )
-
-
-@contextlib.contextmanager
-def _lock(path: Place) -> Iterator[None]:
-    """One writer per rank: the lock goes with its process. Object stores know no locks; two writers put equal shards."""
-    if is_remote(path):
-        yield
-        return
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TransectError(
-                f"{path.parent}: another process is capturing this part.", "Wait for it, or use --shard k/n."
-            ) from None
-        yield

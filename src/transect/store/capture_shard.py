@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transect.errors import TransectError
+from transect.files import is_remote
 from transect.models import sites
 from transect.models.forward import Batch, kept_positions, make_batch, run
 from transect.store.recapture import stored_tokens
 from transect.store.shards import ShardWriter
 from transect.store.store import Store, open_store
+from transect.work.folders import clear_partials, locked
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +85,17 @@ class ShardJob:
 
     def write(self, store: Store, k: int, done: int, total: int, progress: Progress | None) -> int:
         """Capture shard k; `done` of `total` rows were there before, and what is there now comes back."""
+        size = int(sum(store.rows[i] for batch in store.plan[k] for i in batch))
+        lock = store.shard(k).with_suffix(".lock")
+        busy = f"{store.path}: another process is capturing shard {k + 1} of {len(store.plan)}."
+        with locked(lock, busy):
+            if not store.receipt(k).exists():  # another process may have finished it meanwhile
+                if not is_remote(store.path):
+                    clear_partials(lock.parent, store.shard(k).name)
+                self._write(store, k, done, total, progress)
+        return done + size
+
+    def _write(self, store: Store, k: int, done: int, total: int, progress: Progress | None) -> None:
         begun, rows = time.time(), store.rows.tolist()
         self.peak, self.splits = dict.fromkeys(self.widths, 0.0), []
         size = sum(rows[i] for batch in store.plan[k] for i in batch)
@@ -99,6 +112,7 @@ class ShardJob:
                     progress(done + row, total)
             writer.finish(
                 {
+                    "capture": store.fingerprint,
                     "rows": size,
                     "max_abs": self.peak,
                     "splits": self.splits,
@@ -111,7 +125,6 @@ class ShardJob:
         except BaseException:
             writer.abandon()
             raise
-        return done + size
 
     def _batch(self, writer: ShardWriter, members: list[int], row: int, rows: list[int]) -> None:
         """One pass; when memory runs out the batch is halved, and the receipt says so."""
@@ -144,7 +157,11 @@ class ShardJob:
             self._refuse(site, value)
         self.peak[site] = max(self.peak[site], peak)
         raw = cast.view(
-            torch.uint8 if cast.element_size() == 1 else torch.int16 if cast.element_size() == 2 else cast.dtype
+            torch.uint8
+            if cast.element_size() == 1
+            else torch.int16
+            if cast.element_size() == 2
+            else cast.dtype
         )
         writer.put(site, row, raw.numpy().data.cast("B"))
 

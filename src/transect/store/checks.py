@@ -11,6 +11,8 @@ import numpy as np
 from transect.errors import TransectError
 from transect.files import Place
 
+#: What to do about a store whose frame is damaged: nothing of it can be made again in its place.
+ELSEWHERE = "Capture into another folder."
 #: Field → kind, as `layout.make_manifest` writes them.
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "fingerprint": str,
@@ -45,7 +47,9 @@ def check_manifest(path: Place, manifest: dict[str, Any], plan: Any) -> None:
     for name, fields in INNER.items():
         for inner, kind in fields.items():
             if not isinstance(manifest[name].get(inner), kind):
-                raise _damaged(path, "manifest.json", f"{name}.{inner} is {_shown(manifest[name].get(inner))}")
+                raise _damaged(
+                    path, "manifest.json", f"{name}.{inner} is {_shown(manifest[name].get(inner))}"
+                )
     if not manifest["sites"]:
         raise _damaged(path, "manifest.json", "it names no sites")
     for site, told in manifest["sites"].items():
@@ -72,9 +76,15 @@ def check_index(path: Place, index: Any, shards: int) -> None:
     if odd := [n for n in LISTED if not pa.types.is_list(index.schema.field(n).type)]:
         raise _damaged(path, "texts.parquet", f"the column {odd[0]} holds no lists")
     shard, row, rows, length = (index[name].to_numpy().astype(np.int64) for name in COUNTED)
-    held = np.bincount(shard, rows, shards) if len(shard) and shard.min() >= 0 and shard.max() < shards else None
+    held = (
+        np.bincount(shard, rows, shards) if len(shard) and shard.min() >= 0 and shard.max() < shards else None
+    )
     many = 1 << 48  # beyond this, sums of rows are no longer exact
-    sane = held is not None and min(row.min(), rows.min(), length.min()) >= 0 and max(row.max(), held.max()) < many
+    sane = (
+        held is not None
+        and min(row.min(), rows.min(), length.min()) >= 0
+        and max(row.max(), held.max()) < many
+    )
     if held is None or not sane or (row + rows > held[shard]).any() or (rows > length).any():
         raise _damaged(path, "texts.parquet", "rows lie outside of their shard")
     _check_lists(path, index, rows, length)
@@ -93,8 +103,14 @@ def _check_lists(path: Place, index: Any, rows: np.ndarray, length: np.ndarray) 
         raise _damaged(path, "texts.parquet", "the column positions does not hold one entry a row")
 
 
+def check_hash(path: Place, file: str, found: str, wanted: Any) -> None:
+    """TransectError when a file is not the one that was written with this store; None was written by an earlier version."""
+    if wanted is not None and found != wanted:
+        raise _damaged(path, file, "it is not the one that was written here")
+
+
 def _damaged(path: Place, file: str, why: str) -> TransectError:
-    return TransectError(f"{path}: {file} is damaged: {why}.", "Capture into another folder.")
+    return TransectError(f"{path}: {file} is damaged: {why}.", ELSEWHERE)
 
 
 def _shown(value: Any) -> str:

@@ -13,10 +13,11 @@ import numpy as np
 
 from transect import __version__
 from transect.errors import TransectError
-from transect.files import Place, file_hash, read_json, write_bytes, write_json
+from transect.files import Place, is_remote, make_folder, read_json, write_bytes, write_json, writing
 from transect.models.probe import Probe
 from transect.store.store import FORMAT
 from transect.texts.texts import Texts, Tokenized
+from transect.work.folders import clear_partials, locked
 
 if TYPE_CHECKING:
     from transect.models.models import Model
@@ -76,33 +77,68 @@ def tokens_hash(tokenized: Tokenized) -> str:
 def _heads(model: "Model") -> int | None:
     """Attention heads, where the configuration says."""
     config = model.base.config.get_text_config()
-    return next((v for n in ("num_attention_heads", "n_head", "num_heads") if (v := getattr(config, n, None))), None)
+    return next(
+        (v for n in ("num_attention_heads", "n_head", "num_heads") if (v := getattr(config, n, None))), None
+    )
 
 
 def begin(out: Place, manifest: dict[str, Any], plan: list, index: Any) -> None:
-    """Lay out the folder, or make sure that what lies there is this very capture."""
-    if (out / "manifest.json").exists():
-        old = read_json(out / "manifest.json", "store")
-        if old.get("fingerprint") != manifest["fingerprint"]:
-            raise TransectError(
-                f"{out} holds another capture: {_difference(old, manifest)}.",
-                "Choose another --out; nothing was changed.",
-            )
-        return
-    if out.exists() and any(p for p in out.iterdir() if not p.name.startswith("capture-")):
-        raise TransectError(f"{out} is not empty and is no store.", "Choose another --out; nothing was changed.")
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Lay out the folder, or make sure that what lies there is this very capture; one process at a time does.
 
-    try:
-        (out / "shards").mkdir(parents=True, exist_ok=True)
+    The manifest comes last: a folder without one was only begun, and is begun again.
+    """
+    if _is_this(out, manifest):
+        return
+    _check_empty(out)
+    with locked(
+        out / ".begin.lock", f"{out}: another process has been laying it out for minutes.", wait=600.0
+    ):
+        if _is_this(out, manifest):
+            return
+        _check_empty(out)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not is_remote(out):
+            clear_partials(out)
         sink = pa.BufferOutputStream()
         pq.write_table(index, sink, compression="zstd", write_page_checksum=True)
-        write_bytes(out / "texts.parquet", sink.getvalue().to_pybytes())
+        data = sink.getvalue().to_pybytes()
+        with writing(out):
+            make_folder(out / "shards")
+        write_bytes(out / "texts.parquet", data)
         write_json(out / "plan.json", plan)
-        write_json(out / "manifest.json", manifest | {"index_sha256": file_hash(out / "texts.parquet")})
-    except OSError as error:
-        raise TransectError(f"{out} cannot be written ({error.strerror}).", "Choose another --out.") from error
+        write_json(out / "manifest.json", manifest | {"index_sha256": hashlib.sha256(data).hexdigest()})
+
+
+def _is_this(out: Place, manifest: dict[str, Any]) -> bool:
+    """Whether `out` holds this capture, finished or not; TransectError when it holds another."""
+    if not (out / "manifest.json").exists():
+        return False
+    old = read_json(out / "manifest.json", "store", "Capture into another folder.")
+    if old.get("fingerprint") != manifest["fingerprint"]:
+        raise TransectError(
+            f"{out} holds another capture: {_difference(old, manifest)}.",
+            "Choose another --out; nothing was changed.",
+        )
+    return True
+
+
+def _check_empty(out: Place) -> None:
+    """TransectError when `out` holds anything but what a capture leaves that was stopped as it began."""
+    left = ("texts.parquet", "plan.json", "shards")
+    if not out.exists():
+        return
+    if any(p.name not in left and not p.name.startswith((".", "capture-")) for p in out.iterdir()):
+        raise TransectError(
+            f"{out} is not empty and is no store.", "Choose another --out; nothing was changed."
+        )
+    if (out / "shards").exists() and any(
+        p.suffix in (".json", ".safetensors") for p in (out / "shards").iterdir()
+    ):
+        raise TransectError(
+            f"{out} holds shards and no manifest.", "Choose another --out; nothing was changed."
+        )
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -146,17 +182,24 @@ def make_index(
         "length": [len(t) for t in tokenized.ids],
         "tokens": pa.array(tokenized.ids, pa.list_(pa.int32())),
         "pieces": [
-            [text[a:b] for a, b in spans] for text, spans in zip(tokenized.texts, tokenized.offsets, strict=True)
+            [text[a:b] for a, b in spans]
+            for text, spans in zip(tokenized.texts, tokenized.offsets, strict=True)
         ],
-        "offsets": pa.array([[x for span in spans for x in span] for spans in tokenized.offsets], pa.list_(pa.int32())),
+        "offsets": pa.array(
+            [[x for span in spans for x in span] for spans in tokenized.offsets], pa.list_(pa.int32())
+        ),
         "special": tokenized.special,
-        "positions": pa.array([None if every else [-1] if pool else k.tolist() for k in kept], pa.list_(pa.int32())),
+        "positions": pa.array(
+            [None if every else [-1] if pool else k.tolist() for k in kept], pa.list_(pa.int32())
+        ),
     }
     columns |= {f"label:{name}": values for name, values in texts.labels.items()}
     if texts.messages is not None:
         columns["messages"] = [json.dumps(conversation) for conversation in texts.messages]
     if texts.groups is not None:
         columns["group"] = texts.groups
-    columns |= {f"span:{name}": pa.array(spans, pa.list_(pa.int32())) for name, spans in texts.landmarks.items()}
+    columns |= {
+        f"span:{name}": pa.array(spans, pa.list_(pa.int32())) for name, spans in texts.landmarks.items()
+    }
     columns |= {f"landmark:{name}": pa.array(at, pa.int32()) for name, at in tokenized.landmarks.items()}
     return pa.table(columns)

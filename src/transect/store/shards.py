@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,20 @@ from typing import Any
 import numpy as np
 
 from transect.errors import TransectError
-from transect.files import Place, Ranged, file_hash, is_remote, write_json
+from transect.files import (
+    Place,
+    discard,
+    file_hash,
+    is_remote,
+    loads,
+    make_folder,
+    open_new,
+    partial_of,
+    publish,
+    write_at,
+    write_json,
+)
+from transect.store.ranged import Ranged
 
 NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F64": np.dtype("<f8")}
 LONGEST_HEADER = 100 << 20
@@ -70,7 +85,7 @@ def _header(path: Place, size: int) -> tuple[int, dict[str, Any]]:
     if not 0 < length <= min(size - 8, LONGEST_HEADER):
         raise ValueError("no safetensors header")
     try:
-        header = json.loads(read(8, 8 + length))
+        header = loads(read(8, 8 + length))
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
     if not isinstance(header, dict):
@@ -89,25 +104,32 @@ class ShardWriter:
     """A shard whose header is written first, so that rows can go to their place as they come, in any order of sites."""
 
     def __init__(self, path: Place, widths: dict[str, int], rows: int, dtype: str) -> None:
-        self.path, self.partial = path, path.with_suffix(".partial")
+        self.path, self.scratch = path, None
         if is_remote(path):  # rows come in any order of sites: the shard is made here and put there whole
-            self.partial = Path(tempfile.gettempdir()) / f"transect-{os.getpid()}-{path.name}.partial"
+            self.scratch = Path(tempfile.mkdtemp(prefix="transect-"))
         self.rows, self.dtype = rows, dtype
+        self._put: dict[int, tuple[int, int]] = {}  # offset → bytes written there, their CRC-32
         item = NUMPY[SAFETENSORS[dtype]].itemsize
         header, offset = {}, 0
         for site, width in widths.items():
             end = offset + rows * width * item
-            header[site] = {"dtype": SAFETENSORS[dtype], "shape": [rows, width], "data_offsets": [offset, end]}
+            header[site] = {
+                "dtype": SAFETENSORS[dtype],
+                "shape": [rows, width],
+                "data_offsets": [offset, end],
+            }
             offset = end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 64)
         self._begin = {site: 8 + len(text) + header[site]["data_offsets"][0] for site in widths}
         self._stride = {site: width * item for site, width in widths.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._size = offset
+        make_folder(path.parent)
+        self.partial = partial_of(self.scratch / path.name if self.scratch else path)
+        self._fd = open_new(self.partial)
         self._open = True
         try:
-            os.pwrite(self._fd, len(text).to_bytes(8, "little") + text, 0)
+            write_at(self._fd, len(text).to_bytes(8, "little") + text, 0)
             os.ftruncate(self._fd, 8 + len(text) + offset)
         except OSError:
             self.abandon()
@@ -116,26 +138,38 @@ class ShardWriter:
     def put(self, site: str, row: int, data: memoryview) -> None:
         """Write contiguous rows, beginning at `row`."""
         offset = self._begin[site] + row * self._stride[site]
-        while data.nbytes:
-            written = os.pwrite(self._fd, data, offset)
-            data, offset = data[written:], offset + written
+        write_at(self._fd, data, offset)
+        self._put[offset] = (data.nbytes, zlib.crc32(data))
 
     def abandon(self) -> None:
         """Drop what was written."""
         if self._open:
             os.close(self._fd)
         self._open = False
-        self.partial.unlink(missing_ok=True)
+        discard(self.scratch or self.partial)
 
     def finish(self, receipt: dict[str, Any]) -> None:
-        """Make the shard durable, then its receipt: from here on it counts."""
+        """Make the shard durable, then its receipt: from here on it counts. TransectError unless every row is there."""
         os.fsync(self._fd)
         os.close(self._fd)
         self._open = False
+        self._check()
         receipt["sha256"] = file_hash(self.partial)
-        if is_remote(self.path):
+        if self.scratch:
             self.path.fs.put_file(str(self.partial), self.path.path)
-            self.partial.unlink()
+            shutil.rmtree(self.scratch)
         else:
-            self.partial.replace(self.path)
+            publish(self.partial, self.path)
         write_json(self.path.with_suffix(".json"), receipt)
+
+    def _check(self) -> None:
+        """The file holds what was put, and every byte of it was put."""
+        whole = sum(size for size, _ in self._put.values()) == self._size
+        with self.partial.open("rb") as file:
+            for offset, (size, crc) in sorted(self._put.items()):
+                file.seek(offset)
+                whole = whole and zlib.crc32(file.read(size)) == crc
+        if not whole:
+            raise TransectError(
+                f"{self.path}: not all that was written is there.", "Run the same capture again."
+            )

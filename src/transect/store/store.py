@@ -12,15 +12,16 @@ A shard counts when its receipt is there. Readable without this code: safetensor
 import functools
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from typing import Any, SupportsIndex
 
 import numpy as np
 
 from transect.errors import TransectError
-from transect.files import Place, file_hash, is_remote, place, read_json
+from transect.files import Place, file_hash, is_remote, is_sealed, place, read_json
 from transect.models import sites as site_names
-from transect.store.checks import check_index, check_manifest
+from transect.store.checks import ELSEWHERE, check_hash, check_index, check_manifest
 from transect.store.selection import Selection, positions
 from transect.store.shards import Shard, damaged_shard, map_shard, widen
 
@@ -37,11 +38,10 @@ class Store:
 
     def __init__(self, path: Place) -> None:
         self.path = path
-        self.manifest: dict[str, Any] = read_json(path / "manifest.json", "store")
-        if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT:
-            told = self.manifest.get("format") if isinstance(self.manifest, dict) else None
+        self.manifest: dict[str, Any] = read_json(path / "manifest.json", "store", ELSEWHERE)
+        if (told := self.manifest.get("format")) != FORMAT:
             raise TransectError(f"{path}: store format {told!r}, this version reads {FORMAT}.")
-        self.plan: list[list[list[int]]] = read_json(path / "plan.json", "store")
+        self.plan: list[list[list[int]]] = read_json(path / "plan.json", "store", ELSEWHERE, object)
         check_manifest(path, self.manifest, self.plan)
         self.sites: list[str] = list(self.manifest["sites"])
         self._load_index()
@@ -54,11 +54,17 @@ class Store:
             index = self.path / "texts.parquet"
             source = io.BytesIO(index.read_bytes()) if is_remote(index) else index
             self.index = pq.read_table(source, page_checksum_verification=True)
+            check_index(self.path, self.index, len(self.plan))
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise TransectError(
-                f"{self.path}: texts.parquet cannot be read ({error}).", "Capture into another folder."
-            ) from error
-        check_index(self.path, self.index, len(self.plan))
+            raise TransectError(f"{self.path}: texts.parquet cannot be read ({error}).", ELSEWHERE) from error
+        digest = (
+            hashlib.sha256(source.getvalue()).hexdigest()
+            if isinstance(source, io.BytesIO)
+            else file_hash(index)
+        )
+        plan = hashlib.sha256(json.dumps(self.plan).encode()).hexdigest()
+        check_hash(self.path, "texts.parquet", digest, self.manifest["index_sha256"])
+        check_hash(self.path, "plan.json", plan, self.manifest.get("plan_hash"))
         self.ids: list[str] = self.index["id"].to_pylist()
         self.lengths = self._column("length")  # tokens per text
         self.rows = self._column("rows")  # stored rows per text: fewer where positions were selected
@@ -87,8 +93,7 @@ class Store:
     @functools.cached_property
     def content(self) -> str:
         """Sixteen hex digits of what the finished shards hold, by their receipts: another capture, another content."""
-        shards = [read_json(self.receipt(k), "receipt") for k in range(len(self.plan)) if k not in self.unfinished]
-        told = [self.fingerprint, *(str(r.get("sha256")) if isinstance(r, dict) else "" for r in shards)]
+        told = [self.fingerprint, *(str(r.get("sha256")) for r in self.check_receipts().values())]
         return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
 
     @functools.cached_property
@@ -105,7 +110,9 @@ class Store:
     def label(self, name: str) -> np.ndarray:
         """One label, [texts]."""
         if name not in self.labels:
-            raise TransectError(f"{self.path}: no label {name!r}.", f"Labels here: {', '.join(self.labels) or 'none'}.")
+            raise TransectError(
+                f"{self.path}: no label {name!r}.", f"Labels here: {', '.join(self.labels) or 'none'}."
+            )
         return self.labels[name]
 
     def text(self, i: SupportsIndex) -> str:
@@ -144,7 +151,8 @@ class Store:
         """Which rows `tokens` names: see `points`. The selection tells the text and position of every row."""
         if self.manifest["pool"] and tokens not in ("all", "mean"):
             raise TransectError(
-                f"{self.path}: holds one pooled point per text, not tokens={tokens!r}.", "Capture with pool=None."
+                f"{self.path}: holds one pooled point per text, not tokens={tokens!r}.",
+                "Capture with pool=None.",
             )
         return positions(self, tokens, position0)
 
@@ -217,6 +225,7 @@ class Store:
                 f"{self.path}: shard {k + 1} of {len(self.plan)} was not captured.",
                 "Run the same capture again: it resumes.",
             )
+        self.told(k)
         found, rows = map_shard(self.shard(k)), int(self.rows[self._shard == k].sum())
         for site in self.sites:
             if site not in found.arrays or found.arrays[site].shape != (rows, self.width(site)):
@@ -244,26 +253,43 @@ class Store:
     def ranges(self) -> dict[str, float]:
         """Largest |x| seen at each site."""
         peak = dict.fromkeys(self.sites, 0.0)
-        for k in set(range(len(self.plan))) - set(self.unfinished):
-            told = read_json(self.receipt(k), "receipt")
-            seen = told.get("max_abs") if isinstance(told, dict) else None
+        for k, told in self.check_receipts().items():
+            seen = told.get("max_abs")
             if not isinstance(seen, dict) or not all(isinstance(v, float | int) for v in seen.values()):
                 raise TransectError(f"{self.receipt(k)}: damaged (no ranges).", damaged_shard(self.shard(k)))
             for site in peak.keys() & seen.keys():
                 peak[site] = max(peak[site], seen[site])
         return peak
 
+    def told(self, k: int) -> dict[str, Any]:
+        """The receipt of shard k. Raises: TransectError when it is damaged, or that of another capture."""
+        told = read_json(self.receipt(k), "receipt", damaged_shard(self.shard(k)))
+        check_hash(self.path, self.receipt(k).name, told.get("capture", self.fingerprint), self.fingerprint)
+        return told
+
+    def check_receipts(self) -> dict[int, dict[str, Any]]:
+        """The receipts of all finished shards by their number. Raises: TransectError for one that does not belong here."""
+        return {k: self.told(k) for k in sorted(set(range(len(self.plan))) - set(self.unfinished))}
+
     def verify(self) -> list[str]:
-        """Problems found by reading every shard again: [] when all is well."""
+        """Problems found by reading every shard again: [] when all is well. Manifest, plan and index were as it opened."""
         problems = [f"shard {k + 1} of {len(self.plan)} is missing" for k in self.unfinished]
         for k in sorted(set(range(len(self.plan))) - set(self.unfinished)):
             try:
-                wanted, found = str(read_json(self.receipt(k), "receipt")["sha256"]), file_hash(self.shard(k))
+                wanted, found = str(self.told(k)["sha256"]), file_hash(self.shard(k))
+                map_shard(self.shard(k))
             except (OSError, TransectError, KeyError, TypeError) as error:
                 problems.append(f"{self.shard(k).name}: {error}")
                 continue
             if wanted != found:
-                problems.append(f"{self.shard(k).name}: checksum {found[:12]}…, was {wanted[:12]}… when written")
-        if file_hash(self.path / "texts.parquet") != self.manifest["index_sha256"]:
-            problems.append("texts.parquet: changed since it was written")
+                problems.append(
+                    f"{self.shard(k).name}: checksum {found[:12]}…, was {wanted[:12]}… when written"
+                )
         return problems
+
+    def unsealed(self) -> list[str]:
+        """Files that an earlier version wrote without a checksum of their own."""
+        finished = set(range(len(self.plan))) - set(self.unfinished)
+        files = [self.path / "manifest.json", *(self.receipt(k) for k in sorted(finished))]
+        without = [file.name for file in files if not is_sealed(file)]
+        return without if "plan_hash" in self.manifest else [*without, "plan.json"]

@@ -12,6 +12,7 @@ Sequences are cut from the stream when they are needed, side by side; nothing is
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,11 @@ from typing import Any
 import numpy as np
 
 from transect.errors import TransectError
-from transect.files import read_json, write_bytes, write_json
+from transect.files import read_json, whole_file, write_bytes, write_json
 from transect.texts.texts import open_texts
 from transect.train.pretraining import Pretraining
+from transect.train.state import whole
+from transect.work.folders import SUMS, write_sums
 
 PARTS = ("train", "validation", "test")
 END = "<|endoftext|>"
@@ -111,8 +114,8 @@ def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     documents = _documents(asked["texts"])
     tokenizer = _tokenizer(asked, documents["train"])
     kind = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(str(folder / "tokenizer"))
+    with whole(folder / "tokenizer") as partial:
+        tokenizer.save_pretrained(str(partial))
     digest, parts = hashlib.sha256(json.dumps(asked).encode()), {}
     for part in PARTS:
         parts[part] = _write(folder / f"{part}.bin", documents[part], tokenizer, kind)
@@ -125,6 +128,7 @@ def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"documents, {HELD:.0%} validation, {HELD:.0%} test, by hash, unless the texts bring their own"
         )
     }
+    write_sums(folder, [p for p in folder.rglob("*") if p.is_file() and p.name != SUMS])
     write_json(folder / "data.json", told | {"fingerprint": digest.hexdigest()[:16]})
     return read_json(folder / "data.json", "data")
 
@@ -133,7 +137,7 @@ def _write(file: Path, documents: list[str], tokenizer: Any, kind: Any) -> dict[
     """Encode documents one after the other; the end-of-text token closes each."""
     end, count = tokenizer.eos_token_id, 0
     limit = int(np.iinfo(kind).max)
-    with file.open("wb") as sink:
+    with whole_file(file) as fd, os.fdopen(fd, "wb", closefd=False) as sink:
         for ids in _encoded(documents, tokenizer):
             array = np.array([*ids, end] if end is not None else ids, dtype=np.int64)
             assert not len(array) or array.max() <= limit

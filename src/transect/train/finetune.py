@@ -20,13 +20,23 @@ import numpy as np
 
 from transect import __version__
 from transect.errors import TransectError
-from transect.files import write_json
+from transect.files import make_folder, write_json, writing
 from transect.models.checkpoints import peft_at_work
 from transect.models.models import Model, open_model
 from transect.random import rng
 from transect.train.recipe import Recipe
 from transect.train.scores import learned
-from transect.train.state import check_folder, kept, load_state, quiet, restore, save_state, whole, write_log
+from transect.train.state import (
+    check_folder,
+    kept,
+    load_state,
+    quiet,
+    restore,
+    save_state,
+    whole,
+    write_log,
+    write_result,
+)
 from transect.train.tasks import Task, mixed, open_task
 
 Progress = Callable[[int, int], None]
@@ -136,7 +146,8 @@ class _Run:
 
     def train(self, progress: Progress | None) -> None:
         """Steps, evaluations, checkpoints, and the result."""
-        self.out.mkdir(parents=True, exist_ok=True)
+        with writing(self.out):
+            make_folder(self.out)
         step = self._resume()
         if not step and self.world.is_main_process:
             self.recipe.save(self.out / "recipe.json", **self.provenance)
@@ -286,8 +297,9 @@ class _Run:
         baseline = -self.before if self.task.kind == "lm" else judged.baseline
         good, gap, error = learned(judged.scores, baseline)
         if self.recipe.merge and self.recipe.method == "lora":
-            self.opened.model.merge_and_unload().save_pretrained(str(self.out / "merged"))
-            self.opened.tokenizer.save_pretrained(str(self.out / "merged"))
+            with whole(self.out / "merged") as partial:
+                self.opened.model.merge_and_unload().save_pretrained(str(partial))
+                self.opened.tokenizer.save_pretrained(str(partial))
         final = next(r for r in self.log if r["step"] == step)
         told = {"task": self.task.name, "kind": self.task.kind, "headline": self.task.headline, "step": step}
         told |= {
@@ -300,5 +312,4 @@ class _Run:
             "seconds": round(seconds, 1),
             "trained_parameters": sum(p.numel() for p in self.trained.values()),
         }
-        write_json(self.out / "result.json", told | {"recipe": asdict(self.recipe)} | self.provenance)
-        (self.out / "state.pt").unlink(missing_ok=True)
+        write_result(self.out, told | {"recipe": asdict(self.recipe)} | self.provenance)

@@ -27,7 +27,7 @@ import numpy as np
 
 from transect import __version__
 from transect.errors import TransectError
-from transect.files import write_json
+from transect.files import make_folder, write_json, writing
 from transect.random import rng
 from transect.train.data import Data, prepare
 from transect.train.perplexity import Perplexity, perplexity, unigram
@@ -41,6 +41,7 @@ from transect.train.state import (
     save_state,
     whole,
     write_log,
+    write_result,
     write_rows,
 )
 from transect.train.world import World, joined
@@ -151,7 +152,8 @@ class _Run:
     def train(self, progress: Progress | None) -> None:
         """Steps, evaluations, checkpoints, and the result."""
         r, begun = self.recipe, time.time()
-        self.out.mkdir(parents=True, exist_ok=True)
+        with writing(self.out):
+            make_folder(self.out)
         self.world.meet()
         step = self._resume()
         if not step:
@@ -333,6 +335,5 @@ class _Run:
                 "tokens": r.steps * r.batch * r.accumulate * r.block,
                 "data_fingerprint": self.data.fingerprint,
             }
-            write_json(self.out / "result.json", told)
-            (self.out / "state.pt").unlink(missing_ok=True)
+            write_result(self.out, told)
         self.world.meet()

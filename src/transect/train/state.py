@@ -5,14 +5,34 @@ State is tensors and plain values: it is read with torch's weights-only reader, 
 
 import contextlib
 import csv
+import hashlib
 import importlib.util
-import json
+import io
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
+from transect.files import (
+    CHECKSUM,
+    discard,
+    dumps,
+    is_sealed,
+    loads,
+    make_folder,
+    partial_of,
+    publish,
+    read_json,
+    sync_file,
+    unwritable,
+    whole_file,
+    write_bytes,
+    write_json,
+    writing,
+)
+from transect.work.folders import SUMS, check_sums, clear_partials, write_sums
 
 
 @contextlib.contextmanager
@@ -30,12 +50,12 @@ def quiet() -> Iterator[None]:
 
 
 def save_state(out: Path, step: int, log: list[dict[str, Any]], **tensors: Any) -> None:
-    """Write OUT/state.pt, whole or not at all."""
+    """Write OUT/state.pt with its checksum, whole or not at all."""
     import torch
 
-    partial = out / ".state.partial"
-    torch.save({"step": step, "log": json.dumps(log), **tensors}, partial)
-    partial.replace(out / "state.pt")
+    state = {"step": step, "log": dumps(log), **tensors}
+    with refused(out), whole_file(out / "state.pt") as fd, os.fdopen(fd, "wb", closefd=False) as file:
+        torch.save(state | {CHECKSUM: _digest(state)}, file)
 
 
 def load_state(out: Path, device: Any) -> dict[str, Any] | None:
@@ -47,9 +67,53 @@ def load_state(out: Path, device: Any) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(file, weights_only=True, map_location=device)
+        if state.pop(CHECKSUM, told := _digest(state)) != told:
+            raise ValueError("its checksum is another")
+        return state | {"step": int(state["step"]), "log": loads(state["log"], constants=True)}
     except Exception as error:  # torch raises whatever its archive reader met
         raise TransectError(f"{file}: cut short or damaged ({error}).", "Delete it to start over.") from error
-    return state | {"step": int(state["step"]), "log": json.loads(state["log"])}
+
+
+def _digest(value: Any) -> str:
+    """sha256 of tensors and plain values, nested, without the checksum at the top."""
+    import torch
+
+    sha = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        if isinstance(part, torch.Tensor):
+            flat = part.detach().cpu().contiguous().reshape(-1)
+            sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            sha.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+        elif isinstance(part, Mapping):
+            for key, inner in part.items():
+                sha.update(repr(key).encode())
+                add(inner)
+        elif isinstance(part, list | tuple):
+            sha.update(b"[%d" % len(part))
+            for inner in part:
+                add(inner)
+        else:
+            sha.update(repr(part).encode())
+
+    add({k: v for k, v in value.items() if k != CHECKSUM})
+    return sha.hexdigest()
+
+
+@contextlib.contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """What the disk refuses to the libraries that write weights becomes a message. Raises: TransectError."""
+    from safetensors import SafetensorError
+
+    try:
+        with writing(path):
+            yield
+    except (SafetensorError, RuntimeError) as error:
+        words = ("I/O error", "IoError", "os error", "file write", "PytorchStream", "inline_container")
+        if not any(word in str(error) for word in words):
+            raise
+        met = error.__context__ if isinstance(error.__context__, OSError) else OSError(f"{error!s:.160}")
+        raise unwritable(path, met) from error
 
 
 def restore(parameters: dict[str, Any], optimiser: Any, schedule: Any, state: dict[str, Any]) -> None:
@@ -72,10 +136,13 @@ def restore(parameters: dict[str, Any], optimiser: Any, schedule: Any, state: di
 
 def check_folder(recipe: Any, out: Path) -> bool:
     """Whether `out` holds the finished run of this recipe; TransectError when it holds anything else than its beginning."""
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists():
         return False
+    clear_partials(out)
     if not (out / "recipe.json").is_file():
-        raise TransectError(f"{out} is not empty and holds no run.", "Choose another --out.")
+        if any(p.name != "data" and not p.name.startswith(".") for p in out.iterdir()):
+            raise TransectError(f"{out} is not empty and holds no run.", "Choose another --out.")
+        return False
     if told := type(recipe).load(out / "recipe.json").differences(recipe):
         raise TransectError(f"{out} holds another run: {', '.join(told[:4])}.", "Choose another --out.")
     return (out / "result.json").is_file()
@@ -83,10 +150,11 @@ def check_folder(recipe: Any, out: Path) -> bool:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Rows as CSV, the columns of the last one."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
-        writer.writeheader()
-        writer.writerows(rows)
+    sink = io.StringIO(newline="")
+    writer = csv.DictWriter(sink, fieldnames=list(rows[-1]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, sink.getvalue().encode())
 
 
 def write_log(out: Path, log: Sequence[dict[str, Any]]) -> None:
@@ -96,10 +164,37 @@ def write_log(out: Path, log: Sequence[dict[str, Any]]) -> None:
         from torch.utils.tensorboard import SummaryWriter  # pyright: ignore[reportPrivateImportUsage]
 
         row = log[-1]
-        with SummaryWriter(str(out / "tensorboard")) as board:
+        with writing(out / "tensorboard"), SummaryWriter(str(out / "tensorboard")) as board:
             for name, value in row.items():
                 if name != "step" and value is not None:
                     board.add_scalar(name, value, row["step"])
+
+
+def write_result(out: Path, told: dict[str, Any]) -> None:
+    """The end of a run: the checksums of its files, then OUT/result.json, which says that all of it is there."""
+    moving = (SUMS, "state.pt", "capture.log", "result.json")
+    write_sums(out, (p for p in out.iterdir() if p.is_file() and p.name not in moving and p.name[0] != "."))
+    write_json(out / "result.json", told)
+    (out / "state.pt").unlink(missing_ok=True)
+
+
+def verify_run(out: Path) -> tuple[list[str], list[str]]:
+    """(problems of a run's files, what has no checksum); TransectError when recipe or result are damaged."""
+    bare = []
+    for file in (out / "recipe.json", out / "result.json"):
+        if file.is_file():
+            read_json(file, "run", "Choose another --out.")
+            bare += [] if is_sealed(file) else [file.name]
+    inner = sorted(p for p in out.glob("checkpoint-*") if p.is_dir())
+    inner += [p for p in (out / "data", out / "merged") if p.is_dir()]
+    finished = [out] if (out / "result.json").is_file() else []
+    problems = [p for folder in (*finished, *inner) if (folder / SUMS).is_file() for p in check_sums(folder)]
+    bare += [f"{folder.name}/" for folder in (*finished, *inner) if not (folder / SUMS).is_file()]
+    try:
+        load_state(out, "cpu")
+    except TransectError as error:
+        problems.append(error.message)
+    return problems, bare
 
 
 def kept(out: Path) -> str:
@@ -110,15 +205,25 @@ def kept(out: Path) -> str:
 
 @contextlib.contextmanager
 def whole(folder: Path, into: bool = False) -> Iterator[Path]:
-    """A place to write a checkpoint, put at `folder` when all of it is there; `into`: file by file, beside what is."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    if into:
-        for file in partial.iterdir():
-            file.replace(folder / file.name)
-        partial.rmdir()
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    """A place to write a checkpoint, put at `folder` when all of it is there; `into`: file by file, beside what is.
+
+    Raises: TransectError when it cannot be written.
+    """
+    with refused(folder):
+        make_folder(folder.parent)
+        partial = partial_of(folder)
+        partial.mkdir()
+        try:
+            yield partial
+            if not into:
+                write_sums(partial, [p for p in partial.rglob("*") if p.is_file()])
+            for file in (p for p in partial.rglob("*") if p.is_file()):
+                sync_file(file)
+            if into:
+                for file in partial.iterdir():
+                    publish(file, folder / file.name)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                publish(partial, folder)
+        finally:
+            discard(partial)

@@ -39,7 +39,14 @@ def cores() -> int:
 def _first_of(*names: str) -> int:
     """The first of these settings that holds a number above 0, or the cores this process may use."""
     asked = next((v for v in map(os.environ.get, names) if v and v.isdigit() and int(v)), None)
-    return int(asked or len(os.sched_getaffinity(0)))
+    return int(asked or _usable())
+
+
+def _usable() -> int:
+    """Cores that this process may use, as far as the platform tells."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_blocks(

@@ -1,0 +1,108 @@
+"""Folders that several processes write: what kind a folder is, who may write in it now, and what the dead left behind.
+
+The scope of a lock is that of what it guards: the beginning of a store, one shard. Nothing here reads what is inside.
+"""
+
+import contextlib
+import glob
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from transect.errors import TransectError
+from transect.files import (
+    PARTIAL,
+    Place,
+    discard,
+    file_hash,
+    is_remote,
+    make_folder,
+    unwritable,
+    write_bytes,
+    writing,
+)
+
+#: What folders hold, by the file that tells it.
+KINDS = {"manifest.json": "store", "study.json": "study", "recipe.json": "run"}
+
+
+def check_kind(folder: Place, kind: str) -> None:
+    """TransectError when a folder holds a store, study or run, and is to hold another `kind`."""
+    for file, other in KINDS.items():
+        if other != kind and (folder / file).is_file():
+            raise TransectError(
+                f"{folder} holds a {other}; a {kind} is not written over it.",
+                "Choose another folder (--out).",
+            )
+
+
+def clear_partials(folder: Path, name: str = "") -> None:
+    """Remove what processes of this machine that have ended left half-written: partials of `name`, or all."""
+    import psutil
+
+    with contextlib.suppress(OSError):  # what cannot be removed harms nothing
+        for path in folder.glob(f".{glob.escape(name[:40])}*.partial"):
+            if (made := PARTIAL.search(path.name)) and not psutil.pid_exists(int(made[1])):
+                discard(path)
+
+
+@contextlib.contextmanager
+def locked(path: Place, busy: str, wait: float = 0.0) -> Iterator[None]:
+    """One writer at a time of what the lock file `path` stands for; a lock ends with its process.
+
+    Object stores and disks without locks have none: two writers put equal files there, each whole.
+
+    Args:
+        busy: What to say when another process has it.
+        wait: Seconds to wait for it.
+
+    Raises: TransectError.
+    """
+    if is_remote(path):
+        yield
+        return
+    import filelock
+
+    lock = filelock.FileLock(path, timeout=wait)
+    try:
+        with writing(path):
+            make_folder(path.parent)
+        lock.acquire()
+    except filelock.Timeout:
+        raise TransectError(busy, "Wait for it, or share the work with --shard k/n.") from None
+    except OSError as error:
+        raise unwritable(path, error) from error
+    except NotImplementedError:  # this disk has no locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+SUMS = "SHA256SUMS"
+
+
+def write_sums(folder: Path, files: Iterable[Path]) -> None:
+    """FOLDER/SHA256SUMS, as sha256sum checks it, over some files below the folder; its first line is its own."""
+    with writing(folder):
+        lines = [f"{file_hash(file)}  {file.relative_to(folder).as_posix()}\n" for file in sorted(files)]
+    text = "".join(lines).encode()
+    write_bytes(folder / SUMS, b"# " + hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+
+
+def check_sums(folder: Path) -> list[str]:
+    """Files that are not what FOLDER/SHA256SUMS says: [] when all are."""
+    head, _, text = (folder / SUMS).read_bytes().partition(b"\n")
+    if head != b"# " + hashlib.sha256(text).hexdigest().encode():
+        return [f"{folder / SUMS}: not as it was written"]
+    problems = []
+    for line in text.decode().splitlines():
+        wanted, _, name = line.partition("  ")
+        file = folder / name
+        try:
+            if not name or not file.resolve().is_relative_to(folder.resolve()) or file_hash(file) != wanted:
+                problems.append(f"{file}: not as it was written")
+        except (OSError, ValueError) as error:
+            problems.append(f"{file}: {error}")
+    return problems
