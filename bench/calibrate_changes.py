@@ -34,8 +34,8 @@ def depth(n: int) -> np.ndarray:
     return np.arange(n, dtype=float)
 
 
-#: Curves without a jump. Rates and powers of the smooth ones are drawn; "factor": noise in proportion to the
-level.NULLS: dict[str, Law] = {
+#: Curves without a jump. "factor": noise in proportion to the level.
+NULLS: dict[str, Law] = {
     "white": white,
     "white about 20 σ": lambda rng, n: 20 + white(rng, n),
     "AR(1), ρ = 0.6": ar1,

@@ -26,9 +26,8 @@ def outlying(
     """(index, z, p, misfit) of each value out of line at alpha, by index; `tails`: freedom of the noise."""
     shape, drawn = null(len(y), tails)
     own = np.maximum(1, noise / (np.median(noise) or 1)) if noise.any() else np.ones(len(y))
-    z, order, misfit = _gaps(
-        y[None], shape, own, np.maximum(floor, noise) / 2
-    )  # spreads are in 95 % points, about 2 σ
+    least = np.maximum(floor, noise) / 2  # sizes are in 95 % points, about 2 σ
+    z, order, misfit = _gaps(y[None], shape, own, least)
     p = [min(1.0, _tail(z[0, j], drawn[j]) / share) for j, share in enumerate(SHARES)]
     out = []
     for j in range(len(SHARES)):
@@ -42,7 +41,7 @@ def outlying(
 def _gaps(
     Y: np.ndarray, shape: np.ndarray, own: np.ndarray | float = 1.0, least: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest outside the top j."""
+    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest sizes below it."""
     misfit, spread, span = _misfits(Y)
     u, d = np.abs(misfit) / (shape[0] * own), spread / (shape[1] * own)
     order = np.argsort(-u, axis=1)
