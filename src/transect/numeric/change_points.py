@@ -219,7 +219,7 @@ class Candidate:
 
 
 def mad_z(curve: np.ndarray) -> np.ndarray:
-    """Robust z of each first difference, [n − 1]: (Δ − median Δ) / (1.4826 · MAD); inf where only the MAD is 0."""
+    """Robust z of each first difference, [n − 1]: (Δ − median Δ) / (1.4826 · MAD); inf where MAD is 0."""
     steps = np.diff(np.asarray(curve, float))
     deviation = steps - np.median(steps)
     scale = MAD_TO_SIGMA * np.median(np.abs(deviation))
@@ -283,7 +283,7 @@ def candidates(
     """Candidate change layers of a curve [n], with the share of `resampled` curves that have one within ±1.
 
     A candidate passes the screen (|MAD z| of a difference within ±1 of it ≥ `screen`; 3.5 by Iglewicz &
-    Hoaglin 1993), PELT, and a shift of medians between the neighbouring segments of at least 3 noise units, so
+    Hoaglin 1993), PELT, and a shift of medians between the segments of at least 3 noise units, so
     that one outlying layer is not a change of level. Its index is the first layer of the new level.
     TransectError for fewer than 8 points or NaN.
     """
