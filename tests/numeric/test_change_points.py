@@ -252,3 +252,14 @@ def test_z_of_a_step_by_hand() -> None:
     """Differences 1, 2, 3, 4, 100: median 3, deviations 2, 1, 0, 1, 97 with a median of 1."""
     curve = np.concatenate([[0], np.cumsum([1, 2, 3, 4, 100])])
     assert mad_z(curve)[-1] == pytest.approx(97 / 1.4826, rel=1e-9)
+
+
+def test_a_wander_has_fewer_breakpoints_than_its_length_suggests() -> None:
+    """AR(1) curves with ρ = 0.7: without an account of it, 47 of these 60 have breakpoints."""
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(60):
+        noise, curve = rng.normal(size=40), np.zeros(40)
+        for k in range(1, 40):
+            curve[k] = 0.7 * curve[k - 1] + noise[k]
+        hits += bool(breakpoints(curve))
+    assert hits < 44
