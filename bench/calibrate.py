@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import transect as ts
 from calibrate_changes import table as change_layers
 from planted import planted_store
-
-import transect as ts
 
 WIDTH, LENGTH = 24, 10
 TEXTS = (60, 20, 12)
@@ -32,7 +31,11 @@ def cloud(rng: np.random.Generator, lengths: list[int], icc: float, shape: str) 
     owner = np.repeat(np.arange(len(lengths)), lengths)
 
     def draw(n: int) -> np.ndarray:
-        return rng.standard_t(4, (n, WIDTH)) / np.sqrt(2) if shape == "heavy-tailed" else rng.normal(size=(n, WIDTH))
+        return (
+            rng.standard_t(4, (n, WIDTH)) / np.sqrt(2)
+            if shape == "heavy-tailed"
+            else rng.normal(size=(n, WIDTH))
+        )
 
     X = np.sqrt(icc) * draw(len(lengths))[owner] + np.sqrt(1 - icc) * draw(len(owner))
     return X * spectrum(shape) + (0 if shape == "equal" else np.linspace(-1, 2, WIDTH))
@@ -64,7 +67,12 @@ def alarms(texts: int, shape: str, icc: float, draws: int, rng: np.random.Genera
         store = planted_store(Path(folder) / "s", views, lengths)
         pairs = [(f"resid.{2 * k}", f"resid.{2 * k + 1}") for k in range(draws)]
         for name in TESTED:
-            given = {"permutations": 39 if name != "procrustes" else 19, "groups": 4, "workers": 1, "massive": 0}
+            given = {
+                "permutations": 39 if name != "procrustes" else 19,
+                "groups": 4,
+                "workers": 1,
+                "massive": 0,
+            }
             found = ts.sweep(name, store, pairs=pairs, n=200, **given).column("p_cell")
             hits[name] = float((found <= 0.05).mean())
     return hits
@@ -90,7 +98,9 @@ def coverage(texts: int, shape: str, icc: float, draws: int, rng: np.random.Gene
             for row in single:
                 hits[row["measure"]] += bool(row["low"] <= truth[row["measure"]] <= row["high"])
             for row in ts.sweep(["euclidean", "cka"], store, **given):
-                wanted = PAIRED_TRUTH.setdefault((shape, row["measure"]), paired_truth(shape, row["measure"], mean, shift))
+                wanted = PAIRED_TRUTH.setdefault(
+                    (shape, row["measure"]), paired_truth(shape, row["measure"], mean, shift)
+                )
                 hits[row["measure"]] += bool(row["low"] <= wanted <= row["high"])
     return {name: count / draws for name, count in hits.items()}
 

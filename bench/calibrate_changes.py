@@ -34,12 +34,8 @@ def depth(n: int) -> np.ndarray:
     return np.arange(n, dtype=float)
 
 
-<<<<<<< HEAD
 #: Curves without a jump. Rates and powers of the smooth ones are drawn; "factor": noise in proportion to the
 #: level.
-=======
-#: Curves without a jump. "factor": noise in proportion to the level.
->>>>>>> changes
 NULLS: dict[str, Law] = {
     "white": white,
     "white about 20 σ": lambda rng, n: 20 + white(rng, n),

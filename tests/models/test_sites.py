@@ -33,7 +33,9 @@ def test_every_site_fires_once_with_its_width(family: str) -> None:
     assert set(fired.values()) == {1}
     stacks = ["encoder.", "decoder."] if family in ENCODER_DECODERS else [""]
     for stack in stacks:
-        assert [s for s in taps if s.startswith(f"{stack}resid")] == [f"{stack}resid.{k}" for k in range(LAYERS + 1)]
+        assert [s for s in taps if s.startswith(f"{stack}resid")] == [
+            f"{stack}resid.{k}" for k in range(LAYERS + 1)
+        ]
         for k in range(LAYERS):
             head, out = seen[f"{stack}attn.{k}.head"], seen[f"{stack}attn.{k}.out"]
             assert out.reshape(14, -1).shape[1] == WIDTH
@@ -68,7 +70,10 @@ def test_last_resid_is_before_the_final_norm() -> None:
     model = tiny_model("llama")
     ids = torch.arange(3, 12)[None]
     seen: dict[str, torch.Tensor] = {}
-    with torch.inference_mode(), hooked(sites.discover(model).values(), lambda s, v: seen.update({s: v.clone()})):
+    with (
+        torch.inference_mode(),
+        hooked(sites.discover(model).values(), lambda s, v: seen.update({s: v.clone()})),
+    ):
         out = model.base_model(ids, output_hidden_states=True)
     assert torch.allclose(seen["final_norm"], out.last_hidden_state)
     assert not torch.allclose(seen[f"resid.{LAYERS}"], out.last_hidden_state, atol=0.1)

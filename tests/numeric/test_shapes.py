@@ -20,7 +20,13 @@ TRUTHS = [
     ("log_line", {}, 5, 40, np.log(8)),
     ("log_line", {"offset": 1}, 0, 7, np.log(8)),
     ("spiral", {"period": 4, "inner": 0.5, "growth": 2}, 0, 4, 2.0),  # one turn on, straight outwards
-    ("spiral", {"period": 4, "inner": 0.5, "growth": 2}, 0, 2, 2.0),  # half a turn: 0.5 and 1.5 on opposite sides
+    (
+        "spiral",
+        {"period": 4, "inner": 0.5, "growth": 2},
+        0,
+        2,
+        2.0,
+    ),  # half a turn: 0.5 and 1.5 on opposite sides
     ("helix", {"period": 24, "radius": 3, "pitch": 5}, 2, 26, 5.0),
     ("helix", {"period": 24, "radius": 3, "pitch": 5}, 2, 14, SQRT(36 + 6.25)),
     ("discrete_circle", {"period": 7}, 6, 1, 2.0),
@@ -95,7 +101,9 @@ def test_labels_are_never_rescaled():
             labels = pair if kind.columns == 2 else y
             given = {"span": 20} if kind.name == "semicircle" else {}
             whole = kind.distances(labels, **given)
-            assert np.allclose(kind.distances(labels[3:7], **given), whole[3:7, 3:7], equal_nan=True), kind.name
+            assert np.allclose(kind.distances(labels[3:7], **given), whole[3:7, 3:7], equal_nan=True), (
+                kind.name
+            )
 
 
 @pytest.mark.parametrize(

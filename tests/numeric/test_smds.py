@@ -42,7 +42,9 @@ def naive_score(D, Z):
             gap = np.sqrt(((Z[i] - Z[j]) ** 2).sum())
             num, den, size = num + D[i, j] * gap, den + gap**2, size + D[i, j] ** 2
     s = num / den
-    total = sum((D[i, j] - s * np.sqrt(((Z[i] - Z[j]) ** 2).sum())) ** 2 for i in range(len(Z)) for j in range(i))
+    total = sum(
+        (D[i, j] - s * np.sqrt(((Z[i] - Z[j]) ** 2).sum())) ** 2 for i in range(len(Z)) for j in range(i)
+    )
     return 1 - np.sqrt(total / size)
 
 
@@ -107,7 +109,9 @@ def test_inverse_transform_and_place():
     assert np.allclose(fitted.transform(fitted.inverse_transform(Z)), Z)
     assert np.allclose(fitted.place(y), fitted.Y_)
     half = fitted.place(np.array([6.5, 12.25]))
-    assert np.allclose(straight(half), find_shape("circle").distances([6.5, 12.25], period=12)), "labels never seen"
+    assert np.allclose(straight(half), find_shape("circle").distances([6.5, 12.25], period=12)), (
+        "labels never seen"
+    )
     both = np.concatenate([fitted.place([3]), half[:1]])
     assert straight(both)[0, 1] == pytest.approx(2 * np.sin(np.pi * 3.5 / 12))
 
@@ -136,7 +140,9 @@ def test_undefined_distances_are_fitted_by_optimisation():
     rng = np.random.default_rng(0)
     base = loss(chain.W_)
     for _ in range(20):
-        assert loss(chain.W_ + 1e-3 * np.abs(chain.W_).max() * rng.standard_normal((2, 6))) > base - 1e-6 * base
+        assert (
+            loss(chain.W_ + 1e-3 * np.abs(chain.W_).max() * rng.standard_normal((2, 6))) > base - 1e-6 * base
+        )
 
 
 def test_optimised_targets_meet_the_defined_distances():
@@ -156,7 +162,9 @@ def test_coordinates_and_distances_of_the_user():
     fitted = SupervisedMDS("coordinates", alpha=0).fit(X, target)
     assert np.allclose(fitted.Y_, target - target.mean(0)), "coordinates are kept as they are, centred"
     assert fitted.score(X, target) == pytest.approx(1.0)
-    assert SupervisedMDS("precomputed", alpha=0).fit(X, straight(target)).score(X, straight(target)) == pytest.approx(1)
+    assert SupervisedMDS("precomputed", alpha=0).fit(X, straight(target)).score(
+        X, straight(target)
+    ) == pytest.approx(1)
     one = SupervisedMDS("coordinates", n_components=1).fit(X, target[:, 0])
     assert one.transform(X).shape == (len(X), 1)
 
@@ -218,7 +226,11 @@ def test_bad_input(made, labels, told):
 
 @pytest.mark.parametrize(
     "made",
-    [SupervisedMDS("line", n_components=1), SupervisedMDS("circle", period=7.3), SupervisedMDS("clusters", alpha=0)],
+    [
+        SupervisedMDS("line", n_components=1),
+        SupervisedMDS("circle", period=7.3),
+        SupervisedMDS("clusters", alpha=0),
+    ],
     ids=str,
 )
 def test_scikit_learn_checks(made):

@@ -81,7 +81,11 @@ def test_a_missing_token_is_refused_or_dropped_never_zero(store: ts.Store) -> No
     with pytest.raises(TransectError, match=f"have no token at {far}"):
         store.points("resid.0", tokens=far)
     kept = store.select(far)
-    assert len(store.points("resid.0", tokens=far, missing="drop")) == (store.lengths > far).sum() == len(kept.texts)
+    assert (
+        len(store.points("resid.0", tokens=far, missing="drop"))
+        == (store.lengths > far).sum()
+        == len(kept.texts)
+    )
     with pytest.raises(TransectError, match="landmark:gap"):
         store.points("resid.0", tokens="landmark:month")
     with pytest.raises(TransectError, match="captured: resid"):
@@ -97,11 +101,15 @@ def test_the_shards_open_with_safetensors(store: ts.Store) -> None:
 
 
 def test_bfloat16_and_float16_stores(llama: ts.Model, store: ts.Store, tmp_path: Path) -> None:
-    half = ts.capture(llama, make_texts(), tmp_path / "b", sites=["resid"], store_dtype="bfloat16", batch_tokens=64)
+    half = ts.capture(
+        llama, make_texts(), tmp_path / "b", sites=["resid"], store_dtype="bfloat16", batch_tokens=64
+    )
     exact = torch.from_numpy(store.points("resid.2")).to(torch.bfloat16).float().numpy()
     assert np.array_equal(half.points("resid.2"), exact)
     assert widen(np.array([0x3F80, 0xC000], np.uint16)).tolist() == [1.0, -2.0]
-    half = ts.capture(llama, make_texts(), tmp_path / "h", sites=["resid"], store_dtype="float16", batch_tokens=64)
+    half = ts.capture(
+        llama, make_texts(), tmp_path / "h", sites=["resid"], store_dtype="float16", batch_tokens=64
+    )
     assert np.allclose(half.points("resid.2"), store.points("resid.2"), rtol=1e-3, atol=1e-4)
 
 
@@ -112,13 +120,17 @@ def test_overflow_is_refused_with_the_site(tmp_path: Path) -> None:
     with pytest.raises(TransectError, match=r"resid.2 reaches [\d,]+, more than float16 holds"):
         ts.capture(model, make_texts(), tmp_path / "f", sites=["resid"], store_dtype="float16")
     assert not list((tmp_path / "f").rglob("*.safetensors"))
-    assert np.isfinite(ts.capture(model, make_texts(), tmp_path / "g", sites=["resid"]).points("resid.2")).all()
+    assert np.isfinite(
+        ts.capture(model, make_texts(), tmp_path / "g", sites=["resid"]).points("resid.2")
+    ).all()
 
 
 def test_nan_on_a_later_text_keeps_what_was_finished(tmp_path: Path) -> None:
     model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "nan")
     texts = make_texts()
-    texts.texts[4] = "Qqq " + " ".join(CAPTURED * 2)[:150]  # neither first nor last in the plan, with a token of its own
+    texts.texts[4] = (
+        "Qqq " + " ".join(CAPTURED * 2)[:150]
+    )  # neither first nor last in the plan, with a token of its own
     token = model.tokenizer("Q")["input_ids"][0]
     texts.texts[7] = texts.texts[4] + " and the month of March"
     texts.texts[7] = texts.texts[7].replace("Qqq", "one")
@@ -160,7 +172,12 @@ for stop in (1, 0, 99):
     assert done.stdout.split() == [str(-signal.SIGKILL), str(-signal.SIGKILL), "0"]
     model = ts.open_model(str(folder))
     whole = ts.capture(
-        model, make_texts(), tmp_path / "whole", sites=["resid", "mlp.act"], batch_tokens=64, shard_bytes=20_000
+        model,
+        make_texts(),
+        tmp_path / "whole",
+        sites=["resid", "mlp.act"],
+        batch_tokens=64,
+        shard_bytes=20_000,
     )
     killed = ts.open_store(tmp_path / "killed")
     assert len(whole.plan) > 3
@@ -191,7 +208,10 @@ def test_another_capture_in_the_folder_is_refused_and_nothing_lost(
         ts.capture(llama, make_texts(seed=5), copy, sites=["resid"])
     with pytest.raises(TransectError, match="holds another capture: model"):
         ts.capture(
-            ts.wrap_model(tiny_model("llama", seed=3), tiny_tokenizer(), "o"), make_texts(), copy, sites=["resid"]
+            ts.wrap_model(tiny_model("llama", seed=3), tiny_tokenizer(), "o"),
+            make_texts(),
+            copy,
+            sites=["resid"],
         )
     assert {p: p.read_bytes() for p in sorted(copy.rglob("*")) if p.is_file()} == before
     (tmp_path / "mine").mkdir()
@@ -232,7 +252,9 @@ def test_memory_running_out_halves_the_batch_and_says_so(
         run(model, taps, batch, put)
 
     monkeypatch.setattr(room, "run", tight)
-    small = ts.capture(llama, make_texts(), tmp_path / "oom", sites=["resid"], batch_tokens=64, shard_bytes=60_000)
+    small = ts.capture(
+        llama, make_texts(), tmp_path / "oom", sites=["resid"], batch_tokens=64, shard_bytes=60_000
+    )
     splits = [json.loads(small.receipt(k).read_text())["splits"] for k in range(len(small.plan))]
     assert any(splits)
     assert np.allclose(small.points("resid.2"), store.points("resid.2"), atol=2e-5)
@@ -240,15 +262,21 @@ def test_memory_running_out_halves_the_batch_and_says_so(
 
 def test_positions_and_pooling(llama: ts.Model, store: ts.Store, tmp_path: Path) -> None:
     few = ts.capture(llama, make_texts(), tmp_path / "few", sites=["resid"], positions="0,last,landmark:gap")
-    assert np.allclose(few.points("resid.2", tokens="last"), store.points("resid.2", tokens="last"), atol=2e-5)
     assert np.allclose(
-        few.points("resid.2", tokens="landmark:gap"), store.points("resid.2", tokens="landmark:gap"), atol=2e-5
+        few.points("resid.2", tokens="last"), store.points("resid.2", tokens="last"), atol=2e-5
+    )
+    assert np.allclose(
+        few.points("resid.2", tokens="landmark:gap"),
+        store.points("resid.2", tokens="landmark:gap"),
+        atol=2e-5,
     )
     assert few.start[-1] < store.start[-1]
     with pytest.raises(TransectError, match="no token at 2"):
         few.points("resid.2", tokens=2)
     pooled = ts.capture(llama, make_texts(), tmp_path / "pool", sites=["resid"], pool="mean", position0=False)
-    assert np.allclose(pooled.points("resid.2"), store.points("resid.2", tokens="mean", position0=False), atol=2e-5)
+    assert np.allclose(
+        pooled.points("resid.2"), store.points("resid.2", tokens="mean", position0=False), atol=2e-5
+    )
 
 
 def test_no_space_is_said_before_anything_is_captured(
@@ -263,16 +291,24 @@ def test_no_space_is_said_before_anything_is_captured(
 @pytest.mark.parametrize("family", ["gpt2", "bert", "t5", "mixtral", "opt", "falcon"])
 def test_other_families(family: str, tmp_path: Path) -> None:
     model = ts.wrap_model(tiny_model(family), tiny_tokenizer(wrap=family == "bert"), family)
-    store = ts.capture(model, make_texts(), tmp_path / "s", sites=["resid", "mlp.out", "attn.out"], batch_tokens=64)
-    again = ts.capture(model, make_texts(), tmp_path / "single", sites=["resid", "mlp.out", "attn.out"], batch_tokens=1)
+    store = ts.capture(
+        model, make_texts(), tmp_path / "s", sites=["resid", "mlp.out", "attn.out"], batch_tokens=64
+    )
+    again = ts.capture(
+        model, make_texts(), tmp_path / "single", sites=["resid", "mlp.out", "attn.out"], batch_tokens=1
+    )
     last = "decoder.resid.3" if family == "t5" else "resid.3"
-    assert np.allclose(store.points(last), again.points(last), atol=1e-4), "padding must not reach real tokens"
+    assert np.allclose(store.points(last), again.points(last), atol=1e-4), (
+        "padding must not reach real tokens"
+    )
     if family in ("mixtral", "falcon", "gpt2", "opt"):
         delta = store.points("resid.2") - store.points("resid.1")
         assert np.allclose(delta, store.points("attn.1.out") + store.points("mlp.1.out"), atol=1e-5)
         assert store.manifest["additive_error"] < 1e-4
     if family == "bert":
-        assert np.array_equal(store.select("last").position, store.lengths - 2), "the last token that is not special"
+        assert np.array_equal(store.select("last").position, store.lengths - 2), (
+            "the last token that is not special"
+        )
 
 
 @pytest.mark.parametrize("spread", ["auto", "split"])
@@ -280,13 +316,25 @@ def test_a_model_laid_out_over_devices_gives_the_same_points(spread: str, tmp_pa
     """As accelerate places it; "split" keeps one block and the final norm on disk, to be fetched for each pass."""
     folder = save_tiny(tmp_path / "model", "llama")
     plain = ts.open_model(str(folder))
-    parts = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.layers.0": "cpu", "lm_head": "cpu"}
-    parts |= {f"model.layers.{k}": "disk" if k == 1 else "cpu" for k in range(plain.model.config.num_hidden_layers)}
-    spread_out = ts.open_model(str(folder), device_map="auto" if spread == "auto" else parts | {"model.norm": "disk"})
+    parts = {
+        "model.embed_tokens": "cpu",
+        "model.rotary_emb": "cpu",
+        "model.layers.0": "cpu",
+        "lm_head": "cpu",
+    }
+    parts |= {
+        f"model.layers.{k}": "disk" if k == 1 else "cpu" for k in range(plain.model.config.num_hidden_layers)
+    }
+    spread_out = ts.open_model(
+        str(folder), device_map="auto" if spread == "auto" else parts | {"model.norm": "disk"}
+    )
     if spread == "split":
         assert {p.device.type for p in spread_out.model.model.layers[1].parameters()} == {"meta"}
     sites = ["resid", "mlp.act", "final_norm"]
-    one, two = (ts.capture(m, make_texts(), tmp_path / f"s{k}", sites=sites) for k, m in enumerate((plain, spread_out)))
+    one, two = (
+        ts.capture(m, make_texts(), tmp_path / f"s{k}", sites=sites)
+        for k, m in enumerate((plain, spread_out))
+    )
     assert one.manifest["model"]["fingerprint"]["weights"] == two.manifest["model"]["fingerprint"]["weights"]
     for site in one.sites:
         assert np.array_equal(one.points(site), two.points(site)), site
@@ -310,7 +358,9 @@ def test_plan_is_sorted_and_within_budget() -> None:
     assert plan == make_plan(lengths, lengths, 50, 100)
 
 
-def test_shuffled_tokens_keep_the_words_and_lose_the_order(llama: ts.Model, store: ts.Store, tmp_path: Path) -> None:
+def test_shuffled_tokens_keep_the_words_and_lose_the_order(
+    llama: ts.Model, store: ts.Store, tmp_path: Path
+) -> None:
     from transect.store.capture import recapture
 
     mixed = recapture(store, llama, tmp_path / "mixed", shuffle_tokens=1)

@@ -102,7 +102,9 @@ def test_a_sweep_over_remote_stores_by_workers(local: ts.Store, bucket: str, tmp
     assert [r["value"] for r in here] == [r["value"] for r in there]
 
 
-def test_only_the_rows_that_are_asked_for_travel(local: ts.Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_rows_that_are_asked_for_travel(
+    local: ts.Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = captured(local, f"{bucket}/ranges")
     store.points("resid.0")  # headers are known from here on
     asked: list[int] = []

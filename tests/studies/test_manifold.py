@@ -151,7 +151,12 @@ def test_no_label_value_is_on_both_sides_of_a_fold():
         assert set(plan.values[fold.present]) == set(y[fold.train])
     held = np.concatenate([f.test for f in plan.folds[:4]])
     assert np.array_equal(np.sort(held), np.arange(len(y))), "each text is held out once a repeat"
-    sizes = [len(f) for f in group_folds(np.repeat(np.arange(9), [30, 1, 2, 9, 3, 3, 4, 20, 18]), 3, np.random.default_rng(0))]
+    sizes = [
+        len(f)
+        for f in group_folds(
+            np.repeat(np.arange(9), [30, 1, 2, 9, 3, 3, 4, 20, 18]), 3, np.random.default_rng(0)
+        )
+    ]
     assert max(sizes) - min(sizes) <= 30
 
 

@@ -41,12 +41,18 @@ SAYS = {
 
 
 def spans(texts: Texts, name: str) -> list[str | None]:
-    return [None if s is None else t[s[0] : s[1]] for t, s in zip(texts.texts, texts.landmarks[name], strict=True)]
+    return [
+        None if s is None else t[s[0] : s[1]] for t, s in zip(texts.texts, texts.landmarks[name], strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_template_sets(name):
-    texts, again, other = open_texts(f"{name}:300"), open_texts(f"{name}:300"), open_texts(f"{name}:300", seed=1)
+    texts, again, other = (
+        open_texts(f"{name}:300"),
+        open_texts(f"{name}:300"),
+        open_texts(f"{name}:300", seed=1),
+    )
     assert (texts.texts, texts.labels, texts.fingerprint) == (again.texts, again.labels, again.fingerprint)
     assert other.texts != texts.texts
     assert len(open_texts(name)) == 1000
@@ -95,7 +101,10 @@ def test_hues_are_those_of_the_css_colours():
 
 TEMPLATE = {
     "templates": ["{who} ate {n} {{raw}} eggs", "{n} eggs, {who}!"],
-    "slots": {"who": ["Zoë", "李"], "n": [{"n": "two", "labels": {"count": 2}}, {"n": "ten", "labels": {"count": 10}}]},
+    "slots": {
+        "who": ["Zoë", "李"],
+        "n": [{"n": "two", "labels": {"count": 2}}, {"n": "ten", "labels": {"count": 10}}],
+    },
     "landmarks": {"eggs": "eggs", "raw": "raw"},
 }
 
@@ -111,7 +120,10 @@ def test_template_file(tmp_path):
     assert len(texts) == len(set(texts.texts)) == 8
     assert set(spans(texts, "eggs")) == {"eggs"}
     assert set(spans(texts, "raw")) == {"raw", None}
-    assert {(n, c) for n, c in zip(spans(texts, "n"), texts.labels["count"], strict=True)} == {("two", 2), ("ten", 10)}
+    assert {(n, c) for n, c in zip(spans(texts, "n"), texts.labels["count"], strict=True)} == {
+        ("two", 2),
+        ("ten", 10),
+    }
     with pytest.raises(TransectError, match="9 sentences asked, 8 different"):
         open_texts(f"{spec}:9")
     assert len(open_texts(write(tmp_path / "r.json", TEMPLATE | {"repeats": True}), n=50)) == 50
@@ -211,7 +223,10 @@ def test_columns_labels_ids_and_sampling(tmp_path):
         with pytest.raises(TransectError, match=says):
             open_texts(spec, **options)
     part = texts.subset([3, 1])
-    assert (part.ids, part.labels["y"]) == ([texts.ids[3], texts.ids[1]], [texts.labels["y"][3], texts.labels["y"][1]])
+    assert (part.ids, part.labels["y"]) == (
+        [texts.ids[3], texts.ids[1]],
+        [texts.labels["y"][3], texts.labels["y"][1]],
+    )
     assert part.hashes == [texts.hashes[3], texts.hashes[1]]
 
 
@@ -371,7 +386,9 @@ def test_cut_landmarks_are_none():
     texts = open_texts("birthdays:20")
     whole = tokenize(texts, tiny_tokenizer(wrap=True), max_length=128)
     at = whole.landmarks["month"][0]
-    inside = tokenize(texts, tiny_tokenizer(wrap=True), max_length=at + 2)  # the month's last token, then </s>
+    inside = tokenize(
+        texts, tiny_tokenizer(wrap=True), max_length=at + 2
+    )  # the month's last token, then </s>
     assert inside.landmarks["month"][0] == at
     assert inside.landmarks["birthday"] == [None] * 20
     cut = tokenize(texts, tiny_tokenizer(wrap=True), max_length=at + 1)
@@ -400,7 +417,9 @@ def test_chat_is_rendered_with_one_bos_and_landmarks_move():
 
 
 def test_conversations_from_a_file(tmp_path):
-    rows = [{"messages": [{"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Good day"}]}]
+    rows = [
+        {"messages": [{"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Good day"}]}
+    ]
     texts = open_texts(jsonl(tmp_path / "c.jsonl", rows))
     assert texts.chat
     assert tokenize(texts, tiny_tokenizer(chat=True)).texts == ["<s>[user] Hi there\n[assistant] Good day\n"]

@@ -60,7 +60,9 @@ def positions(store: "Store", tokens: str | int, position0: bool) -> Selection:
     match = LANDMARK.match(tokens)
     if not match or match["name"] not in store.landmarks:
         names = ", ".join(f"landmark:{n}" for n in store.landmarks) or "no landmarks in these texts"
-        raise TransectError(f"{store.path}: no tokens {tokens!r}.", f"There are: all, last, mean, a position, {names}.")
+        raise TransectError(
+            f"{store.path}: no tokens {tokens!r}.", f"There are: all, last, mean, a position, {names}."
+        )
     at = store.index[f"landmark:{match['name']}"].fill_null(-1).to_numpy().astype(np.int64)
     return _one(store, np.where(at >= 0, at + int(match["offset"] or 0), -1))
 
