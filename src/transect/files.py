@@ -1,11 +1,9 @@
-"""Files written whole or not at all, and read with a message when they are not what they should be; and where they lie.
+"""Files written whole or not at all, and read with a message when they are damaged; and where they lie.
 
-Every writer keeps one protocol: a partial file under a name of its own, synced, renamed, its folder synced; a lock where
-two could write one thing. Every JSON object carries the checksum of the rest of it. JSON is strict both ways.
-
-A folder is on a disk, or behind PROTOCOL:// on whatever fsspec reaches (s3, gs, abfs, http, memory …). Remote files are
-written whole and read by range. Credentials and endpoints come from the environment, as fsspec's filesystems read them
-(AWS_ENDPOINT_URL, FSSPEC_S3_KEY …), never from a manifest.
+Every writer keeps one protocol: a partial file under a name of its own, synced, renamed, its folder synced.
+Every JSON object carries the checksum of the rest of it, and JSON is strict both ways. A folder is on a disk,
+or behind PROTOCOL:// on whatever fsspec reaches (s3, gs, abfs, http, memory …): written whole, read by range,
+with credentials and endpoints from the environment (AWS_ENDPOINT_URL, FSSPEC_S3_KEY …), never from a manifest.
 """
 
 import contextlib
@@ -49,7 +47,7 @@ def place(path: Any) -> Place:
 
 
 def local(spec: Any) -> Path:
-    """A path on this machine, `~` resolved; TransectError for a name that no file can have or that may not be looked at."""
+    """A path on this machine, `~` resolved. Raises: TransectError for a name that no file can have."""
     try:
         path = Path(spec).expanduser()
         path.exists()
@@ -105,10 +103,7 @@ CHECKSUM = "checksum"
 
 
 def loads(text: str | bytes, *, constants: bool = False) -> Any:
-    """Strict JSON: UTF-8, no key twice, no lone surrogate, finite numbers (or NaN and Infinity with `constants`).
-
-    Raises: ValueError, RecursionError.
-    """
+    """Strict JSON: UTF-8, no key twice, no lone surrogate, finite numbers unless `constants`. Raises: ValueError."""
     text = text.decode() if isinstance(text, bytes) else text
     number = float if constants else _finite
     value = json.loads(text, object_pairs_hook=_object, parse_constant=number, parse_float=number)
@@ -135,8 +130,7 @@ def dumps(value: Any, indent: int | None = None) -> str:
     try:
         text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        value = with_numbers(value, lambda _: None)
-        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(with_numbers(value, lambda _: None), indent=indent, ensure_ascii=False)
     text.encode()
     return text
 
@@ -152,8 +146,7 @@ def with_numbers(value: Any, instead: Any) -> Any:
 
 def checksum(value: dict[str, Any]) -> str:
     """sha256 of an object without its own checksum."""
-    rest = {k: v for k, v in value.items() if k != CHECKSUM}
-    return hashlib.sha256(dumps(rest).encode()).hexdigest()
+    return hashlib.sha256(dumps({k: v for k, v in value.items() if k != CHECKSUM}).encode()).hexdigest()
 
 
 def is_sealed(path: Place) -> bool:
@@ -263,12 +256,6 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def sync_file(path: Path) -> None:
-    """Make what another library wrote durable."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
 def make_folder(folder: Place) -> None:
     """Make a folder and those above it, durably."""
     missing = [] if is_remote(folder) else [p for p in (folder, *folder.parents) if not p.exists()]
@@ -285,7 +272,7 @@ def publish(partial: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[int]:
-    """A descriptor; what is written to it stands at `path`, durable, when the block has ended. Raises: TransectError."""
+    """A descriptor; what is written to it is at `path`, durable, after the block. Raises: TransectError."""
     with writing(path):
         make_folder(path.parent)
         partial = partial_of(path)

@@ -375,7 +375,7 @@ def test_a_reload_hears_everything_again_and_from_where_it_was(client: TestClien
 
 
 def test_a_run_can_be_cancelled_and_the_next_one_is_well(client: TestClient) -> None:
-    long = start(client, "The " * 20, 400, seed=1)
+    long = start(client, "The " * 20, 400, seed=2)
     waiting = start(client, "never started", 2)
     client.delete(f"/api/jobs/{waiting}")
     for _ in range(400):

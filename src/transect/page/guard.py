@@ -1,8 +1,8 @@
 """Who may ask: only a page of this server, with its token, under this machine's own name. An ASGI layer around the app.
 
-The token keeps out other users and programs of the machine; the Host check keeps out pages that point their own name at
-127.0.0.1; the Origin check keeps out other sites in the same browser. A browser that comes with the token, or with a code
-that counts once, gets a cookie and is sent on to an address without either.
+The token keeps out other users and programs of the machine; the Host check keeps out pages that point their
+own name at 127.0.0.1; the Origin check keeps out other sites in the same browser. A browser that comes with the
+token, or with a code that counts once, gets a cookie and is sent on to an address without either.
 """
 
 import base64
@@ -91,7 +91,7 @@ class Guard:
         return None
 
     def exchange(self, scope: Scope) -> Response | None:
-        """The way on for a browser that was let in by its address: a cookie, and the page without token or code."""
+        """The way on for a browser let in by its address: a cookie, and the page without token or code."""
         if scope["path"] != "/" or not (_asked(scope, "token") or _asked(scope, "code")):
             return None
         self._codes.discard(_asked(scope, "code"))

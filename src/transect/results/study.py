@@ -89,7 +89,7 @@ AGAIN = "Run the study again."
 
 
 def study_json(folder: Path) -> dict[str, Any]:
-    """What a study.json says, every field of its kind and every name that of a plain file. Raises: TransectError."""
+    """What a study.json says, every field of its kind, every name a plain one. Raises: TransectError."""
     told = read_json(folder / "study.json", "study", AGAIN)
     kinds = dict.fromkeys(("name", "question"), str) | {"provenance": dict}
     kinds |= dict.fromkeys(("findings", "warnings", "methods", "figures", "tables"), list)
@@ -111,7 +111,7 @@ def study_json(folder: Path) -> dict[str, Any]:
 
 
 def verify_study(folder: Path) -> tuple[list[str], list[str]]:
-    """(problems of a study's files, files without a checksum); TransectError when study.json itself is damaged."""
+    """(problems of a study's files, files without a checksum). Raises: TransectError for its study.json."""
     told = study_json(folder)
     problems, bare = [], [] if is_sealed(folder / "study.json") else ["study.json"]
     for name in told["tables"]:

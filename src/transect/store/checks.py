@@ -104,7 +104,7 @@ def _check_lists(path: Place, index: Any, rows: np.ndarray, length: np.ndarray) 
 
 
 def check_hash(path: Place, file: str, found: str, wanted: Any) -> None:
-    """TransectError when a file is not the one that was written with this store; None was written by an earlier version."""
+    """TransectError when a file is not the one that this store was written with; None is not checked."""
     if wanted is not None and found != wanted:
         raise _damaged(path, file, "it is not the one that was written here")
 

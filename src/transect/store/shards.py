@@ -149,7 +149,7 @@ class ShardWriter:
         discard(self.scratch or self.partial)
 
     def finish(self, receipt: dict[str, Any]) -> None:
-        """Make the shard durable, then its receipt: from here on it counts. TransectError unless every row is there."""
+        """Make the shard durable, then its receipt: it counts from here on. TransectError unless it is whole."""
         os.fsync(self._fd)
         os.close(self._fd)
         self._open = False

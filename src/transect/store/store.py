@@ -268,11 +268,11 @@ class Store:
         return told
 
     def check_receipts(self) -> dict[int, dict[str, Any]]:
-        """The receipts of all finished shards by their number. Raises: TransectError for one that does not belong here."""
+        """The receipts of all finished shards by number. Raises: TransectError for one of another capture."""
         return {k: self.told(k) for k in sorted(set(range(len(self.plan))) - set(self.unfinished))}
 
     def verify(self) -> list[str]:
-        """Problems found by reading every shard again: [] when all is well. Manifest, plan and index were as it opened."""
+        """Problems found by reading every shard again: [] when all is well. The frame was checked on opening."""
         problems = [f"shard {k + 1} of {len(self.plan)} is missing" for k in self.unfinished]
         for k in sorted(set(range(len(self.plan))) - set(self.unfinished)):
             try:

@@ -25,14 +25,13 @@ from transect.files import (
     partial_of,
     publish,
     read_json,
-    sync_file,
     unwritable,
     whole_file,
     write_bytes,
     write_json,
     writing,
 )
-from transect.work.folders import SUMS, check_sums, clear_partials, write_sums
+from transect.work.folders import SUMS, check_sums, clear_partials, sync_file, write_sums
 
 
 @contextlib.contextmanager
@@ -171,7 +170,7 @@ def write_log(out: Path, log: Sequence[dict[str, Any]]) -> None:
 
 
 def write_result(out: Path, told: dict[str, Any]) -> None:
-    """The end of a run: the checksums of its files, then OUT/result.json, which says that all of it is there."""
+    """The end of a run: checksums of its files, then OUT/result.json, which says that all is there."""
     moving = (SUMS, "state.pt", "capture.log", "result.json")
     write_sums(out, (p for p in out.iterdir() if p.is_file() and p.name not in moving and p.name[0] != "."))
     write_json(out / "result.json", told)
@@ -205,7 +204,7 @@ def kept(out: Path) -> str:
 
 @contextlib.contextmanager
 def whole(folder: Path, into: bool = False) -> Iterator[Path]:
-    """A place to write a checkpoint, put at `folder` when all of it is there; `into`: file by file, beside what is.
+    """A place to write a checkpoint, put at `folder` when all is there; `into`: file by file, beside what is.
 
     Raises: TransectError when it cannot be written.
     """

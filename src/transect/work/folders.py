@@ -1,11 +1,12 @@
-"""Folders that several processes write: what kind a folder is, who may write in it now, and what the dead left behind.
+"""Folders that several processes write: their kind, who may write in one now, what the dead left behind.
 
-The scope of a lock is that of what it guards: the beginning of a store, one shard. Nothing here reads what is inside.
+The scope of a lock is that of what it guards: the beginning of a store, one shard.
 """
 
 import contextlib
 import glob
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -80,11 +81,17 @@ def locked(path: Place, busy: str, wait: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
+def sync_file(path: Path) -> None:
+    """Make what another library wrote durable."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 SUMS = "SHA256SUMS"
 
 
 def write_sums(folder: Path, files: Iterable[Path]) -> None:
-    """FOLDER/SHA256SUMS, as sha256sum checks it, over some files below the folder; its first line is its own."""
+    """FOLDER/SHA256SUMS over some files below it, as sha256sum checks them; its first line is its own hash."""
     with writing(folder):
         lines = [f"{file_hash(file)}  {file.relative_to(folder).as_posix()}\n" for file in sorted(files)]
     text = "".join(lines).encode()
