@@ -36,7 +36,7 @@ HEAVY = [
     "sklearn.cross_decomposition",
     "sklearn.neighbors",
 ]
-HEAVY += ["sklearn.manifold", "torch", "ot", "pyarrow.parquet", "ruptures", "skdim", "matplotlib.pyplot"]
+HEAVY += ["sklearn.manifold", "torch", "ot", "pyarrow.parquet", "skdim", "matplotlib.pyplot"]
 FAILED = re.compile(r"^(?:FAILED|ERROR) tests/(\S+?\.py(?:::\S+)?)", re.M)
 HEAD = """# Planted bugs
 
