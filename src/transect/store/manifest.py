@@ -126,19 +126,20 @@ def _is_this(out: Place, manifest: dict[str, Any]) -> bool:
 
 def _check_empty(out: Place) -> None:
     """TransectError when `out` holds anything but what a capture leaves that was stopped as it began."""
-    left = ("texts.parquet", "plan.json", "shards")
+    left, why = ("texts.parquet", "plan.json", "shards", "manifest.json"), ""
     if not out.exists():
         return
     if any(p.name not in left and not p.name.startswith((".", "capture-")) for p in out.iterdir()):
-        raise TransectError(
-            f"{out} is not empty and is no store.", "Choose another --out; nothing was changed."
+        why = "is not empty and is no store"
+    elif (out / "shards").exists():
+        files = list((out / "shards").iterdir())
+        why = (
+            "holds shards and no manifest"
+            if any(p.suffix in (".json", ".safetensors") for p in files)
+            else ""
         )
-    if (out / "shards").exists() and any(
-        p.suffix in (".json", ".safetensors") for p in (out / "shards").iterdir()
-    ):
-        raise TransectError(
-            f"{out} holds shards and no manifest.", "Choose another --out; nothing was changed."
-        )
+    if why and not (out / "manifest.json").exists():  # another process may have laid it out meanwhile
+        raise TransectError(f"{out} {why}.", "Choose another --out; nothing was changed.")
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
