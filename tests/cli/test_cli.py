@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import transect as ts
-from tiny import save_tiny
+from tiny import WORDS, save_tiny
 from transect.cli.main import main, message
 from transect.errors import TransectError
 
@@ -51,21 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with ten layers, 24 texts, and their store."""
     home = tmp_path_factory.mktemp("cli")
     save_tiny(home / "model", "llama")
-    words = [
-        "the",
-        "month",
-        "of",
-        "March",
-        "has",
-        "thirty",
-        "one",
-        "days",
-        "and",
-        "a",
-        "birthday",
-        "in",
-        "Berlin",
-    ]
+    words = WORDS[:13]
     rows = [{"text": " ".join(words[i % 5 : i % 5 + 5 + i % 4] * 2), "kind": i % 2} for i in range(24)]
     (home / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = run(

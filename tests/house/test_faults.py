@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 import transect as ts
 from planted import planted_store
-from tiny import make_texts, save_tiny, tiny_model, tiny_tokenizer
+from tiny import WORDS, make_texts, save_tiny, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.results.table import Table
 
@@ -124,21 +124,7 @@ def test_a_training_run_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Pa
     from transect.train.pretrain import pretrain
     from transect.train.pretraining import preset
 
-    words = [
-        "the",
-        "month",
-        "of",
-        "March",
-        "has",
-        "thirty",
-        "one",
-        "days",
-        "and",
-        "a",
-        "birthday",
-        "in",
-        "Berlin",
-    ]
+    words = WORDS[:13]
     rng = np.random.default_rng(0)
     (tmp_path / "t.txt").write_text("\n".join(" ".join(rng.choice(words, 20)) for _ in range(80)))
     given = {"steps": 6, "texts": str(tmp_path / "t.txt"), "evaluate_every": 3, "checkpoints": [2, 4]}
