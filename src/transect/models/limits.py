@@ -44,7 +44,7 @@ def position_limit(model: Any) -> int | None:
     limits = []
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
-        if POSITIONS.search(name) and getattr(weight, "ndim", 0) == 2:
+        if weight is not None and weight.ndim == 2 and POSITIONS.search(name):
             padding = getattr(module, "padding_idx", None)
             limits.append(
                 len(weight) - (padding + 1 if padding is not None else int(getattr(module, "offset", 0)))

@@ -81,7 +81,7 @@ def reopen(store: Store, *, random: bool = False, seed: int | None = None) -> "M
 
     told, before = store.manifest["model"], store.manifest.get("opening")
     source = told["fingerprint"].get("source") or {}
-    opening = {key: before.get(key) for key in REOPENED} if isinstance(before, dict) else {}
+    opening: dict[str, Any] = {key: before.get(key) for key in REOPENED} if isinstance(before, dict) else {}
     opening |= {"spec": told["spec"], "dtype": store.manifest["dtype"]["compute"]}
     opening["seed"] = int(source.get("seed", 0)) if seed is None else seed
     if isinstance(commit := source.get("revision"), str):
