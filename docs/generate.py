@@ -1,4 +1,5 @@
-"""Write the reference pages from the code: `python docs/generate.py`. A test compares what is there with the code."""
+"""Write the reference pages from the code: `python docs/generate.py`. A test compares what is there with the
+code."""
 
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def measures() -> str:
 def commands() -> str:
     """Every command with the options that `--help` shows."""
     parts = [
-        HEAD
-        + "# Commands\n\nProgress goes to stderr, tables to stdout. Exit 0: done; 2: your input; 1: our bug.\n"
+        HEAD + "# Commands\n\nProgress goes to stderr, tables to stdout. "
+        "Exit 0: done; 2: your input; 1: our bug.\n"
     ]
     top = click.Context(cli, info_name="transect", **cli.context_settings)
     for name in cli.list_commands(top):

@@ -1,4 +1,5 @@
-"""Screenshots of the app for the docs: `python docs/shoot.py DIR`, DIR holding studies and stores. Writes figures/app-*.png."""
+"""Screenshots of the app for the docs: `python docs/shoot.py DIR`, DIR holding studies and stores. Writes
+figures/app-*.png."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""A folder for the page tests: real studies of small planted stores, one damaged study, and text that is markup."""
+"""A folder for the page tests: real studies of small planted stores, one damaged study, and text that is
+markup."""
 
 from pathlib import Path
 

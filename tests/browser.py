@@ -1,4 +1,5 @@
-"""A real browser for the page tests: found on the machine, never downloaded; nothing it loads may leave the machine."""
+"""A real browser for the page tests: found on the machine, never downloaded; nothing it loads may leave the
+machine."""
 
 import os
 import shutil
@@ -82,7 +83,8 @@ class Watch:
         page.on("dialog", lambda d: (self.said.append(f"dialog: {d.message}"), d.dismiss()))
 
     def check(self, *expected: str) -> None:
-        """No request off the machine, no error, no blocked script or style; `expected` complaints are allowed."""
+        """No request off the machine, no error, no blocked script or style; `expected` complaints are
+        allowed."""
         away = [
             u
             for u in self.asked

@@ -1,4 +1,5 @@
-"""Shapes written in signatures are checked in every test: the hook is installed before anything of ours is imported."""
+"""Shapes written in signatures are checked in every test: the hook is installed before anything of ours is
+imported."""
 
 import os
 from typing import Any

@@ -41,7 +41,8 @@ def disk(stop: int | None = None) -> Iterator[list[str]]:
 
 
 def crashed_everywhere(write: Callable[[], Any], check: Callable[[int], Any]) -> int:
-    """Stop `write` before each of its calls in turn, each time then `check`; how many there were. It makes its own place."""
+    """Stop `write` before each of its calls in turn, each time then `check`; how many there were. It makes
+    its own place."""
     stop = 0
     while True:
         with disk(stop) as made:

@@ -24,7 +24,8 @@ def planted_store(
     landmarks: dict[str, list[int]] | None = None,
     sites: list[str] | None = None,
 ) -> ts.Store:
-    """A store of one shard: `layers[k]` [rows, d] are the points of resid.k (or of `sites[k]`), texts of `lengths` tokens."""
+    """A store of one shard: `layers[k]` [rows, d] are the points of resid.k (or of `sites[k]`), texts of
+    `lengths` tokens."""
     rows, count = sum(lengths), len(lengths)
     sites = sites or [f"resid.{k}" for k in range(len(layers))]
     widths = {s: X.shape[1] for s, X in zip(sites, layers, strict=True)}

@@ -1,6 +1,8 @@
-"""Tiny random models of every family we name sites for, and one byte-level tokenizer they all share: seconds, no hub.
+"""Tiny random models of every family we name sites for, and one byte-level tokenizer they all share: seconds,
+no hub.
 
-`tiny_model(family)` is a transformers model with its head, in eval mode, weights from the seed. Only structure is real.
+`tiny_model(family)` is a transformers model with its head, in eval mode, weights from the seed. Only
+structure is real.
 """
 
 import functools
@@ -80,7 +82,8 @@ def _trained() -> str:
 def tiny_tokenizer(*, bos: bool = False, wrap: bool = False, pad: bool = True, chat: bool = False):
     """A fast byte-level tokenizer of at most 300 tokens: ids 0 <s>, 1 </s>, 2 <pad>.
 
-    `bos` puts <s> in front of each text, `wrap` <s> … </s> around it; `chat` adds a chat template that writes a <s>.
+    `bos` puts <s> in front of each text, `wrap` <s> … </s> around it; `chat` adds a chat template that writes
+    a <s>.
     """
     from tokenizers import Tokenizer, processors
     from transformers import PreTrainedTokenizerFast

@@ -3,7 +3,8 @@
 Every writer keeps one protocol: a partial file under a name of its own, synced, renamed, its folder synced.
 Every JSON object carries the checksum of the rest of it, and JSON is strict both ways. A folder is on a disk,
 or behind PROTOCOL:// on whatever fsspec reaches (s3, gs, abfs, http, memory …): written whole, read by range,
-with credentials and endpoints from the environment (AWS_ENDPOINT_URL, FSSPEC_S3_KEY …), never from a manifest.
+with credentials and endpoints from the environment (AWS_ENDPOINT_URL, FSSPEC_S3_KEY …), never from a
+manifest.
 """
 
 import contextlib
@@ -103,7 +104,8 @@ CHECKSUM = "checksum"
 
 
 def loads(text: str | bytes, *, constants: bool = False) -> Any:
-    """Strict JSON: UTF-8, no key twice, no lone surrogate, finite numbers unless `constants`. Raises: ValueError."""
+    """Strict JSON: UTF-8, no key twice, no lone surrogate, finite numbers unless `constants`. Raises:
+    ValueError."""
     text = text.decode() if isinstance(text, bytes) else text
     number = float if constants else _finite
     value = json.loads(text, object_pairs_hook=_object, parse_constant=number, parse_float=number)

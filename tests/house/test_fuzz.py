@@ -1,4 +1,5 @@
-"""Bytes, headers, templates and specs of any kind: a TransectError, or what was asked for, and nothing else."""
+"""Bytes, headers, templates and specs of any kind: a TransectError, or what was asked for, and nothing
+else."""
 
 import functools
 import json
@@ -201,8 +202,10 @@ def test_template_files_of_any_bytes(data: bytes, tmp_path: Path) -> None:
 
 
 SPEC = some.text(alphabet="ab1²-:.@+~\0\n\ud800é ,{}%*=", max_size=30) | some.sampled_from(
-    ["a" * 5000, "~nobody/x.txt", "template:" + "x" * 300, "birthdays:²", "birthdays:--5", "brown:0", "birthdays:" + "9" * 5000,
-     "random:", "random:random:", "+", "a+", "+a", "x.gguf", "\0.gguf", ".", "/", "/dev/null", "..", "@", "template:/", "squad_v2@", "-:3:x"]
+    ["a" * 5000, "~nobody/x.txt", "template:" + "x" * 300, "birthdays:²", "birthdays:--5", "brown:0",
+     "birthdays:" + "9" * 5000,
+     "random:", "random:random:", "+", "a+", "+a", "x.gguf", "\0.gguf", ".", "/", "/dev/null", "..", "@",
+     "template:/", "squad_v2@", "-:3:x"]
 )  # fmt: skip
 
 

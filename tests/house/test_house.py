@@ -1,4 +1,5 @@
-"""The rooms of the house: a folder imports only from folders above it, files stay short, names stay public."""
+"""The rooms of the house: a folder imports only from folders above it, files stay short, names stay
+public."""
 
 import ast
 import subprocess
@@ -156,7 +157,8 @@ def test_help_is_quick_and_needs_no_torch() -> None:
     code = (
         "import sys, click.testing\nfrom transect.cli.main import cli\n"
         "r = click.testing.CliRunner().invoke(cli, ['--help'])\nassert r.exit_code == 0, r.output\n"
-        "assert 'drift' in r.output\nassert not {'torch', 'transformers', 'matplotlib', 'scipy'} & set(sys.modules)"
+        "assert 'drift' in r.output\n"
+        "assert not {'torch', 'transformers', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
     begun = time.process_time()
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,5 @@
-"""The example package, installed where it stands alone: its measure, texts, study and figure are found and work."""
+"""The example package, installed where it stands alone: its measure, texts, study and figure are found and
+work."""
 
 import os
 import subprocess

@@ -87,7 +87,8 @@ def test_intervals_stay_where_the_number_lives(scale: str, value: float, inside:
 
 
 def test_jackknife_by_text_covers_where_the_one_by_token_does_not() -> None:
-    """12 texts of 20 tokens, ICC 0.5: the mean's standard error is 3.2 times the one that forgets the texts."""
+    """12 texts of 20 tokens, ICC 0.5: the mean's standard error is 3.2 times the one that forgets the
+    texts."""
     rng = np.random.default_rng(1)
     hits = tokens = 0
     for _ in range(200):
@@ -100,7 +101,8 @@ def test_jackknife_by_text_covers_where_the_one_by_token_does_not() -> None:
 
 
 def test_a_simultaneous_band_holds_the_whole_curve() -> None:
-    """20 independent means: pointwise intervals of 95 % hold all of them in about a third of cases, the band in most."""
+    """20 independent means: pointwise intervals of 95 % hold all of them in about a third of cases, the band
+    in most."""
     rng = np.random.default_rng(2)
     band = points = 0
     for _ in range(150):
@@ -143,7 +145,8 @@ def test_no_p_where_none_can_reach_the_level() -> None:
 
 
 def test_max_t_of_studentised_values_keeps_the_level_of_a_family() -> None:
-    """12 correlated statistics of unlike spread, nothing planted: at most 5 % of families hold a p of 0.05 or less."""
+    """12 correlated statistics of unlike spread, nothing planted: at most 5 % of families hold a p of 0.05 or
+    less."""
     rng = np.random.default_rng(4)
     alarms = 0
     for _ in range(300):

@@ -1,4 +1,5 @@
-"""Designs on planted stores: nulls of whole texts, runs that lose the same tokens, stores that were captured anew."""
+"""Designs on planted stores: nulls of whole texts, runs that lose the same tokens, stores that were captured
+anew."""
 
 import shutil
 from pathlib import Path
@@ -25,8 +26,8 @@ def clustered(seed: int, icc: float = 0.5) -> np.ndarray:
 
 
 def test_unrelated_views_with_text_effects_are_not_called_related(tmp_path: Path) -> None:
-    """Whole texts permuted: at most a few in 24 unrelated pairs are rejected at 5 %. Tokens permuted within texts ask another
-    question, and here too nothing is found."""
+    """Whole texts permuted: at most a few in 24 unrelated pairs are rejected at 5 %. Tokens permuted within
+    texts ask another question, and here too nothing is found."""
     layers = [clustered(k) for k in range(48)]
     store = planted_store(tmp_path / "s", layers, [LENGTH] * TEXTS)
     pairs = [(f"resid.{2 * k}", f"resid.{2 * k + 1}") for k in range(24)]
@@ -88,7 +89,8 @@ def test_runs_of_the_same_tokens_lose_the_same_tokens(tmp_path: Path) -> None:
 
 
 def test_a_half_sample_is_half_of_the_texts(tmp_path: Path) -> None:
-    """The mean norm of a half-sample varies over texts as half of them do, and the same half is drawn at every site."""
+    """The mean norm of a half-sample varies over texts as half of them do, and the same half is drawn at
+    every site."""
     norms = np.repeat(np.arange(TEXTS) + 1.0, LENGTH)[:, None] * np.eye(WIDTH)[0]
     store = planted_store(tmp_path / "s", [norms, 2 * norms], [LENGTH] * TEXTS)
     found = ts.sweep("mean_norm", store, n=200, groups=5, halves=40, permutations=0, workers=1, massive=0)
@@ -99,7 +101,8 @@ def test_a_half_sample_is_half_of_the_texts(tmp_path: Path) -> None:
 
 
 def test_swaps_move_whole_texts(tmp_path: Path) -> None:
-    """Texts of one site lie at +1, of the other at −1: a swap by text leaves means that vary as coins over texts do."""
+    """Texts of one site lie at +1, of the other at −1: a swap by text leaves means that vary as coins over
+    texts do."""
     one = np.ones((TEXTS * LENGTH, 1)) * np.eye(WIDTH)[0] + 1e-3 * clustered(2)
     store = planted_store(tmp_path / "s", [one, -one], [LENGTH] * TEXTS)
     given = {"design": "paired", "swaps": 99, "n": 240, "groups": 4, "workers": 1}

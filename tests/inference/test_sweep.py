@@ -15,7 +15,8 @@ from transect.results.table import Table
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ts.Store:
-    """Layers 0 and 1 equal up to a shift of (3, 0, …); layer 2 unrelated and twice as wide-spread; layer 3 as layer 2."""
+    """Layers 0 and 1 equal up to a shift of (3, 0, …); layer 2 unrelated and twice as wide-spread; layer 3 as
+    layer 2."""
     rng = np.random.default_rng(0)
     base = rng.normal(size=(30 * 20, 5)) * [4, 2, 1, 1, 0.5] + 7
     other = rng.normal(size=base.shape) * 3
@@ -75,7 +76,8 @@ def test_one_cloud_and_its_column_shuffle(store: ts.Store) -> None:
 
 
 def test_the_null_of_one_cloud_breaks_relations_between_dimensions(tmp_path: Path) -> None:
-    """One direction in 5 equal dimensions: 1 of them is filled; with every column in an order of its own, nearly 5."""
+    """One direction in 5 equal dimensions: 1 of them is filled; with every column in an order of its own,
+    nearly 5."""
     line = np.random.default_rng(1).normal(size=(30 * 8, 1)) @ np.ones((1, 5))
     made = planted_store(tmp_path / "line", [line + 3], [8] * 30)
     found = row(ts.sweep("participation_ratio", made, n=70, workers=1, permutations=3), "resid.0")
@@ -91,7 +93,8 @@ def test_kept_blocks_of_another_seed_are_not_taken(store: ts.Store, tmp_path: Pa
 
 
 def test_corrected_by_hand() -> None:
-    """Distances grow with drift, paired ones shrink below their shuffled null, similarities are scaled to 1 on themselves."""
+    """Distances grow with drift, paired ones shrink below their shuffled null, similarities are scaled to 1
+    on themselves."""
     from transect.inference.rows import corrected
     from transect.measures.contract import find
 
@@ -102,7 +105,8 @@ def test_corrected_by_hand() -> None:
 
 
 def test_a_replicate_leaves_one_group_out(tmp_path: Path) -> None:
-    """Norms are 1 in half of the texts and 2 in the others: leaving out a tenth moves their mean by at most 0.5 / 9."""
+    """Norms are 1 in half of the texts and 2 in the others: leaving out a tenth moves their mean by at most
+    0.5 / 9."""
     norms = np.repeat(np.arange(40) % 2 + 1.0, 8)[:, None]
     made = planted_store(tmp_path / "norms", [norms * np.eye(3)[0]], [8] * 40)
     found = row(ts.sweep("mean_norm", made, n=100, groups=10, workers=1, permutations=0), "resid.0")

@@ -1,4 +1,5 @@
-"""Numbers per text: planted clusters and paths, nulls from other texts, gradients that do not know the length of a text."""
+"""Numbers per text: planted clusters and paths, nulls from other texts, gradients that do not know the length
+of a text."""
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def test_windows_are_of_one_size_and_leave_out_what_is_too_short(tmp_path):
 
 
 def test_texts_with_a_direction_of_their_own_are_told_from_mixed_ones(tmp_path):
-    """Text i lies about its own axis: cosine 36/37 within (noise 1 beside 6), near 0 when tokens are dealt to other texts."""
+    """Text i lies about its own axis: cosine 36/37 within (noise 1 beside 6), near 0 when tokens are dealt to
+    other texts."""
     rng = np.random.default_rng(0)
     axes = np.repeat(np.eye(8, 40), LENGTHS, axis=0) * 6
     noise = rng.standard_normal((sum(LENGTHS), 40)) / np.sqrt(40)
@@ -66,7 +68,8 @@ def test_texts_with_a_direction_of_their_own_are_told_from_mixed_ones(tmp_path):
 
 
 def test_paths_on_a_polygon_turn_and_lengthen_as_it_does(tmp_path):
-    """Steps of 3 that turn by 40° each, in a plane of their own for every token; another token's steps are at random."""
+    """Steps of 3 that turn by 40° each, in a plane of their own for every token; another token's steps are at
+    random."""
     rng = np.random.default_rng(1)
     count, turn = sum(LENGTHS), np.deg2rad(40)
     planes = np.linalg.qr(rng.standard_normal((count, 30, 2)))[0]

@@ -1,4 +1,5 @@
-"""The contract every measure inherits: what it declares holds on lopsided data, for whatever is in the registry."""
+"""The contract every measure inherits: what it declares holds on lopsided data, for whatever is in the
+registry."""
 
 import inspect
 import math
@@ -25,7 +26,8 @@ def lopsided(n, d, seed, shift=0.0):
 
 
 def data_for(measure, seed=0):
-    """Arrays for the measure's signature: unequal n where rows are not paired, unequal widths where they may differ."""
+    """Arrays for the measure's signature: unequal n where rows are not paired, unequal widths where they may
+    differ."""
     n, d = 61, 7
     X = lopsided(n, d, seed)
     if "y" in measure.data:
@@ -127,7 +129,8 @@ def test_declared_invariance(measure, what):
 
 @pytest.mark.parametrize("measure", TWO, ids=lambda m: m.name)
 def test_undeclared_frame_changes_count(measure):
-    """A distance in one frame must see that one cloud alone was moved; otherwise the declaration is incomplete."""
+    """A distance in one frame must see that one cloud alone was moved; otherwise the declaration is
+    incomplete."""
     if not measure.one_space or "translation" in measure.invariant_to:
         return
     X, Y = data_for(measure, seed=4)
@@ -200,7 +203,8 @@ def test_clouds_that_do_not_belong_together_are_refused(measure):
 
 @pytest.mark.parametrize("measure", CLOUDS, ids=lambda m: m.name)
 def test_values_equal_the_definition(measure):
-    """`values`, by the fast path where there is one, on clouds of unequal size, offset and scale; an error stands alone."""
+    """`values`, by the fast path where there is one, on clouds of unequal size, offset and scale; an error
+    stands alone."""
     X = data_for(measure, seed=8)[0]
     clouds = [X.astype(np.float32), X * 0.7 + 3, lopsided(61, 7, 9, shift=1.0), np.full((61, 7), np.nan)]
     if not measure.paired:

@@ -1,4 +1,5 @@
-"""Similarity against analytic truths, naive float64 loops and other libraries; every hazard that peers fall into."""
+"""Similarity against analytic truths, naive float64 loops and other libraries; every hazard that peers fall
+into."""
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_cka_is_songs_estimator_entry_by_entry(unbiased, n):
 
 
 def test_cka_of_a_planted_mixture():
-    """Y = [a U, b V] and X = U with U, V orthonormal and centred: biased CKA is a² / √(a⁴ + r b⁴ / p), here lopsided."""
+    """Y = [a U, b V] and X = U with U, V orthonormal and centred: biased CKA is a² / √(a⁴ + r b⁴ / p), here
+    lopsided."""
     n, p, r, a, b = 40, 3, 5, 2.0, 1.3
     Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(1).standard_normal((n, p + r))]))[0][
         :, 1:
@@ -105,7 +107,8 @@ def test_cka_of_points_equally_far_apart_is_not_a_number(dtype):
 
 
 def test_cosine_is_the_mean_over_pairs_with_its_sign_and_uncentred():
-    """Pairs at 0°, 180° and 60°, of norms that differ a hundredfold, and a pair across: (1 − 1 + ½ + 0.6) / 4."""
+    """Pairs at 0°, 180° and 60°, of norms that differ a hundredfold, and a pair across: (1 − 1 + ½ + 0.6) /
+    4."""
     X = np.array([[3.0, 0], [0, 20], [0.5, 0], [3, 4]])
     Y = np.array([[0.1, 0], [0, -7], [5, 5 * np.sqrt(3)], [9, 0]])
     assert cosine(X, Y) == pytest.approx(1.1 / 4, rel=1e-12)
@@ -125,7 +128,8 @@ def test_procrustes_is_the_angle_of_the_best_rotation():
 @pytest.mark.parametrize("angle", [1e-6, 3e-3, 0.04, 0.8])
 @pytest.mark.parametrize("wide", [False, True])
 def test_procrustes_of_a_planted_angle(angle, wide):
-    """Y = cos θ X + sin θ Z with Z orthogonal to X in points: the angle is θ, small ones included; n < d as well."""
+    """Y = cos θ X + sin θ Z with Z orthogonal to X in points: the angle is θ, small ones included; n < d as
+    well."""
     n, p = 50, 4
     Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(3).standard_normal((n, 2 * p))]))[0][
         :, 1:
@@ -160,7 +164,8 @@ def test_rsa_beside_scipy():
 
 
 def test_surveys_declare_what_does_not_hold():
-    """RSA over correlation distances moves under a translation, PWCCA under a rotation: neither is declared."""
+    """RSA over correlation distances moves under a translation, PWCCA under a rotation: neither is
+    declared."""
     X, Y = views()
     moved = X + np.linspace(0, 30, X.shape[1])
     assert rsa(X, moved, distance="correlation") < 0.95 < rsa(X, moved)
@@ -232,7 +237,8 @@ def test_svcca_drops_the_components_below_the_share():
 
 
 def test_svcca_counts_variances_and_not_their_roots():
-    """Variances 100, 4, 0.01: the first alone is 0.96 of them, of the roots 0.83. Y shares the second: 0 where it is not kept."""
+    """Variances 100, 4, 0.01: the first alone is 0.96 of them, of the roots 0.83. Y shares the second: 0
+    where it is not kept."""
     n = 40
     Q = np.linalg.qr(np.column_stack([np.ones(n), np.random.default_rng(13).standard_normal((n, 5))]))[0][
         :, 1:
@@ -309,7 +315,8 @@ def test_options_out_of_range_are_refused():
 
 
 def test_padding_would_pass_for_similarity_and_a_store_holds_none(tmp_path):
-    """Rows of zeros shared by two unrelated views take CKA from 0 to nearly 1; a sweep sees real tokens only."""
+    """Rows of zeros shared by two unrelated views take CKA from 0 to nearly 1; a sweep sees real tokens
+    only."""
     rng = np.random.default_rng(13)
     lengths = [7, 3, 9, 5, 8, 6, 4, 10]
     X, Y = (rng.standard_normal((sum(lengths), 6)) + 20 for _ in range(2))

@@ -132,7 +132,8 @@ def test_twonn_is_skdim_s():
 
 
 def test_neighbours_against_the_naive_loop():
-    """300 points pass one block of 256; a far offset must not blur the distances; a repeat must not be a neighbour."""
+    """300 points pass one block of 256; a far offset must not blur the distances; a repeat must not be a
+    neighbour."""
     rng = np.random.default_rng(4)
     X = rng.standard_normal((300, 5)) * [1, 1, 1, 9, 0.1] + 1e7
     D = np.sort(np.linalg.norm(X[:, None] - X[None], axis=2), axis=1)[:, 1:]
@@ -170,7 +171,8 @@ def test_too_few_distinct_points_and_lattices():
 
 
 def test_isoscore_is_the_published_construction():
-    """Rudman et al. 2022, section 4: normalised PCA variances against the diagonal of ones, rescaled twice; d = 5, n = 70."""
+    """Rudman et al. 2022, section 4: normalised PCA variances against the diagonal of ones, rescaled twice; d
+    = 5, n = 70."""
     X = np.random.default_rng(8).standard_normal((70, 5)) * [5, 3, 1, 0.5, 0.2] + [1, 2, 3, 4, 5]
     d, variances = 5, np.linalg.eigvalsh(np.cov(X.T))
     scaled = np.sqrt(d) * variances / np.linalg.norm(variances)

@@ -110,7 +110,8 @@ def test_half_precision_squares_do_not_overflow(measure):
 
 
 def test_rank_residual_of_a_mean_and_deviations():
-    """Deviations (±3, ±4 along two axes) about a mean of norm 12 at right angles: s² = 25 of s² + m² = 169."""
+    """Deviations (±3, ±4 along two axes) about a mean of norm 12 at right angles: s² = 25 of s² + m² =
+    169."""
     A = np.array([[3.0, 0, 12], [-3, 0, 12], [0, 4, 12], [0, -4, 12]])
     s2 = (9 + 9 + 16 + 16) / 4
     assert rank_residual(A) == pytest.approx(np.sqrt(s2 / (s2 + 144)), rel=1e-12)
@@ -121,7 +122,8 @@ def test_rank_residual_of_a_mean_and_deviations():
 
 
 def test_clusters_of_directions_whatever_their_norms():
-    """Three bundles of 9, 5 and 1 points, 25° wide at most, on three axes, norms over four decades; a chain is one."""
+    """Three bundles of 9, 5 and 1 points, 25° wide at most, on three axes, norms over four decades; a chain
+    is one."""
     rng = np.random.default_rng(3)
     axes = np.repeat(np.eye(3, 6), [9, 5, 1], axis=0)
     A = (axes + rng.uniform(-0.08, 0.08, axes.shape)) * np.geomspace(0.01, 100, 15)[:, None]
@@ -140,7 +142,8 @@ def test_clusters_of_directions_whatever_their_norms():
 
 
 def test_updates_against_planted_ones():
-    """Updates of 0.5 × the state for 30 points and −0.2 × for 10 (norms from 1 to 50): relative 0.425, alignment 0.5."""
+    """Updates of 0.5 × the state for 30 points and −0.2 × for 10 (norms from 1 to 50): relative 0.425,
+    alignment 0.5."""
     rng = np.random.default_rng(4)
     A = rng.standard_normal((40, 7)) * np.geomspace(1, 50, 40)[:, None]
     factor = np.repeat([0.5, -0.2], [30, 10])[:, None]

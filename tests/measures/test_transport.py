@@ -1,4 +1,5 @@
-"""Transport against closed forms, naive float64 loops, POT and scipy, on clouds of unequal size, spread and offset."""
+"""Transport against closed forms, naive float64 loops, POT and scipy, on clouds of unequal size, spread and
+offset."""
 
 import numpy as np
 import ot
@@ -35,7 +36,8 @@ def naive_costs(X, Y):
 
 
 def naive_entropic(C, eps, iterations=20000, tol=1e-9):
-    """Log-domain Sinkhorn in float64: the primal value with its entropy, <P, C>, the plan. Averaged on a symmetric C."""
+    """Log-domain Sinkhorn in float64: the primal value with its entropy, <P, C>, the plan. Averaged on a
+    symmetric C."""
     n, m = C.shape
     symmetric = n == m and np.array_equal(C, C.T)
     f, g = np.zeros(n), np.zeros(m)
@@ -88,7 +90,8 @@ def test_repeated_points_weigh_as_often_as_they_stand():
     "measure", [wasserstein, bures, sliced, max_sliced, centroid, paired_displacement, euclidean]
 )
 def test_a_common_offset_and_heavy_norms_do_not_cancel(measure):
-    """float32 |x|² + |y|² - 2xy reads 2.30 for 0.058 here; the offset is exact in float32, so nothing may change."""
+    """float32 |x|² + |y|² - 2xy reads 2.30 for 0.058 here; the offset is exact in float32, so nothing may
+    change."""
     X = np.round(cloud(60, 8, 5) * 64) / 64
     Y = X + np.round(RNG(6).standard_normal(X.shape) * 8) / 64
     offset = np.r_[4096.0, np.zeros(6), -2048.0]
@@ -193,7 +196,8 @@ def test_a_self_term_that_has_not_converged_shows():
 
 
 def test_a_self_term_takes_few_averaged_steps(monkeypatch):
-    """Without the average the two halves of a self-problem swing about each other; here without acceleration too."""
+    """Without the average the two halves of a self-problem swing about each other; here without acceleration
+    too."""
     real = room.accelerate
     monkeypatch.setattr(room, "accelerate", lambda step, x, tol, most: real(step, x, tol, most, depth=0))
     for eps in (0.1, 1.0, 10.0):
@@ -230,7 +234,8 @@ def test_potentials_that_travel_far_are_absorbed():
 
 
 def test_acceleration_recovers_from_a_bad_direction():
-    """A step that lies now and then (an error of 10, a NaN) is dropped, and the fixed point is still found."""
+    """A step that lies now and then (an error of 10, a NaN) is dropped, and the fixed point is still
+    found."""
     A = np.diag(np.linspace(0.1, 0.97, 30))
     calls = []
 
@@ -431,7 +436,8 @@ def test_paired_distances():
 
 
 def test_one_basis_for_all_clouds():
-    """Two clouds along different axes: the shared basis holds both, and in it their distance is the true one."""
+    """Two clouds along different axes: the shared basis holds both, and in it their distance is the true
+    one."""
     X = np.outer(RNG(0).standard_normal(80), [3.0, 0, 0, 0]) + 100
     Y = np.outer(RNG(1).standard_normal(30), [0.0, 0, 2, 0]) + 100
     basis = shared_basis([X, Y.astype(np.float32)], 2)

@@ -1,4 +1,5 @@
-"""Checkpoints without a head, halves of models, adapters of classifiers, text towers; and damage of every file."""
+"""Checkpoints without a head, halves of models, adapters of classifiers, text towers; and damage of every
+file."""
 
 import json
 import shutil

@@ -10,7 +10,8 @@ from transect.errors import TransectError
 from transect.models import sites
 from transect.models.forward import hooked
 
-#: Blocks in which resid + attn.out + mlp.out is the next resid; BERT norms the sum, T5's decoder has cross-attention.
+#: Blocks in which resid + attn.out + mlp.out is the next resid; BERT norms the sum, T5's decoder has
+#: cross-attention.
 ADDITIVE = set(FAMILIES) - {"bert", "roberta", "t5"}
 #: Fused experts have no single matrix of neurons.
 MIXTURES = {"mixtral"}

@@ -59,8 +59,8 @@ def test_alarms_on_noise_are_rare(name):
 
 @pytest.mark.parametrize("at", [0, 1, 2, 13, 27, 28, 29])
 def test_a_spike_is_found_at_its_index_at_both_ends_too(at):
-    """A factor e^1.5 on a decay of 6 % a step with 5 % noise. Its size by the signed log of the decay itself, within
-    five units of noise: 0.05 of the step, as much again of the fit."""
+    """A factor e^1.5 on a decay of 6 % a step with 5 % noise. Its size by the signed log of the decay itself,
+    within five units of noise: 0.05 of the step, as much again of the fit."""
     rng, right = np.random.default_rng(at), 0
     for _ in range(10):
         decay = np.exp(-0.06 * DEPTH)

@@ -1,4 +1,5 @@
-"""Every shape against a distance worked out by hand, on labels of unequal spacing; every stress against a closed form."""
+"""Every shape against a distance worked out by hand, on labels of unequal spacing; every stress against a
+closed form."""
 
 import numpy as np
 import pytest
@@ -69,7 +70,8 @@ def test_distance_by_hand(name, given, a, b, truth):
 
 
 def test_graph_walks_along_a_bent_row_of_labels():
-    """A right angle of unit steps: with two neighbours each, the way from end to end goes round the corner."""
+    """A right angle of unit steps: with two neighbours each, the way from end to end goes round the
+    corner."""
     corner = np.array([[0, 0], [1, 0], [2, 0], [3, 0], [3, 1], [3, 2.0]])
     D = find_shape("graph").distances(corner, neighbours=1)
     assert D[0, 5] == pytest.approx(5)
@@ -82,7 +84,8 @@ def test_graph_walks_along_a_bent_row_of_labels():
 
 
 def test_polytope_vertices():
-    """Four vertices in three dimensions repel to a regular tetrahedron, edge √(8/3); the seed turns it, not more."""
+    """Four vertices in three dimensions repel to a regular tetrahedron, edge √(8/3); the seed turns it, not
+    more."""
     first, other = (find_shape("polytope").distances([5, 1, 1, 9, 30], seed=s) for s in (0, 1))
     off = first[np.ix_([0, 1, 3, 4], [0, 1, 3, 4])][np.triu_indices(4, 1)]
     assert off == pytest.approx(np.full(6, SQRT(8 / 3)), abs=1e-4)
@@ -143,8 +146,8 @@ def test_scale_normalised_stress_is_the_sine_of_the_angle():
 
 
 def test_tilted_ring():
-    """A ring in 6 axes has two equal variances t/2 of a trace t; a ridge of r times the mean variance shrinks the fit to
-    1 / (1 + r/3), so the stress without a fitted scale is (r/3) / (1 + r/3): 1/4 at r = 1."""
+    """A ring in 6 axes has two equal variances t/2 of a trace t; a ridge of r times the mean variance shrinks
+    the fit to 1 / (1 + r/3), so the stress without a fitted scale is (r/3) / (1 + r/3): 1/4 at r = 1."""
     from transect.numeric.smds import SupervisedMDS
 
     y = np.arange(60) % 12

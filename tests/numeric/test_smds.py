@@ -1,4 +1,5 @@
-"""SupervisedMDS against its formulas written out naively, its optimality conditions, and scikit-learn's own checks."""
+"""SupervisedMDS against its formulas written out naively, its optimality conditions, and scikit-learn's own
+checks."""
 
 import warnings
 
@@ -93,7 +94,8 @@ def test_orthonormal_fit_is_the_best_rotation():
 
 
 def test_no_months_are_merged_or_stretched():
-    """A perfect ring of 12 months scores 1, and so does its part; labels scaled min–max would make December January."""
+    """A perfect ring of 12 months scores 1, and so does its part; labels scaled min–max would make December
+    January."""
     y = np.array([1, 2, 3, 5, 8, 12, 12, 11, 6])
     X = 4.0 * find_shape("circle")(y, period=12) @ np.array([[0.6, 0, 0.8], [0, 1, 0]]) + 3
     fitted = SupervisedMDS(period=12, alpha=0).fit(X, y)
@@ -125,7 +127,8 @@ def chained(seed=0):
 
 
 def test_undefined_distances_are_fitted_by_optimisation():
-    """Only neighbours have a distance; a bent chain keeps them all, and the closed form of a straight one does not."""
+    """Only neighbours have a distance; a bent chain keeps them all, and the closed form of a straight one
+    does not."""
     X, y = chained()
     chain = SupervisedMDS("chain", parameters={"reach": 1}, alpha=1e-6).fit(X, y)
     straight_line = SupervisedMDS("line", alpha=1e-6).fit(X, y)
@@ -170,7 +173,8 @@ def test_coordinates_and_distances_of_the_user():
 
 
 def test_stresses_of_two_pairs_by_hand():
-    """Targets 3 and 4, fitted 0 and 5: residuals 3 and −1 over ΣD² = 25; the best scale is 20 / 25, its residuals 3 and 0."""
+    """Targets 3 and 4, fitted 0 and 5: residuals 3 and −1 over ΣD² = 25; the best scale is 20 / 25, its
+    residuals 3 and 0."""
     from transect.numeric import stress
 
     assert stress.normalised([3.0, 4.0], [0.0, 5.0]) == pytest.approx(np.sqrt(10 / 25), rel=1e-12)
@@ -234,7 +238,8 @@ def test_bad_input(made, labels, told):
     ids=str,
 )
 def test_scikit_learn_checks(made):
-    """No check is left out; circles need a period that their test labels (whole numbers) are no multiple of."""
+    """No check is left out; circles need a period that their test labels (whole numbers) are no multiple
+    of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = check_estimator(made, on_fail=None)

@@ -162,7 +162,8 @@ model = ts.open_model(sys.argv[2])
 for stop in (1, 0, 99):
     child = os.fork()
     if not child:
-        ts.capture(model, make_texts(), sys.argv[1], sites=["resid", "mlp.act"], batch_tokens=64, shard_bytes=20_000)
+        sites = ["resid", "mlp.act"]
+        ts.capture(model, make_texts(), sys.argv[1], sites=sites, batch_tokens=64, shard_bytes=20_000)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -313,7 +314,8 @@ def test_other_families(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spread", ["auto", "split"])
 def test_a_model_laid_out_over_devices_gives_the_same_points(spread: str, tmp_path: Path) -> None:
-    """As accelerate places it; "split" keeps one block and the final norm on disk, to be fetched for each pass."""
+    """As accelerate places it; "split" keeps one block and the final norm on disk, to be fetched for each
+    pass."""
     folder = save_tiny(tmp_path / "model", "llama")
     plain = ts.open_model(str(folder))
     parts = {
@@ -399,7 +401,8 @@ def test_a_disk_that_fills_up_keeps_finished_shards(
 
 def test_a_landmark_that_a_text_lacks_is_missing_there_and_not_its_first_token(tmp_path: Path) -> None:
     X = np.arange(24.0).reshape(12, 2)
-    made = planted_store(tmp_path / "s", [X], [5, 3, 4], landmarks={"verb": [2, None, 0]})  # type: ignore[list-item]
+    marks: dict = {"verb": [2, None, 0]}
+    made = planted_store(tmp_path / "s", [X], [5, 3, 4], landmarks=marks)
     chosen = made.select("landmark:verb")
     assert (chosen.texts.tolist(), chosen.position.tolist(), chosen.missing) == ([0, 2], [2, 0], (1,))
     assert made.points("resid.0", "landmark:verb", missing="drop").tolist() == X[[2, 8]].tolist()

@@ -1,6 +1,8 @@
-"""Simulated crashes: each writer is stopped before every call to the disk, and every file has bits flipped in it.
+"""Simulated crashes: each writer is stopped before every call to the disk, and every file has bits flipped in
+it.
 
-Afterwards the same command ends as if nothing had been, or is refused with a remedy that works; no damage goes unnamed.
+Afterwards the same command ends as if nothing had been, or is refused with a remedy that works; no damage
+goes unnamed.
 """
 
 import functools
@@ -208,7 +210,8 @@ def test_any_flipped_bit_of_a_store_is_refused_named_or_harmless(whole: ts.Store
 def test_a_resume_does_not_go_on_from_a_damaged_frame(
     model: ts.Model, whole: ts.Store, tmp_path: Path
 ) -> None:
-    """Manifest, plan, index and receipts: refused, or the shards that are missing come as they would have been."""
+    """Manifest, plan, index and receipts: refused, or the shards that are missing come as they would have
+    been."""
     copy = Path(shutil.copytree(whole.path, tmp_path / "s"))
     for path in (whole.shard(1), whole.receipt(1)):
         (copy / path.relative_to(whole.path)).unlink()

@@ -1,4 +1,5 @@
-"""What a model cannot take is refused before the first pass; what is left out of a capture is said in its manifest."""
+"""What a model cannot take is refused before the first pass; what is left out of a capture is said in its
+manifest."""
 
 from pathlib import Path
 

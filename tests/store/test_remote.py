@@ -1,4 +1,5 @@
-"""Stores behind fsspec: on a real object server that speaks S3, and in memory. Equal to local ones, read by range."""
+"""Stores behind fsspec: on a real object server that speaks S3, and in memory. Equal to local ones, read by
+range."""
 
 import os
 import subprocess

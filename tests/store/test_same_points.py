@@ -1,4 +1,5 @@
-"""A text's points are those of the text alone: whatever axes a model uses, whatever ran before, in any batch or worker."""
+"""A text's points are those of the text alone: whatever axes a model uses, whatever ran before, in any batch
+or worker."""
 
 from pathlib import Path
 

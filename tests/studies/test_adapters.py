@@ -1,4 +1,5 @@
-"""ΔW of adapters and fine-tunes: planted factors with known norm, spectrum and direction; bad folders are refused."""
+"""ΔW of adapters and fine-tunes: planted factors with known norm, spectrum and direction; bad folders are
+refused."""
 
 import json
 import shutil
@@ -51,8 +52,8 @@ Q0, DOWN1 = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
 
 
 def test_a_rank_one_change_along_the_second_direction(base, tmp_path):
-    """B A = 5 u v₂ᵀ with v₂ the second right singular vector of W: norm 5 · alpha/r = 20, stable rank 1, all in the top 2,
-    none in the top 1."""
+    """B A = 5 u v₂ᵀ with v₂ the second right singular vector of W: norm 5 · alpha/r = 20, stable rank 1, all
+    in the top 2, none in the top 1."""
     W = base_weights(base)[Q0].astype(float)
     v = np.linalg.svd(W)[2][1]
     u = np.zeros(32)

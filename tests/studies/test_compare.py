@@ -1,4 +1,5 @@
-"""The comparison on planted runs: what moved is found where it was planted, controls count, unfit runs are refused."""
+"""The comparison on planted runs: what moved is found where it was planted, controls count, unfit runs are
+refused."""
 
 import json
 
@@ -22,7 +23,8 @@ MOVED = (0.0, 0.02, 0.05, 0.6, 0.2)  # share of new variance that "full" puts in
 
 
 def layers(shares, seed, base_seed=0):
-    """The base's points, each layer with its share of new variance and an offset that no centred measure may see."""
+    """The base's points, each layer with its share of new variance and an offset that no centred measure may
+    see."""
     rng, fresh = np.random.default_rng(base_seed), np.random.default_rng(seed)
     n = sum(LENGTHS)
     out = []
@@ -245,7 +247,8 @@ def test_contrast_is_the_paired_jackknife():
 
 
 def test_methods_are_compared_over_seeds_and_only_with_three():
-    """Full lies 0.3 beyond LoRA with seeds 0.01 apart: found at once; without a difference few cells are called one."""
+    """Full lies 0.3 beyond LoRA with seeds 0.01 apart: found at once; without a difference few cells are
+    called one."""
 
     def arm(name, method, seed):
         return Arm(name, "run", method, "t", seed, 60, 0.3, "accuracy", 0.8, 0.5, True, 10)
@@ -295,7 +298,8 @@ def test_arms_match_by_task_and_seed():
 
 
 def test_the_size_of_the_weight_change_beside_the_step_of_drift():
-    """ΔW that grows as the steps of one run do, and falls as those of another: ranks 1 and −1, each by its own folder."""
+    """ΔW that grows as the steps of one run do, and falls as those of another: ranks 1 and −1, each by its
+    own folder."""
     weights = Table(
         {"run": run, "layer": k, "measure": "relative_norm_of_layer", "value": v, "status": "ok"}
         for run, sizes in (("a", [1, 2, 4, 9, 11]), ("b", [7, 5, 3, 2, 1]))

@@ -1,4 +1,5 @@
-"""The drift study on planted stores: what it must find, what it must not, and what the published formulas would say."""
+"""The drift study on planted stores: what it must find, what it must not, and what the published formulas
+would say."""
 
 import re
 from pathlib import Path
@@ -19,7 +20,8 @@ STEP = 9
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[ts.Store, ts.Store]:
-    """Each layer turns points a little; from layer 9 to 10 every point jumps by (6, 0, …). The control never jumps."""
+    """Each layer turns points a little; from layer 9 to 10 every point jumps by (6, 0, …). The control never
+    jumps."""
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("drift")
     made = []
@@ -82,7 +84,8 @@ def test_no_trend_in_rank_is_called_stable_and_compression_is_found(
 
 
 def test_a_jump_that_the_null_has_too_is_no_change_layer() -> None:
-    """Value and null step up together at one layer, the excess alone at another: only the latter is a jump."""
+    """Value and null step up together at one layer, the excess alone at another: only the latter is a
+    jump."""
     rng = np.random.default_rng(0)
     null = np.where(np.arange(24) < 8, 1.0, 9.0)
     excess = np.where(np.arange(24) == 16, 3.0, 1.0) + 0.02 * rng.normal(size=24)

@@ -1,4 +1,5 @@
-"""The map against the naive refit, planted manifolds found where they are, leaks and nulls; the study, its command."""
+"""The map against the naive refit, planted manifolds found where they are, leaks and nulls; the study, its
+command."""
 
 import json
 
@@ -72,7 +73,8 @@ def planted(n=90, d=14, noise=0.3, seed=0):
     ],
 )
 def test_the_map_equals_refitting_every_cell(kind, alpha, d, scale):
-    """One factorisation and right-hand sides on label values against the estimator refitted for each fold and draw."""
+    """One factorisation and right-hand sides on label values against the estimator refitted for each fold and
+    draw."""
     X, y = planted(d=d)
     many = (*CIRCLE, ("discrete_circle", '{"period": 12}'), ("line", "{}"), ("polytope", '{"dimension": 4}'))
     plan = Plan(job_of(shapes=many, alpha=alpha, scale=scale, permutations=3, repeats=2, pairs=10**6), y)
@@ -124,7 +126,8 @@ def test_reuse_applies_the_map_of_the_source():
 
 
 def test_shares_of_variance():
-    """Two of the axes hold 4 + 1 of the 4 + 1 + 5 parts of variance; the fit finds them, permuted labels do not."""
+    """Two of the axes hold 4 + 1 of the 4 + 1 + 5 parts of variance; the fit finds them, permuted labels do
+    not."""
     rng, y = np.random.default_rng(0), np.tile(np.arange(1, 13), 40)
     ring = find_shape("circle")(y, period=12) * SQRT2 * [2.0, 1.0]
     rest = rng.standard_normal((480, 5))
@@ -161,8 +164,9 @@ def test_no_label_value_is_on_both_sides_of_a_fold():
 
 
 def test_points_that_only_name_the_label_do_not_pass_for_a_ring():
-    """Every value has its own random direction, the same for all its texts: decodable to the last, but no ring. Folds that
-    split a value would read it; folds by value, and a null that keeps the values together, do not."""
+    """Every value has its own random direction, the same for all its texts: decodable to the last, but no
+    ring. Folds that split a value would read it; folds by value, and a null that keeps the values together,
+    do not."""
     y = np.repeat(np.arange(40), np.random.default_rng(0).integers(1, 9, 40))
     X = np.random.default_rng(1).standard_normal((40, 60))[y] + 0.01 * np.random.default_rng(
         2
@@ -266,7 +270,8 @@ def test_designs_that_cannot_be(changes, y, told):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A store of sentences whose tokens differ in number, with rings planted at resid.2 of `left` and of nothing else."""
+    """A store of sentences whose tokens differ in number, with rings planted at resid.2 of `left` and of
+    nothing else."""
     home = tmp_path_factory.mktemp("manifold")
     (home / "sets.json").write_text(json.dumps(SETS))
     texts = ts.open_texts(f"template:{home / 'sets.json'}", n=90, seed=1)
@@ -356,8 +361,9 @@ def test_the_planted_ring_is_found_where_it_is(folder, tmp_path):
     assert "not valid" in next(iter(study.tables["friedman"]))["status"]
     assert "resid.2, left" in study.findings[0]
     again = ts.studies.manifold(
-        store, label="month", period=9, controls=[random], repeats=2, permutations=39, discover=True, out=tmp_path,
-        source="month", tokens=["landmark:name.2", "landmark:month", "landmark:left", "landmark:left+90"], workers=1,
+        store, label="month", period=9, controls=[random], repeats=2, permutations=39, discover=True,
+        out=tmp_path, source="month", tokens=["landmark:name.2", "landmark:month", "landmark:left", "landmark:left+90"],
+        workers=1,
     )  # fmt: skip
     assert again.tables["map"].arrow.equals(table.arrow), "read back from the kept cells"
 

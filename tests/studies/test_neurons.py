@@ -1,4 +1,5 @@
-"""Neurons: exact correlations, maps with known answers, orders, repetition, pruning that costs nothing where it should."""
+"""Neurons: exact correlations, maps with known answers, orders, repetition, pruning that costs nothing where
+it should."""
 
 import sys
 import warnings
@@ -27,7 +28,8 @@ LENGTHS = [7, 31, 12, 50, 5, 23, 40, 17, 9, 28]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ts.Store:
-    """24 neurons: a large mean, heavy scales, two that are one (0, 1), one that is its opposite (2), one constant (3)."""
+    """24 neurons: a large mean, heavy scales, two that are one (0, 1), one that is its opposite (2), one
+    constant (3)."""
     rng = np.random.default_rng(0)
     n = sum(LENGTHS)
     X = rng.normal(size=(n, 24)) @ rng.normal(size=(24, 24)) * np.geomspace(
@@ -99,7 +101,8 @@ def test_without_a_store_it_is_the_same(tmp_path: Path) -> None:
 
 
 def test_classical_scaling_alone_finds_distances_that_exist() -> None:
-    """Points of a lopsided plane: Torgerson's solution is exact up to the little noise that is added, 0.001 of the mean."""
+    """Points of a lopsided plane: Torgerson's solution is exact up to the little noise that is added, 0.001
+    of the mean."""
     P = np.random.default_rng(7).normal(size=(50, 2)) * [4, 1]
     D = np.linalg.norm(P[:, None] - P, axis=2)
     D /= D.max()
@@ -149,7 +152,8 @@ def test_stress_is_no_worse_than_a_peer() -> None:
 
 
 def test_copies_of_a_neuron_stay_together() -> None:
-    """4, 5 and 6 near-copies of three unrelated neurons: a triangle. Distances that float32 rounds to 0 once threw copies apart."""
+    """4, 5 and 6 near-copies of three unrelated neurons: a triangle. Distances that float32 rounds to 0 once
+    threw copies apart."""
     rng = np.random.default_rng(9)
     X = np.concatenate([rng.normal(size=(900, 1)) @ (0.5 + rng.random((1, k))) for k in (4, 5, 6)], axis=1)
     rho = np.corrcoef((X + 0.01 * rng.normal(size=X.shape)).T)
@@ -215,7 +219,8 @@ def test_study_finds_the_repeated_block(store: ts.Store, tmp_path: Path) -> None
 
 
 def test_redundant_neurons_cost_nothing_to_remove(tmp_path: Path) -> None:
-    """Half the neurons repeat the other half: pruned by redundancy with compensation the model says what it said."""
+    """Half the neurons repeat the other half: pruned by redundancy with compensation the model says what it
+    said."""
     twin = tiny_model("llama")
     for block in twin.model.layers:
         mlp = block.mlp
@@ -291,7 +296,8 @@ def test_losses_are_those_of_a_loop_over_single_texts() -> None:
 
 
 def test_clusters_of_the_map_keep_their_most_active_neuron() -> None:
-    """Three bundles of 4, 5 and 6 copies with unequal gains: when three are left, they are the loudest of each."""
+    """Three bundles of 4, 5 and 6 copies with unequal gains: when three are left, they are the loudest of
+    each."""
     rng = np.random.default_rng(9)
     X = np.concatenate([rng.normal(size=(900, 1)) @ (0.5 + rng.random((1, k))) for k in (4, 5, 6)], axis=1)
     X = (X + 0.01 * rng.normal(size=X.shape)) @ np.eye(15, 16)  # the sixteenth never moves
@@ -307,7 +313,8 @@ def test_clusters_of_the_map_keep_their_most_active_neuron() -> None:
 
 
 def test_global_pruning_takes_what_is_redundant_wherever_it_is() -> None:
-    """Only block 1 repeats itself: pruned globally by a sixth, only block 1 loses neurons, and nothing is lost."""
+    """Only block 1 repeats itself: pruned globally by a sixth, only block 1 loses neurons, and nothing is
+    lost."""
     model = tiny_model("llama")
     mlp = model.model.layers[1].mlp
     for linear in (mlp.gate_proj, mlp.up_proj):
@@ -381,7 +388,8 @@ def test_neighbour_maps_are_an_extra_and_say_so(method: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("method", ["umap", "pacmap"])
 def test_neighbour_maps_keep_bundles_together(method: str) -> None:
-    """Two bundles of 30 and 50 correlated neurons: most of a neuron's neighbours on the map are of its own bundle."""
+    """Two bundles of 30 and 50 correlated neurons: most of a neuron's neighbours on the map are of its own
+    bundle."""
     rng = np.random.default_rng(10)
     kind = np.repeat([0, 1], [30, 50])
     X = rng.normal(size=(600, 2))[:, kind] + 0.7 * rng.normal(size=(600, 80))
@@ -397,7 +405,8 @@ def test_neighbour_maps_keep_bundles_together(method: str) -> None:
 
 
 def test_positions_in_the_layout_of_transformer_projector(store: ts.Store, tmp_path: Path) -> None:
-    """Its checkpoints also hold correlation matrices, which are no positions; its names carry a prefix of the wrapper."""
+    """Its checkpoints also hold correlation matrices, which are no positions; its names carry a prefix of the
+    wrapper."""
     from safetensors.numpy import load_file, save_file
 
     P = {"mlp.0.out": np.ones((8, 3), np.float32), "attn.12.out": np.zeros((8, 3), np.float32)}

@@ -1,4 +1,5 @@
-"""The formulas of the replaced programs, as `bench/reproduce.py` has them, are wrong in the way that its page says."""
+"""The formulas of the replaced programs, as `bench/reproduce.py` has them, are wrong in the way that its page
+says."""
 
 import sys
 from pathlib import Path

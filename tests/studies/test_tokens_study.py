@@ -1,4 +1,5 @@
-"""The token study and evolution on tiny trained arms: matched differences, controls, figures, and what is refused."""
+"""The token study and evolution on tiny trained arms: matched differences, controls, figures, and what is
+refused."""
 
 import json
 import random

@@ -79,7 +79,8 @@ def test_birthdays_are_the_notebook_s():
     i = 17
     name, day, month = (spans(texts, key)[i] for key in ("name", "day", "month"))
     assert texts.texts[i] == (
-        f"{name} was born on the {day} of {month}. {name} plays volleyball. {name}'s favourite color is green. "
+        f"{name} was born on the {day} of {month}. {name} plays volleyball. "
+        f"{name}'s favourite color is green. "
         f"{name} lives in Berlin. {name} had a party on her birthday."
     )
     assert spans(texts, "name.5")[i] == name

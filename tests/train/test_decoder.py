@@ -1,4 +1,5 @@
-"""The decoder equals transformers' Llama and GPT-2 with copied weights, and every arm of it runs, generates and is captured."""
+"""The decoder equals transformers' Llama and GPT-2 with copied weights, and every arm of it runs, generates
+and is captured."""
 
 import itertools
 

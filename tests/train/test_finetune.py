@@ -1,4 +1,5 @@
-"""Fine-tuning on tiny models: arms learn, resume, stop and are refused as they should; scores are the benchmarks' own."""
+"""Fine-tuning on tiny models: arms learn, resume, stop and are refused as they should; scores are the
+benchmarks' own."""
 
 import itertools
 import json
@@ -235,8 +236,8 @@ def test_spans_are_found_back_by_offsets(at):
 
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_windows_of_a_long_context_cover_it_and_find_its_answer(at, family):
-    """Every context token is in a window, neighbours share the stride, the question stands before each, and the answer far
-    from the start is found in the window that holds it."""
+    """Every context token is in a window, neighbours share the stride, the question stands before each, and
+    the answer far from the start is found in the window that holds it."""
     words = ts.open_model(str(at / family)).tokenizer
     context = " ".join(f"day {k}" for k in range(60)) + " Berlin " + " ".join(f"month {k}" for k in range(9))
     row = {
@@ -353,9 +354,8 @@ def test_bad_input_is_refused_before_training(at, tmp_path):
     with pytest.raises(TransectError, match="label 7, outside of the task"):
         open_task(f"{at / 'train.jsonl'},{at / 'valid.jsonl'}")
     with pytest.raises(TransectError, match="label 7 outside 0 and 1"):
-        open_task(
-            f"rte@{at / file('rte.jsonl', [{'sentence1': 'a', 'sentence2': 'b', 'label': k} for k in (0, 1, 7)])}"
-        )
+        rows = [{"sentence1": "a", "sentence2": "b", "label": k} for k in (0, 1, 7)]
+        open_task(f"rte@{at / file('rte.jsonl', rows)}")
     with pytest.raises(TransectError, match="no task"):
         open_task("nonsense")
     wrong = [{"question": "q", "context": "abc", "answers": {"text": ["zz"], "answer_start": [0]}}] * 9

@@ -1,4 +1,5 @@
-"""Pretraining on tiny texts: streams as they should be, exact resume, two processes as one, perplexity by its protocol."""
+"""Pretraining on tiny texts: streams as they should be, exact resume, two processes as one, perplexity by its
+protocol."""
 
 import csv
 import json

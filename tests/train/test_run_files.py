@@ -1,4 +1,5 @@
-"""The files of a training run: whole or not at all, each with its checksum, and a message when the disk refuses."""
+"""The files of a training run: whole or not at all, each with its checksum, and a message when the disk
+refuses."""
 
 import resource
 import shutil

@@ -1,4 +1,5 @@
-"""Engines: one contract for all of them, whoever is killed; stores and tables equal those of one process, bit for bit."""
+"""Engines: one contract for all of them, whoever is killed; stores and tables equal those of one process, bit
+for bit."""
 
 import os
 import resource
@@ -138,7 +139,8 @@ def test_parts_share_the_work_and_all_end_with_all_of_it(tmp_path: Path) -> None
         "from functools import partial; from pathlib import Path\n"
         "from test_engine import read_receipt, write_receipt\nfrom transect.work.pool import run_blocks\n"
         "at = Path(sys.argv[1])\n"
-        "done = dict(run_blocks(partial(write_receipt, at), range(12), engine=sys.argv[2], workers=1, receipt=partial(read_receipt, at)))\n"
+        "how = {'engine': sys.argv[2], 'workers': 1, 'receipt': partial(read_receipt, at)}\n"
+        "done = dict(run_blocks(partial(write_receipt, at), range(12), **how))\n"
         "assert done == {k: k * k for k in range(12)}, done\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -306,18 +308,22 @@ def test_a_sweep_cut_in_half_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_second_host_that_dies_loses_nothing(tmp_path: Path) -> None:
-    """Two Ray nodes, each a raylet of its own; the second is taken down with its workers in the middle of the run."""
+    """Two Ray nodes, each a raylet of its own; the second is taken down with its workers in the middle of the
+    run."""
     code = (
         "import sys, time; sys.path[:0] = sys.argv[2:]\n"
         "from functools import partial; from pathlib import Path\n"
-        "from ray.cluster_utils import Cluster\nfrom test_engine import slow_square\nfrom transect.work.pool import run_blocks\n"
-        "cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1, 'include_dashboard': False})\n"
+        "from ray.cluster_utils import Cluster\nfrom test_engine import slow_square\n"
+        "from transect.work.pool import run_blocks\n"
+        "head = {'num_cpus': 1, 'include_dashboard': False}\n"
+        "cluster = Cluster(initialize_head=True, head_node_args=head)\n"
         "other = cluster.add_node(num_cpus=1)\ncluster.wait_for_nodes()\n"
         "import os, ray\nos.environ['PYTHONPATH'] = os.pathsep.join(sys.path)\n"
         "done, gone = {}, False\n"
         "env = {'env_vars': {'PYTHONPATH': os.pathsep.join(p for p in sys.path if p)}}\n"
         "ray.init(address=cluster.address, runtime_env=env, log_to_driver=False)\n"
-        "for block, told in run_blocks(partial(slow_square, Path(sys.argv[1])), range(16), engine='ray', workers=2, retries=4):\n"
+        "how = {'engine': 'ray', 'workers': 2, 'retries': 4}\n"
+        "for block, told in run_blocks(partial(slow_square, Path(sys.argv[1])), range(16), **how):\n"
         "    done[block] = told\n"
         "    if len(done) == 5 and not gone:\n"
         "        gone = True; cluster.remove_node(other, allow_graceful=False)\n"

@@ -27,6 +27,7 @@ def test_workers_share_blocks_in_order() -> None:
 
 
 def test_a_death_costs_what_was_under_way_and_a_birth() -> None:
-    """Block 2 kills its worker at 1.5, when block 1 is half done: both begin anew at 2.0, and block 3 follows."""
+    """Block 2 kills its worker at 1.5, when block 1 is half done: both begin anew at 2.0, and block 3
+    follows."""
     assert simulate([1.0, 2.0, 1.0, 1.0], workers=2, birth=0.5, deaths=(2,)) == pytest.approx(4.0)
     assert simulate([1.0, 1.0], workers=1, birth=0.5, deaths=(0, 1)) == pytest.approx(3.5)

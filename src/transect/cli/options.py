@@ -1,8 +1,8 @@
 """Commands made from functions: options from signature and declared groups, help from the docstring's Args.
 
 A parameter without a default is an argument of the command; one with a default is an option of its name. Its
-type gives
-the parser: a flag for bool, a range for numbers, a choice for Literal, several values for a sequence.
+type gives the parser: a flag for bool, a range for numbers, a choice for Literal, several values for a
+sequence.
 """
 
 import inspect

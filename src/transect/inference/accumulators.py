@@ -2,8 +2,8 @@
 into a result.
 
 Each equals the measure on all stored points, whatever the blocks and their order; two accumulators of
-different texts
-merge into one. For clouds, `Sample` keeps a uniform sample of tokens that depends on their names alone.
+different texts merge into one. For clouds, `Sample` keeps a uniform sample of tokens that depends on their
+names alone.
 """
 
 import hashlib
@@ -66,8 +66,8 @@ class CKA:
     """CKA of two views of any number of tokens in memory of d² numbers: `update(X, Y)`, `merge`, `freeze()`.
 
     `measures.cka` holds an n × n matrix; here the same value follows from cross-products of the dimensions.
-    Both shift the
-    points by the mean of the first block, which leaves the value as it is and keeps its digits.
+    Both shift the points by the mean of the first block, which leaves the value as it is and keeps its
+    digits.
     """
 
     def __init__(self, d: int, e: int) -> None:
@@ -125,8 +125,7 @@ def spectral(moments: Moments) -> dict[str, float]:
 @dataclass(frozen=True)
 class Sample:
     """At most `size` tokens of any number, each as likely as any other: those whose names hash lowest.
-    `points` [k, d], float32,
-    in the order of their hashes `keys` [k]; `seen` counts all tokens."""
+    `points` [k, d], float32, in the order of their hashes `keys` [k]; `seen` counts all tokens."""
 
     size: int
     keys: np.ndarray
@@ -190,8 +189,7 @@ def store_moments(
     half: int | None = None,
 ) -> Moments:
     """Moments of one site, or of two sites over the same tokens. shuffle: every column in an order of its own
-    within
-    its block (a control). half: only every other text, 0 or 1."""
+    within its block (a control). half: only every other text, 0 or 1."""
     accumulator = Accumulator(store.width(site), None if site2 is None else store.width(site2))
     rng = np.random.default_rng(shuffle)
     for rows in _blocks(store, max(store.width(site), store.width(site2) if site2 else 0), position0, half):

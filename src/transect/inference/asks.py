@@ -1,4 +1,5 @@
-"""Asks: what a study wants done, as data. One call does them all over one pool, with one bar and one folder to resume from."""
+"""Asks: what a study wants done, as data. One call does them all over one pool, with one bar and one folder
+to resume from."""
 
 import functools
 import time
@@ -17,8 +18,8 @@ from transect.work.pool import run_blocks
 class Ask:
     """Some work and what becomes of it: `finish` gets what `fn` made of each task, in order.
 
-    `fn` is importable and pure, so that a worker may run it; its answers are JSON. `key` names a task's answer in the
-    folder of finished work. `weight` says how much of the bar a task is.
+    `fn` is importable and pure, so that a worker may run it; its answers are JSON. `key` names a task's
+    answer in the folder of finished work. `weight` says how much of the bar a task is.
     """
 
     fn: Callable[[Any], Any]

@@ -25,8 +25,7 @@ def design_effect(X: np.ndarray, texts: np.ndarray) -> tuple[float, float]:
     """(ICC, design effect) of points grouped by text: one-way variance components over all dimensions.
 
     ICC = between-text share of variance; design effect 1 + (m₀ − 1)·ICC with m₀ the effective text size: how
-    many times
-    too small a variance by token would be. Source: Kish 1965; Donner & Koval 1980.
+    many times too small a variance by token would be. Source: Kish 1965; Donner & Koval 1980.
     """
     labels, inverse, sizes = np.unique(texts, return_inverse=True, return_counts=True)
     k, n = len(labels), len(X)

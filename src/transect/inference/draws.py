@@ -28,8 +28,7 @@ class Draw:
     """k tokens of each of T texts: `rows` [T, k] are indices into a selection, `texts` [T] their texts.
 
     `group` [T] numbers the groups that are left out one at a time; all hold the same number of texts. `half`
-    [T] is 0 or
-    1 for draws of two clouds from disjoint texts, which are balanced within groups, else 0.
+    [T] is 0 or 1 for draws of two clouds from disjoint texts, which are balanced within groups, else 0.
     """
 
     rows: np.ndarray
@@ -65,9 +64,8 @@ def draw(
     """Draw a cloud of at most `n` points, or two of them from disjoint halves of the texts.
 
     Of all ways to take k tokens from each of T texts the one with the most texts is taken that gives nine
-    tenths of the
-    points asked. Default n: 1000, or what the texts hold. TransectError when the texts cannot carry the
-    design.
+    tenths of the points asked. Default n: 1000, or what the texts hold. TransectError when the texts cannot
+    carry the design.
     """
     clouds = 2 if halves else 1
     names, sizes = np.unique(selection.texts, return_counts=True)

@@ -1,8 +1,8 @@
 """Cells: pairs of clouds and their replicates, as a worker evaluates them. One mechanism for every control.
 
 A replicate is another set of texts (a group left out, half of them, texts permuted or swapped between two
-sites), and a
-measure sees only arrays. A block of cells is a pure function of its job, and is kept under its key.
+sites), and a measure sees only arrays. A block of cells is a pure function of its job, and is kept under its
+key.
 """
 
 import functools

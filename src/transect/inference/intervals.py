@@ -89,8 +89,7 @@ def simultaneous(
     """Band that holds a whole curve: values [m], leave-one-group-out values [m, G]; (low [m], high [m]).
 
     The critical value is the `level` quantile of the largest |t| over the curve, from Gaussian multipliers of
-    the
-    groups' pseudo-values over their own spread. Source: Montiel Olea & Plagborg-Møller 2019,
+    the groups' pseudo-values over their own spread. Source: Montiel Olea & Plagborg-Møller 2019,
     doi:10.1002/jae.2656.
     """
     from transect.random import rng

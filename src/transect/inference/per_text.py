@@ -2,8 +2,8 @@
 cannot ask.
 
 Every text gives its first `window` tokens after position 0, so that all clouds have one size. The null keeps
-sizes and
-positions and takes each token from another text: what remains above it is due to standing in one text.
+sizes and positions and takes each token from another text: what remains above it is due to standing in one
+text.
 """
 
 import math
@@ -118,10 +118,8 @@ def within_ask(
     """Measures of one cloud on the window of every text at every site; a row for each site.
 
     measures: (name, about, options); about "zero" takes points as they are, "mean" takes out the mean of all
-    texts first.
-    value: mean over texts; low, high: 95 % by leaving out groups of texts; text_low, text_high: the middle 80
-    % of texts.
-    null: the same on windows whose tokens come from other texts, `draws` times.
+    texts first. value: mean over texts; low, high: 95 % by leaving out groups of texts; text_low, text_high:
+    the middle 80 % of texts. null: the same on windows whose tokens come from other texts, `draws` times.
     """
     if odd := [name for name, _, _ in measures if find(name).data != ("X",)]:
         raise TransectError(f"{odd[0]} is no measure of one cloud.", "Within a text there is one.")
@@ -148,11 +146,9 @@ def trajectories_ask(
     it is.
 
     turning_angle at resid.l: degrees between the update into it and the update out of it (null: of different
-    tokens).
-    tortuosity at resid.l: length of the path from the first layer over the distance covered, ≥ 1 (null: steps
-    of the same
-    lengths at right angles, Σ s / √Σ s²). Curvature of representations: Hosseini & Fedorenko 2023,
-    arXiv:2311.04930.
+    tokens). tortuosity at resid.l: length of the path from the first layer over the distance covered, ≥ 1
+    (null: steps of the same lengths at right angles, Σ s / √Σ s²). Curvature of representations: Hosseini &
+    Fedorenko 2023, arXiv:2311.04930.
     """
     shared = ((), window, position0, draws, groups, seed)
     tasks = tuple(Within(str(s.path), s.content, "", family, *shared) for s in stores)
@@ -214,8 +210,7 @@ def _each(m: Measure, options: dict[str, Any], points: np.ndarray) -> np.ndarray
 
 def mixed(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """[texts, window, …] with the tokens of each position dealt anew to the texts: none to its own, and all
-    of one window
-    from different texts while there are enough."""
+    of one window from different texts while there are enough."""
     count, window = points.shape[:2]
     ring = generator.permutation(count)
     shifts = np.resize(generator.permutation(count - 1) + 1, window)

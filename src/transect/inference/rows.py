@@ -125,9 +125,8 @@ def _corrected_scale(m: Measure) -> str:
 
 def corrected(m: Measure, value: float, null: float) -> float:
     """Excess over the null: value − null for distances and for measures of one cloud; (value − null)/(1 −
-    null) for
-    similarities, where 1 is the value on itself; null − value for a paired distance, whose null lies above
-    it."""
+    null) for similarities, where 1 is the value on itself; null − value for a paired distance, whose null
+    lies above it."""
     if m.itself == 1:
         return (value - null) / (1 - null) if null < 1 else math.nan
     return null - value if m.itself == 0 and m.paired else value - null

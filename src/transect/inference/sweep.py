@@ -61,8 +61,7 @@ def sweep(
         options: Those of DesignOptions and WorkOptions; swaps, halves, null; and the measure's own.
 
     Returns: rows with value, its 95 % interval, null, corrected value, and p over the family of cells
-    (max-T). A cell
-    that fails is a row that says why.
+    (max-T). A cell that fails is a row that says why.
     """
     work = Work.of(options)
     own = {k: v for k, v in options.items() if k not in WorkOptions.__annotations__}

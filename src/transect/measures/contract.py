@@ -2,10 +2,9 @@
 options.
 
 `@measure` reads that signature and adds what a signature cannot say: the source in the literature, the
-declared
-invariances, the value on itself, whether rows are paired. Commands, help, table columns, controls and
-contract tests all
-follow from it. A fast path is attached with `@name.prepare` and `@name.pairs`; it must equal the definition.
+declared invariances, the value on itself, whether rows are paired. Commands, help, table columns, controls
+and contract tests all follow from it. A fast path is attached with `@name.prepare` and `@name.pairs`; it must
+equal the definition.
 """
 
 import functools
@@ -150,18 +149,16 @@ class Measure:
 
     def permuted(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Attach `permuted(prepared, which, order, k, **options)`: for each (i, j) the values under
-        permutations of whole
-        texts of the second view, [draws]; `order` [draws, T] permutes texts of k rows each. It re-uses what
-        `prepare`
-        made, and equals the definition on permuted rows."""
+        permutations of whole texts of the second view, [draws]; `order` [draws, T] permutes texts of k rows
+        each. It re-uses what `prepare` made, and equals the definition on permuted rows."""
         self._permuted = func
         return func
 
     def population(self, func: Callable[..., Any], says: str = "population") -> Callable[..., Any]:
         """Attach `population(X, texts)`: an estimate of the population's value, from points and their texts.
 
-        Sweeps use it, at default options, in place of the definition, which moves with n. `says` goes into the
-        column estimand.
+        Sweeps use it, at default options, in place of the definition, which moves with n. `says` goes into
+        the column estimand.
         """
         self._population, self._says = func, says
         return func
@@ -229,8 +226,7 @@ class Measure:
         one.
 
         An error comes as a result. Measures that share a `prepare` share its work through `cache`, which
-        belongs to
-        these very clouds.
+        belongs to these very clouds.
         """
         if self._pairs is None or self._prepare is None:
             return [attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
@@ -315,12 +311,9 @@ def measure(
     is none.
 
     `paired`: row i of X and row i of Y are views of one point. `headline`: the field of a named-tuple result
-    that a
-    table shows as `value`. `invariant_to`: members of INVARIANCES, each tested. `scale`: where intervals are
-    symmetric.
-    `estimand`: "population" when the value does not move with n on average, else "at n". `label`, `unit`,
-    `more`: words
-    for axes, the unit of the value, and what a larger value means.
+    that a table shows as `value`. `invariant_to`: members of INVARIANCES, each tested. `scale`: where
+    intervals are symmetric. `estimand`: "population" when the value does not move with n on average, else "at
+    n". `label`, `unit`, `more`: words for axes, the unit of the value, and what a larger value means.
     """
 
     def wrap(func: Callable[..., Any]) -> Measure:

@@ -2,8 +2,7 @@
 points.
 
 They are cheaper and vary less than the exact distance; each is a bound on it or a part of it. Arithmetic is
-in float64
-about the clouds' means, so that a common offset cannot cancel.
+in float64 about the clouds' means, so that a common offset cannot cancel.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,10 +62,8 @@ def sliced(
     0.
 
     Exact along each direction, for n ≠ m through the quantile functions. At most 1/d of `wasserstein` in
-    expectation
-    over directions; few projections add noise, not bias. Invariant to a common rotation only in expectation,
-    because
-    the directions come from the seed. Raises when projections is below 1.
+    expectation over directions; few projections add noise, not bias. Invariant to a common rotation only in
+    expectation, because the directions come from the seed. Raises when projections is below 1.
     """
     return _sliced([_sort(Z, projections=projections, seed=seed) for Z in (X, Y)], [(0, 1)])[0]
 
@@ -114,10 +111,9 @@ def max_sliced(
     units, ≥ 0.
 
     A lower bound: ascent from the best of `projections` random directions reaches a local maximum, which is
-    at most
-    `wasserstein`. Never below `sliced` at the same projections and seed. Invariant to a common rotation only
-    as far as
-    the ascent finds the same maximum. Raises when projections is below 1 or steps below 0.
+    at most `wasserstein`. Never below `sliced` at the same projections and seed. Invariant to a common
+    rotation only as far as the ascent finds the same maximum. Raises when projections is below 1 or steps
+    below 0.
     """
     if projections < 1 or steps < 0:
         raise TransectError(f"max_sliced: projections = {projections}, steps = {steps}.", "Take ≥ 1 and ≥ 0.")
@@ -155,10 +151,8 @@ def bures(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> float:
     """Squared Gaussian (Bures) 2-Wasserstein distance, means included, in squared activation units, ≥ 0.
 
     |mean X - mean Y|² + tr A + tr B - 2 tr (A^½ B A^½)^½ of the covariances A, B (divided by n). The exact
-    distance
-    between Gaussians with these moments, and a lower bound on `wasserstein` of the clouds. Biased upwards
-    when n is not
-    well above d. Rounding may leave about -1e-7 of the traces on equal clouds.
+    distance between Gaussians with these moments, and a lower bound on `wasserstein` of the clouds. Biased
+    upwards when n is not well above d. Rounding may leave about -1e-7 of the traces on equal clouds.
     """
     return _bures(_factor(X), _factor(Y))
 
@@ -217,8 +211,7 @@ def paired_displacement(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]
     """Mean squared distance between a point and its own image, in squared activation units, ≥ 0.
 
     The cost of the coupling that follows each point, hence an upper bound on `wasserstein`; equal to it when
-    that
-    coupling is optimal. Assumes that row i of X and of Y are the same token.
+    that coupling is optimal. Assumes that row i of X and of Y are the same token.
     """
     return float(((X.astype(np.float64) - Y) ** 2).sum(axis=1).mean())
 
@@ -248,9 +241,8 @@ def shared_basis(clouds: Iterable[np.ndarray], k: int) -> Basis:
     something.
 
     A basis for each cloud would turn one against the other (0.31 where the truth is 0.0055). Each cloud
-    weighs by its
-    points. Axes are signed so that their largest entry is positive. Raises when k exceeds the rank the sizes
-    allow.
+    weighs by its points. Axes are signed so that their largest entry is positive. Raises when k exceeds the
+    rank the sizes allow.
     """
     arrays = [as_points(X, f"shared_basis: cloud {i}") for i, X in enumerate(clouds)]
     n, d = sum(map(len, arrays)), arrays[0].shape[1]

@@ -2,9 +2,8 @@
 models.
 
 Every cloud is centred in float64 before anything else and brought to unit scale, so that no common offset or
-factor can
-cancel or overflow. A cloud without variance has no similarity: the result is NaN, never 1. Nothing is
-clamped.
+factor can cancel or overflow. A cloud without variance has no similarity: the result is NaN, never 1. Nothing
+is clamped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,8 +58,7 @@ def cosine(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float:
     """Mean cosine between each point of X and the same point of Y, without centring, −1 to 1.
 
     A mean shared by all points makes it high for any pairing: read it against its shuffled pairing. Raises
-    when a
-    point is zero.
+    when a point is zero.
     """
     if X.shape[1] != Y.shape[1]:
         raise TransectError(
@@ -119,13 +117,10 @@ def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, unbiased: b
     scale.
 
     Unbiased, it is near 0 for unrelated views and may fall slightly below; NaN when a self-term is not
-    positive, as for
-    points that are all equal, or all equally far apart. The biased form lies in 0 to 1 and reads about d / (n
-    + d) on unrelated Gaussian views of
-    d dimensions each (0.88 at n = 277, d = 2048): compare it with nothing but its own null. A few directions
-    of large
-    variance decide it, and so does a single token of large norm. Float32 points have their Gram matrices in
-    float32.
+    positive, as for points that are all equal, or all equally far apart. The biased form lies in 0 to 1 and
+    reads about d / (n + d) on unrelated Gaussian views of d dimensions each (0.88 at n = 277, d = 2048):
+    compare it with nothing but its own null. A few directions of large variance decide it, and so does a
+    single token of large norm. Float32 points have their Gram matrices in float32.
     """
     return _cka_pairs({0: centre(X), 1: centre(Y)}, [(0, 1)], unbiased=unbiased)[0]
 
@@ -175,10 +170,9 @@ def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
     """[L, L] inner products of centred linear Gram matrices, up to one common factor.
 
     Rows of a centred Gram matrix sum to 0, so that without its diagonal row i sums to −|x_i|²: Song's
-    correction terms
-    follow from the norms, and only the sum over i > j of K_ij L_ij needs the matrices, a block of rows at a
-    time. A
-    self-term that is 0 but for rounding (no variance, or all points equally far apart) is NaN.
+    correction terms follow from the norms, and only the sum over i > j of K_ij L_ij needs the matrices, a
+    block of rows at a time. A self-term that is 0 but for rounding (no variance, or all points equally far
+    apart) is NaN.
     """
     n = len(clouds[0].points)
     norms = np.stack([(c.points**2).sum(axis=1) for c in clouds])
@@ -217,10 +211,8 @@ def procrustes(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"]) -> floa
     """Angle between two views after the best rotation, in radians, 0 to π/2: a metric on shapes.
 
     arccos of |XᵀY|_* / (|X| |Y|) for centred points; it obeys the triangle inequality. The nuclear norm of
-    unrelated
-    views grows with d / n, so that the angle falls short of π/2: read it against its shuffled pairing. NaN
-    when a cloud
-    has no variance.
+    unrelated views grows with d / n, so that the angle falls short of π/2: read it against its shuffled
+    pairing. NaN when a cloud has no variance.
     """
     return _procrustes_pairs({0: centre(X), 1: centre(Y)}, [(0, 1)])[0]
 
@@ -279,11 +271,9 @@ def rsa(
     """Correlation of the two matrices of distances between points (representational similarity), −1 to 1.
 
     With distance="correlation" (1 − Pearson over dimensions) it is free of scale alone: neither a rotation
-    nor a
-    translation leaves it in place, whatever surveys declare. Distances of high-dimensional points bunch
-    together, and a
-    few far points decide Pearson: the shuffled pairing is the floor. NaN when all distances of a cloud are
-    equal.
+    nor a translation leaves it in place, whatever surveys declare. Distances of high-dimensional points bunch
+    together, and a few far points decide Pearson: the shuffled pairing is the floor. NaN when all distances
+    of a cloud are equal.
     """
     clouds = {k: _distances(Z, compare=compare, distance=distance) for k, Z in enumerate((X, Y))}
     return _rsa_pairs(clouds, [(0, 1)])[0]
@@ -354,10 +344,8 @@ def knn_overlap(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, k: 
     """Mean share of a point's k nearest neighbours that are the same in both views, 0 to 1.
 
     Chance is k / (n − 1), so that values at different n do not compare. Local: blind to what happens far
-    away. Among
-    points at equal distance, such as copies of one token below the first block, the choice is arbitrary.
-    Raises when k
-    is not between 1 and n − 2.
+    away. Among points at equal distance, such as copies of one token below the first block, the choice is
+    arbitrary. Raises when k is not between 1 and n − 2.
     """
     return _knn_pairs({0: _neighbours(X, k=k), 1: _neighbours(Y, k=k)}, [(0, 1)], k=k)[0]
 

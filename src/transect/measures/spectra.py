@@ -2,8 +2,7 @@
 neighbours.
 
 Eigenvalues come from the smaller side (d × d or n × n), summed in float64, about the mean unless `centred` is
-off. All
-of these are ratios, so neither rotation nor scale nor the divisor n or n - 1 matters.
+off. All of these are ratios, so neither rotation nor scale nor the divisor n or n - 1 matters.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,10 +55,8 @@ def participation_ratio(X: Float[np.ndarray, "n d"], *, centred: bool = True) ->
     """Participation ratio (Σλ)² / Σλ² of the covariance eigenvalues: a number of dimensions, 1 to min(n, d).
 
     Biased down by sampling: n points of an isotropic Gaussian read about n·d / (n + d). One heavy point or
-    dimension
-    can bring it to 1. With centred=False the mean counts as a direction, and translation matters. Raises when
-    all
-    points are equal.
+    dimension can bring it to 1. With centred=False the mean counts as a direction, and translation matters.
+    Raises when all points are equal.
     """
     return _participation(spectrum(X, centred=centred))
 
@@ -84,8 +81,7 @@ def effective_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> floa
     """Effective rank: exponential of the entropy of the normalised covariance eigenvalues, 1 to min(n, d).
 
     The exponential of `spectral_entropy`. Roy & Vetterli take singular values, which read higher. Biased down
-    when n is
-    not well above d. Raises when all points are equal.
+    when n is not well above d. Raises when all points are equal.
     """
     return _effective(spectrum(X, centred=centred))
 
@@ -148,10 +144,8 @@ def condition_number(X: Float[np.ndarray, "n d"], *, centred: bool = True, floor
     floor.
 
     Eigenvalues at or below floor × largest count as zero and are left out. For n ≤ d the covariance has d - n
-    + 1 exact
-    zeros: the value then describes the span of the points, and grows without limit as n nears d. Compare at
-    equal n.
-    Raises when all points are equal, or the floor is not between 1e-14 and 1.
+    + 1 exact zeros: the value then describes the span of the points, and grows without limit as n nears d.
+    Compare at equal n. Raises when all points are equal, or the floor is not between 1e-14 and 1.
     """
     return _condition(spectrum(X, centred=centred), floor)
 
@@ -205,10 +199,8 @@ def isoscore(X: Float[np.ndarray, "n d"]) -> float:
     """IsoScore: how evenly the variance fills the d dimensions, 0 (one direction) to 1 (all alike).
 
     Their construction reduces to (participation ratio − 1) / (d − 1), which is how it is computed; it is
-    biased down by
-    sampling as that is (n points of an isotropic Gaussian read about n / (n + d)). Raises when all points are
-    equal, or
-    d is 1.
+    biased down by sampling as that is (n points of an isotropic Gaussian read about n / (n + d)). Raises when
+    all points are equal, or d is 1.
     """
     if X.shape[1] < 2:
         raise TransectError(
@@ -230,10 +222,8 @@ def twonn(X: Float[np.ndarray, "n d"]) -> float:
     """Two-nearest-neighbour intrinsic dimension, maximum likelihood: (n - 1) / Σ log(r₂ / r₁), above 0.
 
     Assumes that the density is constant out to the second neighbour; reads the smallest scale, so noise
-    raises it, and
-    high dimensions are underestimated at few points. Repeated points count once. Raises when fewer than 4
-    distinct
-    points remain.
+    raises it, and high dimensions are underestimated at few points. Repeated points count once. Raises when
+    fewer than 4 distinct points remain.
     """
     r = _neighbours(X, 2, "twonn")
     return float((len(r) - 1) / _positive(np.log(r[:, 1] / r[:, 0]).sum(), "twonn"))
@@ -253,10 +243,8 @@ def gride(X: Float[np.ndarray, "n d"], *, scale: int = 1) -> float:
     0.
 
     Sweep `scale` (1, 2, 4, …) for the dimension against the scale: a plateau is a dimension, a fall is noise.
-    At scale 1
-    it is `twonn` × n / (n - 1). Assumes constant density out to the 2·scale-th neighbour. Repeated points
-    count once.
-    Raises when no more than 2·scale distinct points remain, or scale is below 1.
+    At scale 1 it is `twonn` × n / (n - 1). Assumes constant density out to the 2·scale-th neighbour. Repeated
+    points count once. Raises when no more than 2·scale distinct points remain, or scale is below 1.
     """
     if scale < 1:
         raise TransectError(f"gride: scale = {scale}.", "Take 1 or more.")

@@ -46,10 +46,8 @@ def svcca(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, variance:
     """Mean canonical correlation of the principal components that hold a share of the variance, 0 to 1.
 
     Unrelated views score √(r / n) and more for r components: read it against its shuffled pairing. Components
-    are the
-    fewest that reach `variance` in each view; the mean is over the smaller number. Raises when a view has n −
-    1 of them,
-    where every correlation is 1, or when variance is not in (0, 1].
+    are the fewest that reach `variance` in each view; the mean is over the smaller number. Raises when a view
+    has n − 1 of them, where every correlation is 1, or when variance is not in (0, 1].
     """
     return _svcca_pairs({k: _truncated(Z, variance=variance) for k, Z in enumerate((X, Y))}, [(0, 1)])[0]
 
@@ -86,9 +84,8 @@ def pwcca(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"]) -> float:
     """Canonical correlations weighted by how much each direction accounts for in X, 0 to 1; not symmetric.
 
     Weights are Σ_j |<h_i, x_j>| over the dimensions of X: they depend on the axes of X, so that a rotation of
-    it changes
-    the value. Points are centred here, without which a translation would change it too. All directions count,
-    also those of noise: with d near n every correlation is near
+    it changes the value. Points are centred here, without which a translation would change it too. All
+    directions count, also those of noise: with d near n every correlation is near
     1. Raises when a view spans n − 1 directions, where all are exactly 1.
     """
     return _pwcca_pairs({0: _whole(X), 1: _whole(Y)}, [(0, 1)])[0]
@@ -143,10 +140,8 @@ def subspace_angles(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *,
     """Mean principal angle between the spaces of the k leading principal components, in radians, 0 to π/2.
 
     Needs one space, not the same points. Unrelated subspaces of few dimensions in many lie near π/2, and
-    sampling noise
-    alone turns components whose variances are close: compare with split halves. Raises unless k < d and both
-    clouds
-    have k directions of variance.
+    sampling noise alone turns components whose variances are close: compare with split halves. Raises unless
+    k < d and both clouds have k directions of variance.
     """
     return _angle_pairs({0: _leading(X, k=k), 1: _leading(Y, k=k)}, [(0, 1)])[0]
 

@@ -23,10 +23,8 @@ def anisotropy(X: Float[np.ndarray, "n d"], *, centred: bool = False) -> float:
     """Mean cosine between two different points, -1 / (n - 1) to 1; 0 for directions spread evenly.
 
     Uncentred it sees mostly the shared mean; with centred=True the mean is taken out first, and the value
-    tends to lie
-    near -1 / (n - 1). Every point weighs the same whatever its norm. Raises when a point has norm 0, for it
-    has no
-    direction.
+    tends to lie near -1 / (n - 1). Every point weighs the same whatever its norm. Raises when a point has
+    norm 0, for it has no direction.
     """
     total = _directions(X, centred, "anisotropy").sum(axis=0)
     return float((total @ total - len(X)) / (len(X) * (len(X) - 1)))
@@ -47,10 +45,9 @@ def rank_residual(X: Float[np.ndarray, "n d"]) -> float:
     collapse.
 
     x̄ is the mean, the best row in this norm; Dong et al. take the geometric mean of the 1- and ∞-norm, where
-    rank
-    collapse is the same event. Of the states of one text it says how far its tokens still differ; tokens with
-    one mean
-    of norm m and deviations of root mean square s give s / √(s² + m²). Raises when all points are 0.
+    rank collapse is the same event. Of the states of one text it says how far its tokens still differ; tokens
+    with one mean of norm m and deviations of root mean square s give s / √(s² + m²). Raises when all points
+    are 0.
     """
     A = _scaled(X)
     total = (A**2).sum()
@@ -74,10 +71,9 @@ def cluster_count(X: Float[np.ndarray, "n d"], *, cosine: float = 0.9, centred: 
     `cosine`.
 
     Single linkage on the sphere: chains count as one. Attention alone is predicted to bring deep states to
-    few clusters,
-    in the end one. It grows with n, so compare at equal n, and falls to 1 where all points share a large
-    mean; centred
-    takes the mean out first. Raises when a point has norm 0, or cosine is not between -1 and 1.
+    few clusters, in the end one. It grows with n, so compare at equal n, and falls to 1 where all points
+    share a large mean; centred takes the mean out first. Raises when a point has norm 0, or cosine is not
+    between -1 and 1.
     """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
@@ -118,8 +114,7 @@ def norm_entropy(X: Float[np.ndarray, "n d"]) -> float:
     """Entropy of the token norms divided by their sum, in nats, 0 to log n.
 
     About log n whatever the geometry, because norms differ little: it says how equal the norms are and
-    nothing about
-    directions (see `spectral_entropy`). Compare at equal n. Raises when all points are 0.
+    nothing about directions (see `spectral_entropy`). Compare at equal n. Raises when all points are 0.
     """
     share = _of_total(_norms(X), "norm_entropy")
     held = share[share > 0]
@@ -179,8 +174,7 @@ def massive_tokens(X: Float[np.ndarray, "n d"], *, factor: float = 10.0) -> floa
     """Share of tokens whose norm exceeds `factor` times the median norm, 0 to 1.
 
     The median is not moved by fewer than half of the tokens. Above 0, print the value without these tokens
-    beside every
-    score. Raises when factor is not above 0.
+    beside every score. Raises when factor is not above 0.
     """
     if not factor > 0:
         raise TransectError(f"massive_tokens: factor = {factor:g}.", "Take a factor above 0.")

@@ -1,8 +1,7 @@
 """Transport between two clouds: the exact Wasserstein distance, the entropic one, and the plan itself.
 
 Points have equal weights. Squared distances are between centred points in float64, or in float32 where its
-rounding is
-far below what is resolved. A distance called squared is in squared units of the activations.
+rounding is far below what is resolved. A distance called squared is in squared units of the activations.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -66,10 +65,8 @@ def wasserstein(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"]) -> flo
     """Exact squared 2-Wasserstein distance of two equally weighted clouds, in squared activation units, ≥ 0.
 
     Bias: two samples of one law lie apart by a floor that falls slowly with n and rises with d; compare with
-    split
-    halves and never across different n. An assignment for n = m, a linear programme otherwise: time up to n³,
-    memory
-    n × m. Raises when the linear programme does not end.
+    split halves and never across different n. An assignment for n = m, a linear programme otherwise: time up
+    to n³, memory n × m. Raises when the linear programme does not end.
     """
     return _exact(prepare_cloud(X), prepare_cloud(Y))
 
@@ -108,16 +105,12 @@ def sinkhorn(
     0.
 
     OT_eps = min <P, C> + eps KL(P | a ⊗ b) includes the entropy and is read from the dual. divergence =
-    OT_eps(X, Y) -
-    ½ OT_eps(X, X) - ½ OT_eps(Y, Y), all three at one absolute eps = epsilon × median squared distance of X to
-    Y; it
-    errs by about eps × error², and may be that much below 0. `cost` is not debiased: it is positive on (X,
-    X). `error`
-    is the largest L1 marginal error of the three solves and `converged` says that it is below tol; an
-    unconverged
-    result is returned as it stands. `iterations` are those of (X, Y). On CUDA all pairs are solved in float64
-    batches.
-    Raises when more than half of the distances are 0, or an option is out of range.
+    OT_eps(X, Y) - ½ OT_eps(X, X) - ½ OT_eps(Y, Y), all three at one absolute eps = epsilon × median squared
+    distance of X to Y; it errs by about eps × error², and may be that much below 0. `cost` is not debiased:
+    it is positive on (X, X). `error` is the largest L1 marginal error of the three solves and `converged`
+    says that it is below tol; an unconverged result is returned as it stands. `iterations` are those of (X,
+    Y). On CUDA all pairs are solved in float64 batches. Raises when more than half of the distances are 0, or
+    an option is out of range.
     """
     clouds = {0: prepare_cloud(X), 1: prepare_cloud(Y)}
     result = _sinkhorn_pairs(clouds, [(0, 1)], epsilon=epsilon, tol=tol, max_iter=max_iter, device=device)[0]
@@ -186,12 +179,9 @@ def plan(
     """How far the entropic plan of paired clouds is the identity: share of mass on the diagonal, 0 to 1.
 
     entropy: of the plan, 0 for a permutation, 1 for the independent plan (H / log n - 1). concentration: mean
-    over rows
-    of the largest entry's share, 1/n to 1. Assumes the same points in both clouds; a large identity says that
-    transport
-    only follows each point. All three move with epsilon. marginal_error is L1 and above tol where the solve
-    has not
-    converged. Raises as `sinkhorn` does.
+    over rows of the largest entry's share, 1/n to 1. Assumes the same points in both clouds; a large identity
+    says that transport only follows each point. All three move with epsilon. marginal_error is L1 and above
+    tol where the solve has not converged. Raises as `sinkhorn` does.
     """
     _check_solver("plan", epsilon, tol, max_iter)
     C, eps = _costs("plan", prepare_cloud(X), prepare_cloud(Y), epsilon, tol)

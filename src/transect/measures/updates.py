@@ -24,9 +24,8 @@ def relative_update(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) ->
     """Mean of ‖y − x‖ / ‖x‖ over paired points, ≥ 0: the size of an update beside the state it is added to.
 
     Falling towards 0 with depth it is the representation collapse of pre-norm stacks: deep layers change
-    little. For
-    post-norm the update includes the norm. Tokens of small norm weigh as much as others. Raises when a point
-    of X is 0.
+    little. For post-norm the update includes the norm. Tokens of small norm weigh as much as others. Raises
+    when a point of X is 0.
     """
     before = np.linalg.norm(X.astype(np.float64), axis=1)
     if not before.all():
@@ -47,10 +46,8 @@ def update_alignment(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -
     """Mean cosine between the update y − x and the state x over paired points, -1 to 1.
 
     Above 0 a layer amplifies what is there, below 0 it takes away, at 0 it writes at right angles. A norm of
-    the sum
-    (post-norm) pulls it below 0 by itself. Points without an update are left out; NaN where none has one.
-    Raises when a
-    point of X is 0.
+    the sum (post-norm) pulls it below 0 by itself. Points without an update are left out; NaN where none has
+    one. Raises when a point of X is 0.
     """
     A, U = X.astype(np.float64), Y.astype(np.float64) - X
     before, size = np.linalg.norm(A, axis=1), np.linalg.norm(U, axis=1)

@@ -76,11 +76,17 @@ def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
     for tap in taps:
         fired[tap.site] = 0
         if tap.reads == "input":
-            hook = lambda _m, a, kw, site=tap.site: hand(site, a[0] if a else kw["hidden_states"])  # noqa: E731
+
+            def hook(_module: Any, a: Any, kw: Any, site: str = tap.site) -> None:
+                hand(site, a[0] if a else kw["hidden_states"])
+
             handles.append(tap.module.register_forward_pre_hook(hook, with_kwargs=True))
         else:
-            hook = lambda _m, _args, result, site=tap.site: hand(site, result)  # noqa: E731
-            handles.append(tap.module.register_forward_hook(hook))
+
+            def after(_module: Any, _args: Any, result: Any, site: str = tap.site) -> None:
+                hand(site, result)
+
+            handles.append(tap.module.register_forward_hook(after))
     try:
         yield fired
     finally:

@@ -41,8 +41,7 @@ def activations(
     come.
 
     Stops at the end token or after max_new_tokens. Close the iterator to cancel. TransectError for an empty
-    prompt, a
-    prompt longer than the model takes, or a model that does not generate.
+    prompt, a prompt longer than the model takes, or a model that does not generate.
     """
     import torch
 

@@ -2,8 +2,8 @@
 both.
 
 Specs: smollm2 · minilm · a hub id, also with @revision · a local folder · FILE.gguf · BASE+ADAPTER ·
-random:SPEC.
-What is opened here is what capture runs; how files become weights is the business of `checkpoints.py`.
+random:SPEC. What is opened here is what capture runs; how files become weights is the business of
+`checkpoints.py`.
 """
 
 import re

@@ -2,12 +2,10 @@
 second.
 
 `resid.0` enters block 0 and `resid.l` leaves the l-th block, before the final norm. In block k: `mlp.k.act`
-is the input
-of the down-projection (the neurons), `mlp.k.out` what the MLP adds to the stream, `attn.k.head` the input of
-the
-output projection (heads side by side), `attn.k.out` what attention adds. `final_norm` stands by itself,
-`mlp.k.router`
-holds router logits where experts are fused. An encoder–decoder has `encoder.` or `decoder.` in front.
+is the input of the down-projection (the neurons), `mlp.k.out` what the MLP adds to the stream, `attn.k.head`
+the input of the output projection (heads side by side), `attn.k.out` what attention adds. `final_norm` stands
+by itself, `mlp.k.router` holds router logits where experts are fused. An encoder–decoder has `encoder.` or
+`decoder.` in front.
 """
 
 import re

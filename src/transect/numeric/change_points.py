@@ -80,10 +80,9 @@ def jumps(
         tails: Degrees of freedom of the Student noise under which alpha holds. More (inf: normal noise) find
             smaller jumps, and alarm on heavier tails and on noise that changes through depth.
 
-    Returns: jumps whose p is at most alpha.
-    Raises: TransectError for fewer than 6 steps, lengths that differ, values that are not finite.
-    Bias: a jump as large as the noise of others is missed; noise with heavier tails than t₃ gives more
-    alarms.
+    Returns: jumps whose p is at most alpha. Raises: TransectError for fewer than 6 steps, lengths that
+    differ, values that are not finite. Bias: a jump as large as the noise of others is missed; noise with
+    heavier tails than t₃ gives more alarms.
     """
     y, noise = _difference(curve, errors, reference, reference_errors)
     found = outlying(y, noise, alpha, floor, tails)
@@ -121,9 +120,8 @@ def blocks(
         reach: Longest lag that counts.
         floor, tails: As in `jumps`.
 
-    Returns: boundaries whose p is at most alpha.
-    Raises: TransectError for fewer than 7 layers, a matrix that is not square and symmetric, values that are
-    not finite.
+    Returns: boundaries whose p is at most alpha. Raises: TransectError for fewer than 7 layers, a matrix that
+    is not square and symmetric, values that are not finite.
     """
     found = outlying(*_rises(excess, reach), alpha, floor, tails)
     again = [outlying(*_rises(m, reach), alpha, floor, tails) for m in resampled]

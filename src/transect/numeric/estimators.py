@@ -20,10 +20,10 @@ def participation_ratio(X: np.ndarray, texts: np.ndarray) -> float:
     texts a, b let K_ab be half the sum of (x − y)(x − y)ᵀ over x in a, y in b; its mean is C up to a factor
     that cancels. Both parts are U-statistics: tr K_ab tr K_cd and tr K_ab K_cd over four different texts.
 
-    Returns: the ratio; NaN where the estimate of tr C² is not positive, as few texts can bring about.
-    Bias: that of a ratio of two unbiased numbers, of order 1 / texts.
-    Raises: TransectError for fewer than 4 texts, or lengths that differ.
-    Source: Serfling 1980, Approximation Theorems of Mathematical Statistics, section 5.1.
+    Returns: the ratio; NaN where the estimate of tr C² is not positive, as few texts can bring about. Bias:
+    that of a ratio of two unbiased numbers, of order 1 / texts. Raises: TransectError for fewer than 4 texts,
+    or lengths that differ. Source: Serfling 1980, Approximation Theorems of Mathematical Statistics, section
+    5.1.
     """
     X, of, count = _clustered(X, texts, 4, "participation_ratio")
     S, n, w = _sums(X, of, count)
@@ -43,10 +43,9 @@ def participation_ratio(X: np.ndarray, texts: np.ndarray) -> float:
 def stable_rank(X: np.ndarray, texts: np.ndarray, *, splits: int = SPLITS, seed: int = 0) -> float:
     """Stable rank tr C / λ_max, direction from one half of the texts, variance in the other; 1 or more.
 
-    Returns: one over `top_variance` with k = 1; inf where that is not positive.
-    Bias: up, since the variance along an estimated direction is below λ_max; small where λ_max stands well
-    apart.
-    Raises: as `top_variance`.
+    Returns: one over `top_variance` with k = 1; inf where that is not positive. Bias: up, since the variance
+    along an estimated direction is below λ_max; small where λ_max stands well apart. Raises: as
+    `top_variance`.
     """
     share = top_variance(X, texts, k=1, splits=splits, seed=seed)
     return 1 / share if share > 0 else float("inf")
@@ -60,11 +59,10 @@ def top_variance(
     Directions come from one half, the variance along them and the total from pairs of different texts of the
     other; both ways and all random splits are averaged.
 
-    Returns: the share; noise of few texts may bring it below k / d.
-    Bias: down, since estimated directions hold less than the best ones; small where λ_k stands well apart
-    from λ_k+1.
-    Raises: TransectError for fewer than 4 texts, or k not between 1 and min(d, points of a half − 1).
-    Source: Owen & Perry 2009, doi:10.1214/08-AOAS227 (bi-cross-validation).
+    Returns: the share; noise of few texts may bring it below k / d. Bias: down, since estimated directions
+    hold less than the best ones; small where λ_k stands well apart from λ_k+1. Raises: TransectError for
+    fewer than 4 texts, or k not between 1 and min(d, points of a half − 1). Source: Owen & Perry 2009,
+    doi:10.1214/08-AOAS227 (bi-cross-validation).
     """
     X, of, count = _clustered(X, texts, 4, "top_variance")
     rng, shares = np.random.default_rng(seed), []
@@ -89,9 +87,9 @@ def extrapolated(values: np.ndarray, ns: np.ndarray) -> float:
     For effective rank and entropy, read on nested subsamples of texts; the caller repeats it with texts left
     out for an interval.
 
-    Bias: of order 1 / n²; large where the smallest n is not well above d.
-    Raises: TransectError for fewer than 3 different n, or values that are not finite.
-    Source: Miller 1955 (entropy: bias of order 1 / n); Quenouille 1956, doi:10.1093/biomet/43.3-4.353.
+    Bias: of order 1 / n²; large where the smallest n is not well above d. Raises: TransectError for fewer
+    than 3 different n, or values that are not finite. Source: Miller 1955 (entropy: bias of order 1 / n);
+    Quenouille 1956, doi:10.1093/biomet/43.3-4.353.
     """
     values, ns = np.asarray(values, float), np.asarray(ns, float)
     if (

@@ -97,8 +97,7 @@ def _guttman(X: np.ndarray, target: np.ndarray) -> np.ndarray:
     """One majorisation step: B(X) X / N.
 
     Distances below what float32 products resolve are taken as that much: dividing by a 0 that is rounding
-    throws
-    near-copies apart.
+    throws near-copies apart.
     """
     out, floor = np.empty_like(X), max(1e-3 * float(np.sqrt((X**2).sum(axis=1).mean())), 1e-9)
     for rows in _row_blocks(len(target)):
@@ -111,8 +110,7 @@ def _guttman(X: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     """Euclidean distances of centred float32 positions by one product; near-coincident points are exact to
-    about 1e-3
-    of the spread, which is far below any stress."""
+    about 1e-3 of the spread, which is far below any stress."""
     total = A @ (-2 * B.T)
     total += np.einsum("ij,ij->i", A, A)[:, None]
     total += np.einsum("ij,ij->i", B, B)

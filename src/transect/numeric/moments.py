@@ -1,8 +1,7 @@
 """Streaming moments of a site: Σx and Σxxᵀ over all tokens in one pass, summed in float64, then correlations.
 
 Whole-data correlation needs no sample and no gradient: it is one product per block. Blocks are centred on a
-provisional
-mean before they are multiplied in float32, so that a large mean costs no digits.
+provisional mean before they are multiplied in float32, so that a large mean costs no digits.
 """
 
 from collections.abc import Iterable
@@ -91,8 +90,7 @@ class Accumulator:
 
 def prompt_average(blocks: Iterable[np.ndarray]) -> np.ndarray:
     """Mean over prompts of the correlation within each prompt [N, N]: what a mini-batch of one prompt sees.
-    Neurons that
-    are constant in a prompt count 0 there."""
+    Neurons that are constant in a prompt count 0 there."""
     total, count = None, 0
     for X in blocks:
         if len(X) < 2:

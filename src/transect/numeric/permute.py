@@ -2,10 +2,8 @@
 kNN need.
 
 Rows come text by text, k of each of T texts. <A, P B Pᵀ> is a sum over pairs of texts (s, t) of <A_st,
-B_π(s)π(t)>, k × k
-blocks: all such products are one matrix product of 2 n² T² operations, after which a draw is T² look-ups.
-With many texts
-that costs more than permuting B for every draw, which is done then.
+B_π(s)π(t)>, k × k blocks: all such products are one matrix product of 2 n² T² operations, after which a draw
+is T² look-ups. With many texts that costs more than permuting B for every draw, which is done then.
 """
 
 import numpy as np

@@ -1,8 +1,7 @@
 """Scaling: targets from distances and linear maps onto targets, the formulas behind `smds.py`.
 
 Classical scaling (Torgerson 1952), ridge, pseudo-inverse and orthonormal maps, and SMACOF where distances are
-undefined
-(de Leeuw & Heiser 1980).
+undefined (de Leeuw & Heiser 1980).
 """
 
 from typing import Any
@@ -118,8 +117,7 @@ def restricted_map(
     """(W, iterations): the W that minimises Σ(D − |W(xᵢ − xⱼ)|)² + nα|W|² over defined pairs.
 
     L-BFGS in coordinates that make SMACOF's majoriser a sphere, from the closed form and from STARTS seeded
-    subspaces; the
-    lowest is kept, because a chain started straight can stay folded wrongly.
+    subspaces; the lowest is kept, because a chain started straight can stay folded wrongly.
     """
     from scipy.optimize import minimize
 

@@ -2,10 +2,9 @@
 or distances.
 
 A shape is a function of labels [n] or [n, columns] whose keyword-only parameters are its periods and radii.
-Labels are
-never rescaled: a period is an argument, and labels outside a shape's domain are refused. A shape that gives
-coordinates
-has their straight-line distances; one that gives distances may leave some undefined (NaN).
+Labels are never rescaled: a period is an argument, and labels outside a shape's domain are refused. A shape
+that gives coordinates has their straight-line distances; one that gives distances may leave some undefined
+(NaN).
 """
 
 import inspect

@@ -2,12 +2,9 @@
 batched twin.
 
 A pair is solved on one kernel that stays in cache, exp(h - C / eps - top) about an absorbed potential h, so
-an iteration
-is two matrix-vector products. The potential is accelerated (Anderson, depth 5) under a safeguard, and the
-kernel is
-rebuilt by a log-domain half step when the potential drifts. Potentials are float64, in units of eps. Arrays
-in, arrays
-out: `measures/transport.py` gives them their meaning.
+an iteration is two matrix-vector products. The potential is accelerated (Anderson, depth 5) under a
+safeguard, and the kernel is rebuilt by a log-domain half step when the potential drifts. Potentials are
+float64, in units of eps. Arrays in, arrays out: `measures/transport.py` gives them their meaning.
 """
 
 import functools
@@ -136,8 +133,7 @@ def own_values(
     X: Cloud, all_eps: Sequence[float], tol: float, max_iter: int
 ) -> dict[float, tuple[float, float]]:
     """`self_value` of one cloud at several eps. Its cost matrix is made once per precision; no eps helps
-    another, so
-    that a pair's result does not depend on the other pairs."""
+    another, so that a pair's result does not depend on the other pairs."""
     made: dict[Any, np.ndarray] = {}
     values = {}
     for eps in all_eps:
@@ -152,8 +148,7 @@ def self_value(C: np.ndarray, eps: float, tol: float, max_iter: int) -> tuple[fl
     """OT_eps of a cloud with itself (dual value) and its marginal error; C is symmetric with a zero diagonal.
 
     One potential, averaged steps from 0; it lies within ± log(n) / 2, so the kernel needs no absorption, and
-    only its
-    upper triangle is filled and read.
+    only its upper triangle is filled and read.
     """
     from scipy.linalg.blas import dsymv, ssymv
 
@@ -208,9 +203,8 @@ def sinkhorn_batched(
     """Torch twin of `couple` for a batch C [b, n, m] and eps [b] on any device: plain log-domain steps.
 
     Returns <P, C>, value, iterations and error, each [b]. A pair stops moving once it has converged, so that
-    its
-    result does not depend on the rest of the batch. `symmetric` averages the two potentials, as self-terms
-    want.
+    its result does not depend on the rest of the batch. `symmetric` averages the two potentials, as
+    self-terms want.
     """
     import torch
 
@@ -254,8 +248,7 @@ def accelerate(
     """Fixed point of `step` by Anderson mixing; returns the point whose error was measured last.
 
     `step(x)` gives (next x, error at x). When the error doubles or is not finite the history is dropped and
-    the plain
-    step from the last good point is taken instead; `depth=0` takes plain steps only.
+    the plain step from the last good point is taken instead; `depth=0` takes plain steps only.
     """
     dX, dR = np.empty(
         (2, max(depth, 1), x.size)

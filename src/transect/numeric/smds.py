@@ -2,12 +2,10 @@
 lie on.
 
 Targets: distances D of the labels → B = −½HD²H → its top eigenvectors times √λ = Y. Fit: W = YᵀX(XᵀX + αI)⁻¹
-on centred
-X, by the smaller of the two Grams; α = 0 takes the pseudo-inverse; orthonormal takes UVᵀ of the SVD of YᵀX.
-Where the shape
-leaves distances undefined, W minimises the stress of the defined ones.
-Source: Tiblias et al. 2025, "Shape happens" (supervised MDS); Torgerson 1952; de Leeuw & Heiser 1980
-(restricted SMACOF).
+on centred X, by the smaller of the two Grams; α = 0 takes the pseudo-inverse; orthonormal takes UVᵀ of the
+SVD of YᵀX. Where the shape leaves distances undefined, W minimises the stress of the defined ones. Source:
+Tiblias et al. 2025, "Shape happens" (supervised MDS); Torgerson 1952; de Leeuw & Heiser 1980 (restricted
+SMACOF).
 """
 
 import json
@@ -43,12 +41,9 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     """Find the subspace in which points lie like their labels on a shape; scikit-learn conventions.
 
     shape: a name of `transect.numeric.shapes`; "coordinates": y are target coordinates [n, k]; "precomputed":
-    y are target
-    distances [n, n], NaN where undefined. period: the shape's period or span, where it has one. parameters:
-    its others.
-    metric: what `score` reports, a name of `transect.numeric.stress`. alpha: ridge, in squared units of X.
-    max_iter, tol: of the
-    optimisation for undefined distances only.
+    y are target distances [n, n], NaN where undefined. period: the shape's period or span, where it has one.
+    parameters: its others. metric: what `score` reports, a name of `transect.numeric.stress`. alpha: ridge,
+    in squared units of X. max_iter, tol: of the optimisation for undefined distances only.
 
     >>> import numpy as np
     >>> y = np.arange(40) % 7

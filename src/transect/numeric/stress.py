@@ -2,9 +2,8 @@
 knows.
 
 Each takes two square matrices, or two vectors of the same pairs; pairs whose target is NaN do not count.
-Source: Smelser,
-Miller & Kobourov 2024, arXiv:2408.07724; Smelser et al. 2025, arXiv:2510.08660 (KL); Kruskal 1964
-(non-metric).
+Source: Smelser, Miller & Kobourov 2024, arXiv:2408.07724; Smelser et al. 2025, arXiv:2510.08660 (KL); Kruskal
+1964 (non-metric).
 """
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""A study: tables, the figures to draw from them, and the words that go with both. Saved as a folder of plain files."""
+"""A study: tables, the figures to draw from them, and the words that go with both. Saved as a folder of plain
+files."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -130,4 +131,5 @@ def describe_run(store: Any) -> str:
     """One line on a store, for captions and methods: model, fingerprint, texts, counts."""
     m = store.manifest
     weights = str(m["model"]["fingerprint"].get("weights", ""))[:8]
-    return f"{store.name} ({m['dtype']['compute']}, weights {weights}) on {m['texts']['spec']}, {len(store)} texts, {int(store.start[-1]):,} tokens"
+    opened = f"{store.name} ({m['dtype']['compute']}, weights {weights})"
+    return f"{opened} on {m['texts']['spec']}, {len(store)} texts, {int(store.start[-1]):,} tokens"

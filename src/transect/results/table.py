@@ -1,4 +1,5 @@
-"""Tables: tidy rows on disk as Parquet, each number beside its null, interval, counts and status, with its provenance.
+"""Tables: tidy rows on disk as Parquet, each number beside its null, interval, counts and status, with its
+provenance.
 
 Any Parquet reader opens them; the provenance is JSON in the schema's metadata under `transect`.
 """
@@ -123,7 +124,8 @@ class Table:
         return np.array(values, dtype=object if None in values else None)
 
     def where(self, keep: Callable[[dict[str, Any]], bool] | None = None, **equal: Any) -> "Table":
-        """The rows whose columns equal the given values (a list: any of them) and for which `keep(row)` holds."""
+        """The rows whose columns equal the given values (a list: any of them) and for which `keep(row)`
+        holds."""
         made = Table(provenance=self.provenance)
         made.arrow = self.arrow
         for name, wanted in equal.items():
@@ -139,7 +141,8 @@ class Table:
     def pivot(
         self, value: str = "value", index: str = "site", columns: str = "site2"
     ) -> tuple[list[str], list[str], np.ndarray]:
-        """A matrix [index, columns] of one column, NaN where there is no row; row and column names with it."""
+        """A matrix [index, columns] of one column, NaN where there is no row; row and column names with
+        it."""
         left, right = self.values(index), self.values(columns)
         out = np.full((len(left), len(right)), np.nan)
         at, to = {s: k for k, s in enumerate(left)}, {s: k for k, s in enumerate(right)}

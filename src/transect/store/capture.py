@@ -1,7 +1,9 @@
-"""Capture: Model × Texts → Store. Hooks write each site's real tokens straight to their place on disk; nothing is kept.
+"""Capture: Model × Texts → Store. Hooks write each site's real tokens straight to their place on disk;
+nothing is kept.
 
-The plan (which texts share a batch, which batches a shard) is settled before the first forward pass, so a run that was
-killed resumes at its next shard and ends bit-identical. `forward` is the same pass for consumers without a store.
+The plan (which texts share a batch, which batches a shard) is settled before the first forward pass, so a run
+that was killed resumes at its next shard and ends bit-identical. `forward` is the same pass for consumers
+without a store.
 """
 
 import functools
@@ -52,12 +54,14 @@ def capture(
 ) -> Store:
     """Run the base model once over the texts and keep the points of `sites`; returns the open store.
 
-    A second call on a finished folder returns it; on an unfinished one it resumes; on another capture's folder it refuses.
+    A second call on a finished folder returns it; on an unfinished one it resumes; on another capture's
+    folder it refuses.
 
     Args:
         sites: Families or single sites.
         layers: Only these layers.
-        positions: Tokens to keep: all, or of last, landmark:NAME+k, numbers (negative: from the end), with commas.
+        positions: Tokens to keep: all, or of last, landmark:NAME+k, numbers (negative: from the
+            end), with commas.
         pool: Keep one mean per text.
         position0: Count the first token in the pooled mean.
         store_dtype: float32, bfloat16 or float16; by default the compute dtype. inf is never written.
@@ -126,10 +130,11 @@ def capture(
 def recapture(
     store: Store, model: "Model", out: Place, *, progress: Progress | None = None, **changes: Any
 ) -> Store:
-    """Capture the texts of a store again, with its options, through another model or with `changes` to the options.
+    """Capture the texts of a store again, with its options, through another model or with `changes` to the
+    options.
 
-    The tokens are the store's own (`shuffle_tokens` puts them in another order), the dtypes are the store's too.
-    Raises: TransectError when this model's tokenizer gives other tokens.
+    The tokens are the store's own (`shuffle_tokens` puts them in another order), the dtypes are the store's
+    too. Raises: TransectError when this model's tokenizer gives other tokens.
     """
     m, texts = store.manifest, stored_texts(store)
     names = ("positions", "pool", "position0", "max_length", "shuffle_tokens", "batch_tokens", "shard_bytes")
@@ -158,5 +163,6 @@ def _check_space(out: Place, need: int) -> None:
     if need > free:
         raise TransectError(
             f"{out}: the capture needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free.",
-            "Capture fewer sites or layers (--sites, --layers), pool (--pool mean), or store half (--store-dtype bfloat16).",
+            "Capture fewer sites or layers (--sites, --layers), pool (--pool mean), "
+            "or store half (--store-dtype bfloat16).",
         )

@@ -1,6 +1,7 @@
 """One shard of a store: passes over its batches, each row written where the plan says; here or in a worker.
 
-A worker opens the model by itself, makes sure that it is the one in the manifest, and finds everything else in the store.
+A worker opens the model by itself, makes sure that it is the one in the manifest, and finds everything else
+in the store.
 """
 
 import functools
@@ -38,7 +39,8 @@ def opening_of(model: "Model") -> tuple[tuple[str, Any], ...]:
 
 
 def write_shard(opening: tuple[tuple[str, Any], ...], task: tuple[str, int]) -> int:
-    """Capture shard k of the store in a folder; returns its rows. What was opened is kept for the next shard."""
+    """Capture shard k of the store in a folder; returns its rows. What was opened is kept for the next
+    shard."""
     folder, k = task
     store = open_store(folder)
     if k not in store.unfinished:
@@ -199,7 +201,8 @@ class ShardJob:
 def _unwritable(store: Store, k: int, error: OSError) -> TransectError:
     kept = len(store.plan) - len(store.unfinished)
     return TransectError(
-        f"{store.path}: shard {k + 1} of {len(store.plan)} cannot be written ({error.strerror}); {kept} are kept.",
+        f"{store.path}: shard {k + 1} of {len(store.plan)} cannot be written ({error.strerror}); "
+        f"{kept} are kept.",
         "Make room or allow writing, and run the same capture again: it resumes.",
     )
 

@@ -1,7 +1,8 @@
-"""What a manifest, a plan and an index must say before any of it is believed: a folder can come from anywhere.
+"""What a manifest, a plan and an index must say before any of it is believed: a folder can come from
+anywhere.
 
-Fields that reading relies on are there and of their kind, and every text's rows lie inside its shard. Values are for
-`Store.verify`, which knows the checksums.
+Fields that reading relies on are there and of their kind, and every text's rows lie inside its shard. Values
+are for `Store.verify`, which knows the checksums.
 """
 
 from typing import Any
@@ -61,7 +62,8 @@ def check_manifest(path: Place, manifest: dict[str, Any], plan: Any) -> None:
 
 
 def check_index(path: Place, index: Any, shards: int) -> None:
-    """TransectError when a column is missing or of another kind, or rows would be read outside of their shard."""
+    """TransectError when a column is missing or of another kind, or rows would be read outside of their
+    shard."""
     import pyarrow as pa
 
     for name in ("id", "text", *COUNTED, *LISTED):

@@ -1,4 +1,5 @@
-"""What stands around the shards of a store: its manifest, plan and index, written before the first forward pass.
+"""What stands around the shards of a store: its manifest, plan and index, written before the first forward
+pass.
 
 A folder that holds the same capture is gone on with; one that holds another is refused and left as it is.
 """

@@ -1,4 +1,5 @@
-"""Which stored rows a token selector names: for every text one token, all of them, or their mean, with what is missing."""
+"""Which stored rows a token selector names: for every text one token, all of them, or their mean, with what
+is missing."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ LANDMARK = re.compile(r"^landmark:(?P<name>[^+\-]+?)(?P<offset>[+-]\d+)?$")
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of a store: `rows` [n] in text order, the text [n] and position [n] of each, and the texts without any.
+    """Rows of a store: `rows` [n] in text order, the text [n] and position [n] of each, and the texts without
+    any.
 
     A pooled selection stands for one point per text: the mean of the rows in each of `spans`.
     """

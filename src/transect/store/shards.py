@@ -1,4 +1,5 @@
-"""One shard file: a safetensors file mapped for reading, or written header first so that rows go straight to their place."""
+"""One shard file: a safetensors file mapped for reading, or written header first so that rows go straight to
+their place."""
 
 import json
 import os
@@ -101,7 +102,8 @@ def widen(values: np.ndarray) -> np.ndarray:
 
 
 class ShardWriter:
-    """A shard whose header is written first, so that rows can go to their place as they come, in any order of sites."""
+    """A shard whose header is written first, so that rows can go to their place as they come, in any order of
+    sites."""
 
     def __init__(self, path: Place, widths: dict[str, int], rows: int, dtype: str) -> None:
         self.path, self.scratch = path, None
@@ -149,7 +151,8 @@ class ShardWriter:
         discard(self.scratch or self.partial)
 
     def finish(self, receipt: dict[str, Any]) -> None:
-        """Make the shard durable, then its receipt: it counts from here on. TransectError unless it is whole."""
+        """Make the shard durable, then its receipt: it counts from here on. TransectError unless it is
+        whole."""
         os.fsync(self._fd)
         os.close(self._fd)
         self._open = False

@@ -1,12 +1,14 @@
-"""The store: captured points of every site with their tokens, labels and provenance. Only this file knows the format.
+"""The store: captured points of every site with their tokens, labels and provenance. Only this file knows the
+format.
 
     manifest.json        what was captured, from what, with what; written first, never changed
     plan.json            shards → batches → texts, decided before the first forward pass
-    texts.parquet        a row per text: id, hash, text, tokens, offsets, labels, landmarks, and where its rows lie
+    texts.parquet        a row per text: id, hash, text, tokens, offsets, labels, landmarks, where its rows are
     shards/00000.safetensors   site → [rows, width], real tokens only, a text's rows together
-    shards/00000.json          receipt: written after its shard, with checksum, range of every site, split batches
+    shards/00000.json          receipt: written after its shard; checksum, range of every site, splits
 
-A shard counts when its receipt is there. Readable without this code: safetensors, Parquet and JSON. Nothing here needs torch.
+A shard counts when its receipt is there. Readable without this code: safetensors, Parquet and JSON. Nothing
+here needs torch.
 """
 
 import functools
@@ -29,7 +31,8 @@ FORMAT = 1
 
 
 def open_store(path: Place) -> "Store":
-    """The store in folder `path`, or at PROTOCOL://… (see `places`). TransectError when there is none, or it is damaged."""
+    """The store in folder `path`, or at PROTOCOL://… (see `places`). TransectError when there is none, or it
+    is damaged."""
     return Store(place(str(path)))
 
 
@@ -78,7 +81,8 @@ class Store:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"<store {self.path}: {self.name}, {len(self)} texts, {self.start[-1]} rows, {len(self.sites)} sites>"
+        counts = f"{len(self)} texts, {self.start[-1]} rows, {len(self.sites)} sites"
+        return f"<store {self.path}: {self.name}, {counts}>"
 
     @property
     def name(self) -> str:
@@ -92,7 +96,8 @@ class Store:
 
     @functools.cached_property
     def content(self) -> str:
-        """Sixteen hex digits of what the finished shards hold, by their receipts: another capture, another content."""
+        """Sixteen hex digits of what the finished shards hold, by their receipts: another capture, another
+        content."""
         told = [self.fingerprint, *(str(r.get("sha256")) for r in self.check_receipts().values())]
         return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
 
@@ -161,15 +166,16 @@ class Store:
     ) -> np.ndarray:
         """Points of one site, float32 [n, width], in the order of the texts.
 
-        tokens: "all" · "last" (the last that is not special) · "mean" (one point per text) · "landmark:month" ·
-        "landmark:month+3" · an absolute position, from the end when negative. position0=False leaves out the first
-        real token of every text. A text without such a token is refused, or left out with missing="drop"; `select`
-        says which text and position each row is.
+        tokens: "all" · "last" (the last that is not special) · "mean" (one point per text) · "landmark:month"
+        · "landmark:month+3" · an absolute position, from the end when negative. position0=False leaves out
+        the first real token of every text. A text without such a token is refused, or left out with
+        missing="drop"; `select` says which text and position each row is.
         """
         chosen = self.select(tokens, position0)
         if chosen.missing and missing != "drop":
             raise TransectError(
-                f"{self.path}: {len(chosen.missing)} of {len(self)} texts have no token at {tokens!r} (first: {self.ids[chosen.missing[0]]}).",
+                f"{self.path}: {len(chosen.missing)} of {len(self)} texts have no token at {tokens!r} "
+                f"(first: {self.ids[chosen.missing[0]]}).",
                 'Pass missing="drop" to leave those texts out.',
             )
         return self.take(site, chosen)
@@ -192,7 +198,8 @@ class Store:
         return self.read(site, np.arange(self.start[i], self.start[i + 1]))
 
     def blocks(self, site: str, max_bytes: int = 64 << 20, position0: bool = True) -> Iterator[np.ndarray]:
-        """All points in blocks of whole texts, float32 [rows, width], for sums that must not hold everything."""
+        """All points in blocks of whole texts, float32 [rows, width], for sums that must not hold
+        everything."""
         for part in self.select("all", position0).split(max(1, max_bytes // (4 * self.width(site)))):
             yield self.read(site, part)
 
@@ -272,7 +279,8 @@ class Store:
         return {k: self.told(k) for k in sorted(set(range(len(self.plan))) - set(self.unfinished))}
 
     def verify(self) -> list[str]:
-        """Problems found by reading every shard again: [] when all is well. The frame was checked on opening."""
+        """Problems found by reading every shard again: [] when all is well. The frame was checked on
+        opening."""
         problems = [f"shard {k + 1} of {len(self.plan)} is missing" for k in self.unfinished]
         for k in sorted(set(range(len(self.plan))) - set(self.unfinished)):
             try:

@@ -1,8 +1,8 @@
 """Known sets of texts: hub data sets by their exact columns, and public packages that need no hub.
 
 Each gives Rows with its text, labels and groups named. HUB says once what the columns of a hub data set are,
-for the
-hub and for a local file of the same schema; any other hub data set comes with its columns as they are.
+for the hub and for a local file of the same schema; any other hub data set comes with its columns as they
+are.
 """
 
 import importlib.util

@@ -4,19 +4,15 @@ features.
 A template set is a small JSON object (`template:FILE`), and the built-in sets are written the same way:
 
     {"name": "birthdays",
-     "templates": ["{name} was born in {month}. {name} had a party."],
-     "slots": {"name": ["Anna", "Paul"],
+     "templates": ["{name} was born in {month}. {name} had a party."], "slots": {"name": ["Anna", "Paul"],
                "date": [{"month": "May", "labels": {"month": 5}}, {"month": "June", "labels": {"month": 6}}]},
-     "landmarks": {"party": "party"},
-     "repeats": false}
+     "landmarks": {"party": "party"}, "repeats": false}
 
 A slot is a list of choices. A choice is a string, the text of {slot}, or an object: each key but `labels` and
-`weight`
-is the text of {key}, `labels` are numbers or strings. Every template uses every slot. A landmark is made for
-each
-field (`name`; its later occurrences are `name.2`, `name.3`, …) and for each word named in `landmarks`.
-Sentences are
-drawn without repetition, or independently with `repeats`, where `weight` of a choice counts.
+`weight` is the text of {key}, `labels` are numbers or strings. Every template uses every slot. A landmark is
+made for each field (`name`; its later occurrences are `name.2`, `name.3`, …) and for each word named in
+`landmarks`. Sentences are drawn without repetition, or independently with `repeats`, where `weight` of a
+choice counts.
 """
 
 import json

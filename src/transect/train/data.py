@@ -64,8 +64,7 @@ class Data:
 
 def prepare(recipe: Pretraining, folder: Path) -> Data:
     """The data of a recipe in `folder`, made there unless it is there. TransectError when the folder holds
-    other data,
-    or when a part is shorter than a block."""
+    other data, or when a part is shorter than a block."""
     asked = {"texts": recipe.texts, "tokenizer": recipe.tokenizer}
     asked |= {"vocab": recipe.vocab} if recipe.tokenizer == "bpe" else {}
     if (folder / "data.json").is_file():
@@ -176,8 +175,7 @@ def excerpts(documents: list[str], count: int = 60, characters: int = 400) -> li
 
 def _documents(spec: str) -> dict[str, list[str]]:
     """Documents of each part. Files TRAIN,VALIDATION[,TEST] and sets with their own parts keep those; else
-    one document
-    in twenty, by the hash of its content, goes to validation and one to test."""
+    one document in twenty, by the hash of its content, goes to validation and one to test."""
     if spec == "wikitext2":
         return {part: _whole(f"wikitext2:{part}") for part in PARTS}
     if "," in spec:

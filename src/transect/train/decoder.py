@@ -2,9 +2,8 @@
 other.
 
 Every architectural choice that a comparison turns is a field of `TransectConfig`: where norms stand, which
-norm, which
-MLP, positions, grouped-query attention, biases. Arms that differ in one field share everything else, weights
-included.
+norm, which MLP, positions, grouped-query attention, biases. Arms that differ in one field share everything
+else, weights included.
 """
 
 import math

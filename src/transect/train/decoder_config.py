@@ -17,20 +17,15 @@ class TransectConfig(PretrainedConfig):
     """Shape and choices of a decoder. Placement of the norms, with F a sublayer and N a norm:
 
     pre x + F(N x) · post N(x + F x) · peri x + N(F(N x)) (Kim et al. 2025, arXiv:2502.02732) · mix: post in
-    the first
-    `mix_fraction` of the blocks, pre in the others (Mix-LN, Li et al. 2024, arXiv:2412.13795) · deepnorm N(αx
-    + F x)
-    with α = (2L)^¼ (Wang et al. 2022, arXiv:2203.00555) · none x + F x. A norm stands before the head where
-    the last
-    block is pre or peri; post and deepnorm end in one already, none has none.
+    the first `mix_fraction` of the blocks, pre in the others (Mix-LN, Li et al. 2024, arXiv:2412.13795) ·
+    deepnorm N(αx + F x) with α = (2L)^¼ (Wang et al. 2022, arXiv:2203.00555) · none x + F x. A norm stands
+    before the head where the last block is pre or peri; post and deepnorm end in one already, none has none.
 
     intermediate_size: 4 × hidden for GELU, two thirds of that for SwiGLU (three matrices instead of two),
-    when not given.
-    Matrices and embeddings start as N(0, initializer_range), the two projections into the stream divided by
-    √(2L), the
-    same in every arm and equal for equal seeds; deepnorm starts as its paper states (Xavier, gain β = (8L)^-¼
-    on values,
-    output and MLP, 1 on queries and keys). GELU is the tanh form, as in GPT-2.
+    when not given. Matrices and embeddings start as N(0, initializer_range), the two projections into the
+    stream divided by √(2L), the same in every arm and equal for equal seeds; deepnorm starts as its paper
+    states (Xavier, gain β = (8L)^-¼ on values, output and MLP, 1 on queries and keys). GELU is the tanh form,
+    as in GPT-2.
     """
 
     model_type = "transect"

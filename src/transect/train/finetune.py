@@ -1,6 +1,5 @@
 """Fine-tuning: a Recipe → checkpoints that open like any model, with their scores. One loop, both methods, on
-accelerate:
-one process, or as many as `accelerate launch` or torchrun start, which share every batch.
+accelerate: one process, or as many as `accelerate launch` or torchrun start, which share every batch.
 
     DIR/recipe.json            the recipe, fingerprints, versions
     DIR/metrics.csv            a row for each evaluation: step, losses, metrics, learning rate
@@ -49,8 +48,7 @@ def finetune(
     resumes.
 
     Returns the folder. TransectError when the folder holds something else, when labels or model do not fit
-    the task, or
-    when the loss stops being finite: the checkpoints written before stay.
+    the task, or when the loss stops being finite: the checkpoints written before stay.
     """
     recipe, out = recipe.settled(), Path(out)
     if check_folder(recipe, out):

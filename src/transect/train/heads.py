@@ -75,10 +75,8 @@ def encode(
     """Token ids of every example with its label or span; texts are cut at `max_length`.
 
     A context longer than that becomes several rows, windows that share `stride` tokens, each with the
-    question in front. No
-    answer in a window is a span at the first token of an encoder and at an end token added to a decoder's,
-    which alone has
-    read all.
+    question in front. No answer in a window is a span at the first token of an encoder and at an end token
+    added to a decoder's, which alone has read all.
     """
     texts = [_joined(task, e) for e in examples]
     cut = {"truncation": True, "max_length": max_length} if task.kind != "span" else {"verbose": False}
@@ -217,8 +215,7 @@ class Judged:
 
 def best_answers(numbers: Sequence[int], answers: Sequence["Span"]) -> dict[int, str]:
     """Example → its answer over all windows: the best span, or "" where the least score of no answer is
-    higher (the rule of
-    SQuAD v2's baselines)."""
+    higher (the rule of SQuAD v2's baselines)."""
     windows: dict[int, list[Span]] = {}
     for number, answer in zip(numbers, answers, strict=True):
         windows.setdefault(number, []).append(answer)

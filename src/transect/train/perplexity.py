@@ -1,10 +1,8 @@
 """Perplexity by a stated protocol: every token of a part is predicted once, from windows that may overlap.
 
 Windows of `block` tokens start every `stride` tokens; of each only what the one before did not predict
-counts. With
-stride = block they do not overlap, and a token has between 0 and block − 1 tokens before it; a smaller stride
-gives every
-token at least block − stride. Sums run over all processes before they are divided.
+counts. With stride = block they do not overlap, and a token has between 0 and block − 1 tokens before it; a
+smaller stride gives every token at least block − stride. Sums run over all processes before they are divided.
 """
 
 import math
@@ -19,8 +17,7 @@ from transect.train.data import Stream
 @dataclass(frozen=True)
 class Perplexity:
     """Loss in nats a token over `tokens` predictions, its perplexity, per word and in bits per byte where the
-    whole part
-    was scored, and what the unigram model of the train part reaches on the same tokens."""
+    whole part was scored, and what the unigram model of the train part reaches on the same tokens."""
 
     loss: float
     tokens: int

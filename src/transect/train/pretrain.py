@@ -9,8 +9,7 @@
     test
 
 Batches follow from seed and step alone, so that a resumed run is the unbroken one, bit for bit. Under
-torchrun every
-process takes its share of each batch. Nothing is captured by the training process.
+torchrun every process takes its share of each batch. Nothing is captured by the training process.
 """
 
 import contextlib
@@ -62,10 +61,9 @@ def pretrain(
     resumes.
 
     data: folder of the token streams, shared between runs of one corpus. capture: texts that another process
-    captures
-    every checkpoint on, into OUT/stores. Returns the folder. TransectError when the folder holds something
-    else, the
-    texts are too short, or loss or gradient stop being finite: the checkpoints written before stay.
+    captures every checkpoint on, into OUT/stores. Returns the folder. TransectError when the folder holds
+    something else, the texts are too short, or loss or gradient stop being finite: the checkpoints written
+    before stay.
     """
     recipe, out = recipe.settled(), Path(out)
     with quiet(), joined(device) as world:

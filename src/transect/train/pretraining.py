@@ -1,8 +1,7 @@
 """The recipe of a pretraining run: corpus, tokenizer, decoder, schedule, checkpoints; and its presets.
 
 Like every recipe it decides everything but the machine. A batch is counted over all processes, so that a run
-on two is
-the run on one up to rounding.
+on two is the run on one up to rounding.
 """
 
 import math

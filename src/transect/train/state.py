@@ -1,6 +1,8 @@
-"""What every training loop needs to write and read: the state to go on from, the rows of its log, and a quiet library.
+"""What every training loop needs to write and read: the state to go on from, the rows of its log, and a quiet
+library.
 
-State is tensors and plain values: it is read with torch's weights-only reader, which runs nothing that a file brings.
+State is tensors and plain values: it is read with torch's weights-only reader, which runs nothing that a file
+brings.
 """
 
 import contextlib
@@ -134,7 +136,8 @@ def restore(parameters: dict[str, Any], optimiser: Any, schedule: Any, state: di
 
 
 def check_folder(recipe: Any, out: Path) -> bool:
-    """Whether `out` holds the finished run of this recipe; TransectError when it holds anything else than its beginning."""
+    """Whether `out` holds the finished run of this recipe; TransectError when it holds anything else than its
+    beginning."""
     if not out.exists():
         return False
     clear_partials(out)

@@ -2,12 +2,10 @@
 local files.
 
 Names: mrpc · rte · sst2 · squad_v2 (the hub, or NAME@TRAIN[,VALIDATION] for local copies with its columns) ·
-reviews (movie
-sentiment, no hub) · lm:TEXTS (causal language modelling on any text spec) · a local file: columns text and
-label make a
-classification, context, question and answers a span task, text alone a language-model task. FILE,FILE: train,
-validation.
-Without a validation part every tenth example, by the hash of its content, is kept for it, whatever the seed.
+reviews (movie sentiment, no hub) · lm:TEXTS (causal language modelling on any text spec) · a local file:
+columns text and label make a classification, context, question and answers a span task, text alone a
+language-model task. FILE,FILE: train, validation. Without a validation part every tenth example, by the hash
+of its content, is kept for it, whatever the seed.
 """
 
 import hashlib
@@ -36,9 +34,8 @@ NAMES = "mrpc, rte, sst2, squad_v2, reviews, lm:TEXTS, or a local file"
 @dataclass
 class Task:
     """Examples of a task. kind: "classify" (`text`, `pair`, `label`), "span" (`question`, `context`,
-    `answers`: a list of
-    (start, text), empty where there is none) or "lm" (`text`). `headline` names the metric that stands for
-    the task."""
+    `answers`: a list of (start, text), empty where there is none) or "lm" (`text`). `headline` names the
+    metric that stands for the task."""
 
     name: str
     kind: str
@@ -81,7 +78,8 @@ def _hub(key: str, split: str) -> list[Example]:
         )
     from datasets import load_dataset
 
-    return [dict(row) for row in load_dataset(known.path, known.config, split=split)]  # type: ignore[arg-type]
+    rows: Any = load_dataset(known.path, known.config, split=split)
+    return [dict(row) for row in rows]
 
 
 def _local(files: str) -> tuple[list[Example], list[Example] | None]:

@@ -91,7 +91,8 @@ SUMS = "SHA256SUMS"
 
 
 def write_sums(folder: Path, files: Iterable[Path]) -> None:
-    """FOLDER/SHA256SUMS over some files below it, as sha256sum checks them; its first line is its own hash."""
+    """FOLDER/SHA256SUMS over some files below it, as sha256sum checks them; its first line is its own
+    hash."""
     with writing(folder):
         lines = [f"{file_hash(file)}  {file.relative_to(folder).as_posix()}\n" for file in sorted(files)]
     text = "".join(lines).encode()

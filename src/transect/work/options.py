@@ -2,8 +2,7 @@
 follow.
 
 A group of options is a TypedDict whose fields are `Annotated[type, Option(default, sentence)]`. Functions
-take it as
-`**options: Unpack[Group]` and turn it into a frozen value with `Values.of`.
+take it as `**options: Unpack[Group]` and turn it into a frozen value with `Values.of`.
 """
 
 import typing

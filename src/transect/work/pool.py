@@ -2,8 +2,7 @@
 one seam.
 
 At-least-once and unordered. A block is a small picklable value and `fn(block)` a pure function of it, so that
-a block may
-be run again on any worker; large results go to disk inside `fn`, and a receipt comes back.
+a block may be run again on any worker; large results go to disk inside `fn`, and a receipt comes back.
 """
 
 import os
@@ -63,12 +62,9 @@ def run_blocks(
     for nothing.
 
     engine: "local"; "ray", "ray@ADDRESS" (a cluster that is there, or "auto"); "part:k/n", the k-th of n
-    processes that run
-    the same program on one disk: each does its share, then waits for the receipts of the others and does what
-    does not
-    come. workers=1 stays in this process. A block whose worker dies is run again up to `retries` times; its
-    exception, if it
-    raises one, is raised here.
+    processes that run the same program on one disk: each does its share, then waits for the receipts of the
+    others and does what does not come. workers=1 stays in this process. A block whose worker dies is run
+    again up to `retries` times; its exception, if it raises one, is raised here.
     """
     kind, _, where = engine.replace("@", ":", 1).partition(":")
     if kind not in ("local", "ray", "part"):

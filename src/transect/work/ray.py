@@ -2,9 +2,8 @@
 asked for.
 
 An actor that dies, by itself or with its host, is replaced and its blocks are run again. Nothing but blocks
-and receipts
-travels: stores, tables and models are read and written by the actors, on a disk or object store that all of
-them reach.
+and receipts travels: stores, tables and models are read and written by the actors, on a disk or object store
+that all of them reach.
 """
 
 import os
@@ -115,8 +114,7 @@ def _crew(ray: Any, size: int, gpus: int) -> "_Crew":
 
 class _Crew:
     """Actors of one kind; what they opened is theirs as long as they live. Only those that are there are
-    given work: one that
-    replaces a dead one may have to wait for a place, and the others go on."""
+    given work: one that replaces a dead one may have to wait for a place, and the others go on."""
 
     def __init__(self, ray: Any, gpus: int) -> None:
         self.ray, self.kind = ray, ray.remote(num_cpus=1, num_gpus=gpus, max_concurrency=1)(Worker)

@@ -1,9 +1,8 @@
 """Contrasts of a comparison: drift beyond numeric noise, beyond a second seed, and of full beyond LoRA.
 
 Texts are the units of how far a given pair of models differ; training seeds are the units of what a method
-does. A claim
-about methods needs three seeds an arm and resamples seeds; with fewer, differences are shown and nothing is
-tested.
+does. A claim about methods needs three seeds an arm and resamples seeds; with fewer, differences are shown
+and nothing is tested.
 """
 
 import math

@@ -2,9 +2,8 @@
 tokens.
 
 Similarity and transport of every layer with the same layer of the base, beside numeric noise, a second seed
-and random
-weights; which layers moved most, LoRA against full where their losses match, layer × layer matrices, drift
-and score.
+and random weights; which layers moved most, LoRA against full where their losses match, layer × layer
+matrices, drift and score.
 """
 
 from collections.abc import Sequence
@@ -60,10 +59,8 @@ def compare(
         matrices: Compute layer × layer matrices.
 
     Returns: a study with the tables arms, layers, between, contrasts, ranking, curves, summary, matched,
-    matrices, score,
-    and relation where weights are given. tokens: classes of tokens, separated by commas. Runs whose token ids
-    differ are
-    refused.
+    matrices, score, and relation where weights are given. tokens: classes of tokens, separated by commas.
+    Runs whose token ids differ are refused.
     """
     only(options, RunOptions)
     design, work = Design.of(options), Work.of(options)

@@ -2,8 +2,7 @@
 summaries.
 
 Every interval comes from the same groups of texts left out in every run, so that a difference of two drifts
-has the
-interval of the difference.
+has the interval of the difference.
 """
 
 import math

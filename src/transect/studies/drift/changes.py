@@ -2,8 +2,7 @@
 matrix (blocks).
 
 Both come from the excess of clouds of different texts. With control runs, a jump is also tested in the
-difference of the
-two curves, so that what the architecture does by itself is no finding.
+difference of the two curves, so that what the architecture does by itself is no finding.
 """
 
 from collections.abc import Sequence

@@ -2,13 +2,10 @@
 comparison only.
 
 Each layer is brought to unit norm and projected on a PCA of its own; the distance is POT's <P, C> with the
-absolute
-regularisation 0.1, not debiased; a transition is a rolling z over 5 layers above the threshold; "entropy" is
-that of the
-token norms. Its known faults: two bases are compared as if they were one, two samples of one law score about
-as much as
-two layers do, |z| over a window of 5 cannot exceed 2.0, and the entropy of n norms is about log n whatever
-the model.
+absolute regularisation 0.1, not debiased; a transition is a rolling z over 5 layers above the threshold;
+"entropy" is that of the token norms. Its known faults: two bases are compared as if they were one, two
+samples of one law score about as much as two layers do, |z| over a window of 5 cannot exceed 2.0, and the
+entropy of n norms is about log n whatever the model.
 """
 
 import itertools
@@ -28,8 +25,7 @@ COMPONENTS, REGULARISATION, WINDOW = 50, 0.1, 5
 
 def published(store: Store, ours: Table, design: Design, threshold: float) -> Table:
     """One row per pair of adjacent layers: the published distance, the same formula on two halves of one
-    layer (`null`),
-    rolling z and whether it fires, norm entropy, and our excess with its interval."""
+    layer (`null`), rolling z and whether it fires, norm entropy, and our excess with its interval."""
     chosen = store.select(design.tokens, design.position0)
     drawn = draw(chosen, n=design.n, groups=design.groups, seed=design.seed, halves=True)
     names = sites.select(store.sites, [design.sites])

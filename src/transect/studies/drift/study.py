@@ -2,9 +2,8 @@
 differ by.
 
 Clouds of different texts carry every claim: adjacent layers, all pairs, change layers. The same tokens at
-both layers are
-another view, with displacement beside transport. Spectra and a verdict stand by themselves; control runs
-beside it all.
+both layers are another view, with displacement beside transport. Spectra and a verdict stand by themselves;
+control runs beside it all.
 """
 
 from collections.abc import Sequence
@@ -69,8 +68,7 @@ def drift(
         measure: Measure behind the matrix and the change layers.
 
     Returns: a study with the tables adjacent, pairs, layers, changes, verdict, companions, diagnostics,
-    tests, and across
-    when there are several runs of the same tokens.
+    tests, and across when there are several runs of the same tokens.
     """
     only(options, DriftOptions)
     design, work, how = Design.of(options), Work.of(options), group(options, DriftOptions)

@@ -56,8 +56,7 @@ def companions(adjacent: Table, measure: str) -> Table:
     """Rank correlation, over layers, of the transport excess with each distance of the same tokens.
 
     A description of these layers, without a p: curves through depth are autocorrelated, and a test that takes
-    layers for
-    independent finds a relation between unrelated curves in a third of cases and more.
+    layers for independent finds a relation between unrelated curves in a third of cases and more.
     """
     from scipy.stats import spearmanr
 

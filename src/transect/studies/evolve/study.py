@@ -2,9 +2,8 @@
 first and last.
 
 Everything the token study measures, with the step as abscissa, beside CKA and Sinkhorn divergence of every
-layer to the
-same layer at the first and the last checkpoint. The first checkpoint, at step 0, is the control: initial
-weights.
+layer to the same layer at the first and the last checkpoint. The first checkpoint, at step 0, is the control:
+initial weights.
 """
 
 from collections.abc import Sequence
@@ -55,8 +54,7 @@ def evolve(
         texts: Texts to look at; by default the held-out excerpts of the run's own corpus.
 
     Returns: a study with the tables of the token study, evolution (its curves with steps) and change. Stores
-    that were
-    captured beside the run, in RUN/stores, are taken where no texts are given.
+    that were captured beside the run, in RUN/stores, are taken where no texts are given.
     """
     only(options, TokenOptions)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)

@@ -1,10 +1,8 @@
 """Intervention: move points along a fitted manifold inside the model, and see whether the next token follows.
 
 A map says where a feature can be read; this says where it is used. At one token of one site each held-out
-text is moved
-from its own label to another one (a date by 90 days), and the model's next-token distribution is compared
-with the unmoved
-one, beside moves of equal size in random subspaces.
+text is moved from its own label to another one (a date by 90 days), and the model's next-token distribution
+is compared with the unmoved one, beside moves of equal size in random subspaces.
 """
 
 import contextlib
@@ -60,10 +58,8 @@ def plan_move(
     """Fit on the training texts of the first fold; move held-out ones from their label to label + shift.
 
     A move is the change of the points that goes with the change of the fitted coordinates, by regression over
-    the training
-    texts (Haufe et al. 2014), not the decoder's own direction. Controls have each text's own size: `random`,
-    a subspace of
-    any directions; `covariance`, one drawn from the points' own covariance.
+    the training texts (Haufe et al. 2014), not the decoder's own direction. Controls have each text's own
+    size: `random`, a subspace of any directions; `covariance`, one drawn from the points' own covariance.
     """
     import json
 
@@ -170,10 +166,8 @@ def intervene(
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
     """A row for each site and measure: `kl` (nats, moved against unmoved), and `label_shift` where the label
-    has words: how
-    much the log-odds of the new label's word over the old one's rise. null: random subspace; `covariance`:
-    drawn from the
-    points' covariance. Intervals over texts (means of label values first)."""
+    has words: how much the log-odds of the new label's word over the old one's rise. null: random subspace;
+    `covariance`: drawn from the points' covariance. Intervals over texts (means of label values first)."""
     check_model(model, store)
     words, word_of, asked = WORDS.get(job.label[0], ([], lambda y: 0, ""))
     prompt = asked if prompt is None else prompt
@@ -342,8 +336,8 @@ def add_intervention(
     title = f"Next token after a move of {step_size:g} along the manifold"
     where = repr(prompt) if prompt else "the default prompt"
     caption = (
-        f"Held-out texts moved at {token}; the next token is read after {where}; dashed: moves of the same size in a"
-        " random subspace, band: their range; dotted: drawn from the points' covariance."
+        f"Held-out texts moved at {token}; the next token is read after {where}; dashed: moves of "
+        "the same size in a random subspace, band: their range; dotted: drawn from the points' covariance."
         f" {describe_run(store)}."
     )
     if len(table.where(status="ok")):

@@ -2,10 +2,9 @@
 factorisation a fold.
 
 For fixed points and folds, W is linear in the targets: Wᵀ = M·Y, where M [d, label values] comes from one
-Cholesky factor of
-the smaller Gram. Every shape, label set and permutation is then a right-hand side Y, placed on label values,
-not on rows.
-A block is one site; it is a pure function of its job and is kept under its key.
+Cholesky factor of the smaller Gram. Every shape, label set and permutation is then a right-hand side Y,
+placed on label values, not on rows. A block is one site; it is a pure function of its job and is kept under
+its key.
 """
 
 from dataclasses import dataclass

@@ -2,9 +2,8 @@
 seen here.
 
 Labels are permuted among label values, so that texts of one value stay together: the null breaks the geometry
-of the labels
-and keeps which texts share one. Folds hold out whole groups (by default: label values), so no date is in both
-parts.
+of the labels and keeps which texts share one. Folds hold out whole groups (by default: label values), so no
+date is in both parts.
 """
 
 import functools

@@ -1,9 +1,8 @@
 """Token columns: positions that mean the same in every text, found from landmarks, never from token indices.
 
 Between two landmarks that are equally far apart in every text, every position is a column. Where their
-distance varies
-(a day of one or two digits), only the words that are the same token in all texts are; the rest is masked, and
-counted.
+distance varies (a day of one or two digits), only the words that are the same token in all texts are; the
+rest is masked, and counted.
 """
 
 import itertools
@@ -35,8 +34,7 @@ def columns(
     positions.
 
     A column that some texts lack has a status that counts them. position0=False masks columns that are the
-    first token of
-    any text (the sink).
+    first token of any text (the sink).
     """
     pieces = store.index["pieces"].to_pylist()
     if tokens is not None:

@@ -2,10 +2,8 @@
 beside it.
 
 Four experiments on one map: independent fits, similarity of subspaces, reuse of one token's subspace at the
-others, rigid
-fits; and discovery, which shape fits best at equal dimension. Beside each cell: permutation null, random
-weights, the
-token embedding, the share of variance. The headline is what training added.
+others, rigid fits; and discovery, which shape fits best at equal dimension. Beside each cell: permutation
+null, random weights, the token embedding, the share of variance. The headline is what training added.
 """
 
 import json
@@ -104,8 +102,7 @@ def manifold(
         all texts.
 
     Returns: a study with the tables map, similarity, scatter; discovery and friedman with `discover`;
-    intervention with
-    `intervene`.
+    intervention with `intervene`.
     """
     only(options, ManifoldOptions)
     how, work = group(options, ManifoldOptions), Work.of(options)
@@ -279,8 +276,7 @@ def depths(chosen: Sequence[str]) -> list[str]:
 
 def best_cell(rows: Sequence[dict[str, Any]], *, every: bool = False) -> tuple[str, str]:
     """(site, token) where training added most (corrected score where there is no control); `every`: in the
-    mean of shapes,
-    so that the choice of cell favours no shape."""
+    mean of shapes, so that the choice of cell favours no shape."""
     done = [r for r in rows if r["kind"] == "free" and r["status"] == "ok"]
     if not done:
         raise TransectError("no cell of this map could be computed.", f"First reason: {rows[0]['status']}.")

@@ -1,9 +1,8 @@
 """Neurons by what they do: correlations over a whole data set, and positions whose distances are 1 − ρ.
 
 Positions come with their stress, the stress of a control without structure, and are drawn by SMACOF from
-classical
-scaling; an order on a line comes from spectral seriation, since the sum Σ D·C is smallest when all points
-collapse.
+classical scaling; an order on a line comes from spectral seriation, since the sum Σ D·C is smallest when all
+points collapse.
 """
 
 import re
@@ -45,11 +44,9 @@ def correlation(
     −1 to 1.
 
     pearson: exact, streamed in blocks, sums in float64. spearman: of ranks over all tokens, which must fit in
-    memory.
-    absolute: |pearson|. prompt: the mean over texts of the correlation within each. A constant neuron has ρ =
-    0 with
-    all others (`constant` names them) and 1 with itself. position0=False leaves out the first token of every
-    text.
+    memory. absolute: |pearson|. prompt: the mean over texts of the correlation within each. A constant neuron
+    has ρ = 0 with all others (`constant` names them) and 1 with itself. position0=False leaves out the first
+    token of every text.
     """
     if kind == "prompt":
         if site2 is not None:
@@ -80,13 +77,10 @@ def project(
     """Positions [N, dim] whose distances match 1 − ρ, with their stress and a control's.
 
     smacof: majorisation from classical scaling (de Leeuw 1977), over-relaxed (de Leeuw & Heiser 1980);
-    classical:
-    classical scaling alone (Torgerson 1952); umap: UMAP on the same distances (McInnes et al. 2018,
-    arXiv:1802.03426; the
-    extra `maps`); pacmap: PaCMAP (Wang et al. 2021, arXiv:2012.04456; same extra) of points whose squared
-    distances are
-    2(1 − ρ). Both keep neighbourhoods and not distances, so that their stress is only for comparison.
-    control: a correlation matrix without structure, such as that of shuffled
+    classical: classical scaling alone (Torgerson 1952); umap: UMAP on the same distances (McInnes et al.
+    2018, arXiv:1802.03426; the extra `maps`); pacmap: PaCMAP (Wang et al. 2021, arXiv:2012.04456; same extra)
+    of points whose squared distances are 2(1 − ρ). Both keep neighbourhoods and not distances, so that their
+    stress is only for comparison. control: a correlation matrix without structure, such as that of shuffled
     columns; by default the entries of ρ in random order. Neurons without a defined ρ raise; dim must be below
     N.
     """
@@ -130,8 +124,7 @@ def seriate(rho: np.ndarray, method: Literal["spectral", "leaf"] = "spectral") -
     """An order of the neurons that puts correlated ones side by side: int [N].
 
     spectral: order of the Fiedler vector of the graph with weights (1 + ρ)/2 (Atkins et al. 1998); leaf:
-    average linkage
-    on 1 − ρ with optimal leaf ordering (Bar-Joseph et al. 2001), cubic in N.
+    average linkage on 1 − ρ with optimal leaf ordering (Bar-Joseph et al. 2001), cubic in N.
     """
     target = _target(rho)
     if method == "leaf":
@@ -155,9 +148,8 @@ def order_cost(order: np.ndarray, rho: np.ndarray) -> float:
     comparison only.
 
     With free positions it is smallest when all collapse. On a fixed line it is smallest when uncorrelated
-    neurons
-    stand side by side: C weighs exactly the pairs that should be far apart, so sorting by correlation raises
-    it.
+    neurons stand side by side: C weighs exactly the pairs that should be far apart, so sorting by correlation
+    raises it.
     """
     place = np.empty(len(order))
     place[order] = np.linspace(0, np.sqrt(len(order)), len(order))
@@ -175,10 +167,8 @@ def save_positions(
     """Positions of several sites as safetensors, float32 [N, dim], origin in the metadata.
 
     sites: named by site. modules: `model.layers.3.mlp.neuron_projections` and
-    `….self_attn.neuron_projections`, as the
-    program Transformer Projector reads them; it knows block outputs alone, so that other sites than `mlp.out`
-    and
-    `attn.out` are refused.
+    `….self_attn.neuron_projections`, as the program Transformer Projector reads them; it knows block outputs
+    alone, so that other sites than `mlp.out` and `attn.out` are refused.
     """
     from safetensors.numpy import save
 

@@ -34,14 +34,11 @@ def project_batches(
     """Positions [N, dim] from batches of activations [tokens, N], one AdamW step a batch.
 
     mse: (distance − (1 − ρ))² with ρ of the batch alone. order: Σ D·(1 − ρ)/2 divided by Σ D, because the
-    published sum is
-    smallest when all points collapse. init: uniform in a cube of side `spread`, normal with that deviation,
-    one point with
-    a little noise (exactly one point has no gradient), or an even line of length √N. The replaced program
-    spreads by √N,
-    which many steps must first undo: targets lie between 0 and 2. norm: order of the distance. The stress is
-    against ρ over all batches; the
-    control is the same way through batches whose columns are shuffled.
+    published sum is smallest when all points collapse. init: uniform in a cube of side `spread`, normal with
+    that deviation, one point with a little noise (exactly one point has no gradient), or an even line of
+    length √N. The replaced program spreads by √N, which many steps must first undo: targets lie between 0 and
+    2. norm: order of the distance. The stress is against ρ over all batches; the control is the same way
+    through batches whose columns are shuffled.
     """
     if init not in INITIALISATIONS:
         raise TransectError(f"init {init!r}: one of {', '.join(INITIALISATIONS)}.")

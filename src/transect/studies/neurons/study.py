@@ -79,10 +79,8 @@ def neurons(
         reference: Positions of the same neurons in another run (a file), which maps are turned onto.
 
     Returns: a study with the tables maps, positions, poles, sorted, repeats and cards. With `out`, positions
-    are also saved
-    as OUT/positions.safetensors, those of block outputs also as OUT/model.safetensors as the program
-    Transformer
-    Projector reads them.
+    are also saved as OUT/positions.safetensors, those of block outputs also as OUT/model.safetensors as the
+    program Transformer Projector reads them.
     """
     only(options, NeuronOptions)
     place, work = NeuronPlace.of(options), Work.of(options)

@@ -2,8 +2,8 @@
 for them.
 
 Beside it clusters of the neurons' map, magnitude, activation-norm and random pruning, with and without the
-same
-compensation, so that perplexity against the fraction removed (`pruning_curve`) says what redundancy is worth.
+same compensation, so that perplexity against the fraction removed (`pruning_curve`) says what redundancy is
+worth.
 """
 
 import copy
@@ -40,17 +40,12 @@ def prune(
     `threshold`.
 
     moments: of `mlp.act` over calibration texts. redundancy: again and again the less active one of the most
-    correlated
-    pair; clusters: neurons close together in their 3-D map are merged (average linkage) and the most active
-    one of a
-    cluster stays; activation: smallest root mean square activation × norm of its output; magnitude: smallest
-    norm of its
-    weights; random. scope: "layer" removes the same share of every block and saves as a smaller model;
-    "global" removes
-    the first neurons of all blocks together, by setting their weights to zero. threshold: instead of a
-    fraction, prune until no pair
-    is correlated beyond it. compensate: least squares of the removed
-    neurons on the kept ones, folded into the down-projection.
+    correlated pair; clusters: neurons close together in their 3-D map are merged (average linkage) and the
+    most active one of a cluster stays; activation: smallest root mean square activation × norm of its output;
+    magnitude: smallest norm of its weights; random. scope: "layer" removes the same share of every block and
+    saves as a smaller model; "global" removes the first neurons of all blocks together, by setting their
+    weights to zero. threshold: instead of a fraction, prune until no pair is correlated beyond it.
+    compensate: least squares of the removed neurons on the kept ones, folded into the down-projection.
     """
     if method not in METHODS:
         raise TransectError(f"method {method!r}: one of {', '.join(METHODS)}.")
@@ -145,8 +140,7 @@ def _redundancy(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def _clusters(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Constant neurons, then at each merge of two clusters the less active of the two that stand for them;
-    score: the
-    distance in the map at which they merged, below 0 for constant ones."""
+    score: the distance in the map at which they merged, below 0 for constant ones."""
     from scipy.cluster.hierarchy import linkage
 
     live = np.flatnonzero(~m.constant_x)
@@ -172,8 +166,8 @@ def compensation(m: Moments, kept: np.ndarray) -> np.ndarray:
     """Ridge regression [removed, kept] of the removed activations on the kept ones, without intercept.
 
     Activations are brought to root mean square 1 first. Below 4 tokens a kept neuron the ridge is neurons /
-    tokens, because
-    plain least squares then fits the calibration tokens and is wrong everywhere else; above, 1e-6.
+    tokens, because plain least squares then fits the calibration tokens and is wrong everywhere else; above,
+    1e-6.
     """
     second = m.cross + np.outer(m.mean_x, m.mean_x)
     size = np.sqrt(np.maximum(np.diagonal(second), 0))

@@ -130,9 +130,8 @@ def curve(
     calibrated without it.
 
     value, low, high: perplexity with a 95 % jackknife interval over `groups` of texts; null: the unpruned
-    model's on the same
-    texts; ratio, ratio_low, ratio_high: value / null with the interval of the paired log ratio. "random"
-    draws anew in each fold.
+    model's on the same texts; ratio, ratio_low, ratio_high: value / null with the interval of the paired log
+    ratio. "random" draws anew in each fold.
     """
     if not 2 <= folds <= len(texts):
         raise TransectError(

@@ -2,10 +2,8 @@
 each layer.
 
 The gradient is of the token's own loss, −log p(next token), by its own state at each layer. In a causal model
-neither
-depends on what comes later, so the number is the same whatever the length of the text. (The gradient of a
-mean over a
-text falls as 1 / length, that of a sum grows with the tokens that follow.)
+neither depends on what comes later, so the number is the same whatever the length of the text. (The gradient
+of a mean over a text falls as 1 / length, that of a sum grows with the tokens that follow.)
 """
 
 from collections.abc import Sequence
@@ -58,10 +56,9 @@ def gradients_ask(
     drawn by seed.
 
     The relative one is what a relative change of the state does: it can be compared between layers of
-    different norm.
-    null: the same for the loss of a next token that comes from another place, drawn once. Position 0 is left
-    out; texts
-    are cut at `longest` tokens. A model that has no next token, or cannot be opened, is a row that says so.
+    different norm. null: the same for the loss of a next token that comes from another place, drawn once.
+    Position 0 is left out; texts are cut at `longest` tokens. A model that has no next token, or cannot be
+    opened, is a row that says so.
     """
     tasks = tuple(Gradients(str(s.path), s.content, texts, positions, longest, groups, seed) for s in stores)
     return Ask(_rows, tasks, _joined, key=Gradients.key)

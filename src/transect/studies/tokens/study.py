@@ -2,9 +2,8 @@
 in it.
 
 Any number of runs — models captured now or stores — beside the same architectures with random weights:
-cosines raw and
-centred, rank and representation collapse, norms, updates, gradients, dimensions, neighbours, paths, clusters,
-heatmaps.
+cosines raw and centred, rank and representation collapse, norms, updates, gradients, dimensions, neighbours,
+paths, clusters, heatmaps.
 """
 
 from collections.abc import Sequence
@@ -49,9 +48,8 @@ def tokens(
         max_length: Cut texts at so many tokens; by default the context.
 
     Returns: a study with the tables layers, centred, updates, within, paths, gradients, curves, differences,
-    similarity and
-    arms. Final norms are no layer: `sites` is a family of layers. n is 300 by default, or what every run
-    holds.
+    similarity and arms. Final norms are no layer: `sites` is a family of layers. n is 300 by default, or what
+    every run holds.
     """
     only(options, TokenOptions)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)

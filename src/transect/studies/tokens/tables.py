@@ -122,8 +122,7 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
     """B − A at every site: the mean over matched pairs, with an interval over the pairs where there are three
-    or more, by
-    groups of texts where there are fewer."""
+    or more, by groups of texts where there are fewer."""
     rows: list[dict[str, Any]] = []
     for name, curve in CURVES.items():
         if curve.table not in tables:
@@ -166,8 +165,7 @@ def similarities(
     stores: Sequence[Store], family: str, prompts: int, position0: bool, most: int = 18, depths: int = 4
 ) -> Table:
     """Cosines between the tokens of single texts, raw and about the mean of all texts, at a few depths; and,
-    as a control,
-    the mean cosine of tokens of different texts at the same positions."""
+    as a control, the mean cosine of tokens of different texts at the same positions."""
     rows: list[dict[str, Any]] = []
     for store in stores:
         own = sites.select(store.sites, [family])
