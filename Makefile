@@ -3,15 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup peers demo browser page test check calibrate lint types bench mutants reproduce docs figures wheel clean
+.PHONY: setup peers demo browser page test check calibrate lint types bench mutants reproduce docs figures lock wheel clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	grep -v '^torch==' constraints.txt > .venv/hashed.txt
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement .venv/hashed.txt
+	$(BIN)/python -m pip install --quiet --no-compile "$$(grep -o '^torch==[^ ]*' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	touch $@
 
 demo: setup
@@ -75,6 +78,10 @@ docs: setup
 figures: demo
 	mkdir -p docs/figures
 	cp runs/demo/figures/drift.png runs/demo/figures/excess.png runs/demo/figures/pairs.png docs/figures/
+
+# Hashes of every pinned file, from the package index.
+lock: setup
+	$(BIN)/python .ci/lock.py
 
 wheel: setup
 	$(BIN)/python -m build --wheel

@@ -106,8 +106,8 @@ def test_two_jumps_do_not_hide_each_other(two):
 
 
 def test_many_jumps_do_not_hide_each_other_in_a_long_curve():
-    """Six of 30 steps out of line, four up by factors of 5 to 20 and two halved; at most three were looked for
-    once, and the others counted as noise."""
+    """Six of 30 steps out of line, four up by factors of 5 to 20 and two halved: where at most three
+    are looked for, the others count as noise."""
     rng, planted = np.random.default_rng(3), {0: 20, 1: 8, 24: 7, 25: 0.4, 26: 0.4, 29: 5}
     for _ in range(5):
         curve = 0.03 * np.exp(0.02 * DEPTH + 0.1 * rng.normal(size=30))

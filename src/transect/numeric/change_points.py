@@ -107,7 +107,7 @@ def blocks(
     floor: float = 0.02,
     tails: float = 3.0,
 ) -> list[Boundary]:
-    """Boundaries between blocks of layers in an all-pairs excess [L, L], in order of depth; at most three, six of 18 layers or more.
+    """Boundaries between blocks of layers in an all-pairs excess [L, L], in order of depth; at most six.
 
     Crossing a boundary raises the distance from every layer on the other side. The mean rise at each border,
     matched by lag, is tested as `jumps` tests a curve. A smooth path, however curved, has no rise out of

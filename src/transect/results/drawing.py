@@ -42,6 +42,7 @@ STYLE: Any = {
     "lines.markersize": 3,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "transect",
     "figure.dpi": 150,
     "savefig.dpi": 300,
@@ -78,6 +79,11 @@ def colours(runs: Sequence[str]) -> dict[str, str]:
     return {run: COLOURS[k % len(COLOURS)] for k, run in enumerate(runs)}
 
 
+def named(name: str) -> str:
+    """A name for a legend, which would leave out one that begins with an underscore."""
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
 def draw(study: Study, figure: Figure) -> "Canvas":
     """Draw one figure of a study; the caller closes it."""
     import matplotlib
@@ -85,8 +91,10 @@ def draw(study: Study, figure: Figure) -> "Canvas":
     kinds = _kinds()
     if figure.kind not in kinds:
         raise TransectError(f"no figure of kind {figure.kind!r}.", f"Kinds: {', '.join(sorted(kinds))}.")
-    with matplotlib.rc_context(STYLE):
-        return kinds[figure.kind](study, figure)
+    from transect.results.letters import family, plain
+
+    with matplotlib.rc_context(STYLE | {"font.family": list(family())}):
+        return plain(kinds[figure.kind](study, figure))
 
 
 def _kinds() -> dict[str, Callable[[Study, Figure], Any]]:
@@ -248,7 +256,7 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
         marker="o",
         ms=2,
         ls="--" if control else "-",
-        label=f"{run} (control)" if control else run,
+        label=named(f"{run} (control)" if control else run),
     )
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     null = part.column("null")[order]
@@ -262,7 +270,7 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
             "permuted texts": "texts permuted",
         }
         shown = part.values("control")[0]
-        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=f"{run}: {name.get(shown, shown)}")
+        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=named(f"{run}: {name.get(shown, shown)}"))
     flagged = part.where(lambda row: row["status"] != "ok")
     if len(flagged):
         ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")

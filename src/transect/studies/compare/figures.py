@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transect.models import sites
-from transect.results.drawing import colours, label, panels
+from transect.results.drawing import colours, label, named, panels
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -61,7 +61,7 @@ def _curve(ax: "Axes", part: Table, name: str, colour: str, dashes: Any) -> None
     y, low, high = (
         np.array([np.nan if r[c] is None else r[c] for r in rows], float) for c in ("value", "low", "high")
     )
-    ax.plot(x, y, color=colour, label=name, dashes=dashes)
+    ax.plot(x, y, color=colour, label=named(name), dashes=dashes)
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     if max(r["runs"] for r in rows) > 1:
         for column in ("seed_low", "seed_high"):
@@ -192,7 +192,7 @@ def _points(ax: "Axes", rows: list[dict[str, Any]], o: dict[str, Any], colour: s
     low, high = (np.array([math.nan if r[c] is None else r[c] for r in rows], float) for c in ("low", "high"))
     error = np.nan_to_num(np.maximum(np.stack([y - low, high - y]), 0))
     style = "-" if o["lines"] else ""
-    ax.errorbar(x, y, error, color=colour, marker="o", ls=style, lw=0.9, label=name)
+    ax.errorbar(x, y, error, color=colour, marker="o", ls=style, lw=0.9, label=named(name))
     failed = [k for k, r in enumerate(rows) if r["learned"] is False]
     if failed:
         ax.plot([x[k] for k in failed], y[failed], "x", color="k", ms=6, label="did not learn")
@@ -206,7 +206,11 @@ def draw_adapter_layers(study: Study, figure: Figure) -> "Canvas":
     for run in table.values("run"):
         rows = sorted(table.where(run=run), key=lambda r: r["layer"])
         ax.plot(
-            [r["layer"] for r in rows], [r["value"] for r in rows], color=palette[run], marker="o", label=run
+            [r["layer"] for r in rows],
+            [r["value"] for r in rows],
+            color=palette[run],
+            marker="o",
+            label=named(run),
         )
     ax.set_xlabel("block")
     ax.set_ylabel("‖ΔW‖ / ‖W‖ (Frobenius)")
@@ -238,7 +242,7 @@ def draw_adapter_spectra(study: Study, figure: Figure) -> "Canvas":
                     color=shade,
                     lw=0.6,
                     dashes=dashes,
-                    label=name,
+                    label=named(name),
                 )
         ax.set_title(kind)
         ax.set_xlabel("index")
@@ -261,10 +265,10 @@ def draw_adapter_energy(study: Study, figure: Figure) -> "Canvas":
         for run in o["runs"]:
             rows = sorted(table.where(module=kind, run=run), key=lambda r: r["layer"])
             x = [r["layer"] for r in rows]
-            ax.plot(x, [r["value"] for r in rows], color=palette[run], label=run)
+            ax.plot(x, [r["value"] for r in rows], color=palette[run], label=named(run))
             low, high = ([r[c] for r in rows] for c in ("null_low", "null_high"))
             name = f"{run}: random directions"
-            ax.fill_between(x, low, high, color=palette[run], alpha=0.25, lw=0, label=name)
+            ax.fill_between(x, low, high, color=palette[run], alpha=0.25, lw=0, label=named(name))
         ax.set_title(kind)
         ax.set_xlabel("block")
         ax.set_ylabel(f"share in top {o['top']}")

@@ -53,7 +53,7 @@ def _tokens(ax: "Axes", heads: list[dict[str, Any]], axis: str = "x") -> None:
 
 
 def _clean(piece: str) -> str:
-    return "".join(c for c in piece.strip() if c.isprintable()).replace("$", r"\$") or "␣"
+    return "".join(c for c in piece.strip() if c.isprintable()) or "␣"
 
 
 def _layers(ax: "Axes", names: list[str]) -> None:

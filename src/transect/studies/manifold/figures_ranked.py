@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from transect.models import sites
+from transect.results.drawing import named
 from transect.results.study import Figure, Study
 
 if TYPE_CHECKING:
@@ -22,7 +23,14 @@ def draw_manifold_ranking(study: Study, figure: Figure) -> "Canvas":
     y = list(range(len(rows)))
     values = [r["corrected"] for r in rows]
     ax.errorbar(
-        values, y, xerr=_bars(rows, "corrected"), fmt="o", color=SIGN[0], ms=4, elinewidth=1, label=o["run"]
+        values,
+        y,
+        xerr=_bars(rows, "corrected"),
+        fmt="o",
+        color=SIGN[0],
+        ms=4,
+        elinewidth=1,
+        label=named(o["run"]),
     )
     if any(r.get("random") is not None for r in rows):
         known = [(r["random"], k) for k, r in enumerate(rows) if r.get("random") is not None]

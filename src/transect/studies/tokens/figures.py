@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transect.results.drawing import WIDTH, colours, panels
+from transect.results.drawing import WIDTH, colours, named, panels
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -181,7 +181,7 @@ def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
 
 def _piece(text: str) -> str:
     """A token as it is written, its space shown, nothing that a font may lack."""
-    shown = text.replace("Ġ", "␣").replace("Ċ", "⏎").replace(" ", "␣").replace("\n", "⏎").replace("$", r"\$")
+    shown = text.replace("Ġ", "␣").replace("Ċ", "⏎").replace(" ", "␣").replace("\n", "⏎")
     shown = shown.replace("␣", "·").replace("⏎", "¶")
     return "".join(c if c.isprintable() and ord(c) < 0x2000 else "?" for c in shown)[:12]
 
@@ -215,7 +215,7 @@ def _line(ax: "Axes", part: Table, colour: str, name: str, depth: Depths) -> Non
     y, low, high = (
         np.array([np.nan if r[k] is None else r[k] for r in rows], float) for k in ("value", "low", "high")
     )
-    ax.plot(x, y, color=colour, marker="o", ms=2, label=name)
+    ax.plot(x, y, color=colour, marker="o", ms=2, label=named(name))
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     if (rows[0].get("runs") or 1) > 1:
         for k in ("seed_low", "seed_high"):
@@ -269,7 +269,7 @@ def _legend(
 ) -> None:
     from matplotlib.lines import Line2D
 
-    handles: list[Any] = [Line2D([], [], color=palette[n], marker="o", ms=2, label=n) for n in names]
+    handles: list[Any] = [Line2D([], [], color=palette[n], marker="o", ms=2, label=named(n)) for n in names]
     if random:
         handles.append(Line2D([], [], color="0.3", ls="--", lw=0.9, label="random weights"))
     if null:
