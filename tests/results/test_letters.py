@@ -19,7 +19,7 @@ def study(names: list[str]) -> tuple[Study, Figure]:
     for k, run in enumerate(names):
         for layer in range(4):
             value = 10.0 ** (layer + k / 10) * (1000 if layer == 3 else 1)
-            bounds = {name: value for name in ("value", "corrected", "low", "high", "null")}
+            bounds = dict.fromkeys(("value", "corrected", "low", "high", "null"), value)
             bounds |= {"corrected_low": value, "corrected_high": value, "n": 10, "n_texts": 5}
             told = {"measure": "sinkhorn", "run": run, "normalise": "raw", "design": "disjoint"}
             sites = {"site": f"resid.{layer}", "site2": f"resid.{layer + 1}", "status": "ok"}

@@ -235,14 +235,16 @@ def draw_adapter_spectra(study: Study, figure: Figure) -> "Canvas":
                 rows = sorted(part.where(layer=layer), key=lambda r: r["index"])
                 shade = matplotlib.colormaps["viridis"](layer / last)
                 dashes = DASHES[1] if run != runs[0] else (None, None)
-                name = run if layer == last // 2 else None  # one entry of the legend, in a middle shade
+                name = (
+                    named(run) if layer == last // 2 else None
+                )  # one entry of the legend, in a middle shade
                 ax.plot(
                     [r["index"] for r in rows],
                     [r["value"] for r in rows],
                     color=shade,
                     lw=0.6,
                     dashes=dashes,
-                    label=named(name),
+                    label=name,
                 )
         ax.set_title(kind)
         ax.set_xlabel("index")
