@@ -1,16 +1,35 @@
-// The state of one mounted page: source, catalog, selection, theme, pins. Views read signals and never keep their own copy.
+// The state of one mounted page: source, catalog, selection, theme, pins. Views read signals and never keep
+// their own copy.
 
 import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext, useEffect, useMemo } from "preact/hooks";
 import { layerOf, parse } from "./sites";
 import { read, write, type Selection } from "./selection";
-import { Refusal, type Catalog, type Positions, type Run, type Source, type Store, type Study } from "./source";
+import {
+  Refusal,
+  type Catalog,
+  type Positions,
+  type Run,
+  type Source,
+  type Store,
+  type Study,
+} from "./source";
 import type { Table } from "./table";
 
-export type Loaded<T> = { state: "loading" } | { state: "ready"; value: T } | { state: "failed"; message: string; fix: string };
+export type Loaded<T> =
+  | { state: "loading" }
+  | { state: "ready"; value: T }
+  | { state: "failed"; message: string; fix: string };
 export interface Pin {
-  key: string; title: string; caption: string; origin: string[]; link: string; svg: string; csv: string; note: string;
+  key: string;
+  title: string;
+  caption: string;
+  origin: string[];
+  link: string;
+  svg: string;
+  csv: string;
+  note: string;
 }
 
 /** Pins belong to a file or an address: another report has its own. */
@@ -25,12 +44,18 @@ export class App {
   readonly said = signal("");
   readonly help = signal(false);
   /** Tokens of the strip below: whatever the screen on show puts there. */
-  readonly strip = signal<{ label: string; tokens: { text: string; generated?: boolean; note?: string }[] } | null>(null);
+  readonly strip = signal<{
+    label: string;
+    tokens: { text: string; generated?: boolean; note?: string }[];
+  } | null>(null);
   /** Sites that the neuron views draw: their layers are the rail's. */
   readonly drawn = signal<string[] | null>(null);
   private readonly cache = new Map<string, Signal<Loaded<any>>>();
 
-  constructor(readonly source: Source, private readonly address: boolean) {
+  constructor(
+    readonly source: Source,
+    private readonly address: boolean,
+  ) {
     this.selection = signal(read(address ? location.hash : ""));
     if (address) {
       addEventListener("hashchange", () => {
@@ -79,9 +104,13 @@ export class App {
 
   private later: ReturnType<typeof setTimeout> | undefined;
 
-  view(key: string, value: string): void { this.select({ view: { [key]: value } }); }
+  view(key: string, value: string): void {
+    this.select({ view: { [key]: value } });
+  }
 
-  get ready(): Catalog | null { return this.catalog.value.state === "ready" ? this.catalog.value.value : null; }
+  get ready(): Catalog | null {
+    return this.catalog.value.state === "ready" ? this.catalog.value.value : null;
+  }
 
   /** Every run by name, those of stores first: one colour each, the same everywhere. */
   readonly runs: ReadonlySignal<(Run & { store?: Store })[]> = computed(() => {
@@ -90,7 +119,8 @@ export class App {
     const found = new Map<string, Run & { store?: Store }>();
     const fullest = [...c.stores].sort((p, q) => q.sites.length - p.sites.length);
     for (const store of fullest) if (!found.has(store.name)) found.set(store.name, { ...store, store });
-    for (const study of c.studies) for (const run of study.runs) if (!found.has(run.name)) found.set(run.name, run);
+    for (const study of c.studies)
+      for (const run of study.runs) if (!found.has(run.name)) found.set(run.name, run);
     return [...found.values()];
   });
 
@@ -108,18 +138,26 @@ export class App {
   readonly captures: ReadonlySignal<(Run & { store?: Store })[]> = computed(() => {
     const found = new Map<string, Run & { store?: Store }>();
     for (const store of this.ready?.stores ?? []) found.set(store.fingerprint, { ...store, store });
-    for (const study of this.ready?.studies ?? []) for (const run of study.runs) if (!found.has(run.fingerprint)) found.set(run.fingerprint, run);
+    for (const study of this.ready?.studies ?? [])
+      for (const run of study.runs) if (!found.has(run.fingerprint)) found.set(run.fingerprint, run);
     const names = this.runs.value.map((r) => r.name);
     return [...found.values()].sort((p, q) => names.indexOf(p.name) - names.indexOf(q.name));
   });
 
-  studies(kind: string): Study[] { return (this.ready?.studies ?? []).filter((s) => s.name === kind); }
+  studies(kind: string): Study[] {
+    return (this.ready?.studies ?? []).filter((s) => s.name === kind);
+  }
 
   /** The study of a kind on show: the one the address names, else one that has run A, else the first. */
   study(kind: string): Study | null {
     const all = this.studies(kind);
     const s = this.selection.value;
-    return all.find((x) => x.id === s.view[kind]) ?? all.find((x) => x.runs.some((r) => r.name === s.a)) ?? all[0] ?? null;
+    return (
+      all.find((x) => x.id === s.view[kind]) ??
+      all.find((x) => x.runs.some((r) => r.name === s.a)) ??
+      all[0] ??
+      null
+    );
   }
 
   table(study: Study | null, name: string): Signal<Loaded<Table | null>> {
@@ -136,16 +174,25 @@ export class App {
     if (known) return known;
     const made = signal<Loaded<T>>(loading);
     this.cache.set(key, made);
-    get().then((value) => (made.value = { state: "ready", value }), (error) => (made.value = failed(error)));
+    get().then(
+      (value) => (made.value = { state: "ready", value }),
+      (error) => (made.value = failed(error)),
+    );
     return made;
   }
 
-  forget(): void { this.cache.clear(); }
+  forget(): void {
+    this.cache.clear();
+  }
 
   // pins
 
   private keptPins(): Pin[] {
-    try { return JSON.parse(localStorage.getItem(kept()) ?? "[]"); } catch { return []; }
+    try {
+      return JSON.parse(localStorage.getItem(kept()) ?? "[]");
+    } catch {
+      return [];
+    }
   }
 
   pin(pin: Pin): void {
@@ -160,8 +207,11 @@ export class App {
 
   private keep(said: string): void {
     this.said.value = said;
-    try { localStorage.setItem(kept(), JSON.stringify(this.pins.value)); }
-    catch { if (said) this.said.value = `${said} (too large to be kept after this page closes)`; }
+    try {
+      localStorage.setItem(kept(), JSON.stringify(this.pins.value));
+    } catch {
+      if (said) this.said.value = `${said} (too large to be kept after this page closes)`;
+    }
   }
 }
 
@@ -188,7 +238,9 @@ export function useDrawn(sites: string[]): void {
   const app = useApp();
   useEffect(() => {
     app.drawn.value = sites;
-    return () => { app.drawn.value = null; };
+    return () => {
+      app.drawn.value = null;
+    };
   }, [sites.join(" ")]);
 }
 
@@ -197,7 +249,9 @@ export function useStrip(make: () => App["strip"]["value"], on: unknown[]): void
   const app = useApp();
   useEffect(() => {
     app.strip.value = make();
-    return () => { app.strip.value = null; };
+    return () => {
+      app.strip.value = null;
+    };
   }, on);
 }
 

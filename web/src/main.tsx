@@ -1,4 +1,5 @@
-// Entry of the bundle. The app and the report mount themselves; a notebook calls `render` of the default export.
+// Entry of the bundle. The app and the report mount themselves; a notebook calls `render` of the default
+// export.
 
 import { render as draw } from "preact";
 import { App } from "./app";
