@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transect.models.checkpoints import random_model
 from transect.train import pretrain as room
 from transect.train.data import prepare
-from transect.train.pretraining import preset
+from transect.train.pretraining import config_of, preset
 from transect.train.world import World
 
 WORDS = [
@@ -87,7 +87,7 @@ def main() -> None:
         )
         recipe = preset("demo", texts=str(texts), width=given.width, layers=given.layers).settled()
         data = prepare(recipe, Path(folder) / "data")
-        config = room.config_of(recipe, 4096)
+        config = config_of(recipe, 4096)
         run = room._Run(recipe, data, config, Path(folder), World(0, 1, "cpu"), None)
         batches = [run._batch(k) for k in range(4)]
         ours = cpu(run._step)

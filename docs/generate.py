@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from transect.cli.main import cli
-from transect.measures.contract import registry
+from transect.measures.registry import registry
 
 FOLDER = Path(__file__).parent / "reference"
 HEAD = "<!-- Made by docs/generate.py; edit the docstrings instead. -->\n\n"

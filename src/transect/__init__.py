@@ -27,9 +27,14 @@ def publish(package: str, names: Callable[[], dict[str, str]]) -> None:
 
         def __setattr__(self, name: str, value: Any) -> None:
             # importing a file binds it on its package; the public name of the same spelling stays what it is
-            if isinstance(value, ModuleType) and ":" in names().get(name, ""):
-                return
-            super().__setattr__(name, value)
+            if not (isinstance(value, ModuleType) and self._takes_place(name)):
+                super().__setattr__(name, value)
+
+        def _takes_place(self, name: str) -> bool:
+            try:
+                return ":" in names().get(name, "")
+            except ImportError:  # a file that the list of names itself is made with
+                return False
 
         def __dir__(self) -> list[str]:
             return sorted({*super().__dir__(), *names()})

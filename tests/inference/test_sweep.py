@@ -96,7 +96,7 @@ def test_corrected_by_hand() -> None:
     """Distances grow with drift, paired ones shrink below their shuffled null, similarities are scaled to 1
     on themselves."""
     from transect.inference.rows import corrected
-    from transect.measures.contract import find
+    from transect.measures.registry import find
 
     assert corrected(find("wasserstein"), 7.0, 2.0) == 5
     assert corrected(find("euclidean"), 2.0, 7.0) == 5

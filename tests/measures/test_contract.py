@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from transect.errors import TransectError
-from transect.measures.contract import as_points, find, registry
+from transect.measures.arrays import as_points
+from transect.measures.registry import find, registry
 
 MEASURES = registry()
 CLOUDS = [m for m in MEASURES.values() if "y" not in m.data]

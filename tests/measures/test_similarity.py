@@ -12,7 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 import transect as ts
 from planted import planted_store
 from transect.errors import TransectError
-from transect.measures.similarity import BLOCK, cka, cosine, knn_overlap, procrustes, rsa
+from transect.measures.neighbours import knn_overlap, rsa
+from transect.measures.similarity import BLOCK, cka, cosine, procrustes
 from transect.measures.subspaces import pwcca, subspace_angles, svcca
 
 CENTRED = [cka, procrustes, rsa, knn_overlap, svcca, pwcca]

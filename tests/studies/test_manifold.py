@@ -12,7 +12,7 @@ import transect as ts
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.inference.tests import permutation_p
-from transect.numeric.shapes import SHAPES, find_shape, straight
+from transect.numeric.shape import SHAPES, find_shape, straight
 from transect.numeric.smds import SupervisedMDS
 from transect.studies.manifold.map import evaluate_cell, evaluate_site, prepare
 from transect.studies.manifold.plan import MapJob, Plan, group_folds
@@ -362,7 +362,8 @@ def test_the_planted_ring_is_found_where_it_is(folder, tmp_path):
     assert "resid.2, left" in study.findings[0]
     again = ts.studies.manifold(
         store, label="month", period=9, controls=[random], repeats=2, permutations=39, discover=True,
-        out=tmp_path, source="month", tokens=["landmark:name.2", "landmark:month", "landmark:left", "landmark:left+90"],
+        out=tmp_path, source="month",
+        tokens=["landmark:name.2", "landmark:month", "landmark:left", "landmark:left+90"],
         workers=1,
     )  # fmt: skip
     assert again.tables["map"].arrow.equals(table.arrow), "read back from the kept cells"
@@ -480,7 +481,7 @@ def test_command_and_intervention(tmp_path):
 def test_a_move_is_added_at_its_place_only():
     import torch
 
-    from transect.studies.manifold.intervene import next_token
+    from transect.studies.manifold.moves import next_token
 
     model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), name="tiny")
     ids = [[5, 9, 30, 41, 7], [6, 10, 31]]

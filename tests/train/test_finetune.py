@@ -353,8 +353,8 @@ def test_bad_input_is_refused_before_training(at, tmp_path):
     file("valid.jsonl", [{"text": "x y z", "label": 7}] * 5)
     with pytest.raises(TransectError, match="label 7, outside of the task"):
         open_task(f"{at / 'train.jsonl'},{at / 'valid.jsonl'}")
+    rows = [{"sentence1": "a", "sentence2": "b", "label": k} for k in (0, 1, 7)]
     with pytest.raises(TransectError, match="label 7 outside 0 and 1"):
-        rows = [{"sentence1": "a", "sentence2": "b", "label": k} for k in (0, 1, 7)]
         open_task(f"rte@{at / file('rte.jsonl', rows)}")
     with pytest.raises(TransectError, match="no task"):
         open_task("nonsense")

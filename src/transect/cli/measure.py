@@ -10,7 +10,8 @@ from transect.cli.options import as_option, parameters
 from transect.cli.shared import ENGINE, JSON, SHARE, bars, show
 from transect.cli.studies import shared_parameters
 from transect.inference.design import StudyOptions
-from transect.measures.contract import Measure, registry
+from transect.measures.contract import Measure
+from transect.measures.registry import registry
 from transect.work.options import Option, declared
 
 #: Options of `sweep` that belong to measures of some kind only.

@@ -15,7 +15,8 @@ import numpy as np
 from transect.errors import TransectError
 from transect.inference import controls
 from transect.inference.draws import Draw, draw
-from transect.measures.contract import Measure, find
+from transect.measures.contract import Measure
+from transect.measures.registry import find
 from transect.numeric.permute import text_permutations
 from transect.random import rng
 from transect.store.store import Store, open_store

@@ -19,7 +19,8 @@ from transect.inference.asks import Ask, answer
 from transect.inference.evaluate import opened
 from transect.inference.intervals import jackknife
 from transect.inference.tests import permutation_p, reachable
-from transect.measures.contract import Measure, find
+from transect.measures.contract import Measure
+from transect.measures.registry import find
 from transect.models import sites
 from transect.random import rng
 from transect.results.table import Table

@@ -13,7 +13,8 @@ from transect.inference.asks import Ask, answer
 from transect.inference.design import Design, DesignOptions
 from transect.inference.evaluate import Cell, Job, evaluate, is_split, massive_tokens, rig_of
 from transect.inference.rows import family_p, row_of
-from transect.measures.contract import Measure, find
+from transect.measures.contract import Measure
+from transect.measures.registry import find
 from transect.models import sites as names_of
 from transect.results.table import Table
 from transect.store.store import Store

@@ -4,7 +4,7 @@ from transect import publish
 
 
 def _names() -> dict[str, str]:
-    from transect.measures.contract import registry
+    from transect.measures.registry import registry
 
     return {name: f"{m.__module__}:{name}" for name, m in registry().items()}
 

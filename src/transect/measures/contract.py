@@ -8,19 +8,16 @@ equal the definition.
 """
 
 import functools
-import importlib
-import importlib.metadata
 import inspect
-import pkgutil
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from types import UnionType
 from typing import Any, Literal
 
 import numpy as np
 
 from transect.errors import TransectError
+from transect.measures.arrays import as_labels, as_points, attempt, plain
+from transect.measures.options import _option
 
 #: What a measure may declare. "common …" acts on both clouds at once; the others on each cloud by itself.
 INVARIANCES = frozenset(
@@ -32,16 +29,6 @@ SCALES = ("identity", "log", "fisher", "logit")
 #: What a value estimates: a property of the population of texts, or a reading that moves with n.
 ESTIMANDS = ("population", "at n")
 REGISTRY: dict[str, "Measure"] = {}
-
-
-@dataclass(frozen=True)
-class Option:
-    """One keyword-only parameter of a measure: its type, default and, for a Literal, its choices."""
-
-    name: str
-    kind: type
-    default: Any
-    choices: tuple[Any, ...] = ()
 
 
 class Measure:
@@ -88,7 +75,7 @@ class Measure:
         if len(data) != len(self.data):
             raise TransectError(f"{self.name}: takes {', '.join(self.data)}; got {len(data)} arrays.")
         self.check_options(options)
-        return _plain(self.func(*self.check(*data), **options))
+        return plain(self.func(*self.check(*data), **options))
 
     def __repr__(self) -> str:
         return f"<measure {self.name}({', '.join(self.data)})>"
@@ -173,7 +160,7 @@ class Measure:
         usual = all(self.options[k].default == v for k, v in options.items())
         if self._population is None or not usual:
             return attempt(lambda: self(X, **options))
-        return attempt(lambda: _plain(self._population(self._checked(X)[0], texts)))  # type: ignore[misc]
+        return attempt(lambda: plain(self._population(self._checked(X)[0], texts)))  # type: ignore[misc]
 
     @property
     def cheap_null(self) -> bool:
@@ -197,7 +184,7 @@ class Measure:
             good = [pair for pair in which if all(i in prepared for i in pair)]
             done = dict(zip(good, self._permuted(prepared, good, order, k, **options), strict=True))
             return [
-                list(map(_plain, done[pair]))
+                list(map(plain, done[pair]))
                 if pair in done
                 else [next(failed[i] for i in pair if i in failed)]
                 for pair in which
@@ -236,7 +223,7 @@ class Measure:
             pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))
         }
         good = [pair for pair in whole if pair not in misfits]
-        done = misfits | dict(zip(good, map(_plain, self._pairs(prepared, good, **options)), strict=True))
+        done = misfits | dict(zip(good, map(plain, self._pairs(prepared, good, **options)), strict=True))
         return [
             done[pair] if pair in done else next(failed[k] for k in pair if k in failed) for pair in which
         ]
@@ -335,77 +322,3 @@ def measure(
         return made
 
     return wrap
-
-
-def registry() -> dict[str, Measure]:
-    """Every measure by name: each file in `measures/` and each entry point `transect.measures` (a module, or
-    a measure)."""
-    package = importlib.import_module("transect.measures")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"transect.measures.{module.name}")
-    for entry in importlib.metadata.entry_points(group="transect.measures"):
-        entry.load()
-    return dict(sorted(REGISTRY.items()))
-
-
-def find(name: "str | Measure") -> Measure:
-    """The measure called `name`; TransectError lists the ones there are."""
-    if isinstance(name, Measure):
-        return name
-    if name not in (known := registry()):
-        raise TransectError(f"no measure {name!r}.", f"There are: {', '.join(known)}.")
-    return known[name]
-
-
-def as_points(value: Any, what: str = "X") -> np.ndarray:
-    """`value` as a finite NumPy array [n, d], float32 or float64; half precision is widened, integers become
-    float64."""
-    if type(value).__module__.startswith("torch"):
-        value = value.detach().cpu()
-        value = (value.float() if value.element_size() < 4 else value).numpy()
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TransectError(f"{what} must hold real numbers, got {array.dtype}.")
-    if array.ndim != 2 or 0 in array.shape:
-        raise TransectError(f"{what} must be [points, dimensions], got shape {array.shape}.")
-    if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
-    if not np.isfinite(array).all():
-        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-        raise TransectError(
-            f"{what} is not finite in {len(bad)} of {len(array)} points (first: row {bad[0]})."
-        )
-    return array
-
-
-def as_labels(value: Any, what: str = "y") -> np.ndarray:
-    """Labels as an array [n] or [n, k]; numbers must be finite."""
-    array = np.asarray(value)
-    if array.ndim not in (1, 2) or 0 in array.shape:
-        raise TransectError(f"{what}: labels must be [points] or [points, k], got shape {array.shape}.")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise TransectError(f"{what}: labels must be finite.")
-    return array
-
-
-def _option(parameter: inspect.Parameter, hint: Any) -> Option:
-    assert parameter.default is not parameter.empty, f"option {parameter.name} needs a default"
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        return Option(parameter.name, type(choices[0]), parameter.default, choices)
-    if typing.get_origin(hint) in (UnionType, typing.Union):
-        hint = next(a for a in typing.get_args(hint) if a is not type(None))
-    return Option(parameter.name, hint, parameter.default)
-
-
-def _plain(result: Any) -> Any:
-    """Results leave as Python floats, or as the measure's own named tuple."""
-    return float(result) if isinstance(result, np.generic | int) else result
-
-
-def attempt(call: Callable[[], Any]) -> Any:
-    """The call's result, or the TransectError it raised: a cell that fails is a row with its reason."""
-    try:
-        return call()
-    except TransectError as error:
-        return error

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
-from transect.measures.contract import as_points, measure
+from transect.measures.arrays import as_points
+from transect.measures.contract import measure
 from transect.numeric.sinkhorn import in_threads
 
 Pairs = Sequence[tuple[int, int]]

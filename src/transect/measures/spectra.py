@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
-from transect.measures.contract import Measure, attempt, measure
+from transect.measures.arrays import attempt
+from transect.measures.contract import Measure, measure
 from transect.numeric import estimators
 
 SHAPE_ONLY = {"rotation", "isotropic scaling", "translation", "row order"}

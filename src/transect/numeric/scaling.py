@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transect.numeric.shapes import straight
+from transect.numeric.shape import straight
 
 #: Seeded starts, beside the closed form, where undefined distances leave an optimisation.
 STARTS = 4

@@ -27,7 +27,7 @@ from transect.numeric.scaling import (
     ridge_map,
     smacof,
 )
-from transect.numeric.shapes import Shape, find_shape, straight
+from transect.numeric.shape import Shape, find_shape, straight
 
 #: Arrays that a fit leaves, and that `save` writes.
 FITTED = ("W_", "Y_", "mean_", "eigenvalues_", "label_targets_", "label_counts_")

@@ -7,7 +7,6 @@ PNG.
 
 import importlib
 import importlib.metadata
-import importlib.util
 import io
 import math
 import pkgutil
@@ -66,7 +65,7 @@ COLOURS = (
 def label(measure: str) -> str:
     """Axis label of a measure, with its unit, as its declaration says; the bare name of what is no
     measure."""
-    from transect.measures.contract import registry
+    from transect.measures.registry import registry
 
     m = registry().get(measure)
     if m is None:
@@ -91,13 +90,13 @@ def draw(study: Study, figure: Figure) -> "Canvas":
 
 
 def _kinds() -> dict[str, Callable[[Study, Figure], Any]]:
-    """Kinds drawn here, in the studies' figures.py, and by other packages (entry points `transect.figures`),
-    by name."""
+    """Kinds drawn here, in the studies' files figures*.py, and by other packages (entry points
+    `transect.figures`), by name."""
     studies = importlib.import_module("transect.studies")
     drawn = dict(globals())
-    for name in (m.name for m in pkgutil.iter_modules(studies.__path__) if m.ispkg):
-        if importlib.util.find_spec(f"transect.studies.{name}.figures"):
-            drawn |= vars(importlib.import_module(f"transect.studies.{name}.figures"))
+    for module in pkgutil.walk_packages(studies.__path__, "transect.studies."):
+        if module.name.rsplit(".", 1)[1].startswith("figures"):
+            drawn |= vars(importlib.import_module(module.name))
     for entry in importlib.metadata.entry_points(group="transect.figures"):
         drawn |= vars(entry.load())
     return {k[5:]: f for k, f in drawn.items() if k.startswith("draw_")}

@@ -3,7 +3,7 @@ format.
 
     manifest.json        what was captured, from what, with what; written first, never changed
     plan.json            shards → batches → texts, decided before the first forward pass
-    texts.parquet        a row per text: id, hash, text, tokens, offsets, labels, landmarks, where its rows are
+    texts.parquet        a row per text: id, hash, text, tokens, offsets, labels, landmarks, its rows
     shards/00000.safetensors   site → [rows, width], real tokens only, a text's rows together
     shards/00000.json          receipt: written after its shard; checksum, range of every site, splits
 

@@ -30,7 +30,7 @@ from transect.files import make_folder, write_json, writing
 from transect.random import rng
 from transect.train.data import Data, prepare
 from transect.train.perplexity import Perplexity, perplexity, unigram
-from transect.train.pretraining import Pretraining
+from transect.train.pretraining import Pretraining, config_of
 from transect.train.state import (
     check_folder,
     kept,
@@ -83,29 +83,6 @@ def pretrain(
         config.eos_token_id = config.pad_token_id = opened.tokenizer.eos_token_id
         _Run(recipe, opened, config, out, world, capture).train(progress)
     return out
-
-
-def config_of(recipe: Pretraining, vocabulary: int) -> Any:
-    """The decoder's configuration."""
-    from transect.train.decoder import TransectConfig
-
-    return TransectConfig(
-        vocab_size=vocabulary,
-        hidden_size=recipe.width,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.kv_heads,
-        max_position_embeddings=recipe.block,
-        norm_placement=recipe.norm_placement,
-        mix_fraction=recipe.mix_fraction,
-        norm=recipe.norm,
-        norm_bias=recipe.norm_bias,
-        mlp=recipe.mlp,
-        positions=recipe.positions,
-        bias=recipe.bias,
-        tie_word_embeddings=recipe.tied,
-        architectures=["TransectForCausalLM"],
-    )
 
 
 class _Run:

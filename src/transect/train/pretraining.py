@@ -176,3 +176,26 @@ def marks(asked: Any, steps: int) -> tuple[int, ...]:
     if len(parts) == 1 and int(parts[0]) > 0:
         return tuple(range(int(parts[0]), steps + 1, int(parts[0])))
     return tuple(int(part) for part in parts)
+
+
+def config_of(recipe: Pretraining, vocabulary: int) -> Any:
+    """The decoder's configuration."""
+    from transect.train.decoder import TransectConfig
+
+    return TransectConfig(
+        vocab_size=vocabulary,
+        hidden_size=recipe.width,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.kv_heads,
+        max_position_embeddings=recipe.block,
+        norm_placement=recipe.norm_placement,
+        mix_fraction=recipe.mix_fraction,
+        norm=recipe.norm,
+        norm_bias=recipe.norm_bias,
+        mlp=recipe.mlp,
+        positions=recipe.positions,
+        bias=recipe.bias,
+        tie_word_embeddings=recipe.tied,
+        architectures=["TransectForCausalLM"],
+    )

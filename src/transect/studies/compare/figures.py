@@ -24,7 +24,7 @@ DASHES = ((3, 1.5), (1, 1), (5, 1, 1, 1), (2, 2))
 
 def drift_label(measure: str) -> str:
     """Axis label of a measure turned into a drift."""
-    from transect.measures.contract import find
+    from transect.measures.registry import find
 
     return f"1 − {label(measure)}" if find(measure).itself == 1 else label(measure)
 

@@ -15,7 +15,8 @@ from transect.inference.asks import Ask, answer
 from transect.inference.design import Design, RunOptions
 from transect.inference.draws import common_n
 from transect.inference.sweep import ask
-from transect.measures.contract import Measure, find
+from transect.measures.contract import Measure
+from transect.measures.registry import find
 from transect.results.study import Study
 from transect.results.table import Table
 from transect.store.store import Store

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from transect.inference.intervals import jackknife
-from transect.measures.contract import find
+from transect.measures.registry import find
 from transect.models import sites
 from transect.results.table import Table
 from transect.studies.compare.arms import Arm

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from transect.measures.contract import find
+from transect.measures.registry import find
 from transect.results.study import Figure, Study, describe_run
 from transect.results.words import flagged, interval, share
 from transect.store.store import Store

@@ -11,19 +11,19 @@ from transect.inference.accumulators import store_moments
 from transect.inference.asks import Ask, answer
 from transect.inference.evaluate import opened
 from transect.models import sites as names
-from transect.numeric.moments import Moments
 from transect.random import rng
-from transect.results.study import Figure, Study, describe_run
+from transect.results.study import Study
 from transect.results.table import Table
 from transect.store.store import Store
 from transect.studies.neurons import maps as rooms
+from transect.studies.neurons.tables import _cards, _heat, _neighbours, _poles, _position_rows
+from transect.studies.neurons.words import _describe
 from transect.studies.runs import Runs, open_runs
 from transect.work.keys import key_of
 from transect.work.options import Option, Values, Work, WorkOptions, only
 
 #: The table that --json prints.
 HEADLINE = "maps"
-CELLS = 96  # a sorted heatmap is kept as so many block means a side
 
 
 class NeuronOptions(WorkOptions, total=False):
@@ -185,63 +185,6 @@ def _block(task: Block) -> dict[str, Any]:
     return told | {"poles": _poles(site, made.positions, rho)}
 
 
-def _poles(site: str, positions: np.ndarray, rho: np.ndarray, count: int = 5) -> list[dict[str, Any]]:
-    """The neurons at both ends of the longest axis of a map, and how alike the ends are within and
-    between."""
-    centred = positions - positions.mean(axis=0)
-    along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
-    order = np.argsort(along)
-    count = min(count, len(order) // 2)
-    ends = {"low": order[:count], "high": order[-count:]}
-    between = float(rho[np.ix_(ends["low"], ends["high"])].mean())
-    return [
-        {
-            "measure": "pole_rho",
-            "site": site,
-            "pole": name,
-            "value": float(rho[np.ix_(end, end)].mean()),
-            "between": between,
-            "neurons": ", ".join(map(str, end.tolist())),
-            "status": "ok",
-        }
-        for name, end in ends.items()
-    ]
-
-
-def _neighbours(rho: np.ndarray, order: np.ndarray) -> float:
-    """Mean correlation of neurons that stand side by side."""
-    return float(rho[order[:-1], order[1:]].mean())
-
-
-def _heat(site: str, when: str, rho: np.ndarray) -> list[dict[str, Any]]:
-    edges = np.linspace(0, len(rho), min(CELLS, len(rho)) + 1).astype(int)
-    means = np.add.reduceat(np.add.reduceat(rho, edges[:-1], 0), edges[:-1], 1)
-    means /= np.diff(edges)[:, None] * np.diff(edges)
-    return [
-        {
-            "measure": "rho",
-            "site": site,
-            "order": when,
-            "row": i,
-            "col": j,
-            "value": float(means[i, j]),
-            "status": "ok",
-        }
-        for i in range(len(means))
-        for j in range(len(means))
-    ]
-
-
-def _position_rows(store: Store, positions: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    axes = "xyzuvw"
-    return [
-        {"measure": "position", "run": store.name, "site": site, "neuron": i, "status": "ok"}
-        | {axes[k]: float(v) for k, v in enumerate(point[: len(axes)])}
-        for site, found in positions.items()
-        for i, point in enumerate(found)
-    ]
-
-
 def _repeat(task: Block) -> dict[str, Any]:
     """How well the best match in a later block repeats a neuron: mean over neurons of the largest |ρ|.
 
@@ -268,135 +211,3 @@ def _repeat(task: Block) -> dict[str, Any]:
         "control": "shuffled columns",
         "status": "ok",
     }
-
-
-def _cards(store: Store, site: str, count: int, position0: bool, m: Moments) -> list[dict[str, Any]]:
-    """The most heavy-tailed neurons of a block: mean, kurtosis, sparsity, nearest neuron, top token in
-    context."""
-    chosen = store.select("all", position0)
-    X = store.take(site, chosen)
-    centred = X - X.mean(axis=0, dtype=np.float64)
-    var = (centred**2).mean(axis=0)
-    flat = m.constant_x
-    kurtosis = np.where(flat, -np.inf, (centred**4).mean(axis=0) / np.where(flat, 1, var) ** 2 - 3)
-    rho = m.correlation
-    np.fill_diagonal(rho, 0)
-    rows = []
-    heads = store.manifest["model"].get("heads") if names.family(site).endswith("attn.head") else None
-    for i in np.argsort(-kurtosis)[:count].tolist():
-        top = int(np.argmax(np.abs(X[:, i])))
-        text, at = int(chosen.texts[top]), int(chosen.position[top])
-        pieces = store.tokens(text)
-        context = (
-            "".join(pieces[max(0, at - 6) : at]) + "«" + pieces[at] + "»" + "".join(pieces[at + 1 : at + 4])
-        )
-        nearest = int(np.argmax(np.abs(rho[i])))
-        rows.append(
-            {
-                "measure": "kurtosis",
-                "site": site,
-                "neuron": i,
-                "value": float(kurtosis[i]),
-                "mean": float(X[:, i].mean()),
-                "active": float((np.abs(X[:, i]) > 0.1 * np.abs(X[:, i]).max()).mean()),
-                "nearest": nearest,
-                "nearest_rho": float(rho[i, nearest]),
-                "head": i * heads // X.shape[1] if heads else None,
-                "top": float(X[top, i]),
-                "context": context,
-                "status": "ok",
-            }
-        )
-    return rows
-
-
-def _describe(study: Study, store: Store, chosen: list[str], dim: int, position0: bool) -> None:
-    maps, repeats = study.tables["maps"], study.tables["repeats"]
-    ratio = maps.column("value") / maps.column("null")
-    k = int(np.argmin(ratio))
-    study.findings = [
-        f"{store.name}: maps in {dim} dimensions have stress "
-        f"{maps.column('value').min():.3f}–{maps.column('value').max():.3f}; "
-        f"column-shuffled activations give {maps.column('null').min():.3f}–{maps.column('null').max():.3f}. "
-        "Halves of the texts agree to a Procrustes correlation of "
-        f"{maps.column('reproducibility').min():.2f}–{maps.column('reproducibility').max():.2f}.",
-        (
-            f"The most structured block is {maps.column('site')[k]}: stress {maps.column('value')[k]:.3f} "
-            f"against {maps.column('null')[k]:.3f}."
-        ),
-    ]
-    if len(repeats):
-        top = max(repeats, key=lambda r: r["value"] - r["null"])
-        study.findings.append(
-            f"Neurons of {top['site']} are repeated best in {top['site2']}: mean largest |ρ| "
-            f"{top['value']:.2f} (shuffled {top['null']:.2f}), {top['repeated']} above 0.9."
-        )
-    if low := [r["site"] for r in maps if r["reproducibility"] < 0.8]:
-        study.warnings.append(
-            f"{len(low)} of {len(maps)} maps are not reproduced by half the texts (Procrustes correlation "
-            f"below 0.8): {', '.join(low[:6])}."
-        )
-    if dead := int(np.sum(maps.column("constant"))):
-        study.warnings.append(f"{dead} neurons never change and correlate with nothing.")
-    origin = f"{describe_run(store)}; position 0 {'kept' if position0 else 'dropped'}."
-    study.provenance = {"runs": [store.manifest | {"path": str(store.path)}]}
-    study.methods = [
-        "Correlations are Pearson's over all tokens, from sums streamed in one pass (float64 "
-        "accumulation). Positions minimise "
-        "the squared error between distances and 1 − ρ (SMACOF from classical scaling); stress is √(Σ(D − "
-        "D̂)²/ΣD²). The control "
-        "shuffles every neuron's tokens by itself. Reproducibility is the Procrustes correlation of maps "
-        "drawn from two halves of the texts.",
-        "The order on a line is that of the Fiedler vector of the graph with weights (1 + ρ)/2; "
-        "`neighbour_rho` is the mean "
-        "correlation of neighbours. `order_cost` is the loss Σ D·(1 − ρ)/2 of the program this study "
-        "replaces, on an even line: it "
-        "falls when uncorrelated neurons stand close, so sorting raises it.",
-    ]
-    shown = {"runs": [store.name], "controls": []}
-    study.figures = [
-        Figure(
-            "stress",
-            "depth",
-            "maps",
-            "Stress of each map",
-            f"Dotted: the same with every column shuffled. {origin}",
-            {"measures": ["stress"], **shown},
-        ),
-        Figure(
-            "maps",
-            "maps",
-            "positions",
-            f"Neurons of {store.name}",
-            f"First two of {dim} coordinates, distance 1 − ρ; colour: third. {origin}",
-            {
-                "sites": [
-                    chosen[i]
-                    for i in sorted(
-                        {0, len(chosen) // 4, len(chosen) // 2, 3 * len(chosen) // 4, len(chosen) - 1}
-                    )
-                ]
-            },
-        ),
-        Figure(
-            "sorted",
-            "sorted",
-            "sorted",
-            "Correlations before and after seriation",
-            f"Mean ρ in blocks; right: shuffled columns sorted the same way (control). {origin}",
-            {},
-        ),
-        Figure(
-            "repeats",
-            "depth",
-            "repeats",
-            "Repetition of neurons in later blocks",
-            (
-                "Mean over neurons of the largest |ρ| with a neuron of the block `skip` further on; dotted: "
-                f"columns shuffled. {origin}"
-            ),
-            {"measures": ["best_match"], "panels": "skip", "xlabel": "layer l", **shown},
-        ),
-    ]
-    if not len(repeats):
-        study.figures.pop()

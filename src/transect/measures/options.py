@@ -1,0 +1,27 @@
+"""The keyword-only parameters of a measure, read from its signature."""
+
+import inspect
+import typing
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only parameter of a measure: its type, default and, for a Literal, its choices."""
+
+    name: str
+    kind: type
+    default: Any
+    choices: tuple[Any, ...] = ()
+
+
+def _option(parameter: inspect.Parameter, hint: Any) -> Option:
+    assert parameter.default is not parameter.empty, f"option {parameter.name} needs a default"
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        return Option(parameter.name, type(choices[0]), parameter.default, choices)
+    if typing.get_origin(hint) in (UnionType, typing.Union):
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    return Option(parameter.name, hint, parameter.default)

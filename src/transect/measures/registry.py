@@ -1,0 +1,28 @@
+"""Every measure by name: those of this folder and of entry points."""
+
+import importlib
+import importlib.metadata
+import pkgutil
+
+from transect.errors import TransectError
+from transect.measures.contract import REGISTRY, Measure
+
+
+def registry() -> dict[str, Measure]:
+    """Every measure by name: each file in `measures/` and each entry point `transect.measures` (a module, or
+    a measure)."""
+    package = importlib.import_module("transect.measures")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"transect.measures.{module.name}")
+    for entry in importlib.metadata.entry_points(group="transect.measures"):
+        entry.load()
+    return dict(sorted(REGISTRY.items()))
+
+
+def find(name: "str | Measure") -> Measure:
+    """The measure called `name`; TransectError lists the ones there are."""
+    if isinstance(name, Measure):
+        return name
+    if name not in (known := registry()):
+        raise TransectError(f"no measure {name!r}.", f"There are: {', '.join(known)}.")
+    return known[name]

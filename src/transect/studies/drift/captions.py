@@ -1,0 +1,166 @@
+"""Which figures a drift study draws, with their captions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transect.measures.registry import find
+from transect.results.study import Figure, Study
+from transect.store.store import Store
+from transect.studies.drift.names import TRANSPORT
+
+
+def _figures(
+    study: Study, stores: Sequence[Store], others: Sequence[Store], measure: str, origin: str
+) -> list[Figure]:
+    first, label = stores[0], find(measure).label
+    runs = {"runs": [s.name for s in [*stores, *others]], "controls": [s.name for s in others]}
+    shuffled = "dotted: the texts of every column permuted by themselves (reference)"
+    simple = ["wasserstein", "paired_displacement", "euclidean", "cosine"]
+    drawn: list[tuple[str, str, str, str, str, dict[str, Any]]] = [
+        (
+            "excess",
+            "depth",
+            "adjacent",
+            "Drift beyond the split-half null",
+            f"{label} between each layer and the next less its null, tokens of different texts; vertical "
+            "lines: jumps, with"
+            " the share of half-samples that find them.",
+            {
+                "measures": [measure],
+                "where": {"design": "disjoint"},
+                "panels": "normalise",
+                "value": "corrected",
+                "changes": True,
+                **runs,
+            },
+        ),
+        (
+            "drift",
+            "depth",
+            "adjacent",
+            f"Drift between adjacent layers ({label})",
+            f"{label} between each layer and the next, tokens of different texts; dotted: two halves of the "
+            "texts at one layer"
+            " (split-half null) with its interval.",
+            {"measures": [measure], "where": {"design": "disjoint"}, "panels": "normalise", **runs},
+        ),
+        (
+            "transport",
+            "depth",
+            "adjacent",
+            "Other transport measures beyond their nulls",
+            "Each transport measure less its own null, unit-norm points of different texts.",
+            {
+                "measures": list(TRANSPORT),
+                "where": {"design": "disjoint", "normalise": "unit"},
+                "value": "corrected",
+                **runs,
+            },
+        ),
+        (
+            "pairs",
+            "matrix",
+            "pairs",
+            f"All layer pairs of {first.name} ({label}, excess)",
+            "Excess over the split-half null between every two layers, tokens of different texts; frames: "
+            "blocks; the diagonal"
+            " is 0 by construction.",
+            {"run": first.name, "measure": measure, "value": "corrected", "blocks": True},
+        ),
+        (
+            "same-tokens",
+            "depth",
+            "adjacent",
+            "The same tokens at both layers",
+            "Transport of the same tokens beside their mean squared displacement, unit-norm points; no "
+            "split-half null belongs"
+            " to this design.",
+            {
+                "measures": ["wasserstein", "paired_displacement"],
+                "where": {"design": "paired", "normalise": "unit"},
+                "null": False,
+                **runs,
+            },
+        ),
+        (
+            "spectra",
+            "depth",
+            "layers",
+            "Spectrum of each layer",
+            f"Unit-norm points; {shuffled}.",
+            {
+                "measures": ["participation_ratio", "effective_rank", "stable_rank", "spectral_entropy"],
+                "where": {"normalise": "unit"},
+                **runs,
+            },
+        ),
+        (
+            "statistics",
+            "depth",
+            "layers",
+            "Norms, anisotropy, dimension",
+            f"Raw points; {shuffled}.",
+            {
+                "measures": [
+                    "mean_norm",
+                    "anisotropy",
+                    "twonn",
+                    "outlier_dimensions",
+                    "condition_number",
+                    "norm_entropy",
+                ],
+                "where": {"normalise": "raw"},
+                **runs,
+            },
+        ),
+        (
+            "scales",
+            "depth",
+            "scales",
+            "Intrinsic dimension at four scales",
+            (
+                "Gride dimension from the ratio of the 2k-th to the k-th neighbour distance, k the scale, "
+                "raw "
+                "points."
+            ),
+            {"measures": ["gride"], "panels": "scale", "runs": [s.name for s in stores], "controls": []},
+        ),
+        (
+            "companions",
+            "scatter",
+            "adjacent",
+            f"{label} beside simple distances",
+            (
+                "A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: rank "
+                "correlation over "
+                "layers."
+            ),
+            {"measure": measure, "normalise": "unit", "others": simple, "run": first.name},
+        ),
+        (
+            "plan",
+            "depth",
+            "adjacent",
+            "How much of the plan is the identity",
+            "Share of transported mass that stays with its own token, raw points; dotted: texts permuted.",
+            {"measures": ["plan"], "where": {"normalise": "raw", "design": "paired"}, **runs},
+        ),
+    ]
+    if "across" in study.tables:
+        drawn.append(
+            (
+                "across",
+                "depth",
+                "across",
+                "The same layer across runs",
+                f"Each layer of {first.name} against the same layer of the other runs.",
+                {
+                    "measures": [measure, "cosine", "euclidean"],
+                    "panels": "measure",
+                    "series": "run2",
+                    "runs": [s.name for s in stores[1:]],
+                    "controls": [],
+                },
+            )
+        )
+    return [Figure(n, k, t, title, f"{caption} {origin}", o) for n, k, t, title, caption, o in drawn]

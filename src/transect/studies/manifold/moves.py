@@ -1,0 +1,131 @@
+"""A move along a fitted manifold, planned and made in a forward pass."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.models import sites as site_names
+from transect.numeric.smds import SupervisedMDS
+from transect.random import rng
+from transect.store.store import Store
+from transect.studies.manifold.plan import MapJob, Plan, read_labels
+
+if TYPE_CHECKING:
+    from transect.models.models import Model
+
+
+@dataclass(frozen=True)
+class Move:
+    """Texts of one site and what is added to each at its position: `along` [n, d], and controls of the same
+    size."""
+
+    site: str
+    texts: np.ndarray
+    position: np.ndarray
+    along: np.ndarray
+    random: np.ndarray  # [draws, n, d]
+    covariance: np.ndarray  # [draws, n, d]
+
+
+def plan_move(
+    store: Store, job: MapJob, site: str, token: str, shift: float | int, *, texts: int = 32, draws: int = 3
+) -> Move:
+    """Fit on the training texts of the first fold; move held-out ones from their label to label + shift.
+
+    A move is the change of the points that goes with the change of the fitted coordinates, by regression over
+    the training texts (Haufe et al. 2014), not the decoder's own direction. Controls have each text's own
+    size: `random`, a subspace of any directions; `covariance`, one drawn from the points' own covariance.
+    """
+    import json
+
+    plan = Plan(job, y := read_labels(store, job.label))
+    if y.dtype.kind not in "fiu" or y.ndim > 1:
+        raise TransectError(
+            f"label {'/'.join(job.label)}: cannot be shifted by {shift}.", "Choose one number."
+        )
+    fold, (name, given) = plan.folds[0], job.shapes[0]
+    chosen = store.select(token)
+    X = store.take(site, chosen).astype(np.float64)
+    mean = X[fold.train].mean(axis=0)
+    size = np.sqrt(((X[fold.train] - mean) ** 2).mean())
+    if not size > 0:
+        raise TransectError(
+            f"{site}, {token}: the points are the same in all texts.", "Move at a later site or token."
+        )
+    T = (X[fold.train] - mean) / size
+    made = SupervisedMDS(name, 1.0, job.n_components, job.alpha, parameters=json.loads(given)).fit(
+        T, y[fold.train]
+    )
+    Z = made.transform(T)
+    pattern = np.linalg.lstsq(Z, T, rcond=None)[0]
+    held = fold.test[rng(job.seed, "moved texts").permutation(len(fold.test))[:texts]]
+    held.sort()
+    steps = made.place(y[held] + shift) - made.place(y[held])
+    along = steps @ pattern * size
+    lengths = np.linalg.norm(along, axis=1, keepdims=True)
+    directions = rng(job.seed, "random moves")
+    controls: list[list[np.ndarray]] = [[], []]
+    for _ in range(draws):
+        for kind, basis in enumerate((np.eye(T.shape[1]), T)):
+            D = steps @ directions.standard_normal((steps.shape[1], len(basis))) @ basis
+            controls[kind].append(D * lengths / np.linalg.norm(D, axis=1, keepdims=True))
+    return Move(site, held, chosen.position[held], along, *(np.array(c) for c in controls))
+
+
+@contextlib.contextmanager
+def moved(model: "Model", site: str, position: Any, delta: Any) -> Iterator[None]:
+    """While open, every pass adds `delta` [texts, d] at `position` [texts] of a site."""
+    import torch
+
+    tap = site_names.discover(model.model)[site]
+
+    def shifted(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return (shifted(value[0]), *value[1:])
+        value = value.clone()
+        value[torch.arange(len(position)), position] += delta.to(value)
+        return value
+
+    if tap.reads == "input":
+
+        def hook(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+            if args:
+                return (shifted(args[0]), *args[1:]), kwargs
+            return args, kwargs | {"hidden_states": shifted(kwargs["hidden_states"])}
+
+        handle = tap.module.register_forward_pre_hook(hook, with_kwargs=True)
+    else:
+        handle = tap.module.register_forward_hook(lambda _m, _args, result: shifted(result))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def next_token(
+    model: "Model", ids: Sequence[Sequence[int]], move: tuple[str, Any, Any] | None = None
+) -> np.ndarray:
+    """Log-probabilities of the token after each text, float32 [texts, vocabulary]; `move`: site, position,
+    delta."""
+    import torch
+
+    out, device = [], model.device
+    for begin in range(0, len(ids), 16):
+        part = [list(row) for row in ids[begin : begin + 16]]
+        longest = max(map(len, part))
+        tokens = torch.tensor([row + [0] * (longest - len(row)) for row in part], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in part], device=device)
+        context: Any = contextlib.nullcontext()
+        if move is not None:
+            at = torch.as_tensor(np.asarray(move[1])[begin : begin + 16], device=device)
+            delta = torch.as_tensor(np.asarray(move[2], np.float32)[begin : begin + 16], device=device)
+            context = moved(model, move[0], at, delta)
+        with torch.inference_mode(), context:
+            logits = model.model(input_ids=tokens, attention_mask=mask).logits
+        last = torch.tensor([len(row) - 1 for row in part], device=device)
+        out.append(logits[torch.arange(len(part), device=device), last].float().log_softmax(-1).cpu().numpy())
+    return np.concatenate(out)
