@@ -24,7 +24,7 @@ const move = (x: number, by: number, count: number): number => Math.max(0, Math.
 
 export function press(app: App, key: string): boolean {
   const s = app.selection.value;
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.runs.value.map((r) => r.key);
   const { layers } = layersHere(app);
   const tokens = app.strip.value?.tokens.length ?? 0;
   const nextLayer = (by: number) => {

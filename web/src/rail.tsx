@@ -1,4 +1,4 @@
-// The layer rail: every layer of the run on show, candidate change layers marked, one selected.
+// The layer rail: every layer of the run on show, jumps and ends of blocks marked, one selected.
 
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
@@ -6,7 +6,7 @@ import { useApp, useTable, type App } from "./app";
 import { depthKind } from "./kinds";
 import { layerOf, parse } from "./sites";
 import type { Screen } from "./selection";
-import { str } from "./table";
+import { str, type Row } from "./table";
 
 /** What the layers of a screen are read from: its study's own rows. */
 const READ: Partial<Record<Screen, [string, string]>> = {
@@ -17,7 +17,7 @@ const READ: Partial<Record<Screen, [string, string]>> = {
 
 /** Family and layers of the screen on show: those its study has, else those of run A. */
 export function layersHere(app: App): { family: string; layers: number[] } {
-  const s = app.selection.value;
+  const s = app.shown.value;
   const ordered = (layers: number[]) => [...new Set(layers)].sort((p, q) => p - q);
   if (s.screen === "neurons" && app.drawn.value?.length) {
     return { family: parse(app.drawn.value[0]!).family, layers: ordered(app.drawn.value.map(layerOf)) };
@@ -34,9 +34,8 @@ export function layersHere(app: App): { family: string; layers: number[] } {
     ];
     return { family: parse(sites[0]!).family, layers: ordered(sites.map(layerOf)) };
   }
-  const families =
-    (study?.runs.find((r) => r.name === s.a) ?? study?.runs[0] ?? app.runs.value.find((r) => r.name === s.a))
-      ?.families ?? {};
+  const own = app.run(app.selection.value.a);
+  const families = (study?.runs.find((r) => r.name === s.a) ?? study?.runs[0] ?? own)?.families ?? {};
   const neurons = s.family === "attn.head" ? "attn.head" : "mlp.act";
   const family =
     s.screen === "neurons" ? neurons : families[s.family] ? s.family : (Object.keys(families)[0] ?? s.family);
@@ -46,9 +45,16 @@ export function layersHere(app: App): { family: string; layers: number[] } {
   return { family, layers: ordered(longest ?? families[family]?.layers ?? []) };
 }
 
+/** A change layer in words: what it is, and whether a control has it too. */
+function changed(row: Row): string {
+  const kind = row["kind"] === "block" ? "a block ends" : "jump";
+  const control = row["beyond_control"] === false ? ", a control has it too" : "";
+  return `${kind} (${str(row["normalise"])} points${control})`;
+}
+
 export function Rail(): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const { family, layers } = layersHere(app);
   const drift = app.study("drift");
   const changes = useTable(drift, "changes");
@@ -56,8 +62,10 @@ export function Rail(): JSX.Element {
   const shown =
     s.screen === "depth" ? depthKind(app) === "drift" : s.screen === "study" || s.screen === "compare";
   if (shown && changes.state === "ready" && changes.value && family === "resid") {
-    for (const row of changes.value.where({ run: s.a, status: "ok" }))
-      marked.set(layerOf(str(row["site"])), `candidate change layer (${str(row["normalise"])} points)`);
+    for (const row of changes.value.where({ run: s.a, status: "ok" })) {
+      const layer = layerOf(str(row["site"]));
+      marked.set(layer, [marked.get(layer), changed(row)].filter(Boolean).join("; "));
+    }
   }
   const list = useRef<HTMLDivElement>(null);
   const at = layers.includes(s.layer) ? s.layer : null;

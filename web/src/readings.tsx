@@ -31,11 +31,12 @@ export const named = (m: string): string => MEASURES[m] ?? m.replaceAll("_", " "
 /** Runs of a table as series: A and B strong, controls dashed. */
 export function useSeries(study: Study, rows: Row[], key = "run"): Series[] {
   const app = useApp();
-  const s = app.selection.value;
-  const names = app.runs.value.map((r) => r.name);
-  const controls = new Set(
-    study.figures.flatMap((f) => (f.options["controls"] as string[] | undefined) ?? []),
-  );
+  const s = app.shown.value;
+  const names = app.names.value;
+  const controls = new Set([
+    ...study.runs.filter((r) => r.control).map((r) => r.name),
+    ...study.figures.flatMap((f) => (f.options["controls"] as string[] | undefined) ?? []),
+  ]);
   const found = [...new Set(rows.map((r) => str(r[key])))];
   return found.map((name) => ({
     name,

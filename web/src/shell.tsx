@@ -82,12 +82,13 @@ function Frame(): JSX.Element {
 function Top(): JSX.Element {
   const app = useApp();
   const s = app.selection.value;
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.names.value;
+  const runs = app.runs.value;
   const pick = (which: "a" | "b") => (
     <label class="tx-run">
       <span
         class="tx-swatch"
-        style={{ background: s[which] ? runColour(names, s[which]) : "transparent" }}
+        style={{ background: s[which] ? runColour(names, app.shown.value[which]) : "transparent" }}
         aria-hidden="true"
       />
       <span class="tx-letter">{which.toUpperCase()}</span>
@@ -97,12 +98,12 @@ function Top(): JSX.Element {
         onChange={(e) => app.select({ [which]: (e.currentTarget as HTMLSelectElement).value })}
       >
         {which === "b" && <option value="">none</option>}
-        {which === "a" && !names.length && <option value="">none</option>}
-        {names
-          .filter((n) => which === "a" || n !== s.a)
-          .map((n) => (
-            <option key={n} value={n}>
-              {n}
+        {which === "a" && !runs.length && <option value="">none</option>}
+        {runs
+          .filter((r) => which === "a" || r.key !== s.a)
+          .map((r) => (
+            <option key={r.key} value={r.key}>
+              {r.control && !r.key.includes(r.control) ? `${r.key} (${r.control})` : r.key}
             </option>
           ))}
       </select>

@@ -14,7 +14,8 @@ export interface Run {
   dtype: string;
   created: string;
   origin: Record<string, string>;
-  shuffled: boolean;
+  /** What makes it a control: random weights, shuffled tokens; empty for a run of its own. */
+  control: string;
   families: Record<string, { sites: number; width: number; layers: number[] }>;
 }
 export interface Store extends Run {
@@ -55,6 +56,7 @@ export interface Estimate {
   study: string;
   seconds: number | null;
   why: string;
+  fix: string;
   command: string;
 }
 export interface Catalog {

@@ -9,19 +9,26 @@ interface Coded {
 interface Plain {
   data: Cell[];
 }
+interface Lists {
+  lists: (number[] | null)[];
+}
 export interface Wire {
   rows: number;
-  columns: Record<string, Coded | Plain>;
+  columns: Record<string, Coded | Plain | Lists>;
 }
 
 export class Table {
   readonly rows: Row[];
   readonly columns: string[];
+  private readonly lists: Record<string, (number[] | null)[]> = {};
 
   constructor(wire: Wire) {
-    this.columns = Object.keys(wire.columns);
+    const { columns } = wire;
+    this.columns = Object.keys(columns).filter((name) => !("lists" in columns[name]!));
+    for (const [name, column] of Object.entries(columns))
+      if ("lists" in column) this.lists[name] = column.lists;
     const read = this.columns.map((name) => {
-      const column = wire.columns[name]!;
+      const column = columns[name] as Coded | Plain;
       return "codes" in column
         ? (i: number) => (column.codes[i]! < 0 ? null : column.values[column.codes[i]!]!)
         : (i: number) => column.data[i] ?? null;
@@ -36,6 +43,11 @@ export class Table {
   where(equal: Record<string, Cell | undefined>): Row[] {
     const wanted = Object.entries(equal).filter(([, v]) => v !== undefined);
     return this.rows.filter((row) => wanted.every(([k, v]) => !(k in row) || row[k] === v));
+  }
+
+  /** The whole numbers that a row has in a column of lists. */
+  list(name: string, row: number): number[] {
+    return this.lists[name]?.[row] ?? [];
   }
 
   values(name: string): string[] {
@@ -68,7 +80,7 @@ function facts(row: Row, value: string): string[] {
   if (num(row[at[0]!]) !== null) parts.push(`[${told(row[at[0]!])}, ${told(row[at[1]!])}]`);
   else parts.push("no interval");
   if (value === "value") parts.push(num(row["null"]) !== null ? `null ${told(row["null"])}` : "no null");
-  for (const name of ["p", "p_holm", "p_max", "p_max_t"]) {
+  for (const name of ["p", "p_holm", "p_max"]) {
     if (num(row[name]) !== null) parts.push(`${name.replace("_", " ")} = ${told(row[name], 2)}`);
   }
   if (num(row["n"]) !== null) parts.push(`n = ${told(row["n"])}`);

@@ -1,5 +1,4 @@
-// Curves through depth: value with its interval, its null with its band, candidate layers, the selected
-// layer.
+// Curves through depth: value with its interval, its null with its band, jumps, the selected layer.
 
 import * as Plot from "@observablehq/plot";
 import { lines, num, str, told, type Row } from "../table";
@@ -41,8 +40,8 @@ interface Dot {
 
 export const NULLS: Record<string, string> = {
   "split halves": "split-half null",
-  "shuffled columns": "columns shuffled",
-  "shuffled pairing": "pairing shuffled",
+  "shuffled columns": "columns permuted (reference)",
+  "permuted texts": "texts permuted",
 };
 
 /** Where a row was measured: its site, or its two. */
@@ -109,7 +108,7 @@ export function curve(o: CurveOptions): SVGSVGElement {
           ...(o.changes?.length
             ? [
                 {
-                  label: "candidate change layer (share of half-samples)",
+                  label: "jump (share of half-samples; pale: a control has it too)",
                   colour: "#7f8792",
                   kind: "tick" as const,
                   dash: "3 2",

@@ -1,15 +1,16 @@
 // Heatmaps: scores viridis, differences blue–white–red about zero, hatching where there is no number.
 
 import * as Plot from "@observablehq/plot";
-import { diverging, viridis } from "../colours";
-import { bar, CLASS, defs, short, type Mark } from "./frame";
+import { diverging, POSITIVE, viridis } from "../colours";
+import { bar, CLASS, defs, el, short, type Mark } from "./frame";
 
 export interface HeatCell {
   x: string;
   y: string;
   v: number | null;
   tip: string;
-  mark?: string;
+  /** A filled dot: above its null. In print as here. */
+  above?: boolean;
 }
 export interface HeatOptions {
   cells: HeatCell[];
@@ -25,6 +26,8 @@ export interface HeatOptions {
   kind?: "score" | "difference";
   domain?: [number, number];
   log?: boolean;
+  /** Sites at which a new block begins: frames along the diagonal. */
+  blocks?: string[];
   selected: { x?: string; y?: string };
   label: string;
   slanted?: boolean;
@@ -77,9 +80,9 @@ export function heat(o: HeatOptions): SVGSVGElement {
       fill: (c: HeatCell) => (c.v === null ? "url(#tx-hatch)" : colour(c.v)),
       stroke: "none",
     }),
-    Plot.text(
-      o.cells.filter((c) => c.mark),
-      { x: "x", y: "y", text: "mark", fill: "white", stroke: "black", strokeWidth: 2, fontSize: 9 },
+    Plot.dot(
+      o.cells.filter((c) => c.above),
+      { x: "x", y: "y", r: 1.8, fill: "white", stroke: "black", strokeWidth: 0.7 },
     ),
   ];
   const box = (cells: { x: string; y: string }[], opacity: number) =>
@@ -96,6 +99,7 @@ export function heat(o: HeatOptions): SVGSVGElement {
   const { x, y } = o.selected;
   if (x !== undefined && y !== undefined && o.xs.includes(x) && o.ys.includes(y))
     marks.push(box([{ x, y }], 1));
+  if (o.blocks?.length) marks.push(frames(o, o.blocks));
   marks.push(edge(o, left, right, top, bottom, height));
   marks.push(
     bar(
@@ -167,6 +171,26 @@ export function heat(o: HeatOptions): SVGSVGElement {
 
 const ident = (v: string): string => v;
 
+/** Blocks as frames along the diagonal, of a matrix with the same sites on both axes. */
+function frames(o: HeatOptions, blocks: string[]): Mark {
+  return (_index, scales) => {
+    const g = el("g", { fill: "none", stroke: POSITIVE, "stroke-width": 1.4, "aria-label": "blocks" });
+    const [sx, sy] = [band(scales.x), band(scales.y)];
+    const starts = [o.xs[0]!, ...o.xs.filter((x) => blocks.includes(x))];
+    starts.forEach((first, k) => {
+      const last = o.xs[(starts[k + 1] ? o.xs.indexOf(starts[k + 1]!) : o.xs.length) - 1]!;
+      const [x0, x1] = [sx(first), sx(last) + sx.bandwidth()];
+      const [y0, y1] = [sy(last), sy(first) + sy.bandwidth()];
+      const [x, y] = [Math.min(x0, x1), Math.min(y0, y1)];
+      g.append(el("rect", { x, y, width: Math.abs(x1 - x0), height: Math.abs(y1 - y0) }));
+    });
+    return g;
+  };
+}
+
+type Band = ((v: string) => number) & { bandwidth(): number };
+const band = (scale: unknown): Band => scale as Band;
+
 /** Small pointers at the edges for the selected row and column: the cells stay readable. */
 function edge(
   o: HeatOptions,
@@ -185,8 +209,7 @@ function edge(
       path.setAttribute("d", d);
       g.append(path);
     };
-    const sx = scales.x as unknown as ((v: string) => number) & { bandwidth(): number };
-    const sy = scales.y as unknown as ((v: string) => number) & { bandwidth(): number };
+    const [sx, sy] = [band(scales.x), band(scales.y)];
     if (o.selected.x !== undefined && o.xs.includes(o.selected.x)) {
       const x = sx(o.selected.x) + sx.bandwidth() / 2;
       add(`M${x},${top - 1}l-4,-6h8z`);

@@ -86,7 +86,7 @@ function useMeasure(table: Table): [string, JSX.Element] {
 
 function Drifts({ study, table }: { study: Study; table: Table }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const [measure, choose] = useMeasure(table);
   const norms = [...new Set(table.where({ measure }).map((r) => str(r["normalise"])))];
   const norm = norms.includes(s.view["norm"] ?? "")
@@ -97,7 +97,7 @@ function Drifts({ study, table }: { study: Study; table: Table }): JSX.Element {
   const tokens = table.values("token");
   const token = tokens.includes(s.view["class"] ?? "") ? s.view["class"]! : tokens[0]!;
   const rows = table.where({ measure, normalise: norm, token });
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.names.value;
   const series: Series[] = table.values("series").map((name, k) => {
     const own = rows.filter((r) => r["series"] === name);
     return {
@@ -154,10 +154,10 @@ function Drifts({ study, table }: { study: Study; table: Table }): JSX.Element {
   );
 }
 
-/** Rows: contrasts of runs; columns: layers; colour: the difference, mark: Holm's p below 0.05. */
+/** Rows: contrasts of runs; columns: layers; colour: the difference, dot: Holm's p below 0.05. */
 function Significance({ study, table }: { study: Study; table: Table }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const [measure] = useMeasure(table);
   const rows = table.where({ measure, normalise: "raw" });
   const name = (r: Row) => `${str(r["run"])}: ${str(r["contrast"])}`;
@@ -174,7 +174,7 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
     y: name(r),
     v: num(r["value"]) === null ? null : num(r["value"])! / most.get(name(r))!,
     tip: `${name(r)}\n${str(r["site"])} ${lines(r)}`,
-    mark: (num(r["p_holm"]) ?? 1) < 0.05 ? "•" : "",
+    above: (num(r["p_holm"]) ?? 1) < 0.05,
   }));
   const here = xs.find((x) => layerOf(x) === s.layer);
   if (!rows.length)
@@ -226,14 +226,13 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
 
 function Matrices({ study, table }: { study: Study; table: Table }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
-  const panels = table.values("panel");
-  const wanted = (p: string) =>
-    p.startsWith("base") || [s.a, s.b].some((n) => n && p.startsWith(n)) || panels.length <= 6;
-  const shown = panels.filter(wanted);
-  const scores = table.rows
-    .filter((r) => !str(r["panel"]).includes("−"))
-    .flatMap((r) => num(r["value"]) ?? []);
+  const s = app.shown.value;
+  const panels = [...new Map(table.rows.map((r) => [str(r["panel"]), r])).values()];
+  const base = table.rows.find((r) => r["kind"] === "cross")?.["run"];
+  const of = (r: Row) => (r["kind"] === "cross" ? r["run2"] : r["run"]);
+  const wanted = (r: Row) => of(r) === base || of(r) === s.a || of(r) === s.b || panels.length <= 6;
+  const shown = panels.filter(wanted).map((r) => str(r["panel"]));
+  const scores = table.rows.filter((r) => r["kind"] !== "difference").flatMap((r) => num(r["value"]) ?? []);
   const domain = rangeOf(scores, "score");
   return (
     <>
@@ -259,11 +258,12 @@ function Matrix({
   domain: [number, number];
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const rows = table.where({ panel });
-  const cross = panel.includes("base") && !panel.startsWith("base");
+  const kind = str(rows[0]?.["kind"]);
+  const difference = kind === "difference";
   const at = new Map(rows.map((r) => [`${str(r["site"])} ${str(r["site2"])}`, r]));
-  if (!cross) for (const r of rows) at.set(`${str(r["site2"])} ${str(r["site"])}`, r);
+  if (kind === "itself") for (const r of rows) at.set(`${str(r["site2"])} ${str(r["site"])}`, r);
   const names = [...new Set(rows.flatMap((r) => [str(r["site"]), str(r["site2"])]))].sort(byDepth);
   const cells = names.flatMap((y) =>
     names.map((x) => {
@@ -278,7 +278,6 @@ function Matrix({
       };
     }),
   );
-  const difference = panel.includes("−");
   const here = names.find((n) => layerOf(n) === s.layer);
   return (
     <Panel

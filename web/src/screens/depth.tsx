@@ -1,4 +1,4 @@
-// Screen 2: how representations move through depth — curves with nulls and candidate layers, spectra, all
+// Screen 2: how representations move through depth — curves with nulls and jumps, spectra, all
 // layer pairs, and the tokens of one text at the selected layer.
 
 import type { JSX } from "preact";
@@ -17,7 +17,7 @@ import { TokenSimilarity } from "./similarity";
 
 export function Depth(): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const kind = depthKind(app);
   const study = app.study(kind);
   const all = app.studies(kind);
@@ -106,7 +106,7 @@ function AdjacentReady({
   changes: Table | null;
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const measures = table.values("measure");
   const measure = measures.includes(s.view["measure"] ?? "") ? s.view["measure"]! : measures[0]!;
   const designs = [...new Set(table.where({ measure }).map((r) => str(r["design"])))];
@@ -114,20 +114,21 @@ function AdjacentReady({
   const value = s.view["excess"] === "1" ? "corrected" : "value";
   const rows = table.where({ measure, normalise: norm, design });
   const series = useSeries(study, rows);
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.names.value;
   const marks = (changes?.rows ?? [])
     .filter(
       (r) =>
         r["measure"] === measure &&
+        r["kind"] === "jump" &&
         r["normalise"] === norm &&
         r["status"] === "ok" &&
         (r["run"] === s.a || r["run"] === s.b),
     )
     .map((r) => ({
       layer: layerOf(str(r["site"])),
-      label: `${Math.round((num(r["support"]) ?? 0) * 100)} %`,
+      label: num(r["support"]) === null ? "" : `${Math.round(num(r["support"])! * 100)} %`,
       colour: runColour(names, str(r["run"])),
-      weak: r["also_in_control"] === true,
+      weak: r["beyond_control"] === false,
     }));
   const here = rows.filter((r) => layerOf(str(r["site"])) === s.layer);
   return (
@@ -230,7 +231,7 @@ function Small({
   norm: string;
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   let rows = table.where({ measure, normalise: norm });
   const fallen = !rows.length;
   if (fallen) rows = table.where({ measure });
@@ -269,7 +270,7 @@ function Small({
 function Pairs({ study, norm }: { study: Study; norm: string }): JSX.Element {
   const app = useApp();
   const pairs = useTable(study, "pairs");
-  const s = app.selection.value;
+  const s = app.shown.value;
   return (
     <When loaded={pairs} empty={<Missing what="All layer pairs" />}>
       {(table) => {
@@ -306,7 +307,7 @@ function Matrix({
   norm: string;
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const rows = table.where({ run, normalise: norm });
   const names = [...new Set(rows.flatMap((r) => [str(r["site"]), str(r["site2"])]))]
     .filter(Boolean)
@@ -317,6 +318,11 @@ function Matrix({
       [`${str(r["site2"])} ${str(r["site"])}`, r] as const,
     ]),
   );
+  const changes = useTable(study, "changes");
+  const found = changes.state === "ready" ? (changes.value?.rows ?? []) : [];
+  const blocks = found
+    .filter((r) => r["run"] === run && r["normalise"] === norm && r["kind"] === "block")
+    .flatMap((r) => (r["status"] === "ok" ? [str(r["site2"])] : []));
   const floor = new Map<string, Row>();
   for (const r of rows)
     for (const [name, key] of [
@@ -350,7 +356,8 @@ function Matrix({
       onPick={(c) => app.select({ layer: layerOf(c.y), view: { layer2: String(layerOf(c.x)) } })}
       caption={
         <>
-          Same tokens; diagonal: the split-half null of that layer.{" "}
+          {rows[0]?.["design"] === "paired" ? "The same tokens" : "Tokens of different texts"}; diagonal: the
+          split-half null of that layer{blocks.length > 0 && "; frames: blocks"}.{" "}
           {chosen && (
             <span class="tx-readings">
               <span>
@@ -375,6 +382,7 @@ function Matrix({
           xticks: everyLayer(layerOf, 10, names.length),
           yticks: everyLayer(layerOf, 10, names.length),
           selected: { x: other, y: here },
+          blocks,
           label: `${named(measure)} between all layers of ${run}`,
         })
       }
@@ -395,8 +403,8 @@ function LayerRow({
   norm: string;
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
-  const names = app.runs.value.map((r) => r.name);
+  const s = app.shown.value;
+  const names = app.names.value;
   const rows = table
     .where({ run, normalise: norm })
     .filter((r) => layerOf(str(r["site"])) === s.layer || layerOf(str(r["site2"])) === s.layer)

@@ -54,7 +54,7 @@ export function differences(table: Table, a: string, b: string, equal: Record<st
 
 export function Differences(): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   if (!s.b)
     return (
       <Missing what="A − B">
@@ -77,7 +77,7 @@ export function Differences(): JSX.Element {
 
 function Both({ study }: { study: Study }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const curves = study.tables
     .filter(
       (t) =>
@@ -119,7 +119,7 @@ function Curve({
   name: string;
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const measures = table.values("measure").filter((m) => table.where({ measure: m, run: s.b }).length);
   if (!measures.length)
     return <Missing what={`${s.a} − ${s.b}: ${name}`}>Run {s.b} has no rows in this table.</Missing>;
@@ -189,7 +189,7 @@ function Curve({
 
 function MatrixDifference({ study, table }: { study: Study; table: Table }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const rows = differences(table, s.a, s.b, { normalise: "unit" });
   if (!rows.length)
     return (

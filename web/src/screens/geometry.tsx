@@ -78,14 +78,11 @@ function Small({
   name: string;
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const rows = table.rows.filter(
     (r) => r["measure"] === like["measure"] && VARIANTS.every((c) => r[c] === like[c]),
   );
-  const series = useSeries(study, rows).map((x) => ({
-    ...x,
-    control: x.control || x.name.endsWith("random weights"),
-  }));
+  const series = useSeries(study, rows);
   const measure = str(like["measure"]);
   const about =
     like["about"] === "mean" || name === "centred"
@@ -130,7 +127,7 @@ function Small({
 /** Cosines between the tokens of the study's own prompts, at the selected layer. */
 function Heatmaps({ study }: { study: Study }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const loaded = useTable(study, "similarity");
   return (
     <When loaded={loaded}>
@@ -175,7 +172,7 @@ function Heatmaps({ study }: { study: Study }): JSX.Element {
 
 function Heat({ study, run, rows }: { study: Study; run: string; rows: Row[] }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const pieces = new Map(rows.map((r) => [num(r["i"]) ?? 0, str(r["piece"])]));
   const keys = [...pieces.keys()].sort((p, q) => p - q).map(String);
   const cells = rows.map((r) => ({
@@ -233,7 +230,7 @@ export function Evolution({ study }: { study: Study }): JSX.Element {
 
 function Steps({ study, table }: { study: Study; table: Table }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const curves = table.values("curve");
   const layers = [...new Set(table.rows.map((r) => num(r["layer"]) ?? 0))].sort((p, q) => p - q);
   const layer = layers.includes(s.layer) ? s.layer : layers[layers.length - 1]!;

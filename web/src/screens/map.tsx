@@ -19,7 +19,7 @@ const COMMAND = [
   "transect manifold runs/days --label date --control runs/days-random",
 ].join("\n");
 const CAPTION =
-  "Filled dot: above the null, max-T p < 0.05 over the whole map. Hatched: not computed, with the reason " +
+  "Filled dot: above the null, max-T p ≤ 0.05 over the whole map. Hatched: not computed, with the reason " +
   "on hover. ▸ landmarks. A high score says that the label can be read there, not that the model uses it.";
 const KEPT =
   "The scatter of this cell is not in the study, and its captured points are not in this folder. The study " +
@@ -85,10 +85,7 @@ export function columnsOf(rows: Row[]): Column[] {
   for (const r of rows)
     found.set(num(r["column"]) ?? 0, {
       token: str(r["token"]),
-      piece:
-        str(r["piece"]) === "…"
-          ? `⟨${(str(r["landmark"]) || str(r["token"]).replace("landmark:", "")).replace(/\.\d+$/, "")}⟩`
-          : str(r["piece"]),
+      piece: str(r["piece"]) === "…" ? `‹${str(r["landmark"]) || str(r["token"])}›` : str(r["piece"]),
       landmark: str(r["landmark"]),
     });
   return [...found].sort(([p], [q]) => p - q).map(([, c]) => c);
@@ -96,7 +93,7 @@ export function columnsOf(rows: Row[]): Column[] {
 
 function Ready({ study, table }: { study: Study; table: Table }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const runs = table.values("run"),
     kinds = table.values("kind"),
     shapes = table.values("shape");
@@ -204,7 +201,7 @@ function Grid({
     ]
       .filter(Boolean)
       .join("\n"),
-    mark: show.value !== "p_max" && (num(r["p_max"]) ?? 1) < 0.05 ? "·" : "",
+    above: show.value !== "p_max" && r["status"] === "ok" && (num(r["p_max"]) ?? 1) <= 0.05,
   }));
   const signed = show.value === "added";
   const unit: [number, number] | undefined = show.value === "share" || signed ? undefined : [0, 1];

@@ -172,7 +172,7 @@ function Known({ study, site, neuron }: { study: Study | null; site: string; neu
   const pole =
     poles.state === "ready"
       ? poles.value?.rows.find(
-          (r) => r["site"] === site && str(r["neurons"]).split(", ").includes(String(neuron)),
+          (r, k) => r["site"] === site && poles.value!.list("neurons", k).includes(neuron),
         )
       : undefined;
   const repeat = repeats.state === "ready" ? repeats.value?.rows.find((r) => r["site"] === site) : undefined;

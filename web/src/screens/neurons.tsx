@@ -15,7 +15,7 @@ import { RunView } from "./run";
 
 export function Neurons(): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const mode = s.view["mode"] === "run" ? "run" : "visualise";
   const family = s.family in FAMILIES ? s.family : "mlp.act";
   const studies = app.studies("neurons").filter((x) => x.tables.some((t) => t.packed));
@@ -106,7 +106,7 @@ function Ready({
   family: string;
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const layout = useMemo(() => layoutOf(positions, study), [positions]);
   const maps = useTable(study, "maps");
   useDrawn(layout.blocks.map((b) => b.site));

@@ -55,7 +55,7 @@ export function RunView({ family, study }: { family: string; study: Study | null
 
 function Ready({ family, study }: { family: string; study: Study | null }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const live = useLive(app);
   const current = live.value;
   const run = current?.run.value ?? null;
@@ -124,11 +124,11 @@ function stateLine(run: Run): string {
 
 function Prompt({ live, onStart }: { live: Signal<LiveRun | null>; onStart: () => void }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const models = app.ready!.models;
   const model =
     models.find((m) => m.id === s.view["model"]) ??
-    models.find((m) => m.spec === app.runs.value.find((r) => r.name === s.a)?.spec) ??
+    models.find((m) => m.spec === app.run(app.selection.value.a)?.spec) ??
     models[0]!;
   const [prompt, setPrompt] = useState(s.view["prompt"] ?? "The birthday of Anna is in the month of");
   const [count, setCount] = useState(Number(s.view["new"] ?? 16));
@@ -232,7 +232,7 @@ function Shown({
   positions: Positions | null;
 }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const run = live.run.value;
   const own = useMemo(() => run.sites.filter((x) => parse(x.site).family === family), [run.sites, family]);
   const layout: Layout = useMemo(

@@ -23,7 +23,7 @@ interface Answer {
 
 export function TokenSimilarity(): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const drift = s.screen === "depth" ? app.study("drift") : null;
   const found = app.storeOf(s.a, drift?.runs.some((r) => r.name === s.a) ? drift : null);
   const store = found?.sites.some((n) => n.startsWith("resid")) && !found.pooled ? found : null;
@@ -47,7 +47,7 @@ export function TokenSimilarity(): JSX.Element {
 
 function Ready({ store }: { store: Store }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const live = app.source.live!;
   const text = Math.min(Number(s.view["text"] ?? 0) || 0, store.texts_held - 1);
   const page = Math.floor(text / 20) * 20;
@@ -110,7 +110,7 @@ function Ready({ store }: { store: Store }): JSX.Element {
 
 function Heat({ a, store }: { a: Answer; store: Store }): JSX.Element {
   const app = useApp();
-  const s = app.selection.value;
+  const s = app.shown.value;
   const most = Math.min(a.tokens.length, 72);
   const keys = a.tokens.slice(0, most).map((_, k) => String(k + 1));
   const cells = keys.flatMap((y, i) =>

@@ -122,8 +122,11 @@ function Findings(): JSX.Element {
 
 function StudyCard({ study }: { study: Study }): JSX.Element {
   const app = useApp();
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.names.value;
   const goes = GOES[study.name];
+  const keys = app.captures.value
+    .filter((r) => study.runs.some((x) => x.fingerprint === r.fingerprint))
+    .map((r) => r.key);
   const rows = study.tables.reduce((sum, t) => sum + t.rows, 0);
   return (
     <section class="tx-panel" aria-label={`${study.name} study ${study.path}`}>
@@ -140,9 +143,7 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
                 app.select(
                   {
                     screen: goes,
-                    a: study.runs.some((r) => r.name === app.selection.value.a)
-                      ? app.selection.value.a
-                      : (study.runs[0]?.name ?? app.selection.value.a),
+                    a: keys.includes(app.selection.value.a) ? app.selection.value.a : (keys[0] ?? ""),
                     view: { [study.name]: study.id, ...(goes === "depth" && { depth: study.name }) },
                   },
                   false,
@@ -202,7 +203,7 @@ function Runs(): JSX.Element {
   const app = useApp();
   const c = app.ready!;
   const runs = app.captures.value;
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.names.value;
   const families = [...new Set(runs.flatMap((r) => Object.keys(r.families)))];
   const kinds = KINDS.filter((k) => (k !== "tokens" && k !== "evolve") || app.studies(k).length);
   const cost = (store: string | undefined, study: string): Estimate | undefined =>
@@ -234,20 +235,20 @@ function Runs(): JSX.Element {
           </thead>
           <tbody>
             {runs.map((r) => (
-              <tr key={r.fingerprint} aria-current={r.name === app.selection.value.a ? "true" : undefined}>
+              <tr key={r.fingerprint} aria-current={r.key === app.selection.value.a ? "true" : undefined}>
                 <th scope="row">
                   <button
                     type="button"
                     class="tx-link"
                     onClick={() =>
                       app.select({
-                        a: r.name,
-                        b: app.selection.value.b === r.name ? "" : app.selection.value.b,
+                        a: r.key,
+                        b: app.selection.value.b === r.key ? "" : app.selection.value.b,
                       })
                     }
                   >
                     <span class="tx-swatch" style={{ background: runColour(names, r.name) }} />
-                    {r.name}
+                    {r.key}
                   </button>
                 </th>
                 <td>
@@ -256,7 +257,7 @@ function Runs(): JSX.Element {
                 </td>
                 <td>
                   {r.texts}
-                  {r.shuffled && " (shuffled)"}
+                  {r.control && ` (${r.control})`}
                 </td>
                 <td class="n">
                   {r.store ? (
@@ -290,7 +291,7 @@ function Runs(): JSX.Element {
                           onClick={() =>
                             app.select({
                               screen: GOES[k]!,
-                              a: r.name,
+                              a: r.key,
                               view: { [k]: done.id, ...(GOES[k] === "depth" && { depth: k }) },
                             })
                           }
@@ -301,13 +302,13 @@ function Runs(): JSX.Element {
                     );
                   const e = cost(r.store?.id, k);
                   return (
-                    <td key={k} class="tx-hatch-cell" title={e ? `${e.why}\n${e.command}` : ""}>
+                    <td
+                      key={k}
+                      class="tx-hatch-cell"
+                      title={e ? [e.why, e.fix, e.command].filter(Boolean).join("\n") : ""}
+                    >
                       <span class="tx-none">
-                        {e?.seconds
-                          ? `about ${duration(e.seconds)}`
-                          : e
-                            ? e.why.split(":")[0]
-                            : "not computed"}
+                        {e?.seconds ? `about ${duration(e.seconds)}` : e ? e.why : "not computed"}
                       </span>
                     </td>
                   );
