@@ -17,7 +17,7 @@ from hostile import changed, modest, small_store, told_briefly
 from transect.errors import TransectError
 from transect.files import CHECKSUM
 from transect.measures.registry import find
-from transect.numeric.shape import find_shape
+from transect.numeric.shapes import find_shape
 from transect.store.shards import map_shard
 from transect.texts.templates import generate, read_template
 

@@ -6,7 +6,7 @@ import pytest
 
 from transect.errors import TransectError
 from transect.numeric import shapes, stress
-from transect.numeric.shape import SHAPES, find_shape
+from transect.numeric.shapes import SHAPES, find_shape
 
 SQRT = np.sqrt
 

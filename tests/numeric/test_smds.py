@@ -10,7 +10,8 @@ from sklearn.utils.estimator_checks import check_estimator
 import transect as ts
 from transect.errors import TransectError
 from transect.numeric.scaling import classical, smacof
-from transect.numeric.shape import find_shape, straight
+from transect.numeric.shape import straight
+from transect.numeric.shapes import find_shape
 from transect.numeric.smds import SupervisedMDS
 
 

@@ -12,7 +12,8 @@ import transect as ts
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.inference.tests import permutation_p
-from transect.numeric.shape import SHAPES, find_shape, straight
+from transect.numeric.shape import straight
+from transect.numeric.shapes import SHAPES, find_shape
 from transect.numeric.smds import SupervisedMDS
 from transect.studies.manifold.map import evaluate_cell, evaluate_site, prepare
 from transect.studies.manifold.plan import MapJob, Plan, group_folds

@@ -86,23 +86,6 @@ class Shape:
 SHAPES: dict[str, Shape] = {}
 
 
-ALIASES = {
-    "euclidean": "line",
-    "circular": "circle",
-    "log": "log_line",
-    "cluster": "clusters",
-    "spherical": "sphere",
-}
-
-
-def find_shape(name: str) -> Shape:
-    """The shape called `name`; TransectError lists the ones there are."""
-    found = SHAPES.get(ALIASES.get(name, name))
-    if found is None:
-        raise TransectError(f"no shape {name!r}.", f"There are: {', '.join(SHAPES)}.")
-    return found
-
-
 def straight(X: np.ndarray) -> np.ndarray:
     """Euclidean distances between all rows, [n, n], float64, from direct differences."""
     from scipy.spatial.distance import pdist, squareform

@@ -13,7 +13,23 @@ from typing import Any
 import numpy as np
 
 from transect.errors import TransectError
-from transect.numeric.shape import shape, straight
+from transect.numeric.shape import SHAPES, Shape, shape, straight
+
+ALIASES = {
+    "euclidean": "line",
+    "circular": "circle",
+    "log": "log_line",
+    "cluster": "clusters",
+    "spherical": "sphere",
+}
+
+
+def find_shape(name: str) -> Shape:
+    """The shape called `name`; TransectError lists the ones there are."""
+    found = SHAPES.get(ALIASES.get(name, name))
+    if found is None:
+        raise TransectError(f"no shape {name!r}.", f"There are: {', '.join(SHAPES)}.")
+    return found
 
 
 def _turn(radius: float, angle: np.ndarray) -> np.ndarray:

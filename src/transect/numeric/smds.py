@@ -27,7 +27,8 @@ from transect.numeric.scaling import (
     ridge_map,
     smacof,
 )
-from transect.numeric.shape import Shape, find_shape, straight
+from transect.numeric.shape import Shape, straight
+from transect.numeric.shapes import find_shape
 
 #: Arrays that a fit leaves, and that `save` writes.
 FITTED = ("W_", "Y_", "mean_", "eigenvalues_", "label_targets_", "label_counts_")

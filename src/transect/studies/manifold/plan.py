@@ -15,7 +15,7 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.numeric.scaling import classical, completed
-from transect.numeric.shape import find_shape
+from transect.numeric.shapes import find_shape
 from transect.random import rng
 from transect.store.store import Store, open_store
 from transect.work.keys import key_of

@@ -15,7 +15,7 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.models import sites as site_names
-from transect.numeric.shape import SHAPES, find_shape
+from transect.numeric.shapes import SHAPES, find_shape
 from transect.numeric.smds import shape_parameters
 from transect.results.study import Study
 from transect.results.table import Table

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from transect.numeric.shape import find_shape
+from transect.numeric.shapes import find_shape
 from transect.numeric.smds import SupervisedMDS
 from transect.store.store import Store
 from transect.studies.manifold.map import fitted_map, prepare
