@@ -126,15 +126,10 @@ export class Server implements Source, Live {
   readonly shell = "app";
   readonly live = this;
 
-  constructor(private readonly token: string) {}
-
   private async ask(path: string, init: RequestInit = {}): Promise<Response> {
     let answer: Response;
     try {
-      answer = await fetch(`api/${path}`, {
-        ...init,
-        headers: { "x-transect-token": this.token, ...init.headers },
-      });
+      answer = await fetch(`api/${path}`, init);
     } catch {
       throw new Refusal(
         "The server does not answer.",
@@ -175,7 +170,7 @@ export class Server implements Source, Live {
     await this.ask(`jobs/${id}`, { method: "DELETE" });
   }
   follow(id: string, heard: (event: Event) => void): () => void {
-    const events = new EventSource(`api/jobs/${id}/events?token=${encodeURIComponent(this.token)}`);
+    const events = new EventSource(`api/jobs/${id}/events`);
     events.onmessage = (message) => {
       const event = JSON.parse(message.data) as Event;
       if (["done", "failed", "cancelled"].includes(event.type)) events.close();
