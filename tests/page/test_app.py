@@ -15,7 +15,7 @@ from hostile import HOST, TOKEN
 from planted import planted_store
 from transect.page.catalog import Catalog
 from transect.page.guard import HEADERS
-from transect.page.payload import columns, inlined, pack_positions
+from transect.page.payload import columns, inlined, pack_positions, run_card
 from transect.page.server import make_app
 from transect.results.table import Table
 
