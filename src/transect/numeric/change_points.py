@@ -63,7 +63,7 @@ def jumps(
     floor: float = 0.02,
     tails: float = 3.0,
 ) -> list[Jump]:
-    """Jumps of a curve [n] of steps through depth, in order of depth; at most three.
+    """Jumps of a curve [n] of steps through depth, in order of depth; at most three, six of 18 steps or more.
 
     Args:
         curve: Excess of each step; may hold values at or below 0.
@@ -107,7 +107,7 @@ def blocks(
     floor: float = 0.02,
     tails: float = 3.0,
 ) -> list[Boundary]:
-    """Boundaries between blocks of layers in an all-pairs excess [L, L], in order of depth; at most three.
+    """Boundaries between blocks of layers in an all-pairs excess [L, L], in order of depth; at most three, six of 18 layers or more.
 
     Crossing a boundary raises the distance from every layer on the other side. The mean rise at each border,
     matched by lag, is tested as `jumps` tests a curve. A smooth path, however curved, has no rise out of

@@ -14,10 +14,18 @@ MAD_TO_SIGMA = 1.4826
 WINDOW = 14  # neighbours of a local fit; all of them on one side at the ends
 NARROW = 6  # neighbours of the narrow fit
 OUTLYING = 4.0  # robust noise units beyond which a neighbour is replaced by its own fit
-SHARES = (0.9, 0.07, 0.03)  # of alpha, for one, two and three values at once
+LONG = 18  # values from which more than three may be out of line at once
 NULL_SHAPE, NULL_DRAWS = 1000, 3000
 AGREE = 1.0  # the misfit must also stand out of the difference of the nearest and third fit, times this
 TAIL = 0.1  # share of the null draws through which the tail is fitted
+
+
+def shares(n: int) -> tuple[float, ...]:
+    """Shares of alpha for one, two, three … values out of line at once: three, or six of a long curve.
+
+    Several large ones hide each other where fewer are looked for: all but the largest count as noise.
+    """
+    return (0.85, 0.05, 0.03, 0.03, 0.02, 0.02) if n >= LONG else (0.9, 0.07, 0.03)
 
 
 def outlying(
@@ -29,9 +37,9 @@ def outlying(
     z, order, misfit = _gaps(
         y[None], shape, own, np.maximum(floor, noise) / 2
     )  # spreads are in 95 % points, about 2 σ
-    p = [min(1.0, _tail(z[0, j], drawn[j]) / share) for j, share in enumerate(SHARES)]
+    p = [min(1.0, _tail(z[0, j], drawn[j]) / share) for j, share in enumerate(shares(len(y)))]
     out = []
-    for j in range(len(SHARES)):
+    for j in range(len(p)):
         best = min(p[j:])
         if best <= alpha:
             k = int(order[0, j])
@@ -42,14 +50,14 @@ def outlying(
 def _gaps(
     Y: np.ndarray, shape: np.ndarray, own: np.ndarray | float = 1.0, least: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each curve and j = 1 … 3: j-th largest misfit over the mean of the two largest outside the top
+    """For each curve and j = 1, 2 …: j-th largest misfit over the mean of the two largest outside the top
     j."""
     misfit, spread, span = _misfits(Y)
     u, d = np.abs(misfit) / (shape[0] * own), spread / (shape[1] * own)
     order = np.argsort(-u, axis=1)
     least = np.maximum(least, AGREE * span / shape[0])
     z = []
-    for j in range(1, len(SHARES) + 1):
+    for j in range(1, len(shares(Y.shape[1])) + 1):
         rest = np.sort(np.take_along_axis(d, order[:, j:], axis=1), axis=1)[:, -2:].mean(axis=1)
         at = order[:, j - 1 : j]
         below = np.maximum(rest, np.take_along_axis(least, at, axis=1)[:, 0])
@@ -116,7 +124,7 @@ def _stencils(n: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
 
 @lru_cache(maxsize=32)
 def null(n: int, tails: float = 3.0) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Spread of misfits by position [2, n] on white noise, and the sorted z of noise, j = 1 … 3; seeded."""
+    """Spread of misfits by position [2, n] on white noise, and the sorted z of noise for each j; seeded."""
     rng = np.random.default_rng([20, n])
     shape = np.quantile(np.abs(np.stack(_misfits(rng.normal(size=(NULL_SHAPE, n)))[:2])), 0.95, axis=1)
     shape = (shape + shape[:, ::-1]) / 2

@@ -70,6 +70,7 @@ def _jumps(base: dict[str, Any], curve: Table, controls: Sequence[Table]) -> lis
             else None
         }
         for j in found
+        if j.size > 0  # a step smaller than its neighbours is no sudden change
     ]
     return rows or [base | {"status": "none found", "resamples": len(halves)}]
 
