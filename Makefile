@@ -39,7 +39,7 @@ browser:
 
 # The page in the package is built from web/ and committed, so that nobody needs Node to use it.
 page:
-	cd web && npm ci && npm run build && npm test
+	cd web && npm ci && npm run format:check && npm run build && npm test
 
 lint: setup
 	$(BIN)/ruff check .

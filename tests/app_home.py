@@ -1,9 +1,11 @@
 """A folder for the page tests: real studies of small planted stores, one damaged study, and text that is
 markup."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+from starlette.testclient import TestClient
 
 import transect as ts
 from planted import planted_store
@@ -11,6 +13,7 @@ from transect.files import read_json, write_json
 from transect.results.study import Study
 
 NASTY = "<img src=x onerror=alert(1)>"
+MARKUP = f"</script>{NASTY}"
 LENGTHS = [6] * 24
 LAYERS = 5
 
@@ -74,3 +77,38 @@ def plant(folder: Path) -> None:
             row["value"] = 0.0
     study.tables["pairs"] = ts.Table(rows, table.provenance)
     study.save(folder)
+
+
+def small_study() -> Study:
+    """A study of two rows and six neurons, with markup wherever it holds text."""
+    rows = [
+        {
+            "measure": "sinkhorn",
+            "run": "plain",
+            "site": "resid.0",
+            "site2": "resid.1",
+            "value": 0.0,
+            "status": "ok",
+        },
+        {"measure": "sinkhorn", "run": "plain", "site": "resid.1", "site2": "resid.2", "status": MARKUP},
+    ]
+    spots = [
+        {"run": "plain", "site": f"mlp.{k}.act", "neuron": i, "x": i + k / 2, "y": -1.0}
+        for k in (0, 1)
+        for i in (0, 1, 2)
+    ]
+    study = Study(
+        "drift", MARKUP, {"adjacent": ts.Table(rows), "positions": ts.Table(spots)}, findings=[MARKUP]
+    )
+    study.provenance = {"seed": 0, "runs": []}
+    return study
+
+
+def events(client: TestClient, job: str, start: int = -1) -> list[dict]:
+    """All events of a job, read as a page would: until it ends."""
+    told = []
+    with client.stream("GET", f"/api/jobs/{job}/events?from={start}") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                told.append(json.loads(line[6:]))
+    return told

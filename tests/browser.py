@@ -2,6 +2,7 @@
 machine."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,3 +94,34 @@ class Watch:
         assert not away, f"asked beyond this machine: {away}"
         said = [s for s in self.said if not any(e in s for e in expected)]
         assert not said, f"the page complained: {said}"
+
+
+def settled(page: Any) -> Any:
+    """Wait until nothing is loading."""
+    from playwright.sync_api import expect
+
+    page.wait_for_selector(".tx-main h1")
+    expect(page.locator(".tx-pulse")).to_have_count(0, timeout=60_000)
+    page.wait_for_timeout(150)
+    return page
+
+
+def show(page: Any, address: str, hash_: str) -> Any:
+    """The page at this place of its address."""
+    page.goto(f"{address}#{hash_}")
+    return settled(page)
+
+
+def at(page: Any, words: str) -> None:
+    """The address says so: it follows the selection a moment later."""
+    from playwright.sync_api import expect
+
+    expect(page).to_have_url(re.compile(re.escape(words)))
+
+
+def serious(page: Any) -> list[str]:
+    """Findings of axe-core that keep somebody from using the page."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    bad = [v for v in found if v["impact"] in ("serious", "critical")]
+    return [f"{v['id']}: {[n['html'][:160] for n in v['nodes'][:3]]}" for v in bad]

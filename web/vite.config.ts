@@ -1,5 +1,6 @@
-// One script, one style sheet, under fixed names: the same two files are served, inlined in reports and read by the
-// notebook widget. No hashes in names and no dates, so that a build of the same source is the same, byte for byte.
+// One script, one style sheet, under fixed names: the same two files are served, inlined in reports and read
+// by the notebook widget. No hashes in names and no dates, so that a build of the same source is the same,
+// byte for byte.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { defineConfig, type Plugin } from "vite";
 
@@ -15,10 +16,15 @@ function licences(): Plugin {
           if (!root || found.has(root) || !existsSync(`${root}/package.json`)) continue;
           const told = JSON.parse(readFileSync(`${root}/package.json`, "utf8"));
           const file = readdirSync(root).find((n) => /^licen[cs]e/i.test(n));
-          found.set(root, `${told.name} ${told.version} (${told.license})\n\n${file ? readFileSync(`${root}/${file}`, "utf8").trim() : ""}\n`);
+          const text = file ? readFileSync(`${root}/${file}`, "utf8").trim() : "";
+          found.set(root, `${told.name} ${told.version} (${told.license})\n\n${text}\n`);
         }
       }
-      this.emitFile({ type: "asset", fileName: "licenses.txt", source: [...found.values()].sort().join(`\n${"-".repeat(72)}\n\n`) });
+      this.emitFile({
+        type: "asset",
+        fileName: "licenses.txt",
+        source: [...found.values()].sort().join(`\n${"-".repeat(72)}\n\n`),
+      });
     },
   };
 }

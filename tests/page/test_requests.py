@@ -1,4 +1,4 @@
-"""Requests of any kind against the app: never a fault of the server, and nothing for a page of another name."""
+"""Requests of any kind against the app: never a fault of the server, nothing for a page of another name."""
 
 import json
 from collections.abc import Iterator

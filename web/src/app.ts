@@ -1,16 +1,36 @@
-// The state of one mounted page: source, catalog, selection, theme, pins. Views read signals and never keep their own copy.
+// The state of one mounted page: source, catalog, selection, theme, pins. Views read signals and never keep
+// their own copy.
 
 import { computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext, useEffect, useMemo } from "preact/hooks";
 import { layerOf, parse } from "./sites";
+import { capturesOf, runsOf, type Listed } from "./runs";
 import { read, write, type Selection } from "./selection";
-import { Refusal, type Catalog, type Positions, type Run, type Source, type Store, type Study } from "./source";
+import {
+  Refusal,
+  type Catalog,
+  type Positions,
+  type Run,
+  type Source,
+  type Store,
+  type Study,
+} from "./source";
 import type { Table } from "./table";
 
-export type Loaded<T> = { state: "loading" } | { state: "ready"; value: T } | { state: "failed"; message: string; fix: string };
+export type Loaded<T> =
+  | { state: "loading" }
+  | { state: "ready"; value: T }
+  | { state: "failed"; message: string; fix: string };
 export interface Pin {
-  key: string; title: string; caption: string; origin: string[]; link: string; svg: string; csv: string; note: string;
+  key: string;
+  title: string;
+  caption: string;
+  origin: string[];
+  link: string;
+  svg: string;
+  csv: string;
+  note: string;
 }
 
 /** Pins belong to a file or an address: another report has its own. */
@@ -25,12 +45,18 @@ export class App {
   readonly said = signal("");
   readonly help = signal(false);
   /** Tokens of the strip below: whatever the screen on show puts there. */
-  readonly strip = signal<{ label: string; tokens: { text: string; generated?: boolean; note?: string }[] } | null>(null);
+  readonly strip = signal<{
+    label: string;
+    tokens: { text: string; generated?: boolean; note?: string }[];
+  } | null>(null);
   /** Sites that the neuron views draw: their layers are the rail's. */
   readonly drawn = signal<string[] | null>(null);
   private readonly cache = new Map<string, Signal<Loaded<any>>>();
 
-  constructor(readonly source: Source, private readonly address: boolean) {
+  constructor(
+    readonly source: Source,
+    private readonly address: boolean,
+  ) {
     this.selection = signal(read(address ? location.hash : ""));
     if (address) {
       addEventListener("hashchange", () => {
@@ -54,10 +80,12 @@ export class App {
   /** Fills in what an address did not say, or what it names and is not here. */
   private settle(): void {
     const s = this.selection.value;
-    const names = this.runs.value.map((r) => r.name);
-    const a = names.includes(s.a) ? s.a : (names[0] ?? "");
-    if (s.a && a !== s.a) this.said.value = `Run ${s.a} is not here; showing ${a}.`;
-    this.selection.value = { ...s, a, b: names.includes(s.b) && s.b !== a ? s.b : "" };
+    const runs = this.runs.value;
+    const known = (asked: string) => runs.find((r) => r.key === asked) ?? runs.find((r) => r.name === asked);
+    const a = (known(s.a) ?? runs[0])?.key ?? "";
+    if (s.a && !known(s.a)) this.said.value = `Run ${s.a} is not here; showing ${a}.`;
+    const b = known(s.b)?.key ?? "";
+    this.selection.value = { ...s, a, b: b === a ? "" : b };
   }
 
   select(change: Partial<Selection>, replace = true): void {
@@ -79,20 +107,36 @@ export class App {
 
   private later: ReturnType<typeof setTimeout> | undefined;
 
-  view(key: string, value: string): void { this.select({ view: { [key]: value } }); }
+  view(key: string, value: string): void {
+    this.select({ view: { [key]: value } });
+  }
 
-  get ready(): Catalog | null { return this.catalog.value.state === "ready" ? this.catalog.value.value : null; }
+  get ready(): Catalog | null {
+    return this.catalog.value.state === "ready" ? this.catalog.value.value : null;
+  }
 
-  /** Every run by name, those of stores first: one colour each, the same everywhere. */
-  readonly runs: ReadonlySignal<(Run & { store?: Store })[]> = computed(() => {
-    const c = this.ready;
-    if (!c) return [];
-    const found = new Map<string, Run & { store?: Store }>();
-    const fullest = [...c.stores].sort((p, q) => q.sites.length - p.sites.length);
-    for (const store of fullest) if (!found.has(store.name)) found.set(store.name, { ...store, store });
-    for (const study of c.studies) for (const run of study.runs) if (!found.has(run.name)) found.set(run.name, run);
-    return [...found.values()];
+  /** Every capture: runs of one name on different texts stand apart. */
+  readonly captures: ReadonlySignal<Listed[]> = computed(() => (this.ready ? capturesOf(this.ready) : []));
+  /** What can be chosen as run A or B, trained runs first. */
+  readonly runs: ReadonlySignal<Listed[]> = computed(() => runsOf(this.captures.value));
+  /** Names as tables hold them: one colour each, the same everywhere. */
+  readonly names: ReadonlySignal<string[]> = computed(() => [...new Set(this.runs.value.map((r) => r.name))]);
+  /** The selection as tables know it: A and B by the names of their runs. */
+  readonly shown: ReadonlySignal<Selection> = computed(() => {
+    const s = this.selection.value;
+    const name = (key: string) => this.run(key)?.name ?? key;
+    return { ...s, a: name(s.a), b: name(s.b) };
   });
+
+  /** The run that is chosen by this key. */
+  run(key: string): Listed | undefined {
+    return this.runs.value.find((r) => r.key === key);
+  }
+
+  /** The key of a study's run. */
+  keyOf(run: Run): string {
+    return this.captures.value.find((r) => r.fingerprint === run.fingerprint)?.key ?? run.name;
+  }
 
   /** The captured points behind a run of a study: by fingerprint, and only then by name. */
   storeOf(name: string, study: Study | null, site?: string): Store | null {
@@ -101,25 +145,25 @@ export class App {
     const exact = stores.find((s) => s.fingerprint === print);
     if (exact) return exact;
     const same = stores.filter((s) => s.name === name && (!site || s.sites.includes(site)));
-    return same.sort((p, q) => q.sites.length - p.sites.length)[0] ?? null;
+    const texts = this.run(this.selection.value.a)?.texts;
+    const near = (s: Store) => Number(s.texts === texts);
+    return same.sort((p, q) => near(q) - near(p) || q.sites.length - p.sites.length)[0] ?? null;
   }
 
-  /** Every capture, of stores and of studies: runs of one name on different texts stand apart. */
-  readonly captures: ReadonlySignal<(Run & { store?: Store })[]> = computed(() => {
-    const found = new Map<string, Run & { store?: Store }>();
-    for (const store of this.ready?.stores ?? []) found.set(store.fingerprint, { ...store, store });
-    for (const study of this.ready?.studies ?? []) for (const run of study.runs) if (!found.has(run.fingerprint)) found.set(run.fingerprint, run);
-    const names = this.runs.value.map((r) => r.name);
-    return [...found.values()].sort((p, q) => names.indexOf(p.name) - names.indexOf(q.name));
-  });
-
-  studies(kind: string): Study[] { return (this.ready?.studies ?? []).filter((s) => s.name === kind); }
+  studies(kind: string): Study[] {
+    return (this.ready?.studies ?? []).filter((s) => s.name === kind);
+  }
 
   /** The study of a kind on show: the one the address names, else one that has run A, else the first. */
   study(kind: string): Study | null {
     const all = this.studies(kind);
     const s = this.selection.value;
-    return all.find((x) => x.id === s.view[kind]) ?? all.find((x) => x.runs.some((r) => r.name === s.a)) ?? all[0] ?? null;
+    return (
+      all.find((x) => x.id === s.view[kind]) ??
+      all.find((x) => x.runs.some((r) => this.keyOf(r) === s.a)) ??
+      all[0] ??
+      null
+    );
   }
 
   table(study: Study | null, name: string): Signal<Loaded<Table | null>> {
@@ -136,16 +180,25 @@ export class App {
     if (known) return known;
     const made = signal<Loaded<T>>(loading);
     this.cache.set(key, made);
-    get().then((value) => (made.value = { state: "ready", value }), (error) => (made.value = failed(error)));
+    get().then(
+      (value) => (made.value = { state: "ready", value }),
+      (error) => (made.value = failed(error)),
+    );
     return made;
   }
 
-  forget(): void { this.cache.clear(); }
+  forget(): void {
+    this.cache.clear();
+  }
 
   // pins
 
   private keptPins(): Pin[] {
-    try { return JSON.parse(localStorage.getItem(kept()) ?? "[]"); } catch { return []; }
+    try {
+      return JSON.parse(localStorage.getItem(kept()) ?? "[]");
+    } catch {
+      return [];
+    }
   }
 
   pin(pin: Pin): void {
@@ -160,8 +213,11 @@ export class App {
 
   private keep(said: string): void {
     this.said.value = said;
-    try { localStorage.setItem(kept(), JSON.stringify(this.pins.value)); }
-    catch { if (said) this.said.value = `${said} (too large to be kept after this page closes)`; }
+    try {
+      localStorage.setItem(kept(), JSON.stringify(this.pins.value));
+    } catch {
+      if (said) this.said.value = `${said} (too large to be kept after this page closes)`;
+    }
   }
 }
 
@@ -188,7 +244,9 @@ export function useDrawn(sites: string[]): void {
   const app = useApp();
   useEffect(() => {
     app.drawn.value = sites;
-    return () => { app.drawn.value = null; };
+    return () => {
+      app.drawn.value = null;
+    };
   }, [sites.join(" ")]);
 }
 
@@ -197,7 +255,9 @@ export function useStrip(make: () => App["strip"]["value"], on: unknown[]): void
   const app = useApp();
   useEffect(() => {
     app.strip.value = make();
-    return () => { app.strip.value = null; };
+    return () => {
+      app.strip.value = null;
+    };
   }, on);
 }
 

@@ -2,7 +2,7 @@
 
 const STYLE = "font-family:system-ui,sans-serif";
 
-/** A chart as a file of its own: light paper, variables replaced, origin in <metadata> and in a line below. */
+/** A chart as a file of its own: light paper, variables replaced, origin in <metadata> and below. */
 export function standalone(svg: SVGSVGElement, title: string, origin: string[]): string {
   const copy = svg.cloneNode(true) as SVGSVGElement;
   copy.querySelectorAll("style").forEach((s) => s.remove());
@@ -13,7 +13,8 @@ export function standalone(svg: SVGSVGElement, title: string, origin: string[]):
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   copy.setAttribute("height", String(full + 18));
   copy.setAttribute("viewBox", `0 -18 ${w} ${full + 18}`);
-  copy.style.cssText = `${STYLE};background:#fff;color:#15181d`; // not by attribute: the page's policy refuses those
+  // not by attribute: the page's policy refuses those
+  copy.style.cssText = `${STYLE};background:#fff;color:#15181d`;
   const add = (name: string, text: string, attributes: Record<string, string | number> = {}) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
     made.textContent = text;
@@ -22,8 +23,27 @@ export function standalone(svg: SVGSVGElement, title: string, origin: string[]):
   };
   const paper = add("rect", "", { x: 0, y: -18, width: w, height: full + 18, fill: "#fff" });
   copy.prepend(add("title", title), add("metadata", origin.join("\n")), paper);
-  copy.append(add("text", title, { x: 8, y: -4, "text-anchor": "start", "font-size": 12, "font-weight": 600, fill: "#15181d" }));
-  lines.forEach((text, k) => copy.append(add("text", text, { x: 8, y: h + 12 + k * 11, "text-anchor": "start", "font-size": 8, fill: "#5b6470" })));
+  copy.append(
+    add("text", title, {
+      x: 8,
+      y: -4,
+      "text-anchor": "start",
+      "font-size": 12,
+      "font-weight": 600,
+      fill: "#15181d",
+    }),
+  );
+  lines.forEach((text, k) =>
+    copy.append(
+      add("text", text, {
+        x: 8,
+        y: h + 12 + k * 11,
+        "text-anchor": "start",
+        "font-size": 8,
+        fill: "#5b6470",
+      }),
+    ),
+  );
   return new XMLSerializer().serializeToString(copy).replace(/var\(--tx-[a-z]+, ?([^)]+)\)/g, "$1");
 }
 
@@ -31,8 +51,10 @@ function wrap(text: string, most: number): string[] {
   const out: string[] = [];
   let at = "";
   for (const word of text.split(" ")) {
-    if (at && at.length + word.length + 1 > most) { out.push(at); at = word; }
-    else at = at ? `${at} ${word}` : word;
+    if (at && at.length + word.length + 1 > most) {
+      out.push(at);
+      at = word;
+    } else at = at ? `${at} ${word}` : word;
   }
   return at ? [...out, at] : out;
 }
@@ -45,14 +67,28 @@ export async function toPng(svg: string, origin: string[], scale = 2): Promise<B
   canvas.width = image.naturalWidth * scale;
   canvas.height = image.naturalHeight * scale;
   canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
-  const plain = await new Promise<Blob>((done, fail) => canvas.toBlob((b) => (b ? done(b) : fail(new Error("no image"))), "image/png"));
-  return new Blob([withText(new Uint8Array(await plain.arrayBuffer()), "Description", origin.join("\n")) as BlobPart], { type: "image/png" });
+  const plain = await new Promise<Blob>((done, fail) =>
+    canvas.toBlob((b) => (b ? done(b) : fail(new Error("no image"))), "image/png"),
+  );
+  return new Blob(
+    [withText(new Uint8Array(await plain.arrayBuffer()), "Description", origin.join("\n")) as BlobPart],
+    { type: "image/png" },
+  );
 }
 
 /** A PNG with an international text chunk before its end. */
 export function withText(png: Uint8Array, keyword: string, text: string): Uint8Array {
   const coded = new TextEncoder();
-  const body = new Uint8Array([...coded.encode("iTXt"), ...coded.encode(keyword), 0, 0, 0, 0, 0, ...coded.encode(text)]);
+  const body = new Uint8Array([
+    ...coded.encode("iTXt"),
+    ...coded.encode(keyword),
+    0,
+    0,
+    0,
+    0,
+    0,
+    ...coded.encode(text),
+  ]);
   const chunk = new Uint8Array(body.length + 8);
   const view = new DataView(chunk.buffer);
   view.setUint32(0, body.length - 4);

@@ -24,7 +24,7 @@ const move = (x: number, by: number, count: number): number => Math.max(0, Math.
 
 export function press(app: App, key: string): boolean {
   const s = app.selection.value;
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.runs.value.map((r) => r.key);
   const { layers } = layersHere(app);
   const tokens = app.strip.value?.tokens.length ?? 0;
   const nextLayer = (by: number) => {
@@ -49,8 +49,10 @@ export function press(app: App, key: string): boolean {
   else if (key === "m") app.select({ family: s.family === "mlp.act" ? "attn.head" : "mlp.act" });
   else if (key === "t") app.theme.value = app.theme.value === "dark" ? "light" : "dark";
   else if (key === "?") app.help.value = !app.help.value;
-  else if (key === "Escape") { if (app.help.value) app.help.value = false; else app.select({ neuron: null }); }
-  else return false;
+  else if (key === "Escape") {
+    if (app.help.value) app.help.value = false;
+    else app.select({ neuron: null });
+  } else return false;
   return true;
 }
 
@@ -64,7 +66,11 @@ export function useKeys(app: App): void {
         if (event.key === "Escape") on.blur();
         return;
       }
-      if (/^(ArrowUp|ArrowDown|ArrowLeft|ArrowRight|Home|End)$/.test(event.key) && on.closest("[data-own-keys]")) return;
+      if (
+        /^(ArrowUp|ArrowDown|ArrowLeft|ArrowRight|Home|End)$/.test(event.key) &&
+        on.closest("[data-own-keys]")
+      )
+        return;
       if (app.source.shell !== "app" && !on.closest(".tx")) return;
       if (press(app, event.key)) event.preventDefault();
     };
@@ -76,13 +82,29 @@ export function useKeys(app: App): void {
 export function Help(): JSX.Element {
   const app = useApp();
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => { dialog.current?.showModal(); }, []);
+  useEffect(() => {
+    dialog.current?.showModal();
+  }, []);
   return (
     <dialog ref={dialog} class="tx-help" aria-label="Keyboard" onClose={() => (app.help.value = false)}>
       <h2>Keyboard</h2>
-      <table><tbody>{KEYS.map(([keys, what]) => <tr key={keys}><th scope="row">{keys.split(" ").map((k) => (k === "…" ? " … " : <kbd key={k}>{k}</kbd>))}</th><td>{what}</td></tr>)}</tbody></table>
-      <p class="tx-quiet">Hatched: not computed, which is not zero. Dotted: the null. Bands: 95 % intervals by leaving out groups of texts.</p>
-      <button type="button" onClick={() => (app.help.value = false)}>Close</button>
+      <table>
+        <tbody>
+          {KEYS.map(([keys, what]) => (
+            <tr key={keys}>
+              <th scope="row">{keys.split(" ").map((k) => (k === "…" ? " … " : <kbd key={k}>{k}</kbd>))}</th>
+              <td>{what}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <p class="tx-quiet">
+        Hatched: not computed, which is not zero. Dotted: the null. Bands: 95 % intervals by leaving out
+        groups of texts.
+      </p>
+      <button type="button" onClick={() => (app.help.value = false)}>
+        Close
+      </button>
     </dialog>
   );
 }

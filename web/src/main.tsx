@@ -1,4 +1,5 @@
-// Entry of the bundle. The app and the report mount themselves; a notebook calls `render` of the default export.
+// Entry of the bundle. The app and the report mount themselves; a notebook calls `render` of the default
+// export.
 
 import { render as draw } from "preact";
 import { App } from "./app";
@@ -17,9 +18,7 @@ function mount(place: HTMLElement, source: Source, address: boolean): App {
 const place = typeof document === "undefined" ? null : document.getElementById("transect");
 if (place) {
   const data = document.getElementById("transect-data");
-  const source = data
-    ? new Inline(JSON.parse(data.textContent ?? "") as Brought, "report")
-    : new Server(new URLSearchParams(location.search).get("token") ?? "");
+  const source = data ? new Inline(JSON.parse(data.textContent ?? "") as Brought, "report") : new Server();
   mount(place, source, true);
 }
 

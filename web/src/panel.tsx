@@ -1,4 +1,5 @@
-// A panel: one chart with its title, caption, numbers and exports. Loading, failing and being empty look designed.
+// A panel: one chart with its title, caption, numbers and exports. Loading, failing and being empty look
+// designed.
 
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
@@ -28,9 +29,21 @@ interface PanelProps {
 export function useOrigin(study: Study | null, title: string): string[] {
   const app = useApp();
   const s = app.selection.value;
-  const runs = study?.runs.map((r) => `${r.name} (${r.dtype}, weights ${r.weights.slice(0, 8)}) on ${r.texts}, capture ${r.fingerprint}`) ?? [];
-  const facts = Object.entries(study?.provenance ?? {}).filter(([, v]) => ["string", "number"].includes(typeof v)).map(([k, v]) => `${k} ${v}`);
-  return [`Transect ${app.ready?.version ?? ""}: ${title}`, study ? `${study.name} study ${study.path || study.id}` : "", ...runs, facts.join(", "), write(s)].filter(Boolean);
+  const runs =
+    study?.runs.map(
+      (r) =>
+        `${r.name} (${r.dtype}, weights ${r.weights.slice(0, 8)}) on ${r.texts}, capture ${r.fingerprint}`,
+    ) ?? [];
+  const facts = Object.entries(study?.provenance ?? {})
+    .filter(([, v]) => ["string", "number"].includes(typeof v))
+    .map(([k, v]) => `${k} ${v}`);
+  return [
+    `Transect ${app.ready?.version ?? ""}: ${title}`,
+    study ? `${study.name} study ${study.path || study.id}` : "",
+    ...runs,
+    facts.join(", "),
+    write(s),
+  ].filter(Boolean);
 }
 
 export function Panel(props: PanelProps): JSX.Element {
@@ -45,10 +58,23 @@ export function Panel(props: PanelProps): JSX.Element {
     const picture = props.image?.();
     return picture ? standalone(framed(picture), props.title, origin) : null;
   };
-  const png = async () => { const s = svg(); if (s) save(`${name}.png`, await toPng(s, origin)); };
+  const png = async () => {
+    const s = svg();
+    if (s) save(`${name}.png`, await toPng(s, origin));
+  };
   const pin = () => {
     const s = svg();
-    if (s) app.pin({ key: `${props.id} ${write(app.selection.value)}`, title: props.title, caption: str(props.note ?? ""), origin, link: write(app.selection.value), svg: s, csv: toCsv(props.rows ?? [], origin), note: "" });
+    if (s)
+      app.pin({
+        key: `${props.id} ${write(app.selection.value)}`,
+        title: props.title,
+        caption: str(props.note ?? ""),
+        origin,
+        link: write(app.selection.value),
+        svg: s,
+        csv: toCsv(props.rows ?? [], origin),
+        note: "",
+      });
   };
   return (
     <section class={`tx-panel${props.wide ? " tx-wide" : ""}`} aria-label={props.title} data-panel={props.id}>
@@ -56,11 +82,31 @@ export function Panel(props: PanelProps): JSX.Element {
         <h3>{props.title}</h3>
         {props.tools}
         <div class="tx-actions" role="group" aria-label={`Export ${props.title}`}>
-          {props.rows && <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>numbers</button>}
-          <button type="button" onClick={pin} title="Keep this view on the Report screen">pin</button>
-          <button type="button" onClick={() => { const s = svg(); if (s) save(`${name}.svg`, s, "image/svg+xml"); }}>svg</button>
-          <button type="button" onClick={png}>png</button>
-          {props.rows && <button type="button" onClick={() => save(`${name}.csv`, toCsv(props.rows!, origin), "text/csv")}>csv</button>}
+          {props.rows && (
+            <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
+              numbers
+            </button>
+          )}
+          <button type="button" onClick={pin} title="Keep this view on the Report screen">
+            pin
+          </button>
+          <button
+            type="button"
+            onClick={() => {
+              const s = svg();
+              if (s) save(`${name}.svg`, s, "image/svg+xml");
+            }}
+          >
+            svg
+          </button>
+          <button type="button" onClick={png}>
+            png
+          </button>
+          {props.rows && (
+            <button type="button" onClick={() => save(`${name}.csv`, toCsv(props.rows!, origin), "text/csv")}>
+              csv
+            </button>
+          )}
         </div>
       </header>
       {props.draw && <Chart at={chart} draw={props.draw} label={props.title} onPick={props.onPick} />}
@@ -84,7 +130,17 @@ function framed(picture: { url: string; width: number; height: number }): SVGSVG
 }
 
 /** Draws an SVG as wide as its place, and again when the place or the drawing changes. */
-export function Chart({ at, draw, label, onPick }: { at?: { current: HTMLDivElement | null }; draw: (width: number) => SVGSVGElement; label: string; onPick?: (datum: any) => void }): JSX.Element {
+export function Chart({
+  at,
+  draw,
+  label,
+  onPick,
+}: {
+  at?: { current: HTMLDivElement | null };
+  draw: (width: number) => SVGSVGElement;
+  label: string;
+  onPick?: (datum: any) => void;
+}): JSX.Element {
   const own = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   useEffect(() => {
@@ -98,32 +154,98 @@ export function Chart({ at, draw, label, onPick }: { at?: { current: HTMLDivElem
     if (width < 80) return;
     const svg = draw(width);
     // one picture with one name: the parts are told apart for tests and exports, not read out one by one
-    svg.querySelectorAll("g[aria-label]").forEach((g) => { g.setAttribute("data-mark", g.getAttribute("aria-label")!); g.removeAttribute("aria-label"); g.removeAttribute("aria-description"); });
+    svg.querySelectorAll("g[aria-label]").forEach((g) => {
+      g.setAttribute("data-mark", g.getAttribute("aria-label")!);
+      g.removeAttribute("aria-label");
+      g.removeAttribute("aria-description");
+    });
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", label);
     if (onPick) {
       svg.classList.add("tx-pick");
-      svg.addEventListener("click", () => { const datum = (svg as any).value; if (datum) onPick(datum); });
+      svg.addEventListener("click", () => {
+        const datum = (svg as any).value;
+        if (datum) onPick(datum);
+      });
     }
     place.replaceChildren(svg);
   });
   return <div class="tx-chart" ref={own} />;
 }
 
-const COLUMNS = ["measure", "run", "run2", "site", "site2", "token", "piece", "normalise", "value", "low", "high", "null", "corrected", "p", "p_holm", "p_max", "n", "n_texts", "control", "status"];
+const COLUMNS = [
+  "measure",
+  "run",
+  "run2",
+  "site",
+  "site2",
+  "token",
+  "piece",
+  "normalise",
+  "value",
+  "low",
+  "high",
+  "null",
+  "corrected",
+  "p",
+  "p_holm",
+  "p_max",
+  "n",
+  "n_texts",
+  "control",
+  "status",
+];
 
 /** The rows behind a chart, readable by anyone and anything. */
 export function Numbers({ rows, most = 200 }: { rows: Row[]; most?: number }): JSX.Element {
-  const extra = [...new Set(rows.slice(0, 50).flatMap((r) => Object.keys(r)))].filter((c) => ["kind", "shape", "series", "contrast", "panel", "skip", "order", "pole", "reproducibility", "support"].includes(c));
+  const extra = [...new Set(rows.slice(0, 50).flatMap((r) => Object.keys(r)))].filter((c) =>
+    [
+      "kind",
+      "shape",
+      "series",
+      "contrast",
+      "panel",
+      "skip",
+      "order",
+      "pole",
+      "reproducibility",
+      "support",
+    ].includes(c),
+  );
   const shown = [...COLUMNS, ...extra].filter((c) => rows.some((r) => r[c] !== null && r[c] !== undefined));
-  const varying = shown.filter((c) => ["value", "low", "high", "null", "n", "status"].includes(c) || new Set(rows.map((r) => r[c])).size > 1);
+  const varying = shown.filter(
+    (c) =>
+      ["value", "low", "high", "null", "n", "status"].includes(c) || new Set(rows.map((r) => r[c])).size > 1,
+  );
   return (
     <div class="tx-numbers" tabIndex={0} role="region" aria-label="numbers">
       <table>
-        <thead><tr>{varying.map((c) => <th scope="col" key={c}>{c}</th>)}</tr></thead>
-        <tbody>{rows.slice(0, most).map((r, k) => (
-          <tr key={k}>{varying.map((c) => <td key={c} class={num(r[c]) !== null ? "n" : ""}>{num(r[c]) !== null ? told(r[c], 4) : r[c] === null || r[c] === undefined ? <span class="tx-none">none</span> : str(r[c])}</td>)}</tr>
-        ))}</tbody>
+        <thead>
+          <tr>
+            {varying.map((c) => (
+              <th scope="col" key={c}>
+                {c}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.slice(0, most).map((r, k) => (
+            <tr key={k}>
+              {varying.map((c) => (
+                <td key={c} class={num(r[c]) !== null ? "n" : ""}>
+                  {num(r[c]) !== null ? (
+                    told(r[c], 4)
+                  ) : r[c] === null || r[c] === undefined ? (
+                    <span class="tx-none">none</span>
+                  ) : (
+                    str(r[c])
+                  )}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
       </table>
       {rows.length > most && <p class="tx-quiet">{rows.length - most} more rows: export the CSV.</p>}
     </div>
@@ -131,36 +253,88 @@ export function Numbers({ rows, most = 200 }: { rows: Row[]; most?: number }): J
 }
 
 /** What a view shows while it loads, when it fails, and when there is nothing to show. */
-export function When<T>({ loaded, children, empty }: { loaded: Loaded<T | null>; children: (value: T) => ComponentChildren; empty?: ComponentChildren }): JSX.Element {
-  if (loaded.state === "loading") return <div class="tx-state" role="status"><span class="tx-pulse" />reading …</div>;
+export function When<T>({
+  loaded,
+  children,
+  empty,
+}: {
+  loaded: Loaded<T | null>;
+  children: (value: T) => ComponentChildren;
+  empty?: ComponentChildren;
+}): JSX.Element {
+  if (loaded.state === "loading")
+    return (
+      <div class="tx-state" role="status">
+        <span class="tx-pulse" />
+        reading …
+      </div>
+    );
   if (loaded.state === "failed") return <Failure message={loaded.message} fix={loaded.fix} />;
   if (loaded.value === null) return <>{empty ?? null}</>;
   return <>{children(loaded.value)}</>;
 }
 
 export function Failure({ message, fix }: { message: string; fix?: string }): JSX.Element {
-  return <div class="tx-state tx-failed" role="alert"><b>{message}</b>{fix && <span>{fix}</span>}</div>;
+  return (
+    <div class="tx-state tx-failed" role="alert">
+      <b>{message}</b>
+      {fix && <span>{fix}</span>}
+    </div>
+  );
 }
 
 /** Nothing of this kind has been computed: what it would answer, and what to type. */
-export function Missing({ what, command, children }: { what: string; command?: string; children?: ComponentChildren }): JSX.Element {
+export function Missing({
+  what,
+  command,
+  children,
+}: {
+  what: string;
+  command?: string;
+  children?: ComponentChildren;
+}): JSX.Element {
   return (
     <div class="tx-missing">
       <div class="tx-hatched" aria-hidden="true" />
       <div>
         <h3>{what}</h3>
         <p class="tx-quiet">Not computed. {children}</p>
-        {command && <pre><code>{command}</code></pre>}
+        {command && (
+          <pre>
+            <code>{command}</code>
+          </pre>
+        )}
       </div>
     </div>
   );
 }
 
-export function Choice<T extends string>({ label, value, options, onChange }: { label: string; value: T; options: readonly (T | { value: T; label: string })[]; onChange: (value: T) => void }): JSX.Element {
+export function Choice<T extends string>({
+  label,
+  value,
+  options,
+  onChange,
+}: {
+  label: string;
+  value: T;
+  options: readonly (T | { value: T; label: string })[];
+  onChange: (value: T) => void;
+}): JSX.Element {
   return (
-    <label class="tx-choice"><span>{label}</span>
+    <label class="tx-choice">
+      <span>{label}</span>
       <select value={value} onChange={(e) => onChange((e.currentTarget as HTMLSelectElement).value as T)}>
-        {options.map((o) => (typeof o === "string" ? <option key={o} value={o}>{o}</option> : <option key={o.value} value={o.value}>{o.label}</option>))}
+        {options.map((o) =>
+          typeof o === "string" ? (
+            <option key={o} value={o}>
+              {o}
+            </option>
+          ) : (
+            <option key={o.value} value={o.value}>
+              {o.label}
+            </option>
+          ),
+        )}
       </select>
     </label>
   );

@@ -16,7 +16,14 @@ export interface Selection {
 }
 
 export const START: Selection = {
-  screen: "study", a: "", b: "", family: "resid", layer: 0, token: 0, neuron: null, view: {},
+  screen: "study",
+  a: "",
+  b: "",
+  family: "resid",
+  layer: 0,
+  token: 0,
+  neuron: null,
+  view: {},
 };
 
 const whole = (text: string | null): number | null =>

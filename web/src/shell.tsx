@@ -1,4 +1,5 @@
-// The frame around every screen: runs and screens above, layers left, tokens below, help and messages over it.
+// The frame around every screen: runs and screens above, layers left, tokens below, help and messages over
+// it.
 
 import { effect } from "@preact/signals";
 import type { JSX } from "preact";
@@ -18,10 +19,20 @@ import { SCREENS, type Screen } from "./selection";
 import { Strip } from "./strip";
 
 const VIEWS: Record<Screen, () => JSX.Element> = {
-  study: StudyScreen, depth: Depth, compare: Compare, map: MapScreen, neurons: Neurons, report: Report,
+  study: StudyScreen,
+  depth: Depth,
+  compare: Compare,
+  map: MapScreen,
+  neurons: Neurons,
+  report: Report,
 };
 const NAMES: Record<Screen, string> = {
-  study: "Study", depth: "Depth", compare: "Compare", map: "Map", neurons: "Neurons", report: "Report",
+  study: "Study",
+  depth: "Depth",
+  compare: "Compare",
+  map: "Map",
+  neurons: "Neurons",
+  report: "Report",
 };
 
 export function Shell({ app }: { app: App }): JSX.Element {
@@ -41,19 +52,28 @@ function Frame(): JSX.Element {
   const s = app.selection.value;
   const View = VIEWS[s.screen];
   useKeys(app);
-  useEffect(() => { if (app.source.shell === "app") document.title = `${NAMES[s.screen]} · Transect`; }, [s.screen]);
+  useEffect(() => {
+    if (app.source.shell === "app") document.title = `${NAMES[s.screen]} · Transect`;
+  }, [s.screen]);
   const catalog = app.catalog.value;
   return (
     <>
       <Top />
       <Rail />
       <main class="tx-main" id="tx-main" tabIndex={-1} aria-label={NAMES[s.screen]}>
-        {catalog.state === "loading" && <div class="tx-state" role="status"><span class="tx-pulse" />opening …</div>}
+        {catalog.state === "loading" && (
+          <div class="tx-state" role="status">
+            <span class="tx-pulse" />
+            opening …
+          </div>
+        )}
         {catalog.state === "failed" && <Failure message={catalog.message} fix={catalog.fix} />}
         {catalog.state === "ready" && <View key={s.screen} />}
       </main>
       <Strip />
-      <div class="tx-said" role="status" aria-live="polite">{app.said.value}</div>
+      <div class="tx-said" role="status" aria-live="polite">
+        {app.said.value}
+      </div>
       {app.help.value && <Help />}
     </>
   );
@@ -62,31 +82,78 @@ function Frame(): JSX.Element {
 function Top(): JSX.Element {
   const app = useApp();
   const s = app.selection.value;
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.names.value;
+  const runs = app.runs.value;
   const pick = (which: "a" | "b") => (
     <label class="tx-run">
-      <span class="tx-swatch" style={{ background: s[which] ? runColour(names, s[which]) : "transparent" }} aria-hidden="true" />
+      <span
+        class="tx-swatch"
+        style={{ background: s[which] ? runColour(names, app.shown.value[which]) : "transparent" }}
+        aria-hidden="true"
+      />
       <span class="tx-letter">{which.toUpperCase()}</span>
-      <select value={s[which]} aria-label={`Run ${which.toUpperCase()}`} onChange={(e) => app.select({ [which]: (e.currentTarget as HTMLSelectElement).value })}>
+      <select
+        value={s[which]}
+        aria-label={`Run ${which.toUpperCase()}`}
+        onChange={(e) => app.select({ [which]: (e.currentTarget as HTMLSelectElement).value })}
+      >
         {which === "b" && <option value="">none</option>}
-        {which === "a" && !names.length && <option value="">none</option>}
-        {names.filter((n) => which === "a" || n !== s.a).map((n) => <option key={n} value={n}>{n}</option>)}
+        {which === "a" && !runs.length && <option value="">none</option>}
+        {runs
+          .filter((r) => which === "a" || r.key !== s.a)
+          .map((r) => (
+            <option key={r.key} value={r.key}>
+              {r.control && !r.key.includes(r.control) ? `${r.key} (${r.control})` : r.key}
+            </option>
+          ))}
       </select>
     </label>
   );
   return (
     <header class="tx-top">
-      <span class="tx-mark" aria-label="Transect"><svg width="20" height="20" viewBox="0 0 32 32" aria-hidden="true"><path d="M3 24c6 0 6-16 13-16s7 16 13 16" fill="none" stroke="currentColor" stroke-width="2.6" /><path d="M16 3v26" stroke="#ffa90e" stroke-width="2.4" /></svg>Transect</span>
+      <span class="tx-mark" aria-label="Transect">
+        <svg width="20" height="20" viewBox="0 0 32 32" aria-hidden="true">
+          <path d="M3 24c6 0 6-16 13-16s7 16 13 16" fill="none" stroke="currentColor" stroke-width="2.6" />
+          <path d="M16 3v26" stroke="#ffa90e" stroke-width="2.4" />
+        </svg>
+        Transect
+      </span>
       <nav aria-label="Screens">
         {SCREENS.map((name, k) => (
-          <button key={name} type="button" aria-current={s.screen === name ? "page" : undefined} onClick={() => app.select({ screen: name })}>
-            <kbd aria-hidden="true">{k + 1}</kbd>{NAMES[name]}{name === "report" && app.pins.value.length > 0 && <span class="tx-count">{app.pins.value.length}</span>}
+          <button
+            key={name}
+            type="button"
+            aria-current={s.screen === name ? "page" : undefined}
+            onClick={() => app.select({ screen: name })}
+          >
+            <kbd aria-hidden="true">{k + 1}</kbd>
+            {NAMES[name]}
+            {name === "report" && app.pins.value.length > 0 && (
+              <span class="tx-count">{app.pins.value.length}</span>
+            )}
           </button>
         ))}
       </nav>
-      <div class="tx-runs">{pick("a")}{pick("b")}</div>
-      <button type="button" class="tx-plain" onClick={() => (app.theme.value = app.theme.value === "dark" ? "light" : "dark")} aria-label={`Switch to ${app.theme.value === "dark" ? "light" : "dark"} colours`}>{app.theme.value === "dark" ? "☀" : "☾"}</button>
-      <button type="button" class="tx-plain" onClick={() => (app.help.value = !app.help.value)} aria-label="Keyboard help">?</button>
+      <div class="tx-runs">
+        {pick("a")}
+        {pick("b")}
+      </div>
+      <button
+        type="button"
+        class="tx-plain"
+        onClick={() => (app.theme.value = app.theme.value === "dark" ? "light" : "dark")}
+        aria-label={`Switch to ${app.theme.value === "dark" ? "light" : "dark"} colours`}
+      >
+        {app.theme.value === "dark" ? "☀" : "☾"}
+      </button>
+      <button
+        type="button"
+        class="tx-plain"
+        onClick={() => (app.help.value = !app.help.value)}
+        aria-label="Keyboard help"
+      >
+        ?
+      </button>
     </header>
   );
 }
@@ -96,9 +163,15 @@ function useTheme(app: App, root: { current: HTMLDivElement | null }): void {
   useEffect(() => {
     const system = matchMedia("(prefers-color-scheme: dark)");
     let chosen: string | null = null;
-    try { chosen = localStorage.getItem("transect-theme"); } catch { /* no storage: the system decides */ }
+    try {
+      chosen = localStorage.getItem("transect-theme");
+    } catch {
+      /* no storage: the system decides */
+    }
     app.theme.value = chosen === "dark" || chosen === "light" ? chosen : system.matches ? "dark" : "light";
-    const follow = () => { if (!chosen) app.theme.value = system.matches ? "dark" : "light"; };
+    const follow = () => {
+      if (!chosen) app.theme.value = system.matches ? "dark" : "light";
+    };
     system.addEventListener("change", follow);
     const first = app.theme.value;
     const stop = effect(() => {
@@ -107,9 +180,16 @@ function useTheme(app: App, root: { current: HTMLDivElement | null }): void {
       if (app.source.shell === "app") document.documentElement.setAttribute("data-theme", theme);
       if (theme !== first || chosen) {
         chosen = theme;
-        try { localStorage.setItem("transect-theme", theme); } catch { /* forgotten at the next visit */ }
+        try {
+          localStorage.setItem("transect-theme", theme);
+        } catch {
+          /* forgotten at the next visit */
+        }
       }
     });
-    return () => { stop(); system.removeEventListener("change", follow); };
+    return () => {
+      stop();
+      system.removeEventListener("change", follow);
+    };
   }, []);
 }

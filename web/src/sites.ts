@@ -1,11 +1,18 @@
-// Site names: `resid.12`, `mlp.3.act`, `attn.3.head`, with `encoder.` or `decoder.` in front where there are both.
+// Site names: `resid.12`, `mlp.3.act`, `attn.3.head`, with `encoder.` or `decoder.` in front where there are
+// both.
 
-export interface Site { family: string; layer: number | null }
+export interface Site {
+  family: string;
+  layer: number | null;
+}
 
 export function parse(site: string): Site {
   const parts = site.split(".");
   const layer = parts.find((p) => /^\d+$/.test(p));
-  return { family: parts.filter((p) => !/^\d+$/.test(p)).join("."), layer: layer === undefined ? null : Number(layer) };
+  return {
+    family: parts.filter((p) => !/^\d+$/.test(p)).join("."),
+    layer: layer === undefined ? null : Number(layer),
+  };
 }
 
 export const layerOf = (site: string): number => parse(site).layer ?? 0;

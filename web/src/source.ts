@@ -3,35 +3,99 @@
 import { Table, type Wire } from "./table";
 
 export interface Run {
-  name: string; spec: string; kind: string; weights: string; texts: string; count: number | null; fingerprint: string;
-  tokens_hash: string; dtype: string; created: string; origin: Record<string, string>; shuffled: boolean;
+  name: string;
+  spec: string;
+  kind: string;
+  weights: string;
+  texts: string;
+  count: number | null;
+  fingerprint: string;
+  tokens_hash: string;
+  dtype: string;
+  created: string;
+  origin: Record<string, string>;
+  /** What makes it a control: random weights, shuffled tokens; empty for a run of its own. */
+  control: string;
   families: Record<string, { sites: number; width: number; layers: number[] }>;
 }
 export interface Store extends Run {
-  id: string; path: string; texts_held: number; bytes: number; rows: number; labels: string[]; landmarks: string[];
-  problems: string[]; pooled: boolean; sites: string[];
+  id: string;
+  path: string;
+  texts_held: number;
+  bytes: number;
+  rows: number;
+  labels: string[];
+  landmarks: string[];
+  problems: string[];
+  pooled: boolean;
+  sites: string[];
 }
-export interface Figure { name: string; kind: string; table: string; title: string; caption: string; options: Record<string, unknown> }
+export interface Figure {
+  name: string;
+  kind: string;
+  table: string;
+  title: string;
+  caption: string;
+  options: Record<string, unknown>;
+}
 export interface Study {
-  id: string; path: string; name: string; question: string; findings: string[]; warnings: string[]; methods: string[];
-  figures: Figure[]; tables: { name: string; rows: number; columns: string[]; packed: boolean }[]; runs: Run[];
+  id: string;
+  path: string;
+  name: string;
+  question: string;
+  findings: string[];
+  warnings: string[];
+  methods: string[];
+  figures: Figure[];
+  tables: { name: string; rows: number; columns: string[]; packed: boolean }[];
+  runs: Run[];
   provenance: Record<string, unknown>;
 }
-export interface Estimate { store: string; study: string; seconds: number | null; why: string; command: string }
+export interface Estimate {
+  store: string;
+  study: string;
+  seconds: number | null;
+  why: string;
+  fix: string;
+  command: string;
+}
 export interface Catalog {
-  version: string; root: string; studies: Study[]; stores: Store[]; estimates: Estimate[]; left_out: string[];
-  problems: { path: string; message: string; fix: string }[]; models: { id: string; spec: string; weights: string }[];
+  version: string;
+  root: string;
+  studies: Study[];
+  stores: Store[];
+  estimates: Estimate[];
+  left_out: string[];
+  problems: { path: string; message: string; fix: string }[];
+  models: { id: string; spec: string; weights: string }[];
 }
 export interface Positions {
-  run: string; dim: number; sites: { site: string; start: number; count: number }[]; points: Float32Array;
+  run: string;
+  dim: number;
+  sites: { site: string; start: number; count: number }[];
+  points: Float32Array;
 }
 export type Event = { type: string } & Record<string, any>;
-export interface Job { id: string; kind: string; state: string; asked: Record<string, unknown> }
-export interface Text { index: number; id: string; tokens: string[] }
+export interface Job {
+  id: string;
+  kind: string;
+  state: string;
+  asked: Record<string, unknown>;
+}
+export interface Text {
+  index: number;
+  id: string;
+  tokens: string[];
+}
 
 /** A refusal with what to change, as the server words it. */
 export class Refusal extends Error {
-  constructor(message: string, readonly fix = "") { super(message); }
+  constructor(
+    message: string,
+    readonly fix = "",
+  ) {
+    super(message);
+  }
 }
 
 export interface Live {
@@ -62,36 +126,51 @@ export class Server implements Source, Live {
   readonly shell = "app";
   readonly live = this;
 
-  constructor(private readonly token: string) {}
-
   private async ask(path: string, init: RequestInit = {}): Promise<Response> {
     let answer: Response;
     try {
-      answer = await fetch(`api/${path}`, { ...init, headers: { "x-transect-token": this.token, ...init.headers } });
+      answer = await fetch(`api/${path}`, init);
     } catch {
-      throw new Refusal("The server does not answer.", "Is `transect app` still running? Start it and open its new address.");
+      throw new Refusal(
+        "The server does not answer.",
+        "Is `transect app` still running? Start it and open its new address.",
+      );
     }
     if (answer.ok) return answer;
     const told = await answer.text();
     let parsed: { message?: string; fix?: string } = { message: told };
-    try { parsed = JSON.parse(told); } catch { /* plain text */ }
+    try {
+      parsed = JSON.parse(told);
+    } catch {
+      /* plain text */
+    }
     throw new Refusal(parsed.message ?? told, parsed.fix);
   }
 
-  async catalog(): Promise<Catalog> { return (await this.ask("catalog")).json(); }
+  async catalog(): Promise<Catalog> {
+    return (await this.ask("catalog")).json();
+  }
   async table(study: string, name: string): Promise<Table> {
-    return new Table((await (await this.ask(`study/${study}/table/${encodeURIComponent(name)}`)).json()) as Wire);
+    return new Table(
+      (await (await this.ask(`study/${study}/table/${encodeURIComponent(name)}`)).json()) as Wire,
+    );
   }
   async positions(study: string, name: string): Promise<Positions> {
-    return unpack(await (await this.ask(`study/${study}/positions/${encodeURIComponent(name)}`)).arrayBuffer());
+    return unpack(
+      await (await this.ask(`study/${study}/positions/${encodeURIComponent(name)}`)).arrayBuffer(),
+    );
   }
   async submit(job: Record<string, unknown>): Promise<Job> {
     return (await this.ask("jobs", { method: "POST", body: JSON.stringify(job) })).json();
   }
-  async jobs(): Promise<Job[]> { return (await this.ask("jobs")).json(); }
-  async cancel(id: string): Promise<void> { await this.ask(`jobs/${id}`, { method: "DELETE" }); }
+  async jobs(): Promise<Job[]> {
+    return (await this.ask("jobs")).json();
+  }
+  async cancel(id: string): Promise<void> {
+    await this.ask(`jobs/${id}`, { method: "DELETE" });
+  }
   follow(id: string, heard: (event: Event) => void): () => void {
-    const events = new EventSource(`api/jobs/${id}/events?token=${encodeURIComponent(this.token)}`);
+    const events = new EventSource(`api/jobs/${id}/events`);
     events.onmessage = (message) => {
       const event = JSON.parse(message.data) as Event;
       if (["done", "failed", "cancelled"].includes(event.type)) events.close();
@@ -100,7 +179,14 @@ export class Server implements Source, Live {
     events.onerror = () => {
       if (events.readyState !== EventSource.CLOSED) return; // it tries again by itself
       this.jobs().then(
-        (jobs) => heard({ type: "failed", message: jobs.some((j) => j.id === id) ? "The connection was lost." : "This run is past: the server was started anew.", fix: "Run it again." }),
+        (jobs) =>
+          heard({
+            type: "failed",
+            message: jobs.some((j) => j.id === id)
+              ? "The connection was lost."
+              : "This run is past: the server was started anew.",
+            fix: "Run it again.",
+          }),
         (error: Refusal) => heard({ type: "failed", message: error.message, fix: error.fix }),
       );
     };
@@ -122,17 +208,30 @@ export interface Brought {
 
 export class Inline implements Source {
   readonly live = null;
-  constructor(private readonly data: Brought, readonly shell: "report" | "widget") {}
+  constructor(
+    private readonly data: Brought,
+    readonly shell: "report" | "widget",
+  ) {}
 
-  async catalog(): Promise<Catalog> { return this.data.catalog; }
+  async catalog(): Promise<Catalog> {
+    return this.data.catalog;
+  }
   async table(study: string, name: string): Promise<Table> {
     const wire = this.data.tables[study]?.[name];
-    if (!wire) throw new Refusal(`Table ${name} was left out to keep this file small.`, "Open the study with: transect app DIR.");
+    if (!wire)
+      throw new Refusal(
+        `Table ${name} was left out to keep this file small.`,
+        "Open the study with: transect app DIR.",
+      );
     return new Table(wire);
   }
   async positions(study: string, name: string): Promise<Positions> {
     const text = this.data.positions[study]?.[name];
-    if (!text) throw new Refusal("Positions were left out to keep this file small.", "Open the study with: transect app DIR.");
+    if (!text)
+      throw new Refusal(
+        "Positions were left out to keep this file small.",
+        "Open the study with: transect app DIR.",
+      );
     return unpack(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   }
 }

@@ -17,7 +17,16 @@ import { diverging } from "../src/colours";
 
 describe("the address", () => {
   it("brings back what it was written from", () => {
-    const s = { screen: "map" as const, a: "a & b=c#1", b: "ü/%20", family: "attn.head", layer: 12, token: 37, neuron: 0, view: { kind: "free", show: "added" } };
+    const s = {
+      screen: "map" as const,
+      a: "a & b=c#1",
+      b: "ü/%20",
+      family: "attn.head",
+      layer: 12,
+      token: 37,
+      neuron: 0,
+      view: { kind: "free", show: "added" },
+    };
     expect(read(write(s))).toEqual(s);
   });
   it("keeps its start where it says nothing, or nonsense", () => {
@@ -27,7 +36,13 @@ describe("the address", () => {
 });
 
 describe("tables", () => {
-  const table = new Table({ rows: 3, columns: { value: { data: [0, null, 2.5] }, status: { codes: [0, 1, -1], values: ["ok", "not converged"] } } });
+  const table = new Table({
+    rows: 3,
+    columns: {
+      value: { data: [0, null, 2.5] },
+      status: { codes: [0, 1, -1], values: ["ok", "not converged"] },
+    },
+  });
   it("keep null apart from zero", () => {
     expect(table.rows.map((r) => r["value"])).toEqual([0, null, 2.5]);
     expect(table.rows.map((r) => r["status"])).toEqual(["ok", "not converged", null]);
@@ -35,15 +50,25 @@ describe("tables", () => {
     expect(told(table.rows[1]!["value"])).toBe("–");
   });
   it("say what is missing beside a number", () => {
-    expect(line({ value: 1.23456, low: 1, high: 2, null: 0.5, p: 0.012, n: 10, n_texts: 3, status: "ok" })).toBe("1.23 · [1, 2] · null 0.500 · p = 0.012 · n = 10 · 3 texts");
-    expect(line({ value: null, n: 10, status: "failed" })).toBe("– · no interval · no null · n = 10 · failed");
+    expect(
+      line({ value: 1.23456, low: 1, high: 2, null: 0.5, p: 0.012, n: 10, n_texts: 3, status: "ok" }),
+    ).toBe("1.23 · [1, 2] · null 0.500 · p = 0.012 · n = 10 · 3 texts");
+    expect(line({ value: null, n: 10, status: "failed" })).toBe(
+      "– · no interval · no null · n = 10 · failed",
+    );
   });
   it("write CSV that no spreadsheet runs", () => {
     const csv = toCsv([{ a: "=1+1", b: 'x"y,z', c: null, d: 0 }], ["from\nhere"]);
     expect(csv).toBe('# from here\na,b,c,d\n\'=1+1,"x""y,z",,0\n');
   });
   it("show large and small numbers briefly", () => {
-    expect([told(1e-9), told(-0.25), told(123456.7), told(1234.5), told(12)]).toEqual(["1.00e−9", "−0.250", "1.23e5", "1235", "12"]);
+    expect([told(1e-9), told(-0.25), told(123456.7), told(1234.5), told(12)]).toEqual([
+      "1.00e−9",
+      "−0.250",
+      "1.23e5",
+      "1235",
+      "12",
+    ]);
   });
 });
 
@@ -52,24 +77,48 @@ describe("sites", () => {
     expect(parse("attn.3.head")).toEqual({ family: "attn.head", layer: 3 });
     expect(parse("encoder.resid.12")).toEqual({ family: "encoder.resid", layer: 12 });
     expect(parse("final_norm")).toEqual({ family: "final_norm", layer: null });
-    expect(["resid", "mlp.act", "encoder.attn.head"].map((f) => siteAt(f, 4))).toEqual(["resid.4", "mlp.4.act", "encoder.attn.4.head"]);
+    expect(["resid", "mlp.act", "encoder.attn.head"].map((f) => siteAt(f, 4))).toEqual([
+      "resid.4",
+      "mlp.4.act",
+      "encoder.attn.4.head",
+    ]);
     expect(layerOf("final_norm")).toBe(0);
   });
 });
 
 describe("a live run", () => {
   const events = [
-    { type: "queued" }, { type: "loading" },
-    { type: "started", sites: [{ site: "mlp.0.act", width: 3 }, { site: "mlp.1.act", width: 2 }], width: 5, weights: "abc" },
+    { type: "queued" },
+    { type: "loading" },
+    {
+      type: "started",
+      sites: [
+        { site: "mlp.0.act", width: 3 },
+        { site: "mlp.1.act", width: 2 },
+      ],
+      width: 5,
+      weights: "abc",
+    },
     { type: "token", text: "a", id: 1, position: 0, generated: false, largest: 1 },
     { type: "token", text: "b", id: 2, position: 1, generated: true, largest: 2 },
   ];
   it("is the same however often its events are heard from the first on", () => {
     const run = (n: number): Run => events.slice(0, n).reduce(heard, fresh("job-1"));
     expect(run(2).state).toBe("loading");
-    expect(run(5)).toMatchObject({ state: "running", width: 5, sites: [{ site: "mlp.0.act", start: 0, count: 3 }, { site: "mlp.1.act", start: 3, count: 2 }] });
+    expect(run(5)).toMatchObject({
+      state: "running",
+      width: 5,
+      sites: [
+        { site: "mlp.0.act", start: 0, count: 3 },
+        { site: "mlp.1.act", start: 3, count: 2 },
+      ],
+    });
     expect(run(5).tokens.map((t) => t.generated)).toEqual([false, true]);
-    expect(heard(run(5), { type: "failed", message: "m", fix: "f" })).toMatchObject({ state: "failed", message: "m", fix: "f" });
+    expect(heard(run(5), { type: "failed", message: "m", fix: "f" })).toMatchObject({
+      state: "failed",
+      message: "m",
+      fix: "f",
+    });
   });
 });
 
@@ -99,7 +148,10 @@ describe("points", () => {
     expect(t[0]! * t[3]! + t[1]! * t[4]! + t[2]! * t[5]!).toBeCloseTo(0, 12);
   });
   it("stand about the centre of their block, axes of one scale", () => {
-    const made = spread(new Float32Array([1, 1, 3, 1, 10, 0, 10, 8]), 2, [{ start: 0, count: 2 }, { start: 2, count: 2 }]);
+    const made = spread(new Float32Array([1, 1, 3, 1, 10, 0, 10, 8]), 2, [
+      { start: 0, count: 2 },
+      { start: 2, count: 2 },
+    ]);
     expect([...made.points]).toEqual([-1, 0, 0, 1, 0, 0, 0, -4, 0, 0, 4, 0]);
     expect(made.radius).toBe(4);
     expect(lattice(5).length).toBe(15);
@@ -107,10 +159,14 @@ describe("points", () => {
 });
 
 describe("activations", () => {
-  const blocks = [{ start: 0, count: 4 }, { start: 4, count: 2 }];
+  const blocks = [
+    { start: 0, count: 4 },
+    { start: 4, count: 2 },
+  ];
   const values = new Float32Array([0, -1, 2, 4, 0, 0]);
   it("keep sign and a true zero, each block against its own level", () => {
-    const level = levels(values, blocks), into = new Float32Array(6);
+    const level = levels(values, blocks),
+      into = new Float32Array(6);
     relative(values, blocks, level, into);
     expect([...into]).toEqual([0, -0.25, 0.5, 1, 0, 0]);
     expect([...larger(new Float32Array([9, 1]), new Float32Array([2, 3]))]).toEqual([9, 3]);
@@ -149,7 +205,19 @@ describe("charts", () => {
     expect(diverging(0.5)).toBe("rgb(242, 239, 238)");
   });
   it("subtract run by run, and make up no interval", () => {
-    const rows = (run: string, value: number | null) => ({ measure: "m", run, site: "resid.1", site2: null, token: "all", normalise: "unit", design: "single", value, low: 0, high: 1, n: 5 });
+    const rows = (run: string, value: number | null) => ({
+      measure: "m",
+      run,
+      site: "resid.1",
+      site2: null,
+      token: "all",
+      normalise: "unit",
+      design: "single",
+      value,
+      low: 0,
+      high: 1,
+      n: 5,
+    });
     const table = new Table({ rows: 3, columns: {} });
     table.rows.splice(0, 3, rows("a", 3), rows("b", 1), { ...rows("a", 2), site: "resid.2" });
     const made = differences(table, "a", "b", {});

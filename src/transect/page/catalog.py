@@ -1,12 +1,11 @@
-"""What a folder holds: studies, stores, and what is wrong with them. The page asks by id; paths never come from it.
+"""What a folder holds: studies, stores, and what is wrong with them.
 
-Ids are made here from what was found; an id that was not found leads nowhere. Damaged folders are listed with their
-message and the rest goes on.
+The page asks by id, never by path. Ids are made here from what was found; an id that was not found leads
+nowhere. Damaged folders are listed with their message and the rest goes on.
 """
 
 import functools
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,8 @@ READING = (
     RecursionError,
     pa.ArrowException,
 )
+#: What a cell of a manifold map depends on, beside its site and token.
+CELL = ("label", "shapes", "group", "dimension", "alpha", "scale", "folds", "seed")
 #: Folders inside a study or a store, where no other begins.
 INNER = {"cells", "shards", "figures"}
 
@@ -99,9 +100,9 @@ class Catalog:
         study = self.study(key)
         if study.name != "manifold":
             raise TransectError(f"a {study.name} study has no cells to draw.")
-        design = re.search(r"folds by (.+) × ", str(study.tables["map"].values("design")[0]))
-        group = design[1] if design and design[1] != "label" else None
-        return {k: v for k, v in study.provenance.items() if k != "runs"} | {"group": group}
+        if lacking := set(CELL) - set(study.provenance):
+            raise TransectError(f"the study does not say its {', '.join(sorted(lacking))}.", "Run it again.")
+        return {k: study.provenance[k] for k in CELL}
 
     def store(self, key: str) -> Store:
         """The store with this id."""
@@ -168,7 +169,7 @@ class Catalog:
 
     def _models(self, studies: list[dict[str, Any]], stores: list[dict[str, Any]]) -> list[dict[str, str]]:
         runs = [*stores, *(r for s in studies for r in s["runs"])]
-        runs = [r for r in runs if isinstance(r["spec"], str) and r["spec"] and not r["shuffled"]]
+        runs = [r for r in runs if isinstance(r["spec"], str) and r["spec"]]
         found = {r["spec"]: r["weights"] for r in runs if r["kind"] == "decoder"}
         return [
             {"id": identity("model", spec), "spec": spec, "weights": found.get(spec, "")}

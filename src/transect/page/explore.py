@@ -2,8 +2,7 @@
 offline.
 
 The script is named by its hash in the Content-Security-Policy; data is JSON that no markup can end. What did
-not fit into
-the budget is said, in the file and on the page.
+not fit into the budget is said, in the file and on the page.
 """
 
 import base64

@@ -1,8 +1,9 @@
-"""Who may ask: only a page of this server, with its token, under this machine's own name. An ASGI layer around the app.
+"""Who may ask: only a page of this server, with its token, under this machine's own name.
 
-The token keeps out other users and programs of the machine; the Host check keeps out pages that point their
-own name at 127.0.0.1; the Origin check keeps out other sites in the same browser. A browser that comes with the
-token, or with a code that counts once, gets a cookie and is sent on to an address without either.
+An ASGI layer around the app. The token keeps out other users and programs of the machine; the Host check
+keeps out pages that point their own name at 127.0.0.1; the Origin check keeps out other sites in the same
+browser. A browser that comes with the token, or with a code that counts once, gets a cookie and is sent on to
+an address without either.
 """
 
 import base64
@@ -17,13 +18,15 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 #: The one style sheet that Observable Plot writes into its SVG (its class name is fixed by the page).
 PLOT_STYLE = (
-    ":where(.tx-plot) {\n  --plot-background: white;\n  display: block;\n  height: auto;\n  height: intrinsic;\n"
-    "  max-width: 100%;\n}\n:where(.tx-plot text),\n:where(.tx-plot tspan) {\n  white-space: pre;\n}"
+    ":where(.tx-plot) {\n  --plot-background: white;\n  display: block;\n  height: auto;\n"
+    "  height: intrinsic;\n  max-width: 100%;\n}\n:where(.tx-plot text),\n:where(.tx-plot tspan) {\n"
+    "  white-space: pre;\n}"
 )
 STYLE_HASH = base64.b64encode(hashlib.sha256(PLOT_STYLE.encode()).digest()).decode()
 POLICY = (
-    f"default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{STYLE_HASH}'; img-src 'self' data: blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{STYLE_HASH}'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,

@@ -1,7 +1,7 @@
 """Jobs of the page: one worker process, one queue, events that stay to be read again after a reload.
 
-Two prompts never run at once: they wait in line. A job that does not heed its cancellation is ended with its process,
-and the next one gets a fresh process.
+Two prompts never run at once: they wait in line. A job that does not heed its cancellation is ended with its
+process, and the next one gets a fresh process.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class Jobs:
         return job
 
     def values(self, key: str, step: int) -> bytes:
-        """Activations of one token of a live run: float32, all sites in the order its `started` event tells."""
+        """Activations of one token of a live run: float32, sites in the order of its `started` event."""
         job = self.find(key)
         started = next((e for e in job.events if e["type"] == "started"), None)
         known = sum(e["type"] == "token" for e in job.events)

@@ -1,8 +1,7 @@
 """What the page reads: tables as columns, positions as float32 bytes, studies and stores as plain cards.
 
 The server, the report and the notebook widget send the same things, so that one page serves all three.
-Nothing is
-computed here; a missing number is null, and the row's `status` says why.
+Nothing is computed here; a missing number is null, and the row's `status` says why.
 """
 
 import base64
@@ -32,7 +31,10 @@ def identity(kind: str, path: str | Path) -> str:
 
 
 def columns(table: Table) -> dict[str, Any]:
-    """{rows, columns: name → numbers, or texts as codes into values}. Lists and empty columns stay behind."""
+    """{rows, columns: name → numbers, lists of whole numbers, or texts as codes into values}.
+
+    Empty columns and replicates, which are lists of other numbers, stay behind.
+    """
     out: dict[str, Any] = {}
     for name in shown_columns(table.arrow):
         column = table.arrow[name]
@@ -40,15 +42,18 @@ def columns(table: Table) -> dict[str, Any]:
             coded = column.combine_chunks().dictionary_encode()
             codes = [-1 if c is None else c for c in coded.indices.to_pylist()]
             out[name] = {"codes": codes, "values": coded.dictionary.to_pylist()}
+        elif pa.types.is_list(column.type):
+            out[name] = {"lists": column.to_pylist()}
         else:
             out[name] = {"data": [_number(v) for v in column.to_pylist()]}
     return {"rows": len(table), "columns": out}
 
 
 def shown_columns(arrow: pa.Table) -> list[str]:
-    """Columns that hold something and are no lists."""
+    """Columns that hold something and are no replicates: of lists, those of whole numbers."""
     kept = (n for n in arrow.column_names if arrow[n].null_count < arrow.num_rows)
-    return [n for n in kept if not pa.types.is_list(arrow.schema.field(n).type)]
+    kinds = {n: arrow.schema.field(n).type for n in kept}
+    return [n for n, t in kinds.items() if not pa.types.is_list(t) or pa.types.is_integer(t.value_type)]
 
 
 def _number(value: Any) -> Any:
@@ -130,8 +135,16 @@ def run_card(manifest: dict[str, Any]) -> dict[str, Any]:
         "created": manifest.get("created", ""),
         "origin": manifest.get("origin", {}),
         "families": families,
-        "shuffled": manifest.get("shuffle_tokens") is not None,
+        "control": _control(manifest),
     }
+
+
+def _control(manifest: dict[str, Any]) -> str:
+    """What makes a run a control: random weights, shuffled tokens; empty where it is none."""
+    source = manifest.get("model", {}).get("fingerprint", {}).get("source") or {}
+    found = ["random weights"] if source.get("format") == "random" else []
+    found += ["shuffled tokens"] if manifest.get("shuffle_tokens") is not None else []
+    return ", ".join(found)
 
 
 def store_card(store: Store, key: str, path: str = "") -> dict[str, Any]:

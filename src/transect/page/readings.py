@@ -5,7 +5,6 @@ Runs in the worker process. Every number comes with its n; the first token of ev
 the studies.
 """
 
-import re
 from typing import Any
 
 import numpy as np
@@ -123,7 +122,7 @@ def cell_scatter(path: str, plan: dict[str, Any], site: str, token: str, orthono
     store = open_store(path)
     store.check_site(site)
     shapes = tuple((str(name), str(given)) for name, given in plan["shapes"])
-    job = MapJob(path, store.fingerprint, (token,), tuple(plan["label"]), plan.get("group"), shapes)
+    job = MapJob(path, store.fingerprint, (token,), tuple(plan["label"]), plan["group"], shapes)
     options = {
         "n_components": plan["dimension"],
         "alpha": plan["alpha"],
@@ -132,6 +131,6 @@ def cell_scatter(path: str, plan: dict[str, Any], site: str, token: str, orthono
     }
     job = MapJob(**{**job.__dict__, **options, "permutations": 0, "seed": plan["seed"]})
     rows = scatter(store, job, (site, token), orthonormal)
-    axes = [a for a in rows[0] if re.fullmatch(r"(z|ideal)\d", a)]
-    points = {a: [float(r[a]) for r in rows] for a in (*axes, "label_value")}
+    axes = [f"{kind}{k + 1}" for kind in ("z", "ideal") for k in range(plan["dimension"])]
+    points = {a: [float(r[a]) for r in rows] for a in (*axes, "label_value") if a in rows[0]}
     return {"site": site, "token": token, "n": len(rows), "value": float(rows[0]["value"]), "points": points}

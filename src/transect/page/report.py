@@ -2,10 +2,8 @@
 anything.
 
 Everything that comes from models or texts is escaped; a Content-Security-Policy forbids requests, and every
-script but
-that of the interactive part, which `static` leaves out. The data behind each figure is in the file as CSV, up
-to a
-budget; what was left out is said.
+script but that of the interactive part, which `static` leaves out. The data behind each figure is in the file
+as CSV, up to a budget; what was left out is said.
 """
 
 import base64

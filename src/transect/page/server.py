@@ -1,6 +1,7 @@
-"""The server behind the page: reads studies and stores, hands work to `jobs`, serves the built page. 127.0.0.1 only.
+"""The server behind the page: reads studies and stores, hands work to `jobs`, serves the built page.
 
-Nothing heavy runs here: a table is read and sent, everything else is a job in the worker process.
+It listens on 127.0.0.1 only. Nothing heavy runs here: a table is read and sent, everything else is a job in
+the worker process.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +26,7 @@ from transect.page.guard import Guard
 from transect.page.jobs import Jobs
 from transect.page.payload import columns, pack_positions
 from transect.page.worker import whole
+from transect.work.options import Option
 
 PAGE = Path(__file__).parent / "built"
 ASSETS = {"page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml"}
@@ -185,16 +187,22 @@ def bind(port: int) -> socket.socket:
 
 
 def serve(
-    roots: Sequence[str | Path],
+    folders: Sequence[str | Path],
     *,
-    port: int = 0,
+    port: Annotated[int, Option(0, "Port on 127.0.0.1; 0 takes a free one.", least=0, most=65535)] = 0,
     models: Sequence[str] = (),
     ready: Callable[[str], None] = print,
     browser: Callable[[str], Any] | None = None,
 ) -> None:
-    """Serve until interrupted.
+    """Look at studies and stores in a browser: a study, a store, or folders that hold many.
+
+    Prints its address, alone, on the first line of stdout, and opens it. Only this machine can ask, and only
+    with the token of that address or the cookie that a browser got for it; nothing leaves the machine. Stop
+    with Ctrl-C.
 
     Args:
+        folders: Studies, stores, or folders of them.
+        models: A model to prompt, beside those that the runs name.
         ready: Called with the address once connections are taken.
         browser: Called with an address that opens the page once, to hand to another program.
     """
@@ -203,10 +211,10 @@ def serve(
     if not (PAGE / "page.js").is_file():
         raise TransectError("the page was not built.", "Run: make page (needs Node 20 or newer).")
     token = secrets.token_urlsafe(24)
-    Catalog(roots, models)  # a folder that is not there is told before anything is opened
+    Catalog(folders, models)  # a folder that is not there is told before anything is opened
     listening = bind(port)
     at = listening.getsockname()[1]
-    app: Any = make_app(roots, token, {f"127.0.0.1:{at}", f"localhost:{at}"}, models)
+    app: Any = make_app(folders, token, {f"127.0.0.1:{at}", f"localhost:{at}"}, models)
     server = uvicorn.Server(
         uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False

@@ -1,4 +1,5 @@
-// What a painter is told, whichever it is: WebGL where there is some, a 2-D canvas where there is none or it was lost.
+// What a painter is told, whichever it is: WebGL where there is some, a 2-D canvas where there is none or it
+// was lost.
 
 import type { Camera, View } from "./camera";
 
@@ -22,7 +23,8 @@ export interface Painter {
 
 export const NEGATIVE: [number, number, number] = [0, 114 / 255, 178 / 255];
 export const POSITIVE: [number, number, number] = [213 / 255, 94 / 255, 0];
-export const zeroColour = (dark: boolean): [number, number, number] => (dark ? [0.36, 0.4, 0.45] : [0.72, 0.75, 0.78]);
+export const zeroColour = (dark: boolean): [number, number, number] =>
+  dark ? [0.36, 0.4, 0.45] : [0.72, 0.75, 0.78];
 
 /** Radius in pixels of a point: small views draw smaller. */
 export const base = (view: View): number => (view.big ? 3.4 : Math.max(1.1, Math.min(1.8, view.width / 110)));
@@ -31,4 +33,5 @@ export const GROWTH = 2.2;
 export const SMALLEST = 0.34;
 
 /** Radius of a point over the base, for |a| over its level. */
-export const grown = (a: number): number => SMALLEST + (GROWTH - SMALLEST) * Math.sqrt(Math.min(1, Math.abs(a)));
+export const grown = (a: number): number =>
+  SMALLEST + (GROWTH - SMALLEST) * Math.sqrt(Math.min(1, Math.abs(a)));

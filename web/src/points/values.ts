@@ -1,8 +1,9 @@
-// Activations to sizes: area in proportion to |a|, against a scale that is said. Zero stays a dot of its own colour.
+// Activations to sizes: area in proportion to |a|, against a scale that is said. Zero stays a dot of its own
+// colour.
 
 export type Scaling = "token" | "run";
 
-/** For each block the level below which 99.5 % of |a| lie, and never zero: the smallest of the few largest. */
+/** For each block the level below which 99.5 % of |a| lie, never zero: the smallest of the few largest. */
 export function levels(values: Float32Array, blocks: { start: number; count: number }[]): Float32Array {
   const out = new Float32Array(blocks.length);
   blocks.forEach(({ start, count }, k) => {
@@ -12,7 +13,10 @@ export function levels(values: Float32Array, blocks: { start: number; count: num
       const a = Math.abs(values[i]!);
       if (!(a > top[0]!)) continue;
       let at = 0;
-      while (at + 1 < most && top[at + 1]! < a) { top[at] = top[at + 1]!; at++; }
+      while (at + 1 < most && top[at + 1]! < a) {
+        top[at] = top[at + 1]!;
+        at++;
+      }
       top[at] = a;
     }
     out[k] = Math.max(top[0]!, 1e-12);
@@ -21,7 +25,12 @@ export function levels(values: Float32Array, blocks: { start: number; count: num
 }
 
 /** |a| over its block's level: what a shader draws. Signs stay; beyond the level everything is as large. */
-export function relative(values: Float32Array, blocks: { start: number; count: number }[], level: Float32Array, into: Float32Array): void {
+export function relative(
+  values: Float32Array,
+  blocks: { start: number; count: number }[],
+  level: Float32Array,
+  into: Float32Array,
+): void {
   blocks.forEach(({ start, count }, k) => {
     const one = 1 / level[k]!;
     for (let i = start; i < start + count; i++) into[i] = values[i]! * one;

@@ -1,18 +1,33 @@
 // Points by three.js: one canvas, one buffer, one draw call for each view inside its scissor.
 
-import { BufferAttribute, BufferGeometry, Camera as Eye, DynamicDrawUsage, GLSL3, Points, RawShaderMaterial, Scene as Stage, Vector2, WebGLRenderer } from "three";
+import {
+  BufferAttribute,
+  BufferGeometry,
+  Camera as Eye,
+  DynamicDrawUsage,
+  GLSL3,
+  Points,
+  RawShaderMaterial,
+  Scene as Stage,
+  Vector2,
+  WebGLRenderer,
+} from "three";
 import { rotation, scaleOf, type Camera, type View } from "./camera";
 import { base, GROWTH, NEGATIVE, POSITIVE, SMALLEST, zeroColour, type Painter, type Scene } from "./paint";
+
+const vec3 = (colour: readonly number[]): string => colour.map((v) => v.toFixed(4)).join(", ");
 
 const VERTEX = `
 precision highp float;
 in vec3 position; in float tint; in float value;
-uniform mat3 turn; uniform vec2 scale; uniform vec2 pan; uniform float size; uniform float deep; uniform bool live;
-uniform vec3 zero;
+uniform mat3 turn; uniform vec2 scale; uniform vec2 pan; uniform float size; uniform float deep;
+uniform bool live; uniform vec3 zero;
 out vec3 colour; out float alpha;
 vec3 viridis(float t) {
-  const vec3 c0 = vec3(0.2777, 0.0054, 0.3340), c1 = vec3(0.1050, 1.4046, 1.3845), c2 = vec3(-0.3308, 0.2148, 0.0950);
-  const vec3 c3 = vec3(-4.6342, -5.7991, -19.3324), c4 = vec3(6.2282, 14.1799, 56.6905), c5 = vec3(4.7763, -13.7451, -65.3530), c6 = vec3(-5.4354, 4.6458, 26.3124);
+  const vec3 c0 = vec3(0.2777, 0.0054, 0.3340), c1 = vec3(0.1050, 1.4046, 1.3845);
+  const vec3 c2 = vec3(-0.3308, 0.2148, 0.0950), c3 = vec3(-4.6342, -5.7991, -19.3324);
+  const vec3 c4 = vec3(6.2282, 14.1799, 56.6905), c5 = vec3(4.7763, -13.7451, -65.3530);
+  const vec3 c6 = vec3(-5.4354, 4.6458, 26.3124);
   return c0 + t * (c1 + t * (c2 + t * (c3 + t * (c4 + t * (c5 + t * c6)))));
 }
 void main() {
@@ -20,8 +35,11 @@ void main() {
   float a = min(abs(value), 1.0);
   gl_Position = vec4(p.xy * scale + pan, live ? 0.9 - 1.8 * a : clamp(-p.z * deep, -1.0, 1.0) * 0.9, 1.0);
   float near = 0.5 + 0.5 * clamp(p.z * deep, -1.0, 1.0);
-  gl_PointSize = size * (live ? ${SMALLEST.toFixed(2)} + ${(GROWTH - SMALLEST).toFixed(2)} * sqrt(a) : 0.75 + 0.5 * near);
-  colour = live ? (value == 0.0 ? zero : mix(zero, value < 0.0 ? vec3(${NEGATIVE.map((v) => v.toFixed(4))}) : vec3(${POSITIVE.map((v) => v.toFixed(4))}), 0.25 + 0.75 * sqrt(a))) : viridis(clamp(tint, 0.0, 1.0));
+  float grown = ${SMALLEST.toFixed(2)} + ${(GROWTH - SMALLEST).toFixed(2)} * sqrt(a);
+  gl_PointSize = size * (live ? grown : 0.75 + 0.5 * near);
+  vec3 far = value < 0.0 ? vec3(${vec3(NEGATIVE)}) : vec3(${vec3(POSITIVE)});
+  vec3 signed_ = value == 0.0 ? zero : mix(zero, far, 0.25 + 0.75 * sqrt(a));
+  colour = live ? signed_ : viridis(clamp(tint, 0.0, 1.0));
   alpha = live ? 1.0 : 0.55 + 0.45 * near;
 }`;
 const FRAGMENT = `
@@ -46,13 +64,34 @@ export class WebGlPainter implements Painter {
   private height = 0;
 
   constructor(canvas: HTMLCanvasElement, lost: () => void) {
-    this.renderer = new WebGLRenderer({ canvas, alpha: true, antialias: false, powerPreference: "low-power" });
-    canvas.addEventListener("webglcontextlost", (event) => { event.preventDefault(); lost(); });
+    this.renderer = new WebGLRenderer({
+      canvas,
+      alpha: true,
+      antialias: false,
+      powerPreference: "low-power",
+    });
+    canvas.addEventListener("webglcontextlost", (event) => {
+      event.preventDefault();
+      lost();
+    });
     this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
     this.renderer.autoClear = false;
     this.material = new RawShaderMaterial({
-      glslVersion: GLSL3, vertexShader: VERTEX, fragmentShader: FRAGMENT, transparent: true, depthTest: true, depthWrite: true,
-      uniforms: { turn: { value: [1, 0, 0, 0, 1, 0, 0, 0, 1] }, scale: { value: new Vector2() }, pan: { value: new Vector2() }, size: { value: 1 }, deep: { value: 1 }, live: { value: false }, zero: { value: [0.5, 0.5, 0.5] } },
+      glslVersion: GLSL3,
+      vertexShader: VERTEX,
+      fragmentShader: FRAGMENT,
+      transparent: true,
+      depthTest: true,
+      depthWrite: true,
+      uniforms: {
+        turn: { value: [1, 0, 0, 0, 1, 0, 0, 0, 1] },
+        scale: { value: new Vector2() },
+        pan: { value: new Vector2() },
+        size: { value: 1 },
+        deep: { value: 1 },
+        live: { value: false },
+        zero: { value: [0.5, 0.5, 0.5] },
+      },
     });
     const cloud = new Points(this.geometry, this.material);
     cloud.frustumCulled = false;
@@ -73,7 +112,10 @@ export class WebGlPainter implements Painter {
 
   setValues(values: Float32Array | null): void {
     this.material.uniforms["live"]!.value = values !== null;
-    if (values && this.value?.array.length === values.length) { (this.value.array as Float32Array).set(values); this.value.needsUpdate = true; }
+    if (values && this.value?.array.length === values.length) {
+      (this.value.array as Float32Array).set(values);
+      this.value.needsUpdate = true;
+    }
   }
 
   draw(views: View[], camera: Camera, width: number, height: number, dark: boolean): void {
@@ -93,7 +135,10 @@ export class WebGlPainter implements Painter {
     for (const view of views) {
       const scale = scaleOf(view, this.radius, camera.zoom);
       u["scale"]!.value.set((2 * scale) / view.width, (2 * scale) / view.height);
-      u["pan"]!.value.set(view.big ? (2 * camera.panX) / view.width : 0, view.big ? (-2 * camera.panY) / view.height : 0);
+      u["pan"]!.value.set(
+        view.big ? (2 * camera.panX) / view.width : 0,
+        view.big ? (-2 * camera.panY) / view.height : 0,
+      );
       u["size"]!.value = 2 * base(view) * ratio;
       this.material.uniformsNeedUpdate = true;
       const bottom = height - view.y - view.height;

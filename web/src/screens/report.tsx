@@ -5,30 +5,109 @@ import { useApp, type Pin } from "../app";
 import { save, toPng } from "../exports";
 import { read } from "../selection";
 
+const dataUrl = (svg: string): string => `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
+
 export function Report(): JSX.Element {
   const app = useApp();
   const pins = app.pins.value;
-  if (!pins.length) return <div class="tx-screen"><div class="tx-head"><h1>Report</h1></div>
-    <div class="tx-missing"><div class="tx-hatched" aria-hidden="true" /><div><h3>Nothing pinned yet</h3><p class="tx-quiet">Press <b>pin</b> on any view: it comes here with its caption, its numbers and where they are from.</p></div></div></div>;
-  const change = (key: string, to: Partial<Pin> | null) => app.setPins(to ? pins.map((p) => (p.key === key ? { ...p, ...to } : p)) : pins.filter((p) => p.key !== key));
-  const shift = (k: number, by: number) => { const next = [...pins]; const [one] = next.splice(k, 1); next.splice(Math.max(0, k + by), 0, one!); app.setPins(next); };
+  if (!pins.length)
+    return (
+      <div class="tx-screen">
+        <div class="tx-head">
+          <h1>Report</h1>
+        </div>
+        <div class="tx-missing">
+          <div class="tx-hatched" aria-hidden="true" />
+          <div>
+            <h3>Nothing pinned yet</h3>
+            <p class="tx-quiet">
+              Press <b>pin</b> on any view: it comes here with its caption, its numbers and where they are
+              from.
+            </p>
+          </div>
+        </div>
+      </div>
+    );
+  const change = (key: string, to: Partial<Pin> | null) =>
+    app.setPins(
+      to ? pins.map((p) => (p.key === key ? { ...p, ...to } : p)) : pins.filter((p) => p.key !== key),
+    );
+  const shift = (k: number, by: number) => {
+    const next = [...pins];
+    const [one] = next.splice(k, 1);
+    next.splice(Math.max(0, k + by), 0, one!);
+    app.setPins(next);
+  };
   return (
     <div class="tx-screen">
-      <div class="tx-head"><h1>Report</h1><p class="tx-quiet">{pins.length} pinned {pins.length === 1 ? "view" : "views"}, kept in this browser for this address{app.source.shell === "app" && " (start with --port to have the same one again)"}</p>
-        <button type="button" class="tx-go" onClick={() => save("transect-report.html", page(pins), "text/html")}>export page</button>
-        <button type="button" onClick={() => app.setPins([])}>unpin all</button></div>
+      <div class="tx-head">
+        <h1>Report</h1>
+        <p class="tx-quiet">
+          {pins.length} pinned {pins.length === 1 ? "view" : "views"}, kept in this browser for this address
+          {app.source.shell === "app" && " (start with --port to have the same one again)"}
+        </p>
+        <button
+          type="button"
+          class="tx-go"
+          onClick={() => save("transect-report.html", page(pins), "text/html")}
+        >
+          export page
+        </button>
+        <button type="button" onClick={() => app.setPins([])}>
+          unpin all
+        </button>
+      </div>
       {pins.map((pin, k) => (
         <section key={pin.key} class="tx-panel tx-pin" aria-label={`Pinned: ${pin.title}`}>
-          <header><h3>{pin.title}</h3><div class="tx-actions" role="group" aria-label={`Export ${pin.title}`}>
-            <button type="button" onClick={() => app.select(read(pin.link), false)}>open</button>
-            <button type="button" disabled={k === 0} aria-label={`Move ${pin.title} up`} onClick={() => shift(k, -1)}>↑</button>
-            <button type="button" disabled={k === pins.length - 1} aria-label={`Move ${pin.title} down`} onClick={() => shift(k, 1)}>↓</button>
-            <button type="button" onClick={() => save(`${pin.title}.svg`, pin.svg, "image/svg+xml")}>svg</button>
-            <button type="button" onClick={async () => save(`${pin.title}.png`, await toPng(pin.svg, pin.origin))}>png</button>
-            <button type="button" onClick={() => save(`${pin.title}.csv`, pin.csv, "text/csv")}>csv</button>
-            <button type="button" onClick={() => change(pin.key, null)}>unpin</button></div></header>
-          <img src={`data:image/svg+xml;charset=utf-8,${encodeURIComponent(pin.svg)}`} alt={pin.title} />
-          <label class="tx-choice tx-grow"><span>note</span><textarea rows={1} value={pin.note} placeholder="what this shows" onChange={(e) => change(pin.key, { note: (e.currentTarget as HTMLTextAreaElement).value })} /></label>
+          <header>
+            <h3>{pin.title}</h3>
+            <div class="tx-actions" role="group" aria-label={`Export ${pin.title}`}>
+              <button type="button" onClick={() => app.select(read(pin.link), false)}>
+                open
+              </button>
+              <button
+                type="button"
+                disabled={k === 0}
+                aria-label={`Move ${pin.title} up`}
+                onClick={() => shift(k, -1)}
+              >
+                ↑
+              </button>
+              <button
+                type="button"
+                disabled={k === pins.length - 1}
+                aria-label={`Move ${pin.title} down`}
+                onClick={() => shift(k, 1)}
+              >
+                ↓
+              </button>
+              <button type="button" onClick={() => save(`${pin.title}.svg`, pin.svg, "image/svg+xml")}>
+                svg
+              </button>
+              <button
+                type="button"
+                onClick={async () => save(`${pin.title}.png`, await toPng(pin.svg, pin.origin))}
+              >
+                png
+              </button>
+              <button type="button" onClick={() => save(`${pin.title}.csv`, pin.csv, "text/csv")}>
+                csv
+              </button>
+              <button type="button" onClick={() => change(pin.key, null)}>
+                unpin
+              </button>
+            </div>
+          </header>
+          <img src={dataUrl(pin.svg)} alt={pin.title} />
+          <label class="tx-choice tx-grow">
+            <span>note</span>
+            <textarea
+              rows={1}
+              value={pin.note}
+              placeholder="what this shows"
+              onChange={(e) => change(pin.key, { note: (e.currentTarget as HTMLTextAreaElement).value })}
+            />
+          </label>
           <p class="tx-caption">{pin.origin.slice(1, -1).join(" · ")}</p>
         </section>
       ))}
@@ -36,10 +115,23 @@ export function Report(): JSX.Element {
   );
 }
 
-const escaped = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+const escaped = (text: string): string =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+
+const HEAD =
+  `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; ` +
+  `style-src 'unsafe-inline'"><title>Transect: pinned views</title>` +
+  `<style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}` +
+  `img{max-width:100%}figure{margin:2rem 0}small{color:#5b6470}</style>`;
 
 /** Pinned views as one page without scripts. */
 export function page(pins: Pin[]): string {
-  const parts = pins.map((p) => `<figure><img alt="${escaped(p.title)}" src="data:image/svg+xml;charset=utf-8,${encodeURIComponent(p.svg)}"><figcaption><b>${escaped(p.title)}.</b> ${escaped(p.note)}<br><small>${escaped(p.origin.join(" · "))}</small></figcaption></figure>`);
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"><title>Transect: pinned views</title><style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}figure{margin:2rem 0}small{color:#5b6470}</style></head><body><h1>Pinned views</h1>${parts.join("\n")}</body></html>\n`;
+  const parts = pins.map(
+    (p) =>
+      `<figure><img alt="${escaped(p.title)}" src="${dataUrl(p.svg)}">` +
+      `<figcaption><b>${escaped(p.title)}.</b> ${escaped(p.note)}<br>` +
+      `<small>${escaped(p.origin.join(" · "))}</small></figcaption></figure>`,
+  );
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8">${HEAD}</head>
+<body><h1>Pinned views</h1>${parts.join("\n")}</body></html>\n`;
 }

@@ -1,27 +1,53 @@
-// Screen 1: what is here — runs, what is captured and computed, provenance, problems, and what the rest would cost.
+// Screen 1: what is here — runs, what is captured and computed, provenance, problems, and what the rest would
+// cost.
 
 import type { JSX } from "preact";
 import { useApp } from "../app";
 import { runColour } from "../colours";
 import { Choice } from "../panel";
-import type { Estimate, Study } from "../source";
-
-const KINDS = ["drift", "compare", "manifold", "neurons", "tokens", "evolve"] as const;
-const GOES: Record<string, "depth" | "compare" | "map" | "neurons"> = { drift: "depth", compare: "compare", manifold: "map", neurons: "neurons", tokens: "depth", evolve: "depth" };
-
-export const bytes = (n: number): string => (n > 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n > 1e6 ? `${(n / 1e6).toFixed(0)} MB` : `${Math.ceil(n / 1e3)} kB`);
-export const duration = (s: number): string => (s < 90 ? `${s} s` : s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`);
+import type { Run, Study } from "../source";
+import { GOES, Runs } from "./captured";
 
 export function StudyScreen(): JSX.Element {
   const app = useApp();
   const c = app.ready!;
-  if (!c.studies.length && !c.stores.length) return <div class="tx-screen"><div class="tx-head"><h1>{c.root || "Studies"}</h1></div>{c.problems.length > 0 && <Problems />}<Nothing /></div>;
+  if (!c.studies.length && !c.stores.length)
+    return (
+      <div class="tx-screen">
+        <div class="tx-head">
+          <h1>{c.root || "Studies"}</h1>
+        </div>
+        {c.problems.length > 0 && <Problems />}
+        <Nothing />
+      </div>
+    );
   return (
     <div class="tx-screen">
-      <div class="tx-head"><h1>{c.root || "Studies"}</h1><p class="tx-quiet">{c.studies.length} {c.studies.length === 1 ? "study" : "studies"}, {app.source.shell === "app" && `${c.stores.length} captured ${c.stores.length === 1 ? "run" : "runs"};`} Transect {c.version}
-        {app.source.live && <button type="button" class="tx-link" onClick={() => { app.forget(); void app.load(); }}>look again</button>}</p></div>
+      <div class="tx-head">
+        <h1>{c.root || "Studies"}</h1>
+        <p class="tx-quiet">
+          {c.studies.length} {c.studies.length === 1 ? "study" : "studies"},{" "}
+          {app.source.shell === "app" &&
+            `${c.stores.length} captured ${c.stores.length === 1 ? "run" : "runs"};`}{" "}
+          Transect {c.version}
+          {app.source.live && (
+            <button
+              type="button"
+              class="tx-link"
+              onClick={() => {
+                app.forget();
+                void app.load();
+              }}
+            >
+              look again
+            </button>
+          )}
+        </p>
+      </div>
       {c.problems.length > 0 && <Problems />}
-      {c.left_out.length > 0 && <p class="tx-warn">Left out of this file to keep it small: {c.left_out.join(", ")}.</p>}
+      {c.left_out.length > 0 && (
+        <p class="tx-warn">Left out of this file to keep it small: {c.left_out.join(", ")}.</p>
+      )}
       {c.studies.length > 0 && <Findings />}
       <Runs />
       <Provenance />
@@ -31,17 +57,37 @@ export function StudyScreen(): JSX.Element {
 
 function Nothing(): JSX.Element {
   return (
-    <div class="tx-missing"><div class="tx-hatched" aria-hidden="true" /><div><h3>Nothing here yet</h3>
-      <p class="tx-quiet">This folder holds no study and no captured run.</p>
-      <pre><code>transect capture smollm2 gsm-test:60 --out runs/smol --sites resid,mlp.act{"\n"}transect drift runs/smol --out runs/drift</code></pre></div></div>
+    <div class="tx-missing">
+      <div class="tx-hatched" aria-hidden="true" />
+      <div>
+        <h3>Nothing here yet</h3>
+        <p class="tx-quiet">This folder holds no study and no captured run.</p>
+        <pre>
+          <code>
+            transect capture smollm2 gsm-test:60 --out runs/smol --sites resid,mlp.act{"\n"}transect drift
+            runs/smol --out runs/drift
+          </code>
+        </pre>
+      </div>
+    </div>
   );
 }
 
 function Problems(): JSX.Element {
   const app = useApp();
   return (
-    <section class="tx-panel tx-problems" aria-label="Problems"><header><h3>Problems</h3></header>
-      <ul>{app.ready!.problems.map((p) => <li key={p.path}><b>{p.path || "."}</b> {p.message} <span class="tx-quiet">{p.fix}</span></li>)}</ul></section>
+    <section class="tx-panel tx-problems" aria-label="Problems">
+      <header>
+        <h3>Problems</h3>
+      </header>
+      <ul>
+        {app.ready!.problems.map((p) => (
+          <li key={p.path}>
+            <b>{p.path || "."}</b> {p.message} <span class="tx-quiet">{p.fix}</span>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -49,60 +95,100 @@ function Findings(): JSX.Element {
   const app = useApp();
   return (
     <div class="tx-cards">
-      {app.ready!.studies.map((study) => <StudyCard key={study.id} study={study} />)}
+      {app.ready!.studies.map((study) => (
+        <StudyCard key={study.id} study={study} />
+      ))}
     </div>
   );
 }
 
 function StudyCard({ study }: { study: Study }): JSX.Element {
   const app = useApp();
-  const names = app.runs.value.map((r) => r.name);
+  const names = app.names.value;
   const goes = GOES[study.name];
+  const keys = app.captures.value
+    .filter((r) => study.runs.some((x) => x.fingerprint === r.fingerprint))
+    .map((r) => r.key);
   const rows = study.tables.reduce((sum, t) => sum + t.rows, 0);
   return (
     <section class="tx-panel" aria-label={`${study.name} study ${study.path}`}>
-      <header><h3><span class="tx-kind">{study.name}</span> {study.path}</h3>
-        {goes && <div class="tx-actions"><button type="button" class="tx-go" onClick={() => app.select({ screen: goes, a: study.runs.some((r) => r.name === app.selection.value.a) ? app.selection.value.a : (study.runs[0]?.name ?? app.selection.value.a), view: { [study.name]: study.id, ...(goes === "depth" && { depth: study.name }) } }, false)}>open</button></div>}</header>
+      <header>
+        <h3>
+          <span class="tx-kind">{study.name}</span> {study.path}
+        </h3>
+        {goes && (
+          <div class="tx-actions">
+            <button
+              type="button"
+              class="tx-go"
+              onClick={() =>
+                app.select(
+                  {
+                    screen: goes,
+                    a: keys.includes(app.selection.value.a) ? app.selection.value.a : (keys[0] ?? ""),
+                    view: { [study.name]: study.id, ...(goes === "depth" && { depth: study.name }) },
+                  },
+                  false,
+                )
+              }
+            >
+              open
+            </button>
+          </div>
+        )}
+      </header>
       <p class="tx-question">{study.question}</p>
-      <ul class="tx-findings">{study.findings.slice(0, 4).map((f) => <li key={f}>{f}</li>)}</ul>
-      {study.findings.length > 4 && <details><summary>{study.findings.length - 4} more findings</summary><ul class="tx-findings">{study.findings.slice(4).map((f) => <li key={f}>{f}</li>)}</ul></details>}
-      {study.warnings.length > 0 && <details class="tx-warnings"><summary>{study.warnings.length} {study.warnings.length === 1 ? "limit" : "limits"} to know of</summary><ul>{study.warnings.map((w) => <li key={w}>{w}</li>)}</ul></details>}
-      <p class="tx-chips">{study.runs.map((r) => <span key={r.name} class="tx-chip"><span class="tx-swatch" style={{ background: runColour(names, r.name) }} />{r.name}</span>)}<span class="tx-quiet">{study.tables.length} tables, {rows.toLocaleString("en")} rows</span></p>
+      <ul class="tx-findings">
+        {study.findings.slice(0, 4).map((f) => (
+          <li key={f}>{f}</li>
+        ))}
+      </ul>
+      {study.findings.length > 4 && (
+        <details>
+          <summary>{study.findings.length - 4} more findings</summary>
+          <ul class="tx-findings">
+            {study.findings.slice(4).map((f) => (
+              <li key={f}>{f}</li>
+            ))}
+          </ul>
+        </details>
+      )}
+      {study.warnings.length > 0 && (
+        <details class="tx-warnings">
+          <summary>
+            {study.warnings.length} {study.warnings.length === 1 ? "limit" : "limits"} to know of
+          </summary>
+          <ul>
+            {study.warnings.map((w) => (
+              <li key={w}>{w}</li>
+            ))}
+          </ul>
+        </details>
+      )}
+      <p class="tx-chips">
+        {study.runs.map((r) => (
+          <span key={r.name} class="tx-chip">
+            <span class="tx-swatch" style={{ background: runColour(names, r.name) }} />
+            {r.name}
+          </span>
+        ))}
+        <span class="tx-quiet">
+          {study.tables.length} tables, {rows.toLocaleString("en")} rows
+        </span>
+      </p>
     </section>
   );
 }
 
-/** Runs against what is captured and computed; what is not is hatched and says what it would cost. */
-function Runs(): JSX.Element {
-  const app = useApp();
-  const c = app.ready!;
-  const runs = app.captures.value;
-  const names = app.runs.value.map((r) => r.name);
-  const families = [...new Set(runs.flatMap((r) => Object.keys(r.families)))];
-  const kinds = KINDS.filter((k) => (k !== "tokens" && k !== "evolve") || app.studies(k).length);
-  const cost = (store: string | undefined, study: string): Estimate | undefined => c.estimates.find((e) => e.store === store && e.study === study);
-  return (
-    <section class="tx-panel" aria-label="Runs"><header><h3>Runs: what is captured, what is computed</h3></header>
-      <div class="tx-numbers tx-still" tabIndex={0} role="region" aria-label="Runs table"><table class="tx-runs-table">
-        <thead><tr><th scope="col">run</th><th scope="col">model</th><th scope="col">texts</th><th scope="col">points</th>{families.map((f) => <th scope="col" key={f}>{f}</th>)}{kinds.map((k) => <th scope="col" key={k}>{k}</th>)}</tr></thead>
-        <tbody>{runs.map((r) => (
-          <tr key={r.fingerprint} aria-current={r.name === app.selection.value.a ? "true" : undefined}>
-            <th scope="row"><button type="button" class="tx-link" onClick={() => app.select({ a: r.name, b: app.selection.value.b === r.name ? "" : app.selection.value.b })}><span class="tx-swatch" style={{ background: runColour(names, r.name) }} />{r.name}</button></th>
-            <td>{r.spec}<span class="tx-quiet"> {r.weights.slice(0, 8)}</span></td>
-            <td>{r.texts}{r.shuffled && " (shuffled)"}</td>
-            <td class="n">{r.store ? <>{r.store.rows.toLocaleString("en")}<span class="tx-quiet"> {bytes(r.store.bytes)}</span></> : <span class="tx-none">not in this {app.source.shell === "app" ? "folder" : "file"}</span>}</td>
-            {families.map((f) => <td key={f} class={r.families[f] ? "" : "tx-hatch-cell"}>{r.families[f] ? `${r.families[f]!.sites} × ${r.families[f]!.width}` : <span class="tx-none">not captured</span>}</td>)}
-            {kinds.map((k) => {
-              const done = app.studies(k).find((x) => x.runs.some((y) => y.fingerprint === r.fingerprint));
-              if (done) return <td key={k}><button type="button" class="tx-link" onClick={() => app.select({ screen: GOES[k]!, a: r.name, view: { [k]: done.id, ...(GOES[k] === "depth" && { depth: k }) } })}>computed</button></td>;
-              const e = cost(r.store?.id, k);
-              return <td key={k} class="tx-hatch-cell" title={e ? `${e.why}\n${e.command}` : ""}><span class="tx-none">{e?.seconds ? `about ${duration(e.seconds)}` : e ? e.why.split(":")[0] : "not computed"}</span></td>;
-            })}
-          </tr>
-        ))}</tbody></table></div>
-      <p class="tx-caption">Hatched: not captured or not computed, with a rough cost on one core. Hover for the command.</p>
-    </section>
-  );
+/** Where a run comes from, in one line. */
+function originOf(r: Run): string {
+  const more = Object.entries(r.origin).map(([k, v]) => `${k} ${v}`);
+  return [
+    `${r.spec}, weights ${r.weights}, ${r.dtype}`,
+    `${r.texts} (${r.count} texts)`,
+    `capture ${r.fingerprint}, ${r.created}`,
+    more.join(", "),
+  ].join("; ");
 }
 
 function Provenance(): JSX.Element {
@@ -112,12 +198,36 @@ function Provenance(): JSX.Element {
   const at = app.selection.value.view["about"] ?? c.studies[0]!.id;
   const study = c.studies.find((s) => s.id === at) ?? c.studies[0]!;
   return (
-    <section class="tx-panel" aria-label="Provenance"><header><h3>Provenance and methods</h3>
-      <div class="tx-actions"><Choice label="study" value={study.id} options={c.studies.map((s) => ({ value: s.id, label: `${s.name} ${s.path}` }))} onChange={(v) => app.view("about", v)} /></div></header>
-      {study.methods.map((m) => <p key={m} class="tx-method">{m}</p>)}
+    <section class="tx-panel" aria-label="Provenance">
+      <header>
+        <h3>Provenance and methods</h3>
+        <div class="tx-actions">
+          <Choice
+            label="study"
+            value={study.id}
+            options={c.studies.map((s) => ({ value: s.id, label: `${s.name} ${s.path}` }))}
+            onChange={(v) => app.view("about", v)}
+          />
+        </div>
+      </header>
+      {study.methods.map((m) => (
+        <p key={m} class="tx-method">
+          {m}
+        </p>
+      ))}
       <dl class="tx-facts">
-        {Object.entries(study.provenance).map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{typeof v === "object" ? JSON.stringify(v) : String(v)}</dd></div>)}
-        {study.runs.map((r) => <div key={r.name}><dt>run {r.name}</dt><dd>{r.spec}, weights {r.weights}, {r.dtype}; {r.texts} ({r.count} texts); capture {r.fingerprint}, {r.created}; {Object.entries(r.origin).map(([k, v]) => `${k} ${v}`).join(", ")}</dd></div>)}
+        {Object.entries(study.provenance).map(([k, v]) => (
+          <div key={k}>
+            <dt>{k}</dt>
+            <dd>{typeof v === "object" ? JSON.stringify(v) : String(v)}</dd>
+          </div>
+        ))}
+        {study.runs.map((r) => (
+          <div key={r.name}>
+            <dt>run {r.name}</dt>
+            <dd>{originOf(r)}</dd>
+          </div>
+        ))}
       </dl>
     </section>
   );

@@ -120,18 +120,20 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
             bar.ax.text(-0.35, (low + high) / 2, "null", fontsize=6, ha="right", va="center")
         ax.spines[:].set_visible(False)
     _tokens(axes[-1, 0], heads)
-    canvas.suptitle(f"{figure.title} — {o['run']} (·: not above the null, max-T p > 0.05)", fontsize=8)
+    canvas.suptitle(f"{figure.title} — {o['run']} (filled dot: above the null, max-T p ≤ 0.05)", fontsize=8)
     return canvas
 
 
 def _dots(ax: "Axes", part: Table, names: list[str], heads: list[dict[str, Any]]) -> None:
-    """A dot in every cell that is not above the null over the whole map."""
+    """A filled dot in every cell that is above the null over the whole map."""
     at, to = {s: k for k, s in enumerate(names)}, {r["column"]: k for k, r in enumerate(heads)}
     spots = [
-        (to[r["column"]], at[r["site"]]) for r in part if r["status"] == "ok" and (r.get("p_max") or 1) > 0.05
+        (to[r["column"]], at[r["site"]])
+        for r in part
+        if r["status"] == "ok" and (r.get("p_max") or 1) <= 0.05
     ]
     if spots:
-        ax.plot(*zip(*spots, strict=True), ".", color="w", ms=1.5, alpha=0.8)
+        ax.plot(*zip(*spots, strict=True), "o", color="w", mec="k", mew=0.3, ms=1.8)
 
 
 def draw_manifold_lines(study: Study, figure: Figure) -> "Canvas":

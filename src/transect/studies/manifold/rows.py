@@ -82,6 +82,9 @@ def map_rows(
         base |= {
             "design": f"{job.folds} folds by {job.group or 'label'} × {job.repeats}",
             "normalise": job.scale,
+            "group": job.group,
+            "folds": job.folds,
+            "repeats": job.repeats,
         }
         family: list[dict[str, Any]] = [
             base

@@ -36,6 +36,7 @@ def describe(
     )
     study.provenance = {"transect": __version__, "label": job.label, "shapes": [list(s) for s in job.shapes]}
     study.provenance |= {
+        "group": job.group,
         "folds": job.folds,
         "repeats": job.repeats,
         "permutations": job.permutations,

@@ -27,7 +27,7 @@ def _poles(site: str, positions: np.ndarray, rho: np.ndarray, count: int = 5) ->
             "pole": name,
             "value": float(rho[np.ix_(end, end)].mean()),
             "between": between,
-            "neurons": ", ".join(map(str, end.tolist())),
+            "neurons": end.tolist(),
             "status": "ok",
         }
         for name, end in ends.items()
