@@ -1,8 +1,9 @@
-"""Planted bugs: every fault of mutants.txt is put into a copy of the source, and the tests must fail on that copy.
+"""Planted bugs: every fault of mutants.txt is put into a copy of the source, and the tests must fail on
+that copy.
 
-A test that passes on a wrong program proves nothing. Prints fault, first test that failed and seconds, and writes
-docs/mutants.md; exit 1 when a fault survives, when a snippet does not occur exactly once, or when a measure of the
-registry has fewer than two faults. The working tree is never changed.
+A test that passes on a wrong program proves nothing. Prints fault, first test that failed and seconds,
+and writes docs/mutants.md; exit 1 when a fault survives, when a snippet does not occur exactly once, or
+when a measure of the registry has fewer than two faults. The working tree is never changed.
 
     python bench/mutants.py [--only NAME] [--jobs N]
 """
@@ -40,15 +41,18 @@ HEAVY += ["sklearn.manifold", "torch", "ot", "pyarrow.parquet", "skdim", "matplo
 FAILED = re.compile(r"^(?:FAILED|ERROR) tests/(\S+?\.py(?:::\S+)?)", re.M)
 HEAD = """# Planted bugs
 
-`make mutants` puts each of these faults into a copy of the source, one at a time, and runs the tests named for that file:
-they must fail. A fault that survives is a missing test. Every measure has two faults or more; the list is
-`bench/mutants.txt`, and adding to it takes three lines. The table holds the last answer for each, also of part runs.
+`make mutants` puts each of these faults into a copy of the source, one at a time, and runs the tests
+named for that file: they must fail. A fault that survives is a missing test. Every measure has two faults
+or more; the list is `bench/mutants.txt`, and adding to it takes three lines. The table holds the last
+answer for each, also of part runs.
 """
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One mistake: whose it is, what it is, where it stands, what stands there instead, and who must notice."""
+    """One mistake: whose it is, what it is, where it stands, what stands there instead, and who must
+    notice.
+    """
 
     name: str
     words: str
@@ -118,7 +122,9 @@ def uncovered(faults: list[Fault]) -> list[str]:
 
 
 def run_tests(src: str, tests: tuple[str, ...], said: str) -> None:
-    """pytest in a process of its own, on the source in `src`; exits with its status, 99 where it tested another source."""
+    """pytest in a process of its own, on the source in `src`; exits with its status, 99 where it tested
+    another source.
+    """
     with open(said, "w") as file:  # noqa: PTH123
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
@@ -142,7 +148,9 @@ class Copy:
         shutil.copytree(SOURCE, self.src, ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(self, tests: tuple[str, ...]) -> tuple[int, str]:
-        """(pytest's exit status, what it said). What the tests import beside us is imported once, for all runs."""
+        """(pytest's exit status, what it said). What the tests import beside us is imported once, for all
+        runs.
+        """
         context = get_context("forkserver")
         context.set_forkserver_preload(HEAVY)
         process = context.Process(target=run_tests, args=(str(self.src), tests, str(self.said)))
@@ -210,7 +218,9 @@ def run_all(faults: list[Fault], jobs: int) -> list[Outcome]:
 
 
 def page(outcomes: list[Outcome], every: list[Fault], before: str) -> str:
-    """docs/mutants.md: a row for each fault that was ever tried, with the last answer; `before` is the page as it stood."""
+    """docs/mutants.md: a row for each fault that was ever tried, with the last answer; `before` is the page
+    as it stood.
+    """
     rows = {key_of(line): line for line in before.splitlines() if line.startswith("| ")}
     for o in outcomes:
         by = f"`{o.by.split('[')[0]}`" if o.state == "caught" else f"**{o.state}**"
