@@ -142,7 +142,7 @@ def coverage(cell: Cell, draws: int, rng: np.random.Generator) -> tuple[Rates, R
         for name in dict.fromkeys((*SINGLE, *PAIRED, *AT_N)):
             single = "Y" not in find(name).data
             where = {"sites": [s for s, _ in pairs]} if single else {"pairs": pairs}
-            rows = list(ts.sweep(name, store, n=200, permutations=0, **GIVEN, **where))
+            rows = list(ts.sweep(name, store, n=min(200, 4 * texts), permutations=0, **GIVEN, **where))
             if name in AT_N:
                 at_n[name] = covered(rows, float(np.mean([r["value"] for r in rows])))
                 continue
@@ -249,7 +249,7 @@ def main() -> None:
         "# Calibration",
         "",
         f"Made by `make calibrate DRAWS={draws}`: {draws} draws a cell of the grid, seed {seed},",
-        f"{time.process_time() / 60:.0f} CPU minutes. Clouds of {WIDTH} dimensions and at most 200 points.",
+        f"{time.process_time() / 60:.0f} CPU minutes. Clouds: {WIDTH} dimensions, at most 200 points; of intervals 4 a text.",
         "Texts share a part of their tokens (ICC). Lopsided: unequal lengths, a falling spectrum and an",
         "offset; heavy-tailed: Student's t with 4 degrees of freedom, the same spectrum and offset. A rate is in",
         f"**bold** where it lies outside of its band by more than two standard errors of {draws} draws;",

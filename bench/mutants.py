@@ -5,7 +5,7 @@ A test that passes on a wrong program proves nothing. Prints fault, first test t
 and writes docs/mutants.md; exit 1 when a fault survives, when a snippet does not occur exactly once, or
 when a measure of the registry has fewer than two faults. The working tree is never changed.
 
-    python bench/mutants.py [--only NAME] [--jobs N]
+    python bench/mutants.py [--only NAME] [--new] [--jobs N]
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -184,7 +185,7 @@ class Copy:
         path.write_text(text)
 
 
-def run_all(faults: list[Fault], jobs: int) -> list[Outcome]:
+def run_all(faults: list[Fault], jobs: int) -> Iterator[Outcome]:
     """Each fault on its worker's copy, after its tests have passed on that copy as it is."""
     with tempfile.TemporaryDirectory(prefix="transect-mutants-") as top:
         free: queue.Queue[Copy] = queue.Queue()
@@ -214,7 +215,7 @@ def run_all(faults: list[Fault], jobs: int) -> list[Outcome]:
             return outcome
 
         with ThreadPoolExecutor(jobs) as threads:
-            return list(threads.map(one, faults))
+            yield from threads.map(one, faults)
 
 
 def page(outcomes: list[Outcome], every: list[Fault], before: str) -> str:
@@ -246,11 +247,14 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", default="", help="faults of one measure or room")
+    parser.add_argument("--new", action="store_true", help="faults that the page has no answer for yet")
     parser.add_argument("--jobs", type=int, default=1, help="copies tested side by side")
     asked = parser.parse_args()
     every = read_faults(LIST.read_text())
     wrong = unfit(every) + uncovered(every)
-    faults = [f for f in every if asked.only in ("", f.name)]
+    before = PAGE.read_text() if PAGE.exists() else ""
+    known = {key_of(line) for line in before.splitlines() if line.startswith("| ")} if asked.new else set()
+    faults = [f for f in every if asked.only in ("", f.name) and key(f) not in known]
     if not faults:
         wrong.append(
             f"no faults of {asked.only!r}; there are: {', '.join(dict.fromkeys(f.name for f in every))}"
@@ -258,8 +262,10 @@ def main() -> int:
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    outcomes = run_all(faults, max(1, asked.jobs))
-    PAGE.write_text(page(outcomes, every, PAGE.read_text() if PAGE.exists() else ""))
+    outcomes: list[Outcome] = []
+    for outcome in run_all(faults, max(1, asked.jobs)):
+        outcomes.append(outcome)
+        PAGE.write_text(page(outcomes, every, before))  # a run that is stopped keeps its answers
     caught = sum(o.state == "caught" for o in outcomes)
     print(f"{caught} of {len(outcomes)} faults caught")
     return int(caught < len(outcomes))
