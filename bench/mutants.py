@@ -5,7 +5,7 @@ A test that passes on a wrong program proves nothing. Prints fault, first test t
 and writes docs/mutants.md; exit 1 when a fault survives, when a snippet does not occur exactly once, or
 when a measure of the registry has fewer than two faults. The working tree is never changed.
 
-    python bench/mutants.py [--only NAME] [--new] [--jobs N]
+    python bench/mutants.py [--only NAME …] [--new] [--jobs N]
 """
 
 import argparse
@@ -246,7 +246,7 @@ def key_of(line: str) -> str:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", default="", help="faults of one measure or room")
+    parser.add_argument("--only", nargs="*", default=[], help="faults of these measures or rooms")
     parser.add_argument("--new", action="store_true", help="faults that the page has no answer for yet")
     parser.add_argument("--jobs", type=int, default=1, help="copies tested side by side")
     asked = parser.parse_args()
@@ -254,10 +254,10 @@ def main() -> int:
     wrong = unfit(every) + uncovered(every)
     before = PAGE.read_text() if PAGE.exists() else ""
     known = {key_of(line) for line in before.splitlines() if line.startswith("| ")} if asked.new else set()
-    faults = [f for f in every if asked.only in ("", f.name) and key(f) not in known]
+    faults = [f for f in every if (not asked.only or f.name in asked.only) and key(f) not in known]
     if not faults:
         wrong.append(
-            f"no faults of {asked.only!r}; there are: {', '.join(dict.fromkeys(f.name for f in every))}"
+            f"no faults of {', '.join(asked.only)}; there are: {', '.join(dict.fromkeys(f.name for f in every))}"
         )
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
