@@ -144,7 +144,7 @@ def table(draws: int = 400, seed: int = 0, lengths: tuple[int, ...] = (12, 30)) 
     for name, law in NULLS.items():
         rates = " | ".join(f"{alarm_rate(law, n, draws, rng):.1%}" for n in lengths)
         lines.append(f"| {name} | {rates} |")
-    few = max(40, draws // 4)
+    few = max(10, draws // 4)
     lines += ["", f"Power for a spike of 10 σ at each step ({few} draws a step).", ""]
     heads = [f"{what}, n = {n}" for n in lengths for what in ("first", "last", "lowest", "mean")]
     lines += [f"| noise | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]

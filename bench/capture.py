@@ -1,4 +1,5 @@
-"""Capture and store against the rows of PERFORMANCE: the forward pass, the seeds' way, np.load of the same bytes.
+"""Capture and store against the rows of PERFORMANCE: the forward pass, the seeds' way, np.load of the same
+bytes.
 
     python bench/capture.py [--texts 40] [--threads 1]
 

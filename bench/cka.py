@@ -1,10 +1,12 @@
-"""CKA beside its peers: CPU seconds, peak memory and agreement, on all pairs of a stack of layers, in one run.
+"""CKA beside its peers: CPU seconds, peak memory and agreement, on all pairs of a stack of layers, in one
+run.
 
     OMP_NUM_THREADS=1 python bench/cka.py [clouds.npz] [--points 2000]
 
-`clouds.npz` holds one [n, d] array for each layer, in order; without it the clouds are those of bench/sinkhorn.py. The
-plain version is ten lines of torch: centre, Gram matrices in float32, Song's estimator, all pairs in one product. PyPI
-`pytorch-cka` runs where it is installed. Every way runs in a process of its own, so that its memory is its own.
+`clouds.npz` holds one [n, d] array for each layer, in order; without it the clouds are those of
+bench/sinkhorn.py. The plain version is ten lines of torch: centre, Gram matrices in float32, Song's
+estimator, all pairs in one product. PyPI `pytorch-cka` runs where it is installed. Every way runs in a
+process of its own, so that its memory is its own.
 """
 
 import argparse
@@ -120,7 +122,8 @@ def main() -> None:
         base = base or seconds
         off = np.nanmax(np.abs(found - truth))
         print(
-            f"  {name:<14}{seconds:8.2f} CPU-s {seconds / base:6.2f} x  {memory:7.0f} MB added  off by {off:.1e}"
+            f"  {name:<14}{seconds:8.2f} CPU-s {seconds / base:6.2f} x  {memory:7.0f} MB added  off by "
+            f"{off:.1e}"
         )
     if len(ways) == 2:
         print("  pytorch-cka    not installed")

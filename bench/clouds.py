@@ -24,7 +24,8 @@ def main() -> None:
             ts.open_model("smollm2"), ts.open_texts(f"gsm-test:{given.texts}"), Path(folder) / "s"
         )
         chosen = store.select("all", position0=False)
-        calm = np.setdiff1d(np.arange(len(chosen)), massive_tokens(store, store.sites, chosen, 10.0))
+        massive = massive_tokens([store], [store.sites], [chosen], 10.0)[0]
+        calm = np.setdiff1d(np.arange(len(chosen)), massive)
         rows = np.sort(np.random.default_rng(0).choice(calm, given.n, replace=False))
         np.savez(given.out, *(store.take(site, chosen.subset(rows)) for site in store.sites))
 

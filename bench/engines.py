@@ -1,8 +1,10 @@
-"""What handing out blocks costs: wall seconds of the local pool and of Ray beside the work itself, both pools warm.
+"""What handing out blocks costs: wall seconds of the local pool and of Ray beside the work itself, both
+pools warm.
 
     OMP_NUM_THREADS=1 python bench/engines.py [--blocks 100] [--workers 2]
 
-The blocks wait instead of computing, so that what is measured is the engine and not two processes sharing a memory bus.
+The blocks wait instead of computing, so that what is measured is the engine and not two processes
+sharing a memory bus.
 """
 
 import argparse
@@ -38,8 +40,9 @@ def main() -> None:
         floor = each * given.blocks / given.workers
         local, ray = (min(wall(e, blocks, given.workers) for _ in range(3)) for e in ("local", "ray"))
         print(
-            f"  blocks of {each * 1000:3.0f} ms: work alone {floor:5.2f}   local {local:5.2f} ({local / floor - 1:+.1%})   "
-            f"ray {ray:5.2f} ({ray / floor - 1:+.1%}, {ray / local - 1:+.1%} over local)"
+            f"  blocks of {each * 1000:3.0f} ms: work alone {floor:5.2f}   local {local:5.2f} "
+            f"({local / floor - 1:+.1%})   ray {ray:5.2f} ({ray / floor - 1:+.1%}, {ray / local - 1:+.1%} "
+            "over local)"
         )
 
 

@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python bench/growth.py [CLOUDS.npz]
 
-The exponent is the slope of log seconds on log size over all sizes; what the definition says stands beside it. Fixed costs
-make it smaller at small sizes. Clouds come from bench/clouds.py, or are drawn; one thread.
+The exponent is the slope of log seconds on log size over all sizes; what the definition says stands
+beside it. Fixed costs make it smaller at small sizes. Clouds come from bench/clouds.py, or are drawn;
+one thread.
 """
 
 import argparse

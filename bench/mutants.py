@@ -1,10 +1,11 @@
-"""Planted bugs: every fault of mutants.txt is put into a copy of the source, and the tests must fail on that copy.
+"""Planted bugs: every fault of mutants.txt is put into a copy of the source, and the tests must fail on
+that copy.
 
-A test that passes on a wrong program proves nothing. Prints fault, first test that failed and seconds, and writes
-docs/mutants.md; exit 1 when a fault survives, when a snippet does not occur exactly once, or when a measure of the
-registry has fewer than two faults. The working tree is never changed.
+A test that passes on a wrong program proves nothing. Prints fault, first test that failed and seconds,
+and writes docs/mutants.md; exit 1 when a fault survives, when a snippet does not occur exactly once, or
+when a measure of the registry has fewer than two faults. The working tree is never changed.
 
-    python bench/mutants.py [--only NAME] [--jobs N]
+    python bench/mutants.py [--only NAME …] [--new] [--jobs N]
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -40,15 +42,18 @@ HEAVY += ["sklearn.manifold", "torch", "ot", "pyarrow.parquet", "skdim", "matplo
 FAILED = re.compile(r"^(?:FAILED|ERROR) tests/(\S+?\.py(?:::\S+)?)", re.M)
 HEAD = """# Planted bugs
 
-`make mutants` puts each of these faults into a copy of the source, one at a time, and runs the tests named for that file:
-they must fail. A fault that survives is a missing test. Every measure has two faults or more; the list is
-`bench/mutants.txt`, and adding to it takes three lines. The table holds the last answer for each, also of part runs.
+`make mutants` puts each of these faults into a copy of the source, one at a time, and runs the tests
+named for that file: they must fail. A fault that survives is a missing test. Every measure has two faults
+or more; the list is `bench/mutants.txt`, and adding to it takes three lines. The table holds the last
+answer for each, also of part runs.
 """
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One mistake: whose it is, what it is, where it stands, what stands there instead, and who must notice."""
+    """One mistake: whose it is, what it is, where it stands, what stands there instead, and who must
+    notice.
+    """
 
     name: str
     words: str
@@ -111,14 +116,16 @@ def unfit(faults: list[Fault]) -> list[str]:
 def uncovered(faults: list[Fault]) -> list[str]:
     """Measures of the registry with fewer than two faults."""
     sys.path.insert(0, str(SOURCE))
-    from transect.measures.contract import registry
+    from transect.measures.registry import registry
 
     count = {name: sum(f.name == name for f in faults) for name in registry()}
     return [f"{name}: {k} faults listed, two are wanted" for name, k in count.items() if k < 2]
 
 
 def run_tests(src: str, tests: tuple[str, ...], said: str) -> None:
-    """pytest in a process of its own, on the source in `src`; exits with its status, 99 where it tested another source."""
+    """pytest in a process of its own, on the source in `src`; exits with its status, 99 where it tested
+    another source.
+    """
     with open(said, "w") as file:  # noqa: PTH123
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
@@ -142,7 +149,9 @@ class Copy:
         shutil.copytree(SOURCE, self.src, ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(self, tests: tuple[str, ...]) -> tuple[int, str]:
-        """(pytest's exit status, what it said). What the tests import beside us is imported once, for all runs."""
+        """(pytest's exit status, what it said). What the tests import beside us is imported once, for all
+        runs.
+        """
         context = get_context("forkserver")
         context.set_forkserver_preload(HEAVY)
         process = context.Process(target=run_tests, args=(str(self.src), tests, str(self.said)))
@@ -176,7 +185,7 @@ class Copy:
         path.write_text(text)
 
 
-def run_all(faults: list[Fault], jobs: int) -> list[Outcome]:
+def run_all(faults: list[Fault], jobs: int) -> Iterator[Outcome]:
     """Each fault on its worker's copy, after its tests have passed on that copy as it is."""
     with tempfile.TemporaryDirectory(prefix="transect-mutants-") as top:
         free: queue.Queue[Copy] = queue.Queue()
@@ -206,11 +215,13 @@ def run_all(faults: list[Fault], jobs: int) -> list[Outcome]:
             return outcome
 
         with ThreadPoolExecutor(jobs) as threads:
-            return list(threads.map(one, faults))
+            yield from threads.map(one, faults)
 
 
 def page(outcomes: list[Outcome], every: list[Fault], before: str) -> str:
-    """docs/mutants.md: a row for each fault that was ever tried, with the last answer; `before` is the page as it stood."""
+    """docs/mutants.md: a row for each fault that was ever tried, with the last answer; `before` is the page
+    as it stood.
+    """
     rows = {key_of(line): line for line in before.splitlines() if line.startswith("| ")}
     for o in outcomes:
         by = f"`{o.by.split('[')[0]}`" if o.state == "caught" else f"**{o.state}**"
@@ -235,21 +246,26 @@ def key_of(line: str) -> str:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", default="", help="faults of one measure or room")
+    parser.add_argument("--only", nargs="*", default=[], help="faults of these measures or rooms")
+    parser.add_argument("--new", action="store_true", help="faults that the page has no answer for yet")
     parser.add_argument("--jobs", type=int, default=1, help="copies tested side by side")
     asked = parser.parse_args()
     every = read_faults(LIST.read_text())
     wrong = unfit(every) + uncovered(every)
-    faults = [f for f in every if asked.only in ("", f.name)]
+    before = PAGE.read_text() if PAGE.exists() else ""
+    known = {key_of(line) for line in before.splitlines() if line.startswith("| ")} if asked.new else set()
+    faults = [f for f in every if (not asked.only or f.name in asked.only) and key(f) not in known]
     if not faults:
         wrong.append(
-            f"no faults of {asked.only!r}; there are: {', '.join(dict.fromkeys(f.name for f in every))}"
+            f"no faults of {', '.join(asked.only)}; there are: {', '.join(dict.fromkeys(f.name for f in every))}"
         )
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    outcomes = run_all(faults, max(1, asked.jobs))
-    PAGE.write_text(page(outcomes, every, PAGE.read_text() if PAGE.exists() else ""))
+    outcomes: list[Outcome] = []
+    for outcome in run_all(faults, max(1, asked.jobs)):
+        outcomes.append(outcome)
+        PAGE.write_text(page(outcomes, every, before))  # a run that is stopped keeps its answers
     caught = sum(o.state == "caught" for o in outcomes)
     print(f"{caught} of {len(outcomes)} faults caught")
     return int(caught < len(outcomes))

@@ -49,10 +49,12 @@ def main() -> None:
     print(f"correlation, {given.tokens} tokens × {given.width} neurons, one thread")
     print(f"  float32 products alone          {floor:7.2f} CPU-s   1.00 x")
     print(
-        f"  streamed correlation            {ours:7.2f} CPU-s  {ours / floor:5.2f} x  {floor / ours:.0%} of the matmul rate"
+        f"  streamed correlation            {ours:7.2f} CPU-s  {ours / floor:5.2f} x  {floor / ours:.0%} "
+        "of the matmul rate"
     )
     print(
-        f"  np.corrcoef in float64          {naive:7.2f} CPU-s  {naive / floor:5.2f} x  differs by at most {np.abs(rho - exact).max():.0e}"
+        f"  np.corrcoef in float64          {naive:7.2f} CPU-s  {naive / floor:5.2f} x  differs by at most "
+        f"{np.abs(rho - exact).max():.0e}"
     )
     np.fill_diagonal(rho, 1)
     target = (1 - rho).astype(np.float32)
@@ -65,7 +67,8 @@ def main() -> None:
     print(f"layout of {given.width} neurons in 3-D")
     print(f"  project (one map)               {seconds / 2:7.2f} CPU-s  stress {made.stress:.4f}")
     print(
-        f"  sklearn MDS, one start          {peer_s:7.2f} CPU-s  stress {stress(peer.astype(np.float32), target):.4f}"
+        f"  sklearn MDS, one start          {peer_s:7.2f} CPU-s  stress "
+        f"{stress(peer.astype(np.float32), target):.4f}"
     )
     half = min(cpu(lambda: streamed([b[:, : given.width // 2] for b in blocks]))[0] for _ in range(3))
     print(f"growth of correlation with width: exponent {np.log2(ours / half):.2f} (2 is the product alone)")

@@ -2,9 +2,10 @@
 
 python bench/page.py [--tokens 40]
 
-Where there is no graphics card, as in CI, the page stamps points itself on a 2-D canvas; WebGL through software GL stands beside
-it, and rasterising is then CPU time too and is counted. CPU time is
-that of the browser's processes (page, and the one that draws), from /proc; the server and its worker are not in it.
+Where there is no graphics card, as in CI, the page stamps points itself on a 2-D canvas; WebGL through
+software GL stands beside it, and rasterising is then CPU time too and is counted. CPU time is that of
+the browser's processes (page, and the one that draws), from /proc; the server and its worker are not in
+it.
 """
 
 import argparse
@@ -60,7 +61,8 @@ STEPS = """async (tokens) => {
       const watch = new MutationObserver(() => { watch.disconnect(); done(); });
       watch.observe(stage, {attributes: true, attributeFilter: ['data-ms']});
     });
-    document.body.dispatchEvent(new KeyboardEvent('keydown', {key: k % 2 ? 'ArrowLeft' : 'ArrowRight', bubbles: true}));
+    document.body.dispatchEvent(new KeyboardEvent('keydown', {
+      key: k % 2 ? 'ArrowLeft' : 'ArrowRight', bubbles: true}));
     await drawn;
     await new Promise((shown) => requestAnimationFrame(() => setTimeout(shown)));
     steps.push(performance.now() - at);
@@ -99,7 +101,9 @@ def first_paint(browser: Any, address: str, times: int = 5) -> tuple[float, floa
 
 
 def per_token(page: Any, process: psutil.Process, tokens: int) -> tuple[float, float, float]:
-    """(CPU ms, wall ms, main-thread ms) of one more token: step through a finished run, all 46,080 points drawn anew."""
+    """(CPU ms, wall ms, main-thread ms) of one more token: step through a finished run, all 46,080 points
+    drawn anew.
+    """
     page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(1500)
     idle_begun, idle = time.perf_counter(), cpu(process)
@@ -148,7 +152,8 @@ def main() -> None:
                 found_ways[kind] = per_token(page, process, given.tokens)
             browser.close()
     print(
-        f"page, {version}, {os.cpu_count()} cores, software GL; {BLOCKS} blocks × {WIDTH} neurons = {BLOCKS * WIDTH:,} points"
+        f"page, {version}, {os.cpu_count()} cores, software GL; {BLOCKS} blocks × {WIDTH} neurons = "
+        f"{BLOCKS * WIDTH:,} points"
     )
     print(f"  first contentful paint              {1e3 * paint:7.0f} ms      reach < 500 ms")
     print(f"  page with its catalog               {1e3 * whole:7.0f} ms")
@@ -157,7 +162,8 @@ def main() -> None:
         "WebGL in software": found_ways["webgl"],
     }.items():
         print(
-            f"  one more token, {name:<19} {spent:7.1f} CPU-ms  reach < 60 CPU-ms; {wall:.0f} ms until drawn, {thread:.1f} ms from state to frame"
+            f"  one more token, {name:<19} {spent:7.1f} CPU-ms  reach < 60 CPU-ms; {wall:.0f} ms until "
+            f"drawn, {thread:.1f} ms from state to frame"
         )
 
 

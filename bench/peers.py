@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python bench/peers.py CLOUDS.npz [--texts 12]
 
-Transport, all pairs of CKA, layouts and the manifold map have benches of their own. A peer that is not installed is
-named. Differences are the largest over layers (or pairs), relative to the peer's value. Where a peer computes another
-quantity under the same name, its row says which.
+Transport, all pairs of CKA, layouts and the manifold map have benches of their own. A peer that is not
+installed is named. Differences are the largest over layers (or pairs), relative to the peer's value.
+Where a peer computes another quantity under the same name, its row says which.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def similarity(clouds: Clouds) -> None:
     from rsatoolbox.data import Dataset
     from rsatoolbox.rdm import calc_rdm, compare
 
-    from transect.measures.similarity import rsa
+    from transect.measures.neighbours import rsa
 
     few = [X[:500] for X in clouds]
     steps = [(k, k + 1) for k in range(len(few) - 1)]
@@ -144,7 +144,9 @@ def sliced(clouds: Clouds) -> None:
 
 
 def capture(texts: int) -> None:
-    """The residual stream of every layer, as each library's own users would write it, on the batches of our plan."""
+    """The residual stream of every layer, as each library's own users would write it, on the batches of our
+    plan.
+    """
     import nnsight
     import torch
     from transformer_lens.model_bridge import TransformerBridge
@@ -214,7 +216,9 @@ def capture(texts: int) -> None:
 
 
 def told(name: str, way: Callable[[], list[Any]], base: float, truth: list[Any], plan: list[Any]) -> None:
-    """A row: seconds beside the floor, and the largest difference at real tokens relative to the largest value."""
+    """A row: seconds beside the floor, and the largest difference at real tokens relative to the largest
+    value.
+    """
     way()
     seconds, found = min((timed(way) for _ in range(2)), key=lambda r: r[0])
     off = 0.0

@@ -1,9 +1,10 @@
-"""Headline claims of the five programs that Transect replaces: what their formulas give, and what corrected ones give here.
+"""Headline claims of the five programs that Transect replaces: what their formulas give, and what corrected
+ones give here.
 
     python bench/reproduce.py [--out runs/reproduce] [--page docs/reproduction.md]
 
-Captures SmolLM2-135M and its random-weight twin once into --out, computes everything on CPU with fixed seeds, and writes the
-page. Everything on it comes from the run.
+Captures SmolLM2-135M and its random-weight twin once into --out, computes everything on CPU with fixed
+seeds, and writes the page. Everything on it comes from the run.
 """
 
 import argparse
@@ -20,16 +21,21 @@ from reproduce_units import DAYS, manifold, neurons, tokens
 ROOT = Path(__file__).parents[1]
 PROBLEMS, BIRTHDAYS = "gsm-test:60", "birthdays:400"
 SECTIONS: tuple[Callable[[Made], Section], ...] = (drift, compare, tokens, neurons, manifold)
-INTRO = """Five one-off programs came before Transect. For each: its headline claim, what its own formulas compute, and what
-corrected computations give, **on the same points of one small model**. Under each table: what follows.
+INTRO = """\
+Five one-off programs came before Transect. For each: its headline claim, what its own formulas compute,
+and what corrected computations give, **on the same points of one small model**. Under each table: what
+follows.
 
-The formulas are run by us, on a 4-bit copy of SmolLM2-135M-Instruct that needs no hub (`{model}`, fingerprint `{id}`); random
-weights are the same architecture (seed 0). The models that the programs were written for — gpt2-large, GPT-2, Qwen2.5,
-Llama-3.1, their own fine-tunes and decoders — were not at hand. **Nothing here is a number that they published**: the tables
-show what a formula does. The formulas stand in `bench/reproduce_formulas.py`, and in the package where a study offers them
-(`transect drift --as-published`, `transect.studies.neurons.maps.order_cost`, `transect.studies.neurons.minibatch`); where a program leaves a size
-open (a batch, a step), the choice is ours and named. Brackets are 95 % intervals, by leaving out groups of texts or over
-folds. “Above 0” means the whole interval; “to” between two numbers is from the least to the greatest of the layers or draws.
+The formulas are run by us, on a 4-bit copy of SmolLM2-135M-Instruct that needs no hub (`{model}`,
+fingerprint `{id}`); random weights are the same architecture (seed 0). The models that the programs
+were written for — gpt2-large, GPT-2, Qwen2.5, Llama-3.1, their own fine-tunes and decoders — were not
+at hand. **Nothing here is a number that they published**: the tables show what a formula does. The
+formulas stand in `bench/reproduce_formulas.py`, and in the package where a study offers them (`transect
+drift --as-published`, `transect.studies.neurons.maps.order_cost`,
+`transect.studies.neurons.minibatch`); where a program leaves a size open (a batch, a step), the choice
+is ours and named. Brackets are 95 % intervals, by leaving out groups of texts or over folds. “Above 0”
+means the whole interval; “to” between two numbers is from the least to the greatest of the layers or
+draws.
 
 `make reproduce` writes this page again: a few minutes on one core ({versions}).
 """

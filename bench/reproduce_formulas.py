@@ -1,8 +1,10 @@
-"""What the five programs that Transect replaces compute, each formula as its own code has it: for comparison only.
+"""What the five programs that Transect replaces compute, each formula as its own code has it: for
+comparison only.
 
-Their faults are kept on purpose and named in each docstring; `reproduce.py` prints them beside the corrected numbers.
-The transport distance, the rolling z and the loss of an order stand in the package already (`transect drift
---as-published`, `transect.studies.neurons.maps.order_cost`) and are taken from there.
+Their faults are kept on purpose and named in each docstring; `reproduce.py` prints them beside the
+corrected numbers. The transport distance, the rolling z and the loss of an order stand in the package
+already (`transect drift --as-published`, `transect.studies.neurons.maps.order_cost`) and are taken from
+there.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def own_basis(X: np.ndarray, components: int = 50) -> np.ndarray:
-    """Points at norm 1 on a PCA of their own, [n, components]. Two layers end in two bases that cannot be compared."""
+    """Points at norm 1 on a PCA of their own, [n, components]. Two layers end in two bases that cannot be
+    compared.
+    """
     X = X / np.linalg.norm(X, axis=1, keepdims=True)
     X = X - X.mean(axis=0)
     _, _, axes = np.linalg.svd(X.astype(np.float64), full_matrices=False)
@@ -37,8 +41,8 @@ def emd(A: np.ndarray, B: np.ndarray) -> float:
 
 
 def overlap(A: np.ndarray, B: np.ndarray) -> float:
-    """Its "CKA", ‖AᵀB‖² / (‖A‖² ‖B‖²) of centred views. The denominator is no self-term: a cloud with itself gives
-    Σλ² / (Σλ)², one over the participation ratio."""
+    """Its "CKA", ‖AᵀB‖² / (‖A‖² ‖B‖²) of centred views. The denominator is no self-term: a cloud with
+    itself gives Σλ² / (Σλ)², one over the participation ratio."""
     A, B = (Z - Z.mean(axis=0, dtype=np.float64) for Z in (A, B))
     return float(((A.T @ B) ** 2).sum() / ((A**2).sum() * (B**2).sum()))
 
@@ -57,13 +61,17 @@ def masked_means(states: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def raw_cosine(X: np.ndarray) -> float:
-    """Mean cosine of two different tokens of one text, uncentred, position 0 among them: it sees the shared mean."""
+    """Mean cosine of two different tokens of one text, uncentred, position 0 among them: it sees the shared
+    mean.
+    """
     U = X / np.linalg.norm(X, axis=1, keepdims=True)
     return float(((U @ U.T).sum() - len(U)) / (len(U) * (len(U) - 1)))
 
 
 def mean_loss_gradients(model: "Model", ids: np.ndarray, layer: int) -> np.ndarray:
-    """Norm of the gradient of a text's mean loss by each token's state, [tokens]: it falls as the text gets longer."""
+    """Norm of the gradient of a text's mean loss by each token's state, [tokens]: it falls as the text gets
+    longer.
+    """
     import torch
 
     given = torch.from_numpy(np.asarray(ids, np.int64))[None]
@@ -85,7 +93,7 @@ class Sorted(NamedTuple):
 
 
 def sort_by_descent(batches: Sequence[np.ndarray], *, epochs: int = 40, lr: float = 0.1) -> Sorted:
-    """Neurons on an even line [0, √N], moved by Adam down Σ D·(1 − ρ)/2, a batch of tokens [tokens, N] a step.
+    """Neurons on an even line [0, √N], moved by Adam down Σ D·(1 − ρ)/2, a batch [tokens, N] a step.
 
     The loss is a sum of distances: it is smallest where all neurons stand on one point.
     """
@@ -108,15 +116,17 @@ def sort_by_descent(batches: Sequence[np.ndarray], *, epochs: int = 40, lr: floa
 
 
 def min_max_circle(y: np.ndarray) -> np.ndarray:
-    """Chord distances of labels on a circle after scaling them to [0, 1], as the library does at every call: the least
-    and the greatest label become one point."""
+    """Chord distances of labels on a circle after scaling them to [0, 1], as the library does at every
+    call: the least and the greatest label become one point."""
     turn = (y - y.min()) / (y.max() - y.min())
     gap = np.abs(turn[:, None] - turn)
     return 2 * np.sin(np.pi * np.minimum(gap, 1 - gap))
 
 
 def fit_circle(X: np.ndarray, y: np.ndarray, alpha: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, W [2, d]) of the library's supervised MDS: classical scaling of the distances, then a ridge map."""
+    """(mean, W [2, d]) of the library's supervised MDS: classical scaling of the distances, then a ridge
+    map.
+    """
     n = len(y)
     H = np.eye(n) - 1 / n
     values, vectors = np.linalg.eigh(-0.5 * H @ min_max_circle(y) ** 2 @ H)

@@ -1,4 +1,6 @@
-"""What the sections of the reproduction page share: what was captured, what a section is, how a number is written."""
+"""What the sections of the reproduction page share: what was captured, what a section is, how a number is
+written.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,9 @@ HEAD = ("what", "its own computation", "corrected", "control")
 
 @dataclass(frozen=True)
 class Made:
-    """What was captured: the model and its random-weight twin, and a store of each on problems and on birthdays."""
+    """What was captured: the model and its random-weight twin, and a store of each on problems and on
+    birthdays.
+    """
 
     model: "Model"
     twin: "Model"
@@ -27,7 +31,9 @@ class Made:
 
 @dataclass(frozen=True)
 class Section:
-    """One program: its claim, a table, what follows from it, what it was computed on, and the commands of the study."""
+    """One program: its claim, a table, what follows from it, what it was computed on, and the commands of
+    the study.
+    """
 
     title: str
     claim: str

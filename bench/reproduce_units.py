@@ -37,28 +37,33 @@ def tokens(made: Made) -> Section:
             f"mean cosine of the tokens of a text, {site}",
             f"uncentred, position 0 in it: {num(raw[site][0])}",
             f"the mean of all texts taken out: {within_bounds(own)}",
-            f"tokens of other texts: {num(own['null'])}; random weights: {num(random['value'])}, by its formula {num(raw[site][1])}",
+            f"tokens of other texts: {num(own['null'])}; random weights: {num(random['value'])}, by its "
+            f"formula {num(raw[site][1])}",
         ))  # fmt: skip
     rows.append(("… at the final norm, for it one more layer", num(raw["final_norm"][0]), "no layer", "–"))
     rows += [_norms(store), _gradients(made), _perplexity(made)]
     follows = (
-        f"Its curve rises from {num(raw['resid.0'][0])} to {num(raw['resid.30'][0])}, and most of that is a direction that the tokens "
-        f"of all texts share: with the mean taken out, {num(own['value'])} is left at the last layer. That remainder is "
-        "above tokens of other texts, so tokens of a text do grow alike. With the random weights of these thirty blocks they do so far "
-        "more, with those of the small decoders of [Token geometry](tokens.md) not at all: a rise with depth by itself tells nothing of "
-        "training. The mean norm is mostly that of the first token, its gradients fall with the length of the prompt, and a perplexity needs its protocol beside it."
+        f"Its curve rises from {num(raw['resid.0'][0])} to {num(raw['resid.30'][0])}, and most of that is "
+        f"a direction that the tokens of all texts share: with the mean taken out, {num(own['value'])} is "
+        "left at the last layer. That remainder is above tokens of other texts, so tokens of a text do "
+        "grow alike. With the random weights of these thirty blocks they do so far more, with those of "
+        "the small decoders of [Token geometry](tokens.md) not at all: a rise with depth by itself tells "
+        "nothing of training. The mean norm is mostly that of the first token, its gradients fall with "
+        "the length of the prompt, and a perplexity needs its protocol beside it."
     )
     return Section(
         "Token geometry across architectures (Token Geometry Analyzer)",
-        "Cosine similarity between the tokens of a prompt, layer by layer, shows how a network makes tokens more alike, and "
-        "architectures differ in it.",
+        "Cosine similarity between the tokens of a prompt, layer by layer, shows how a network makes "
+        "tokens more alike, and architectures differ in it.",
         HEAD,
         rows,
         follows,
-        f"{told(store)}; corrected cosines: the first {own['n']} tokens after position 0 of {own['n_texts']} texts. One architecture, "
-        "trained and random; sixteen small decoders are compared in Token geometry.",
+        f"{told(store)}; corrected cosines: the first {own['n']} tokens after position 0 of "
+        f"{own['n_texts']} texts. One architecture, trained and random; sixteen small decoders are "
+        "compared in Token geometry.",
         "transect tokens smollm2 --texts gsm-test:60 --out runs/tokens\n"
-        "bash examples/token_grid.sh      # pre and post norm, RMSNorm and LayerNorm, SwiGLU and GELU, two seeds",
+        "bash examples/token_grid.sh      # pre and post norm, RMSNorm and LayerNorm, SwiGLU and GELU, two "
+        "seeds",
     )
 
 
@@ -95,7 +100,8 @@ def _gradients(made: Made, layer: int = 15) -> tuple[str, ...]:
         ]
         norms["ours"].append(float(np.mean(found)))
     return (
-        f"gradient norm of three tokens at resid.{layer}, the text cut at {', '.join(map(str, lengths))} tokens ({len(long)} texts)",
+        f"gradient norm of three tokens at resid.{layer}, the text cut at {', '.join(map(str, lengths))} "
+        f"tokens ({len(long)} texts)",
         f"of the mean loss: {', '.join(num(v) for v in norms['theirs'])}",
         f"of the token's own loss: {', '.join(num(v) for v in norms['ours'])}",
         "the tokens and what stands before them are the same",
@@ -110,8 +116,10 @@ def _perplexity(made: Made, size: int = 1025, block: int = 128) -> tuple[str, ..
     twin = perplexity(made.twin.model, stream, block=block, stride=block)
     return (
         f"perplexity of {apart.tokens:,} tokens, windows of {block}",
-        f"divided by the processes, as published: {num(apart.per_token)} on one, {num(apart.per_token / 2)} on two",
-        f"side by side {num(apart.per_token)}; every {block // 4} tokens {num(over.per_token)}: the protocol is part of the number",
+        f"divided by the processes, as published: {num(apart.per_token)} on one, "
+        f"{num(apart.per_token / 2)} on two",
+        f"side by side {num(apart.per_token)}; every {block // 4} tokens {num(over.per_token)}: the "
+        "protocol is part of the number",
         f"random weights: {num(twin.per_token)}",
     )
 
@@ -126,23 +134,25 @@ def neurons(made: Made) -> Section:
         _map(made, inner, "none: it hooks block outputs"),
     ]
     follows = (
-        "Whole-data correlation is one product per block. Its loss on a line falls because the line shrinks: the order in "
-        "which the descent ends is no more correlated than the one it began with, whichever of three step sizes is taken, and on a line of fixed "
-        "length sorting by correlation *raises* the loss. Its pictures of sorted layers are of another model, and did not come about here. "
-        "Neurons can be sorted all the same, by other means. Its maps by batches fit nearly as well as the exact one: "
-        "what they lack is the control. Shuffled activations give a ball with a stress of its own, and a picture "
-        "shows as much as its stress lies below that and below that of random weights: something for the outputs of this block, next to "
-        "nothing for its neurons."
+        "Whole-data correlation is one product per block. Its loss on a line falls because the line "
+        "shrinks: the order in which the descent ends is no more correlated than the one it began with, "
+        "whichever of three step sizes is taken, and on a line of fixed length sorting by correlation "
+        "*raises* the loss. Its pictures of sorted layers are of another model, and did not come about "
+        "here. Neurons can be sorted all the same, by other means. Its maps by batches fit nearly as well "
+        "as the exact one: what they lack is the control. Shuffled activations give a ball with a stress "
+        "of its own, and a picture shows as much as its stress lies below that and below that of random "
+        "weights: something for the outputs of this block, next to nothing for its neurons."
     )
     return Section(
         "Neurons laid out by correlation (Transformer Projector)",
-        "Placed by the correlations of their activations, neurons sort into visible structure; correlations over a whole data set "
-        "are out of reach, so that batches must do.",
+        "Placed by the correlations of their activations, neurons sort into visible structure; "
+        "correlations over a whole data set are out of reach, so that batches must do.",
         HEAD,
         rows,
         follows,
-        f"{told(made.problems)}; position 0 dropped. {outputs} is where the program hooks, {inner} are the neurons of that block. "
-        f"Its descent: 40 passes of Adam over batches of {len(_batches(made.problems, outputs)[0])} tokens or so, our choice.",
+        f"{told(made.problems)}; position 0 dropped. {outputs} is where the program hooks, {inner} are the "
+        "neurons of that block. Its descent: 40 passes of Adam over batches of "
+        f"{len(_batches(made.problems, outputs)[0])} tokens or so, our choice.",
         "transect capture smollm2 gsm-test:60 --out runs/neurons --sites mlp.act,mlp.out\n"
         "transect neurons runs/neurons --sites mlp.act --dim 3 --out runs/neurons-study",
     )
@@ -168,9 +178,12 @@ def _correlation(store: "Store", site: str) -> tuple[str, ...]:
         np.abs(np.corrcoef(Z.astype(np.float64), rowvar=False) - rho)[upper] for Z in (batches[0], X)
     )
     return (
-        f"correlation of {len(rho):,} neurons, {site}; mean \\|ρ\\| is {num(float(np.abs(rho[upper]).mean()))}",
-        f"a batch of {len(batches[0])} tokens: off by {num(float(batch.mean()))} on average, {num(float(batch.max()))} at most",
-        f"all {len(X):,} tokens in one pass, sums of {rho.nbytes / 2**20:.0f} MiB: off by {exact.max():.0e} at most",
+        f"correlation of {len(rho):,} neurons, {site}; mean \\|ρ\\| is "
+        f"{num(float(np.abs(rho[upper]).mean()))}",
+        f"a batch of {len(batches[0])} tokens: off by {num(float(batch.mean()))} on average, "
+        f"{num(float(batch.max()))} at most",
+        f"all {len(X):,} tokens in one pass, sums of {rho.nbytes / 2**20:.0f} MiB: off by "
+        f"{exact.max():.0e} at most",
         "all tokens in memory, float64",
     )
 
@@ -192,7 +205,8 @@ def _orders(store: "Store", site: str) -> list[tuple[str, ...]]:
     return [
         (
             f"loss Σ D·(1 − ρ)/2 of an order on a line of fixed length, {site}",
-            f"sorted by correlation: {num(ts.neurons.order_cost(spectral, rho))} (spectral), {num(ts.neurons.order_cost(leaf, rho))} (leaves)",
+            f"sorted by correlation: {num(ts.neurons.order_cost(spectral, rho))} (spectral), "
+            f"{num(ts.neurons.order_cost(leaf, rho))} (leaves)",
             "no loss: spectral seriation, optimal leaf ordering",
             f"random orders: {span(costs)}",
         ),
@@ -201,7 +215,8 @@ def _orders(store: "Store", site: str) -> list[tuple[str, ...]]:
             f"after its descent: {', '.join(num(v) for v in ends)} (steps 0.02, 0.1, 1); the line shrinks to "
             f"{', '.join(num(v) for v in shrunk)} of its length",
             f"spectral: {num(beside(spectral, rho))}; leaves: {num(beside(leaf, rho))}",
-            f"as they come: {num(beside(np.arange(len(rho)), rho))}; columns shuffled, then sorted: {num(noise[0])}, {num(noise[1])}",
+            f"as they come: {num(beside(np.arange(len(rho)), rho))}; columns shuffled, then sorted: "
+            f"{num(noise[0])}, {num(noise[1])}",
         ),
     ]
 
@@ -247,25 +262,31 @@ def manifold(made: Made) -> Section:
     moved = float(np.abs((y - y.min()) / np.ptp(y) - y).max())
     all_days = np.array(ts.open_texts("birthdays:1000", seed=0).labels["date"], float)
     follows = (
-        f"A perfect circle of twelve months scores {num(wrong)} by its labels, which are scaled so that December falls on January, and "
-        f"{num(right)} with the period given; but dates in [0, 1) move by no more than {num(moved)}, and that fault does next to nothing here. "
-        f"The leak does little: {theirs.leaked(y):.0%} of its held-out sentences share their date with a training sentence "
-        f"({theirs.leaked(all_days):.0%} in its 1000 sentences), and the score with folds by date is only a little lower. What its score lacks "
-        "is a zero: shuffled labels, and *born*, which stands before the date and is six points in both models, one for each name, score "
-        f"{span(zero)}. What its claim lacks is a control: the date is read from random weights at every token from the month on, and in the "
-        "trained model at *volleyball*, which needs no date, nearly as well as at *birthday*. Part of the claim stands: training added "
-        f"{within_bounds(near, 'added')} at *birthday* and "
-        f"{within_bounds(far, 'added')} at *volleyball*. After the month the subspace holds {after:.2%} of the variance or less."
+        f"A perfect circle of twelve months scores {num(wrong)} by its labels, which are scaled so that "
+        f"December falls on January, and {num(right)} with the period given; but dates in [0, 1) move by "
+        f"no more than {num(moved)}, and that fault does next to nothing here. The leak does little: "
+        f"{theirs.leaked(y):.0%} of its held-out sentences share their date with a training sentence "
+        f"({theirs.leaked(all_days):.0%} in its 1000 sentences), and the score with folds by date is only "
+        "a little lower. What its score lacks is a zero: shuffled labels, and *born*, which stands before "
+        f"the date and is six points in both models, one for each name, score {span(zero)}. What its claim "
+        "lacks is a control: the date is read from random weights at every token from the month on, and "
+        "in the trained model at *volleyball*, which needs no date, nearly as well as at *birthday*. Part "
+        f"of the claim stands: training added {within_bounds(near, 'added')} at *birthday* and "
+        f"{within_bounds(far, 'added')} at *volleyball*. After the month the subspace holds {after:.2%} of "
+        "the variance or less."
     )
     return Section(
         "Where a feature manifold lives (SMDS notebook)",
-        "If a model copies a date to a token where it is needed, the circle of dates appears there: a high score marks the place.",
-        ("token", "its score", "… folds by date", "… labels shuffled", "… random weights", "corrected", "random weights, corrected",
+        "If a model copies a date to a token where it is needed, the circle of dates appears there: a high "
+        "score marks the place.",
+        ("token", "its score", "… folds by date", "… labels shuffled", "… random weights", "corrected",
+         "random weights, corrected",
          "added by training", "p, max-T", "share of variance"),
         rows,
         follows,
-        f"{told(store)}; {site} (0.6 of the depth, as in the notebook). `birthday-2` is *on* in *party on her birthday*. Its score: ridge 1, the "
-        "library's default. Corrected: 0 is the null, 1 a perfect circle; folds by date, 3 × 3, 100 permutations of dates.",
+        f"{told(store)}; {site} (0.6 of the depth, as in the notebook). `birthday-2` is *on* in *party on "
+        "her birthday*. Its score: ridge 1, the library's default. Corrected: 0 is the null, 1 a perfect "
+        "circle; folds by date, 3 × 3, 100 permutations of dates.",
         "transect capture smollm2 birthdays:400 --sites resid --out runs/smol --name smol\n"
         "transect capture random:smollm2 birthdays:400 --sites resid --out runs/rand --name rand\n"
         "transect manifold runs/smol --label date --shape circle --control runs/rand --out runs/date",

@@ -1,4 +1,5 @@
-"""`make bench`: every bench in one run, side by side with its peers, written to docs/benchmarks.md as printed.
+"""`make bench`: every bench in one run, side by side with its peers, written to docs/benchmarks.md as
+printed.
 
 python bench/run.py [--quick]
 """
@@ -14,16 +15,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PEERS = (
-    "torch", "transformers", "numpy", "scipy", "scikit-learn", "safetensors", "ray", "POT", "geomloss", "pytorch-cka",
+    "torch", "transformers", "numpy", "scipy", "scikit-learn", "safetensors", "ray", "POT", "geomloss",
+    "pytorch-cka",
     "representation-geometry", "transformer-lens", "nnsight", "scikit-dimension", "rsatoolbox",
 )  # fmt: skip
 #: What each bench is to reach.
 REACH = {
-    "capture.py": "Reach: residual stream ≤ 1.10 × the forward pass, every family ≤ 1.4 ×; a layer read in ≤ 2 × np.load of its bytes.",
-    "sinkhorn.py": "Reach: all pairs in ≤ 2 × the cost matrices, ≥ 6 × faster than POT's defaults; exact W2 no slower than the scipy loop.",
+    "capture.py": (
+        "Reach: residual stream ≤ 1.10 × the forward pass, every family ≤ 1.4 ×; a layer read in "
+        "≤ 2 × np.load of its bytes."
+    ),
+    "sinkhorn.py": (
+        "Reach: all pairs in ≤ 2 × the cost matrices, ≥ 6 × faster than POT's defaults; exact "
+        "W2 no slower than the scipy loop."
+    ),
     "cka.py": "Reach: ≤ 2.0 CPU-s and ≤ 1 GB at n = 2000 (drawn clouds), one pass over the store.",
     "smds.py": "Reach: 13 shapes and 100 permutations in ≤ 3 × the map of one shape without a null.",
-    "neurons.py": "Reach: ≥ 70 % of the matmul rate; a layout faster than scikit-learn's at equal or lower stress.",
+    "neurons.py": (
+        "Reach: ≥ 70 % of the matmul rate; a layout faster than scikit-learn's at equal or lower stress."
+    ),
     "train.py": "Reach: ≤ 1.15 × a plain loop.",
     "engines.py": "Reach: < 10 % over the local pool at blocks of 50 ms and more.",
     "page.py": "Reach: first paint < 0.5 s, a new token at 46,080 points < 60 ms of CPU.",
@@ -53,10 +63,13 @@ def main() -> None:
     parts = ["<!-- Made by make bench. -->", "", "# Benchmarks", ""]
     versions = ", ".join(f"{name} {version(name)}" for name in PEERS)
     parts += [
-        f"Ratios measured side by side in one run, in CPU seconds, one thread. {versions}; Python {sys.version.split()[0]}; {time.strftime('%Y-%m-%d')}.",
+        f"Ratios measured side by side in one run, in CPU seconds, one thread. {versions}; Python "
+        f"{sys.version.split()[0]}; {time.strftime('%Y-%m-%d')}.",
         "",
-        "Clouds are real: 1000 tokens of SmolLM2-135M (the 4-bit copy) at 31 layers of width 576, on GSM8K problems, without",
-        "position 0 and without massive tokens. The `smds` reference library is on no package index: its ratio is printed by",
+        "Clouds are real: 1000 tokens of SmolLM2-135M (the 4-bit copy) at 31 layers of width 576, on GSM8K "
+        "problems, without",
+        "position 0 and without massive tokens. The `smds` reference library is on no package index: its "
+        "ratio is printed by",
         "`python bench/smds.py --reference` where it can be imported.",
         "",
     ]

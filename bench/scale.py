@@ -1,11 +1,13 @@
-"""What a large run costs, from rates measured in this run: bytes, hours, euros; and how far the model can be trusted.
+"""What a large run costs, from rates measured in this run: bytes, hours, euros; and how far the model can
+be trusted.
 
     OMP_NUM_THREADS=1 python bench/scale.py [--write] [--gpu-flops 4e14] [--gpu-hour 2.5] ...
 
-Three checks come first: bytes and CPU seconds of captures and sweeps predicted from smaller ones, and the wall time of
-runs on the local pool, with and without workers that die, predicted by a simulation of its scheduling. Then a 70B model on a
-million texts. What cannot be measured without such a machine (throughput of an accelerator, prices) is an option and is
-printed as an assumption. --write puts the output into docs/scale.md.
+Three checks come first: bytes and CPU seconds of captures and sweeps predicted from smaller ones, and
+the wall time of runs on the local pool, with and without workers that die, predicted by a simulation of
+its scheduling. Then a 70B model on a million texts. What cannot be measured without such a machine
+(throughput of an accelerator, prices) is an option and is printed as an assumption. --write puts the
+output into docs/scale.md.
 """
 
 import argparse
@@ -39,7 +41,9 @@ class Network:
     bytes_per_number: int
 
     def flops(self, tokens: float, length: float) -> float:
-        """Of a forward pass: 2 for each weight and token, and 4 × width for each pair of positions of a layer."""
+        """Of a forward pass: 2 for each weight and token, and 4 × width for each pair of positions of a
+        layer.
+        """
         return tokens * (2 * self.parameters + 4 * self.layers * self.width * length)
 
     def bytes(self, points: float, sites: int | None = None) -> float:
@@ -48,8 +52,9 @@ class Network:
 
 
 def simulate(blocks: Sequence[float], workers: int, birth: float, deaths: Sequence[int] = ()) -> float:
-    """Wall seconds of the local pool: a worker that dies (at the start of block k, once) breaks the pool, whose blocks
-    in flight are run again after it is born anew. Blocks are taken in order, as workers become free."""
+    """Wall seconds of the local pool: a worker that dies (at the start of block k, once) breaks the pool,
+    whose blocks in flight are run again after it is born anew. Blocks are taken in order, as workers
+    become free."""
     waiting, doomed = list(reversed(range(len(blocks)))), set(deaths)
     now, running = birth, []
     while waiting or running:
@@ -77,7 +82,9 @@ def work(folder: str, task: tuple[int, float, bool]) -> int:
 
 
 def pools() -> None:
-    """Runs of sleeping blocks, so that eight workers can be watched on two cores: simulated and measured wall seconds."""
+    """Runs of sleeping blocks, so that eight workers can be watched on two cores: simulated and measured
+    wall seconds.
+    """
     from transect.work import pool as engine
 
     rng = random.Random(0)
@@ -101,7 +108,8 @@ def pools() -> None:
 
 def line(what: str, told: float, found: float, unit: str) -> None:
     print(
-        f"  {what:<46} predicted {told:10.2f} {unit}  measured {found:10.2f} {unit}  {told / found - 1:+6.1%}",
+        f"  {what:<46} predicted {told:10.2f} {unit}  measured {found:10.2f} {unit}  "
+        f"{told / found - 1:+6.1%}",
         flush=True,
     )
 
@@ -139,7 +147,8 @@ def captures() -> dict[str, float]:
             if not rates:
                 rates["flops"], rates["extra"] = flops / seconds, held / small.bytes(sum(mine))
                 print(
-                    f"rates from {count} texts: {rates['flops']:.2e} FLOP a CPU second, store {rates['extra']:.4f} × its points"
+                    f"rates from {count} texts: {rates['flops']:.2e} FLOP a CPU second, store "
+                    f"{rates['extra']:.4f} × its points"
                 )
                 continue
             line(f"capture, {count} texts ({sum(mine)} tokens)", flops / rates["flops"], seconds, "CPU-s")
@@ -148,7 +157,9 @@ def captures() -> dict[str, float]:
 
 
 def sweeps() -> dict[str, float]:
-    """CPU seconds of pairs at twice the width, and at twice the points as well, from the small ones; returns the rates."""
+    """CPU seconds of pairs at twice the width, and at twice the points as well, from the small ones;
+    returns the rates.
+    """
     import numpy as np
 
     from sinkhorn import synthetic
@@ -187,12 +198,14 @@ def large(rates: dict[str, float], given: argparse.Namespace) -> None:
         f"a 70B model ({big.layers} layers × {big.width}, bfloat16) on {texts:.0e} texts of {length} tokens"
     )
     print(
-        f"  assumed: {given.gpu_flops:.1e} FLOP/s reached by an accelerator of {given.gpu_bytes / 1e9:.0f} GB at {given.gpu_hour} € an hour; "
-        f"{given.core_hour} € a core-hour; {given.disk_month} € a GB-month; {given.disk_rate / 1e9:.0f} GB/s to disk for all workers"
+        f"  assumed: {given.gpu_flops:.1e} FLOP/s reached by an accelerator of {given.gpu_bytes / 1e9:.0f} "
+        f"GB at {given.gpu_hour} € an hour; {given.core_hour} € a core-hour; {given.disk_month} € a "
+        f"GB-month; {given.disk_rate / 1e9:.0f} GB/s to disk for all workers"
     )
     print(
-        f"  one pass: {big.flops(tokens, length):.1e} FLOP, {seconds / 3600:.0f} accelerator-hours of arithmetic; weights need {devices} devices, "
-        f"of which `device_map` keeps one busy: {seconds * devices / 3600:.0f} device-hours, {seconds * devices / 3600 * given.gpu_hour:.0f} €"
+        f"  one pass: {big.flops(tokens, length):.1e} FLOP, {seconds / 3600:.0f} accelerator-hours of "
+        f"arithmetic; weights need {devices} devices, of which `device_map` keeps one busy: "
+        f"{seconds * devices / 3600:.0f} device-hours, {seconds * devices / 3600 * given.gpu_hour:.0f} €"
     )
     print(f"  {'what is kept':<44}{'bytes':>12}{'to write':>12}{'€ a month':>12}")
     plans = {
@@ -205,7 +218,8 @@ def large(rates: dict[str, float], given: argparse.Namespace) -> None:
     }
     for name, held in plans.items():
         print(
-            f"  {name:<44}{size(held):>12}{held / given.disk_rate / 3600:>10.2f} h{held / 1e9 * given.disk_month:>12,.0f}"
+            f"  {name:<44}{size(held):>12}{held / given.disk_rate / 3600:>10.2f} "
+            f"h{held / 1e9 * given.disk_month:>12,.0f}"
         )
     n, d, pairs = 20_000, big.width, 81 * 80 // 2
     for name, unit in (("sinkhorn", pairs * n * n * d), ("cka", 81 * n * n * d + 81 * 81 * n * n / 2)):
@@ -222,7 +236,8 @@ def large(rates: dict[str, float], given: argparse.Namespace) -> None:
     for lost in (0, 4):
         wall = simulate(blocks, 8, 300, [200 * (k + 1) for k in range(lost)])
         print(
-            f"  8 workers of {devices} devices, 2000 shards, {lost} of them lost: {wall / 3600:.1f} h (each needs 5 minutes to open the weights)"
+            f"  8 workers of {devices} devices, 2000 shards, {lost} of them lost: {wall / 3600:.1f} h "
+            "(each needs 5 minutes to open the weights)"
         )
 
 

@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python bench/sinkhorn.py [clouds.npz] [--pairs 20] [--sizes 500 1000]
 
-`clouds.npz` holds one [n, d] array for each layer, in order. Without it the clouds are synthetic: a residual stream with
-a power-law spectrum, 12 % of new variance and one nonlinear update a layer, two growing dimensions, and norms that vary
-from token to token. Ratios are to the float32 cost matrices of the same pairs alone.
+`clouds.npz` holds one [n, d] array for each layer, in order. Without it the clouds are synthetic: a
+residual stream with a power-law spectrum, 12 % of new variance and one nonlinear update a layer, two
+growing dimensions, and norms that vary from token to token. Ratios are to the float32 cost matrices of
+the same pairs alone.
 """
 
 import argparse
@@ -96,7 +97,9 @@ def far(values: list[float], truth: list[float]) -> str:
 
 
 def entropic(clouds: Clouds, few: Pairs) -> None:
-    """Ours and the cost matrices on all pairs; the peers on `few` of them, beside the cost matrices of those."""
+    """Ours and the cost matrices on all pairs; the peers on `few` of them, beside the cost matrices of
+    those.
+    """
     prepared, every = [prepare_cloud(X) for X in clouds], all_pairs(len(clouds))
 
     def matrices_only() -> None:
@@ -110,7 +113,8 @@ def entropic(clouds: Clouds, few: Pairs) -> None:
     share = f"{sum(r.converged for r in ours)}/{len(ours)} converged"
     row("sinkhorn with costs and self-terms", seconds, base, share)
     print(
-        f"    iterations: mean {np.mean([r.iterations for r in ours]):.1f}, most {max(r.iterations for r in ours)}"
+        f"    iterations: mean {np.mean([r.iterations for r in ours]):.1f}, most "
+        f"{max(r.iterations for r in ours)}"
     )
     print(f"  {len(few)} of the pairs")
     base, matrices = timed(lambda: [squared_distances(prepared[i], prepared[j], np.float32) for i, j in few])
@@ -118,7 +122,8 @@ def entropic(clouds: Clouds, few: Pairs) -> None:
     row("cost matrices alone, float32", base, base)
     tight = [r.cost for r in sinkhorn.values(clouds, few, tol=1e-6, max_iter=5000)]
     print(
-        f"    <P, C> of sinkhorn above, beside tol = 1e-6: {far([ours[every.index(p)].cost for p in few], tight)}"
+        "    <P, C> of sinkhorn above, beside tol = 1e-6: "
+        f"{far([ours[every.index(p)].cost for p in few], tight)}"
     )
     for name, peer in (("POT ot.sinkhorn2, defaults", pot_cost), ("torch log-domain loop", torch_cost)):
         given = [C.astype(np.float64) if peer is pot_cost else C for C in matrices]
@@ -140,7 +145,9 @@ def entropic(clouds: Clouds, few: Pairs) -> None:
 
 
 def geomloss_divergence(X: torch.Tensor, Y: torch.Tensor, eps: float) -> float:
-    """geomloss halves the squared distance: blur² = eps / 2, and twice its value. Its annealing is left at the default."""
+    """geomloss halves the squared distance: blur² = eps / 2, and twice its value. Its annealing is left at
+    the default.
+    """
     from geomloss import SamplesLoss
 
     loss = SamplesLoss("sinkhorn", p=2, blur=float(np.sqrt(eps / 2)), backend="tensorized")

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python bench/smds.py [STORE --label date] [--cells 6] [--reference]
 
-Without a store the cells are synthetic: 1000 texts × 576 dimensions with a power-law spectrum, dates as labels. The row of
-PERFORMANCE.md is the first ratio: 13 shapes with 100 permutations each against one shape without a null. `--reference`
-adds the `smds` library, where it can be imported.
+Without a store the cells are synthetic: 1000 texts × 576 dimensions with a power-law spectrum, dates as
+labels. The row of PERFORMANCE.md is the first ratio: 13 shapes with 100 permutations each against one
+shape without a null. `--reference` adds the `smds` library, where it can be imported.
 """
 
 import argparse

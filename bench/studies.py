@@ -1,9 +1,11 @@
-"""Where the time of the demo and of each study goes: CPU seconds of imports, passes, measures, figures, and the rest.
+"""Where the time of the demo and of each study goes: CPU seconds of imports, passes, measures, figures, and
+the rest.
 
     OMP_NUM_THREADS=1 TRANSECT_THREADS=1 python bench/studies.py
 
-Every command runs in a process of its own, on one thread, on SmolLM2 and small sizes. The floor of a study is what it was
-asked for: passes through the model, and the measures with their nulls and replicates.
+Every command runs in a process of its own, on one thread, on SmolLM2 and small sizes. The floor of a
+study is what it was asked for: passes through the model, and the measures with their nulls and
+replicates.
 """
 
 import argparse
@@ -16,7 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-#: What is timed: column → places of the functions that do it, under the names by which their callers know them.
+#: What is timed: column → places of the functions that do it, under the names by which their callers know
+#: them.
 PARTS = {
     "opening": ["transect.models.models.open_model"],
     "passes": ["transect.store.capture.capture"],

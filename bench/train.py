@@ -1,4 +1,5 @@
-"""A training step of the decoder beside a plain torch loop over the same model, and beside transformers' Llama of its shape.
+"""A training step of the decoder beside a plain torch loop over the same model, and beside transformers'
+Llama of its shape.
 
 python bench/train.py [--width 128] [--layers 4]
 """
@@ -100,7 +101,8 @@ def main() -> None:
     print(f"one step, {given.layers} layers × {given.width}, {count} tokens, vocabulary 4096, one thread")
     print(f"  plain torch loop, same model    {floor:7.3f} CPU-s   1.00 x")
     print(
-        f"  transect train                  {ours:7.3f} CPU-s  {ours / floor:5.2f} x  {count / ours:,.0f} tokens/s"
+        f"  transect train                  {ours:7.3f} CPU-s  {ours / floor:5.2f} x  {count / ours:,.0f} "
+        "tokens/s"
     )
     print(f"  plain torch loop, Llama's code  {llama:7.3f} CPU-s  {llama / floor:5.2f} x")
 

@@ -1,9 +1,11 @@
-"""Two hosts on one machine: the second is a network namespace of its own, with its own address, taken away in mid-run.
+"""Two hosts on one machine: the second is a network namespace of its own, with its own address, taken away
+in mid-run.
 
     python bench/two_hosts.py
 
-A Ray head runs here, a second node inside the namespace, joined by a virtual cable. Both take blocks of one run;
-after a few, every process in the namespace is killed and the cable cut. What comes back must be all of it. Needs the right to make network namespaces (root), and `ip`.
+A Ray head runs here, a second node inside the namespace, joined by a virtual cable. Both take blocks of
+one run; after a few, every process in the namespace is killed and the cable cut. What comes back must be
+all of it. Needs the right to make network namespaces (root), and `ip`.
 """
 
 import os

@@ -58,6 +58,7 @@ def test_products_under_permutations_are_those_of_permuted_matrices(T: int, k: i
     rng = np.random.default_rng(3)
     A, B = rng.normal(size=(2, T * k, T * k)).astype(np.float32)
     order = text_permutations(T, 6, stream(0, "test"))
+    assert (np.sort(order, axis=1) == np.arange(T)).all(), "every text once"
     wanted = []
     for p in order:
         rows = np.concatenate([np.arange(t * k, t * k + k) for t in p])
@@ -109,6 +110,7 @@ def test_swaps_move_whole_texts(tmp_path: Path) -> None:
     row = next(iter(ts.sweep("centroid", store, **given)))
     drawn = np.array(row["null_draws"])
     assert row["p"] == pytest.approx(0.01)
+    assert row["control"] == "texts swapped"
     expected = 2 * np.sqrt(2 / np.pi) / np.sqrt(row["n_texts"])
     assert drawn.mean() == pytest.approx(expected, rel=0.2), "coins over texts, not over tokens"
 

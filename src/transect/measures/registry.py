@@ -23,6 +23,8 @@ def find(name: "str | Measure") -> Measure:
     """The measure called `name`; TransectError lists the ones there are."""
     if isinstance(name, Measure):
         return name
+    if name in REGISTRY:  # looking through the installed packages takes tens of milliseconds
+        return REGISTRY[name]
     if name not in (known := registry()):
         raise TransectError(f"no measure {name!r}.", f"There are: {', '.join(known)}.")
     return known[name]
