@@ -257,7 +257,8 @@ def main() -> int:
     faults = [f for f in every if (not asked.only or f.name in asked.only) and key(f) not in known]
     if not faults:
         wrong.append(
-            f"no faults of {', '.join(asked.only)}; there are: {', '.join(dict.fromkeys(f.name for f in every))}"
+            f"no faults of {', '.join(asked.only)}; "
+            f"there are: {', '.join(dict.fromkeys(f.name for f in every))}"
         )
     if wrong:
         print("\n".join(wrong), file=sys.stderr)

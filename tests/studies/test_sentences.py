@@ -34,7 +34,7 @@ def study(**tables: list[dict]) -> Study:
 
 
 def adjacent() -> list[dict]:
-    """Three steps: the second has the largest excess, the first the largest value; raw points say otherwise."""
+    """Three steps: the second has the largest excess, the first the largest value; raw points differ."""
     rows = []
     for how, excess in (("unit", [1.0, 5.0, 2.0]), ("raw", [70.0, 7.0, 8.0])):
         for k, c in enumerate(excess):
