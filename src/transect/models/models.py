@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from transect.errors import TransectError
 from transect.files import local
@@ -21,6 +21,7 @@ from transect.models.fingerprint import Fingerprint, fingerprint, first_bad_tens
 from transect.models.placing import placing
 from transect.models.sites import base_of
 from transect.packages import PACKAGES, cache_dir, fetch
+from transect.work.options import Option
 
 HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -109,7 +110,7 @@ def open_model(
     *,
     dtype: Any = None,
     device: Any = None,
-    quantize: str | None = None,
+    quantize: Annotated[str | None, Option(None, "", choices=("4bit", "8bit"))] = None,
     revision: str | None = None,
     seed: int = 0,
     trust_remote_code: bool = False,
