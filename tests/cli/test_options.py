@@ -71,7 +71,7 @@ ONCE = [path for path in COMMANDS if path[0] != "measure" or path[1] in ("cka", 
 
 def told(arguments: list[str], command: click.Command = cli) -> str:
     """ "begun", "done", or the message of a refusal; anything else is a bug of ours."""
-    done = CliRunner().invoke(command, arguments)
+    done = CliRunner().invoke(command, arguments, **cli.context_settings)
     if isinstance(done.exception, BegunError):
         return "begun"
     if isinstance(done.exception, TransectError):
