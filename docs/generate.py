@@ -1,14 +1,18 @@
-"""Write the reference pages from the code: `python docs/generate.py`. A test compares what is there with the
-code."""
+"""Write the pages that are made from the code and from its tests: `python docs/generate.py`. A test compares
+what is there with them."""
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from transect.cli.main import cli
 from transect.measures.registry import registry
 
-FOLDER = Path(__file__).parent / "reference"
+HERE = Path(__file__).parent
+TESTS = HERE.parent / "tests"
 HEAD = "<!-- Made by docs/generate.py; edit the docstrings instead. -->\n\n"
 
 
@@ -50,9 +54,83 @@ def commands() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"measures.md": measures, "commands.md": commands}
+FAULTS = """<!-- Made by docs/generate.py; edit the marks of the tests instead. -->
+
+# When things go wrong
+
+What happens to a run when the machine, the disk or the input lets it down, what you see, and what to do. Each
+line is made from the mark of the test that holds it, and each number below is compared by a test with what
+it tried. Two things hold throughout: what was finished stays as it is, and a number is never computed from a
+file XX
+status 2.
+"""
+#: Table → its columns.
+TABLES = {
+    "bad luck": ("what happens", "what you see", "what to do"),
+    "bad input": ("what comes", "what happens"),
+}
+
+
+def faults() -> str:
+    """The lines that tests hold, by their marks, and how many stops and damages they try."""
+    lines: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in TABLES}
+    held: dict[str, list[str]] = {}
+    for test, (table, first, *rest) in marks():
+        if rest and (first in lines[table] or len(rest) + 1 != len(TABLES[table])):
+            raise ValueError(f"{test}: {first!r} is told twice, or has another number of cells")
+        if rest:
+            lines[table][first] = (first, *rest)
+        held.setdefault(first, []).append(f"`{test}`")
+    if lost := set(held) - {first for told in lines.values() for first in told}:
+        raise ValueError(f"lines without their other cells: {', '.join(sorted(lost))}")
+    parts = [FAULTS]
+    for name, told in lines.items():
+        rows = [(*cells, "<br>".join(held[first])) for first, cells in told.items()]
+        parts.append(f"## {name.capitalize()}\n\n{_table((*TABLES[name], 'held by'), rows)}")
+    stops, damages = (_constant(name) for name in ("STOPS", "DAMAGES"))
+    parts.append(
+        "## How much is tried\n\nEvery writer is stopped before every one of its calls to the disk (open, "
+        "write, sync, rename, remove …), and run again. In every file that lies on a disk bits are flipped "
+        f"and ends are cut off: {sum(stops.values()):,} stops, {sum(damages.values()):,} damages.\n\n"
+        + _table(("writer", "stops"), [(k, f"{n:,}") for k, n in stops.items()])
+    )
+    parts.append(_table(("what is damaged", "damages"), [(k, f"{n:,}") for k, n in damages.items()]))
+    return "\n".join(parts)
+
+
+def marks() -> Iterator[tuple[str, list[str]]]:
+    """(file::test, cells) of every `pytest.mark.fault`, in the order of files and lines; nothing is
+    imported."""
+    for file in sorted(TESTS.rglob("test_*.py")):
+        text = file.read_text(encoding="utf-8")
+        if "mark.fault(" not in text:
+            continue
+        tests = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef))
+        for test in sorted(tests, key=lambda n: n.lineno):
+            for mark in test.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fault":
+                    name = f"{file.relative_to(TESTS).as_posix()}::{test.name}"
+                    yield name, [ast.literal_eval(cell) for cell in mark.args]
+
+
+def _constant(name: str) -> dict[str, Any]:
+    """A dictionary of tests/crashing.py, read and not run."""
+    tree = ast.parse((TESTS / "crashing.py").read_text(encoding="utf-8"))
+    return next(
+        ast.literal_eval(n.value)
+        for n in tree.body
+        if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == name
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in lines)
+
+
+PAGES = {"reference/measures.md": measures, "reference/commands.md": commands, "faults.md": faults}
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
     for page, write in PAGES.items():
-        (FOLDER / page).write_text(write())
+        (HERE / page).parent.mkdir(exist_ok=True)
+        (HERE / page).write_text(write(), encoding="utf-8")

@@ -11,6 +11,26 @@ import numpy as np
 #: Everything by which our writers change a disk or make it durable.
 CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir")
 
+#: Calls to the disk of each writer: a test stops it before every one of them. They stand in docs/faults.md.
+STOPS = {
+    "a capture": 71,
+    "a sweep": 13,
+    "a study": 23,
+    "a study over an old one": 21,
+    "a checkpoint": 25,
+    "the state of a training run": 6,
+    "the tables of a training run": 14,
+}
+#: Damages that are tried on what lies on a disk: bits flipped anywhere, and files cut short.
+DAMAGES = {
+    "a store": 301,
+    "a store that is gone on with": 48,
+    "a study": 609,
+    "the blocks of a sweep": 8,
+    "a training run": 286,
+    "a finished training run": 372,
+}
+
 
 class Crash(BaseException):
     """The process is gone: nothing that it would still do reaches the disk."""

@@ -62,6 +62,11 @@ class Bomb:
         return os.mkdir, (str(self.mark),)
 
 
+@pytest.mark.fault(
+    "bad input",
+    "a model folder with pickles (`.bin`, `.pt`)",
+    "they are never read; a folder with nothing else is refused, with the way to convert it",
+)
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter_model.bin", "model.pt", "training_args.bin"])
 def test_no_pickle_of_a_model_folder_is_read(tmp_path: Path, name: str) -> None:
     folder = save_tiny(tmp_path / "model", "llama")
@@ -80,6 +85,9 @@ def test_no_pickle_of_a_model_folder_is_read(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.fault(
+    "bad input", "a `state.pt` that would run something as it is read", "refused; nothing of it runs"
+)
 def test_a_training_state_that_is_a_pickle_is_not_run(tmp_path: Path) -> None:
     import torch
 
@@ -91,6 +99,11 @@ def test_a_training_state_that_is_a_pickle_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.fault(
+    "bad input",
+    "a manifest, plan, index or shard header that lies about sizes or places",
+    "refused before anything of it is believed; rows cannot be read outside of their shard",
+)
 @pytest.mark.parametrize(
     ("file", "change", "says"),
     [
@@ -115,6 +128,7 @@ def test_a_manifest_or_plan_that_lies_is_refused(
     assert caught.value.fix
 
 
+@pytest.mark.fault("bad input", "a manifest, plan, index or shard header that lies about sizes or places")
 @pytest.mark.parametrize(
     ("column", "value"),
     [("row", 10**12), ("row", -1), ("rows", 10**15), ("shard", 7), ("shard", -1), ("length", 3)],
@@ -134,6 +148,7 @@ def test_an_index_cannot_lead_outside_of_a_shard(
         ts.open_store(copy)
 
 
+@pytest.mark.fault("bad input", "a study that names tables in other folders", "refused")
 def test_a_study_cannot_name_tables_outside_of_its_folder(tmp_path: Path) -> None:
     Table([{"measure": "secret", "value": 1.0}]).save(tmp_path / "secret.parquet")
     study = Study("drift", "?", {"adjacent": Table([{"measure": "cka", "value": 0.5}])})
@@ -152,6 +167,11 @@ def test_a_study_cannot_name_tables_outside_of_its_folder(tmp_path: Path) -> Non
 # words
 
 
+@pytest.mark.fault(
+    "bad input",
+    "cells that a spreadsheet would run (`=`, `+`, `-`, `@`)",
+    "an apostrophe in front, in the CSV of reports",
+)
 def test_cells_that_a_spreadsheet_would_run_are_text() -> None:
     run = ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "a=1"]
     table = Table(
@@ -165,6 +185,11 @@ def test_cells_that_a_spreadsheet_would_run_are_text() -> None:
     assert ",-1.5," in lines, "numbers stay numbers"
 
 
+@pytest.mark.fault(
+    "bad input",
+    "texts, labels and names with HTML or scripts",
+    "shown as the characters they are; the report's policy forbids scripts but its own",
+)
 def test_words_of_a_study_do_not_become_markup(tmp_path: Path) -> None:
     nasty = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`{{7*7}}{% x %}]]></style>"
     table = Table(
@@ -187,6 +212,11 @@ def test_words_of_a_study_do_not_become_markup(tmp_path: Path) -> None:
     assert "49" not in page.split("</style>")[1].replace("Transect 0", "")
 
 
+@pytest.mark.fault(
+    "bad input",
+    "terminal escapes, characters that turn the reading order",
+    "left out of everything that is printed",
+)
 def test_nothing_drives_the_terminal(store: ts.Store, tmp_path: Path) -> None:
     from click.testing import CliRunner
 
@@ -236,6 +266,11 @@ def unpacked(
     return fetch("fake")
 
 
+@pytest.mark.fault(
+    "bad input",
+    "archives that grow a thousandfold, with links or absolute names",
+    "nothing beyond the limit is unpacked; files keep their own name only, and every hash is checked",
+)
 def test_an_archive_that_grows_a_thousandfold_is_not_unpacked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -252,6 +287,7 @@ def test_an_archive_that_grows_a_thousandfold_is_not_unpacked(
     assert not list((tmp_path / "packages").glob("*"))
 
 
+@pytest.mark.fault("bad input", "archives that grow a thousandfold, with links or absolute names")
 @pytest.mark.parametrize("name", ["/etc/a.txt", "../../../a.txt", "p/./a.txt"])
 def test_names_of_an_archive_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     folder = unpacked(monkeypatch, tmp_path / "cache", wheel({name: b"A"}, stat.S_IFLNK | 0o777))
@@ -260,6 +296,7 @@ def test_names_of_an_archive_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache"]
 
 
+@pytest.mark.fault("bad input", "archives that grow a thousandfold, with links or absolute names")
 @modest(max_examples=60)
 @given(cuts=some.lists(some.tuples(some.integers(0, 400), some.integers(0, 255)), min_size=1, max_size=4))
 def test_archives_with_changed_bytes(cuts: list[tuple[int, int]], tmp_path: Path) -> None:
@@ -275,6 +312,11 @@ def test_archives_with_changed_bytes(cuts: list[tuple[int, int]], tmp_path: Path
             shutil.rmtree(tmp_path / "packages", ignore_errors=True)
 
 
+@pytest.mark.fault(
+    "bad input",
+    "lines of a million characters, JSON nested without end",
+    "read as they are, or refused with the line",
+)
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "txt"])
 def test_a_line_of_a_million_characters_is_a_text(tmp_path: Path, kind: str) -> None:
     text, file = ("ab " * LONG)[:LONG].rstrip() + ".", tmp_path / f"long.{kind}"
@@ -290,6 +332,7 @@ def test_a_line_of_a_million_characters_is_a_text(tmp_path: Path, kind: str) -> 
     assert opened.texts == [text, "short"]
 
 
+@pytest.mark.fault("bad input", "lines of a million characters, JSON nested without end")
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -21,10 +21,22 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("page", ["measures.md", "commands.md"])
+@pytest.mark.parametrize("page", ["reference/measures.md", "reference/commands.md", "faults.md"])
 def test_reference_is_current(page: str) -> None:
     made = generator().PAGES[page]()
-    assert (ROOT / "docs" / "reference" / page).read_text() == made, "run: python docs/generate.py"
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == made, "run: python docs/generate.py"
+
+
+def test_a_line_on_faults_is_whole_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = generator()
+    first = ("a::b", ["bad input", "what comes", "what happens"])
+    for marks in ([first, first], [("a::b", ["bad input", "alone"])], [("a::b", ["bad luck", "x", "y"])]):
+        monkeypatch.setattr(made, "marks", lambda marks=marks: iter(marks))
+        with pytest.raises(ValueError, match=r"a::b|alone"):
+            made.faults()
+    more = [first, ("c::d", ["bad input", "what comes"])]
+    monkeypatch.setattr(made, "marks", lambda: iter(more))
+    assert "| what comes | what happens | `a::b`<br>`c::d` |" in made.faults()
 
 
 def test_every_page_is_in_the_navigation_and_links_resolve() -> None:

@@ -72,6 +72,12 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> ts.Store:
 # killed
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a sweep or a study is killed",
+    "finished blocks lie in `cells/`",
+    "run the same command; finished blocks are not computed again, and the table is the same",
+)
 def test_a_sweep_killed_anywhere_ends_as_the_unbroken_one(grown: ts.Store, tmp_path: Path) -> None:
     """Twice, at blocks that the clock chooses; no half-written block is taken for one."""
     whole = ts.sweep(["cka", "sinkhorn"], grown, out=tmp_path / "whole", **SWEEP)
@@ -94,6 +100,9 @@ def test_a_sweep_killed_anywhere_ends_as_the_unbroken_one(grown: ts.Store, tmp_p
     )
 
 
+@pytest.mark.fault(
+    "bad luck", "a run with workers is killed", "its workers end with it", "run the same command"
+)
 def test_the_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
     import psutil
 
@@ -122,6 +131,12 @@ def marked(folder: str, block: int) -> int:
     return block
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "training or fine-tuning is killed",
+    "the last checkpoint and `state.pt`",
+    "run the same command: it goes on from the last checkpoint, to the same weights bit for bit",
+)
 def test_a_training_run_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Path) -> None:
     from transect.train.pretrain import pretrain
     from transect.train.pretraining import preset
@@ -147,6 +162,7 @@ def test_a_training_run_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Pa
     assert not list(again.rglob("*.partial"))
 
 
+@pytest.mark.fault("bad luck", "training or fine-tuning is killed")
 def test_a_fine_tune_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Path) -> None:
     from transect.train.finetune import finetune
     from transect.train.recipe import Recipe
@@ -186,6 +202,12 @@ def test_a_fine_tune_killed_between_checkpoints_ends_bit_for_bit(tmp_path: Path)
     assert not list(again.rglob("*.partial"))
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "the app itself is killed",
+    "its worker ends with it; studies and stores are only ever read",
+    "start it again; a live run of the old server is gone",
+)
 def test_a_killed_app_takes_its_worker_along_and_leaves_the_folder_as_it_was(
     grown: ts.Store, tmp_path: Path
 ) -> None:
@@ -218,6 +240,12 @@ def test_a_killed_app_takes_its_worker_along_and_leaves_the_folder_as_it_was(
 # two at once
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "two captures write one shard, whatever their shares",
+    "the second: `another process is capturing shard …`",
+    "wait, or share the work with `--shard k/n`",
+)
 def test_a_second_capture_of_the_folder_is_refused_and_the_first_is_sound(
     tmp_path: Path, llama: ts.Model
 ) -> None:
@@ -267,6 +295,12 @@ def disk(tmp_path: Path) -> Any:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "the disk fills up",
+    "`… cannot be written (No space left on device); …`",
+    "make room, run the same command: finished shards, blocks and the old table are kept",
+)
 def test_a_full_disk_keeps_what_was_finished(llama: ts.Model, tmp_path: Path, disk: Path) -> None:
     """Room for the whole capture as it begins, taken by another program while it runs."""
 
@@ -298,6 +332,7 @@ def test_a_full_disk_keeps_what_was_finished(llama: ts.Model, tmp_path: Path, di
     assert whole.verify() == []
 
 
+@pytest.mark.fault("bad luck", "the disk fills up")
 def test_a_table_that_does_not_fit_leaves_the_old_one(disk: Path) -> None:
     small = Table([{"measure": "cka", "value": 1.0}])
     small.save(disk / "t.parquet")
@@ -308,6 +343,18 @@ def test_a_table_that_does_not_fit_leaves_the_old_one(disk: Path) -> None:
     assert [p.name for p in disk.iterdir()] == ["t.parquet"]
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a bit flips in `texts.parquet` or a table",
+    "refused on reading",
+    "capture into another folder; run the study again",
+)
+@pytest.mark.fault(
+    "bad luck",
+    "a bit flips in a shard",
+    "nothing on reading one value; `transect info DIR --verify` names the shard",
+    "delete the shard and its `.json`, capture again: only that shard is made",
+)
 @pytest.mark.parametrize(
     "file", ["texts.parquet", "shards/00000.safetensors", "shards/00000.json", "plan.json"]
 )
@@ -329,6 +376,12 @@ def test_one_flipped_bit_is_found(grown: ts.Store, tmp_path: Path, file: str) ->
         assert done.exception.fix
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a Parquet file, manifest, plan or block is cut short",
+    "`… cannot be read`, `… damaged`",
+    "delete the named file and run the same command; a store without its index is captured anew",
+)
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.97])
 def test_a_parquet_file_cut_short_is_refused(grown: ts.Store, tmp_path: Path, kept: float) -> None:
     Table([{"measure": "cka", "value": 1.0}]).save(tmp_path / "t.parquet")
@@ -342,6 +395,7 @@ def test_a_parquet_file_cut_short_is_refused(grown: ts.Store, tmp_path: Path, ke
         ts.open_store(tmp_path / "s")
 
 
+@pytest.mark.fault("bad luck", "a bit flips in a finished block of a sweep")
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_a_damaged_block_of_a_sweep_is_done_again(grown: ts.Store, tmp_path: Path, damage: str) -> None:
     whole = ts.sweep("cka", grown, out=tmp_path, **SWEEP)
@@ -354,6 +408,12 @@ def test_a_damaged_block_of_a_sweep_is_done_again(grown: ts.Store, tmp_path: Pat
     assert block.read_bytes() == data
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "the clock is set back, files carry odd dates",
+    "nothing: no decision rests on a date",
+    "nothing",
+)
 def test_the_clock_does_not_matter(
     llama: ts.Model, grown: ts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,6 +442,12 @@ def test_the_clock_does_not_matter(
     assert ts.sweep("cka", grown, out=tmp_path / "sweep", **SWEEP).arrow.equals(table.arrow)
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a folder may not be written",
+    "`… cannot be written (Permission denied)`",
+    "another `--out`, or give yourself the right",
+)
 def test_a_folder_that_may_not_be_written(llama: ts.Model, grown: ts.Store, tmp_path: Path) -> None:
     closed, half = tmp_path / "closed", tmp_path / "half"
     closed.mkdir()

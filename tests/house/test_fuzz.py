@@ -90,6 +90,7 @@ ENTRY = some.recursive(
 )
 
 
+@pytest.mark.fault("bad input", "a manifest, plan, index or shard header that lies about sizes or places")
 @modest(max_examples=150)
 @given(
     dtype=some.sampled_from(["F32", "F16", "BF16", "F64", "U8", None, []]) | ENTRY,

@@ -20,6 +20,11 @@ from transect.page.server import make_app
 from transect.results.table import Table
 
 
+@pytest.mark.fault(
+    "bad input",
+    "a page of another site, or another name for this machine",
+    "refused by the app: host, origin and token are checked on every request",
+)
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -94,6 +99,12 @@ DAMAGE = {
 }
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "one study or store in the folder of the app is damaged",
+    "a card with its message; everything else works",
+    "run that study again",
+)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_one_damaged_study_is_a_card_and_the_rest_works(home: Path, tmp_path: Path, damage: str) -> None:
     for part in ("runs/plain", "studies/one"):
@@ -256,6 +267,7 @@ def test_inlined_data_keeps_to_its_budget_and_says_what_it_left() -> None:
     assert pack_positions(small_study().tables["positions"])[:4] != b""
 
 
+@pytest.mark.fault("bad input", "texts, labels and names with HTML or scripts")
 def test_a_report_cannot_be_broken_out_of(tmp_path: Path) -> None:
     page = ts.report(small_study(), tmp_path / "r.html").read_text()
     assert "<img src=x" not in page

@@ -90,6 +90,12 @@ def test_what_cannot_run_gets_a_message(
     assert "trace" not in last
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "the app's worker dies during a live run",
+    "the run ends as failed, with a message",
+    "run the prompt again; the server and the other runs go on",
+)
 def test_a_worker_that_dies_fails_its_job_and_a_fresh_one_follows(client: TestClient) -> None:
     import psutil
 

@@ -143,6 +143,12 @@ def test_nan_on_a_later_text_keeps_what_was_finished(tmp_path: Path) -> None:
     assert not list((tmp_path / "n").rglob("*.partial"))
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "capture is killed (`kill -9`, power, a node lost)",
+    "nothing; the folder lacks some shards",
+    "run the same command: it goes on and ends bit for bit as the unbroken run",
+)
 def test_resume_after_a_kill_is_bit_identical(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "model", "llama")
     script = """
@@ -199,6 +205,12 @@ def test_parts_make_the_whole(llama: ts.Model, tmp_path: Path) -> None:
     assert np.array_equal(ts.open_store(tmp_path / "p").points("resid.2"), whole.points("resid.2"))
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "another capture is asked into a folder",
+    "`… holds another capture: …`, and what differs",
+    "another `--out`; nothing was changed",
+)
 def test_another_capture_in_the_folder_is_refused_and_nothing_lost(
     llama: ts.Model, store: ts.Store, tmp_path: Path
 ) -> None:
@@ -221,6 +233,7 @@ def test_another_capture_in_the_folder_is_refused_and_nothing_lost(
         ts.capture(llama, make_texts(), tmp_path / "mine")
 
 
+@pytest.mark.fault("bad luck", "a bit flips in a shard")
 def test_damage_is_found(store: ts.Store, tmp_path: Path) -> None:
     copy = tmp_path / "damaged"
     shutil.copytree(store.path, copy)
@@ -280,6 +293,12 @@ def test_positions_and_pooling(llama: ts.Model, store: ts.Store, tmp_path: Path)
     )
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "the disk is too small from the start",
+    "`the capture needs … GB, … GB are free`, before the first pass",
+    "fewer sites or layers, pooling, or half precision",
+)
 def test_no_space_is_said_before_anything_is_captured(
     llama: ts.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,6 +396,7 @@ def test_shuffled_tokens_keep_the_words_and_lose_the_order(
     assert not mixed.same_tokens(store)
 
 
+@pytest.mark.fault("bad luck", "the disk fills up")
 def test_a_disk_that_fills_up_keeps_finished_shards(
     llama: ts.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

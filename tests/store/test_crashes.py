@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import transect as ts
-from crashing import crashed_everywhere, cuts, files, flips
+from crashing import DAMAGES, STOPS, crashed_everywhere, cuts, files, flips
 from planted import planted_store
 from tiny import make_texts, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
@@ -71,6 +71,12 @@ def remedied(error: TransectError, where: Any) -> None:
 # stopped
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a writer stops before any one of its calls to the disk",
+    "a partial file that nothing reads",
+    "run the same command: the same bytes as from the unbroken run",
+)
 def test_a_capture_stopped_before_any_call_ends_as_the_unbroken_one(
     model: ts.Model, whole: ts.Store, tmp_path: Path
 ) -> None:
@@ -82,9 +88,13 @@ def test_a_capture_stopped_before_any_call_ends_as_the_unbroken_one(
         assert same_shards(again, whole), stop
         shutil.rmtree(out)
 
-    assert crashed_everywhere(lambda: ts.capture(model, make_texts(6), out, **SMALL), check) > 50
+    assert (
+        crashed_everywhere(lambda: ts.capture(model, make_texts(6), out, **SMALL), check)
+        == STOPS["a capture"]
+    )
 
 
+@pytest.mark.fault("bad luck", "a writer stops before any one of its calls to the disk")
 def test_a_sweep_stopped_before_any_call_ends_as_the_unbroken_one(grown: ts.Store, tmp_path: Path) -> None:
     table = ts.sweep("cka", grown, out=tmp_path / "whole", **SWEEP)
     out = tmp_path / "s"
@@ -94,9 +104,11 @@ def test_a_sweep_stopped_before_any_call_ends_as_the_unbroken_one(grown: ts.Stor
         assert files(out) == files(tmp_path / "whole"), stop
         shutil.rmtree(out)
 
-    assert crashed_everywhere(lambda: ts.sweep("cka", grown, out=out, **SWEEP), check) > 5
+    tried = crashed_everywhere(lambda: ts.sweep("cka", grown, out=out, **SWEEP), check)
+    assert tried == STOPS["a sweep"]
 
 
+@pytest.mark.fault("bad luck", "a writer stops before any one of its calls to the disk")
 @pytest.mark.parametrize("held", [False, True])
 def test_a_study_stopped_as_it_is_saved_is_the_old_one_or_the_new_one_or_refused(
     tmp_path: Path, held: bool
@@ -125,7 +137,7 @@ def test_a_study_stopped_as_it_is_saved_is_the_old_one_or_the_new_one_or_refused
     if held:
         shutil.copytree(tmp_path / "1.0", out)
     assert old != new
-    assert crashed_everywhere(write, check) > 10
+    assert crashed_everywhere(write, check) == STOPS["a study over an old one" if held else "a study"]
 
 
 # two at once
@@ -150,6 +162,12 @@ def together(*calls: Callable[[], Any]) -> list[BaseException | None]:
     return raised
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "several processes begin one folder at once",
+    "nothing: one lays it out, the others go on with it",
+    "nothing",
+)
 def test_many_that_begin_one_folder_at_once_all_end_well(whole: ts.Store, tmp_path: Path) -> None:
     for k in range(10):
         out = tmp_path / f"{k}"
@@ -158,6 +176,7 @@ def test_many_that_begin_one_folder_at_once_all_end_well(whole: ts.Store, tmp_pa
         assert len(ts.open_store(out).unfinished) == len(whole.plan)
 
 
+@pytest.mark.fault("bad luck", "two captures write one shard, whatever their shares")
 @pytest.mark.parametrize("shares", [((1, 1), (1, 2)), ((1, 1), (1, 1)), ((1, 2), (2, 2))])
 def test_two_captures_of_one_folder_lose_nothing(
     whole: ts.Store, model: ts.Model, tmp_path: Path, shares: tuple[tuple[int, int], ...]
@@ -188,6 +207,12 @@ def held(store: Store) -> list[Any]:
     ]
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a bit flips in a manifest, plan, receipt, study.json or recipe",
+    "refused: `… damaged (its checksum is another)`",
+    "what the message says: another folder, or delete the shard with its receipt, or run the study again",
+)
 def test_any_flipped_bit_of_a_store_is_refused_named_or_harmless(whole: ts.Store, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(whole.path, tmp_path / "s"))
     wanted, told = held(ts.open_store(copy)), {"refused": 0, "named": 0, "harmless": 0}
@@ -204,9 +229,11 @@ def test_any_flipped_bit_of_a_store_is_refused_named_or_harmless(whole: ts.Store
                 kind = "refused"
             told[kind] += 1
     assert told["harmless"] < told["refused"] + told["named"], told
+    assert sum(told.values()) == DAMAGES["a store"]
     assert ts.open_store(copy).verify() == []
 
 
+@pytest.mark.fault("bad luck", "a bit flips in a manifest, plan, receipt, study.json or recipe")
 def test_a_resume_does_not_go_on_from_a_damaged_frame(
     model: ts.Model, whole: ts.Store, tmp_path: Path
 ) -> None:
@@ -215,9 +242,11 @@ def test_a_resume_does_not_go_on_from_a_damaged_frame(
     copy = Path(shutil.copytree(whole.path, tmp_path / "s"))
     for path in (whole.shard(1), whole.receipt(1)):
         (copy / path.relative_to(whole.path)).unlink()
+    tried = 0
     for name, at in flips(copy, 12, seed=1):
         if name.endswith(".safetensors"):
             continue
+        tried += 1
         try:
             again = ts.capture(model, make_texts(6), copy, **SMALL)
         except TransectError as error:
@@ -226,6 +255,7 @@ def test_a_resume_does_not_go_on_from_a_damaged_frame(
         assert np.array_equal(again.points("resid.2"), whole.points("resid.2")), (name, at)
         for path in (again.shard(1), again.receipt(1)):
             path.unlink()
+    assert tried == DAMAGES["a store that is gone on with"]
 
 
 def test_files_of_another_capture_are_refused(model: ts.Model, whole: ts.Store, tmp_path: Path) -> None:
@@ -249,6 +279,8 @@ def test_files_of_another_capture_are_refused(model: ts.Model, whole: ts.Store, 
         ts.capture(model, make_texts(6), copy, **SMALL)
 
 
+@pytest.mark.fault("bad luck", "a bit flips in a manifest, plan, receipt, study.json or recipe")
+@pytest.mark.fault("bad luck", "a bit flips in `texts.parquet` or a table")
 def test_any_flipped_bit_of_a_study_is_refused_named_or_harmless(tmp_path: Path) -> None:
     study = a_study(1.5)
     study.save(tmp_path)
@@ -272,14 +304,30 @@ def test_any_flipped_bit_of_a_study_is_refused_named_or_harmless(tmp_path: Path)
                 study.provenance,
             )
     assert found["refused"] > 10 * found["harmless"], found
+    assert sum(found.values()) == DAMAGES["a study"]
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a bit flips in a finished block of a sweep",
+    "nothing: the block is computed again",
+    "nothing",
+)
 def test_any_flipped_bit_of_a_cell_is_computed_again(grown: ts.Store, tmp_path: Path) -> None:
     table = ts.sweep("cka", grown, out=tmp_path, **SWEEP)
+    tried = 0
     for name, at in flips(tmp_path, 8):
         assert ts.sweep("cka", grown, out=tmp_path, **SWEEP).arrow.equals(table.arrow), (name, at)
+        tried += 1
+    assert tried == DAMAGES["the blocks of a sweep"]
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a store, study or run was written before there were checksums",
+    "opens; `--verify` says `no checksum` and which files",
+    "nothing, or make it again",
+)
 def test_what_an_earlier_version_wrote_without_checksums_still_opens(
     whole: ts.Store, grown: ts.Store, tmp_path: Path
 ) -> None:
@@ -308,6 +356,12 @@ def test_what_an_earlier_version_wrote_without_checksums_still_opens(
     assert files(tmp_path / "sweep") == kept
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a study is saved where a store, a run or another study is",
+    "`… holds a store; a study is not written over it`",
+    "another `--out`; nothing was changed",
+)
 def test_nothing_is_written_over_another_kind(model: ts.Model, whole: ts.Store, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(whole.path, tmp_path / "s"))
     before = files(copy)

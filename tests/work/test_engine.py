@@ -89,12 +89,19 @@ def test_all_blocks_come_back(engine: str, tmp_path: Path) -> None:
     assert dict(run_blocks(square, range(17), **given(engine, tmp_path))) == {k: k * k for k in range(17)}
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "a worker is killed, or ends for want of memory",
+    "its blocks are done by another worker",
+    "nothing",
+)
 @pytest.mark.parametrize("engine", ["local", "ray", "part"])
 def test_a_killed_worker_loses_nothing(engine: str, tmp_path: Path) -> None:
     done = dict(run_blocks(partial(die_once, tmp_path), range(7), retries=6, **given(engine, tmp_path)))
     assert done == {k: k * k for k in range(7)}
 
 
+@pytest.mark.fault("bad luck", "a worker is killed, or ends for want of memory")
 @pytest.mark.parametrize("engine", ["local", "ray", "part"])
 def test_a_worker_without_memory_loses_nothing(engine: str, tmp_path: Path) -> None:
     done = dict(run_blocks(partial(run_dry_once, tmp_path), range(5), **given(engine, tmp_path)))

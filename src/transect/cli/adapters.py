@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from transect.cli.options import WholeRange
 from transect.cli.shared import JSON, OUT, SEED, bars, finish, show
 
 
@@ -11,7 +12,9 @@ from transect.cli.shared import JSON, OUT, SEED, bars, finish, show
 @click.argument("adapter", type=click.Path(path_type=Path))
 @click.option("--base", required=True, help="The model that the adapter was trained on.")
 @click.option("--full", default=None, help="A full fine-tune of the same base, to stand beside it.")
-@click.option("--top", default=16, show_default=True, help="Leading singular directions of W.")
+@click.option(
+    "--top", type=WholeRange(1), default=16, show_default=True, help="Leading singular directions of W."
+)
 @OUT
 @SEED
 @JSON

@@ -1,6 +1,7 @@
 """`transect measure NAME STORE…`: a command for every measure, made from its signature and that of
 `sweep`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def _command(m: Measure) -> click.Command:
 
     params: list[click.Parameter] = [click.Argument(["stores"], nargs=-1, required=True)]
     own = {
-        o.name: (o.kind, Option(o.default, "", choices=tuple(map(str, o.choices))))
+        o.name: (o.kind, replace(o.range, default=o.default, choices=tuple(map(str, o.choices))))
         for o in m.options.values()
     }
     for name, (kind, option) in (own | _of_sweep(m)).items():

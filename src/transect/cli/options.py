@@ -11,14 +11,14 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
 import click
 
 from transect.errors import TransectError
-from transect.work.options import Option, declared
+from transect.work.options import LARGEST, Option, declared
 
 #: Parameters that a command line sets by itself.
 INNER = ("progress", "engine", "trust_remote_code_of")
@@ -100,7 +100,9 @@ def _annotated(hint: Any, usual: Option) -> tuple[Any, Option]:
         return hint, usual
     kind, *extras = typing.get_args(hint)
     option = next((e for e in extras if isinstance(e, Option)), usual)
-    return kind, option
+    if not option.help:
+        option = replace(option, help=usual.help)
+    return kind, option if option.default is not None else replace(option, default=usual.default)
 
 
 def args_of(text: str) -> dict[str, str]:
@@ -151,11 +153,27 @@ def as_option(name: str, hint: Any, option: Option, *, required: bool = False) -
         return _several(name, flag, kinds, shown)
     if int in kinds and str not in kinds:
         return click.Option(
-            [flag], type=click.IntRange(_whole(option.least, 0), _whole(option.most, None)), **shown
+            [flag], type=WholeRange(_whole(option.least, 0), _whole(option.most, None)), **shown
         )
     if float in kinds and str not in kinds:
-        return click.Option([flag], type=FiniteRange(option.least, option.most), **shown)
+        least, most = (a if b is None else b for a, b in _ends(option))
+        opened = {"min_open": option.above is not None, "max_open": option.below is not None}
+        return click.Option([flag], type=FiniteRange(least, most, **opened), **shown)
     return click.Option([flag], type=str, **shown)
+
+
+def _ends(option: Option) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    return (option.least, option.above), (option.most, option.below)
+
+
+class WholeRange(click.IntRange):
+    """A whole number within limits, and no larger than what machines count with."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number > LARGEST:
+            self.fail(f"{value} is larger than anything here can be.", param, ctx)
+        return number
 
 
 class FiniteRange(click.FloatRange):

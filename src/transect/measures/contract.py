@@ -73,7 +73,7 @@ class Measure:
         self.more: str = declared.get("more", "")
         parameters = inspect.signature(func).parameters.values()
         self.data = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        hints = typing.get_type_hints(func)
+        hints = typing.get_type_hints(func, include_extras=True)
         self.options = {
             p.name: _option(p, hints.get(p.name, str)) for p in parameters if p.kind is p.KEYWORD_ONLY
         }

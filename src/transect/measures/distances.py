@@ -6,7 +6,7 @@ in float64 about the clouds' means, so that a common offset cannot cancel.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from transect.errors import TransectError
 from transect.measures.arrays import as_points
 from transect.measures.contract import measure
 from transect.numeric.sinkhorn import in_threads
+from transect.work.options import within
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -57,7 +58,11 @@ class Basis(NamedTuple):
     more="farther apart",
 )
 def sliced(
-    X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *, projections: int = 128, seed: int = 0
+    X: Float[np.ndarray, "n d"],
+    Y: Float[np.ndarray, "m d"],
+    *,
+    projections: Annotated[int, within(1, 1_000_000)] = 128,
+    seed: int = 0,
 ) -> float:
     """Squared sliced 2-Wasserstein distance, the mean over random directions, in squared activation units, ≥
     0.
@@ -104,8 +109,8 @@ def max_sliced(
     X: Float[np.ndarray, "n d"],
     Y: Float[np.ndarray, "m d"],
     *,
-    projections: int = 128,
-    steps: int = 50,
+    projections: Annotated[int, within(1, 1_000_000)] = 128,
+    steps: Annotated[int, within(0, 1_000_000)] = 50,
     seed: int = 0,
 ) -> float:
     """Squared max-sliced 2-Wasserstein distance, along the worst direction found, in squared activation

@@ -1,7 +1,7 @@
 """Similarity of two views by distances between points: RSA and shared neighbours."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from transect.errors import TransectError
 from transect.measures.contract import measure
 from transect.measures.similarity import FREE, Pairs, centre
 from transect.numeric.permute import inner_products
+from transect.work.options import within
 
 
 @measure(
@@ -101,7 +102,9 @@ def _rsa_permuted(
     unit="share",
     more="more alike locally",
 )
-def knn_overlap(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, k: int = 10) -> float:
+def knn_overlap(
+    X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, k: Annotated[int, within(1)] = 10
+) -> float:
     """Mean share of a point's k nearest neighbours that are the same in both views, 0 to 1.
 
     Chance is k / (n − 1), so that values at different n do not compare. Local: blind to what happens far

@@ -2,23 +2,32 @@
 
 import inspect
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from transect.work.options import Option as Declared
+
+ANY = Declared(None, "")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One keyword-only parameter of a measure: its type, default and, for a Literal, its choices."""
+    """One keyword-only parameter of a measure: its type, default, range and, for a Literal, its choices."""
 
     name: str
     kind: type
     default: Any
     choices: tuple[Any, ...] = ()
+    range: Declared = ANY
 
 
 def _option(parameter: inspect.Parameter, hint: Any) -> Option:
     assert parameter.default is not parameter.empty, f"option {parameter.name} needs a default"
+    if typing.get_origin(hint) is Annotated:
+        hint, *extras = typing.get_args(hint)
+        found = _option(parameter, hint)
+        return replace(found, range=next((e for e in extras if isinstance(e, Declared)), found.range))
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         return Option(parameter.name, type(choices[0]), parameter.default, choices)

@@ -6,7 +6,7 @@ off. All of these are ratios, so neither rotation nor scale nor the divisor n or
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from transect.errors import TransectError
 from transect.measures.arrays import attempt
 from transect.measures.contract import Measure, measure
 from transect.numeric import estimators
+from transect.work.options import within
 
 SHAPE_ONLY = {"rotation", "isotropic scaling", "translation", "row order"}
 ZERO = 1e-28  # a squared deviation below this share of the squared norm is rounding
@@ -140,7 +141,12 @@ stable_rank.population(estimators.stable_rank, "population, cross-fitted: biased
     label="condition number",
     more="less even variance",
 )
-def condition_number(X: Float[np.ndarray, "n d"], *, centred: bool = True, floor: float = 1e-10) -> float:
+def condition_number(
+    X: Float[np.ndarray, "n d"],
+    *,
+    centred: bool = True,
+    floor: Annotated[float, within(1e-14, below=1)] = 1e-10,
+) -> float:
     """Condition number of the covariance: largest eigenvalue over the smallest one above the floor, 1 to 1 /
     floor.
 
@@ -168,7 +174,9 @@ _share_spectrum(condition_number, _condition)
     unit="share",
     more="more ruled by few directions",
 )
-def top_variance(X: Float[np.ndarray, "n d"], *, k: int = 1, centred: bool = True) -> float:
+def top_variance(
+    X: Float[np.ndarray, "n d"], *, k: Annotated[int, within(1)] = 1, centred: bool = True
+) -> float:
     """Share of the variance in the k largest principal directions, k / min(n, d) to 1.
 
     Biased up when n is not well above d. Raises when all points are equal, or k is not between 1 and min(n,
@@ -239,7 +247,7 @@ def twonn(X: Float[np.ndarray, "n d"]) -> float:
     unit="dimensions",
     more="more dimensions at this scale",
 )
-def gride(X: Float[np.ndarray, "n d"], *, scale: int = 1) -> float:
+def gride(X: Float[np.ndarray, "n d"], *, scale: Annotated[int, within(1)] = 1) -> float:
     """Intrinsic dimension from the ratio of the 2·scale-th to the scale-th neighbour distance (Gride), above
     0.
 

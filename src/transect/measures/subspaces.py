@@ -2,7 +2,7 @@
 subspaces."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from transect.errors import TransectError
 from transect.measures.contract import measure
 from transect.measures.similarity import centre
 from transect.numeric.sinkhorn import in_threads
+from transect.work.options import within
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -42,7 +43,12 @@ class Angles(NamedTuple):
     label="SVCCA",
     more="more alike up to linear maps",
 )
-def svcca(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, variance: float = 0.99) -> float:
+def svcca(
+    X: Float[np.ndarray, "n d"],
+    Y: Float[np.ndarray, "n e"],
+    *,
+    variance: Annotated[float, within(most=1, above=0)] = 0.99,
+) -> float:
     """Mean canonical correlation of the principal components that hold a share of the variance, 0 to 1.
 
     Unrelated views score √(r / n) and more for r components: read it against its shuffled pairing. Components
@@ -136,7 +142,9 @@ def _spanned(name: str, X: np.ndarray, variance: float) -> Span:
     unit="radians",
     more="subspaces farther apart",
 )
-def subspace_angles(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *, k: int = 5) -> Angles:
+def subspace_angles(
+    X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "m d"], *, k: Annotated[int, within(1)] = 5
+) -> Angles:
     """Mean principal angle between the spaces of the k leading principal components, in radians, 0 to π/2.
 
     Needs one space, not the same points. Unrelated subspaces of few dimensions in many lie near π/2, and

@@ -4,11 +4,14 @@ These are the figures to print beside any score that second moments rule: a few 
 make it.
 """
 
+from typing import Annotated
+
 import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
 from transect.measures.contract import measure
+from transect.work.options import within
 
 
 @measure(
@@ -66,7 +69,12 @@ def rank_residual(X: Float[np.ndarray, "n d"]) -> float:
     unit="clusters",
     more="more distinct directions",
 )
-def cluster_count(X: Float[np.ndarray, "n d"], *, cosine: float = 0.9, centred: bool = False) -> float:
+def cluster_count(
+    X: Float[np.ndarray, "n d"],
+    *,
+    cosine: Annotated[float, within(above=-1, below=1)] = 0.9,
+    centred: bool = False,
+) -> float:
     """Number of clusters of directions, 1 to n: connected components of points whose cosine is at least
     `cosine`.
 
@@ -129,7 +137,7 @@ def norm_entropy(X: Float[np.ndarray, "n d"]) -> float:
     unit="share",
     more="ruled by few dimensions",
 )
-def outlier_dimensions(X: Float[np.ndarray, "n d"], *, k: int = 3) -> float:
+def outlier_dimensions(X: Float[np.ndarray, "n d"], *, k: Annotated[int, within(1)] = 3) -> float:
     """Share of the second moment (squares about 0) in the k heaviest dimensions, k / d to 1.
 
     Depends on the axes: a rotation changes it. Raises when all points are 0, or k is not between 1 and d.
@@ -150,7 +158,9 @@ def outlier_dimensions(X: Float[np.ndarray, "n d"], *, k: int = 3) -> float:
     unit="share",
     more="ruled by few tokens",
 )
-def outlier_tokens(X: Float[np.ndarray, "n d"], *, top: float = 0.01) -> float:
+def outlier_tokens(
+    X: Float[np.ndarray, "n d"], *, top: Annotated[float, within(most=1, above=0)] = 0.01
+) -> float:
     """Share of the squared norm in the heaviest tokens, `top` of them by number (rounded up), top to 1.
 
     Raises when all points are 0, or top is not above 0 and at most 1.
@@ -170,7 +180,7 @@ def outlier_tokens(X: Float[np.ndarray, "n d"], *, top: float = 0.01) -> float:
     more="more massive tokens",
     estimand="population",
 )
-def massive_tokens(X: Float[np.ndarray, "n d"], *, factor: float = 10.0) -> float:
+def massive_tokens(X: Float[np.ndarray, "n d"], *, factor: Annotated[float, within(above=0)] = 10.0) -> float:
     """Share of tokens whose norm exceeds `factor` times the median norm, 0 to 1.
 
     The median is not moved by fewer than half of the tokens. Above 0, print the value without these tokens

@@ -5,7 +5,7 @@ rounding is far below what is resolved. A distance called squared is in squared 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +26,7 @@ from transect.numeric.sinkhorn import (
     sinkhorn_batched,
     squared_distances,
 )
+from transect.work.options import within
 
 SAME_FRAME = {"common rotation", "common translation", "row order"}
 Pairs = Sequence[tuple[int, int]]
@@ -96,9 +97,9 @@ def sinkhorn(
     X: Float[np.ndarray, "n d"],
     Y: Float[np.ndarray, "m d"],
     *,
-    epsilon: float = 0.05,
-    tol: float = 1e-3,
-    max_iter: int = 1000,
+    epsilon: Annotated[float, within(above=0)] = 0.05,
+    tol: Annotated[float, within(above=0, below=1)] = 1e-3,
+    max_iter: Annotated[int, within(1)] = 1000,
     device: Literal["cpu", "cuda", "auto"] = "cpu",
 ) -> Entropic:
     """Entropic transport: debiased Sinkhorn divergence and plan cost <P, C>, in squared activation units, ≥
@@ -172,9 +173,9 @@ def plan(
     X: Float[np.ndarray, "n d"],
     Y: Float[np.ndarray, "n d"],
     *,
-    epsilon: float = 0.05,
-    tol: float = 1e-3,
-    max_iter: int = 1000,
+    epsilon: Annotated[float, within(above=0)] = 0.05,
+    tol: Annotated[float, within(above=0, below=1)] = 1e-3,
+    max_iter: Annotated[int, within(1)] = 1000,
 ) -> Plan:
     """How far the entropic plan of paired clouds is the identity: share of mass on the diagonal, 0 to 1.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from transect.errors import TransectError
 from transect.train.recipe import PRECISIONS, Saved
-from transect.work.options import Option
+from transect.work.options import Option, within
 
 #: Choices of the decoder's configuration.
 PLACEMENTS = ("pre", "post", "peri", "mix", "deepnorm", "none")
@@ -58,12 +58,12 @@ class Pretraining(Saved):
 
     texts: str
     tokenizer: str = "bpe"
-    vocab: int = 4096
-    layers: int = 4
-    heads: int = 4
+    vocab: Annotated[int, within(1, 10_000_000)] = 4096
+    layers: Annotated[int, within(1, 1_000)] = 4
+    heads: Annotated[int, within(1, 1_000)] = 4
     kv_heads: int | None = None
-    width: int = 128
-    block: int = 128
+    width: Annotated[int, within(1, 65_536)] = 128
+    block: Annotated[int, within(2, 1_000_000)] = 128
     norm_placement: Annotated[str, Option("pre", "Where norms stand.", choices=PLACEMENTS)] = "pre"
     mix_fraction: float = 0.25
     norm: Annotated[str, Option("rmsnorm", "Which norm.", choices=NORMS)] = "rmsnorm"
@@ -73,18 +73,18 @@ class Pretraining(Saved):
     bias: bool = False
     tied: bool = True
     seed: int = 0
-    steps: int = 400
-    batch: int = 16
-    accumulate: int = 1
-    learning_rate: float = 1e-3
-    floor: float = 0.1
+    steps: Annotated[int, within(1)] = 400
+    batch: Annotated[int, within(1)] = 16
+    accumulate: Annotated[int, within(1)] = 1
+    learning_rate: Annotated[float, within(above=0, below=1)] = 1e-3
+    floor: Annotated[float, within(0, 1)] = 0.1
     warmup: int = 40
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
-    clip: float = 1.0
-    evaluate_every: int = 100
-    evaluate_blocks: int = 64
-    stride: int | None = None
+    weight_decay: Annotated[float, within(0)] = 0.1
+    clip: Annotated[float, within(above=0)] = 1.0
+    evaluate_every: Annotated[int, within(1)] = 100
+    evaluate_blocks: Annotated[int, within(1)] = 64
+    stride: Annotated[int | None, within(1)] = None
     checkpoints: tuple[int, ...] = ()
     precision: Annotated[str, Option("float32", "Of the arithmetic.", choices=PRECISIONS)] = "float32"
     compile: bool = False

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from transect.errors import TransectError
 from transect.files import read_json, write_json
-from transect.work.options import Option
+from transect.work.options import Option, within
 
 METHODS = ("lora", "full")
 PRECISIONS = ("float32", "bfloat16")
@@ -85,24 +85,24 @@ class Recipe(Saved):
         str, Option("lora", "What is trained: an adapter, or every weight.", choices=METHODS)
     ] = "lora"
     seed: int = 0
-    steps: int = 200
-    batch: int = 8
-    accumulate: int = 1
-    learning_rate: float | None = None
-    head_rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    max_length: int = 128
+    steps: Annotated[int, within(1)] = 200
+    batch: Annotated[int, within(1)] = 8
+    accumulate: Annotated[int, within(1)] = 1
+    learning_rate: Annotated[float | None, within(above=0, below=1)] = None
+    head_rate: Annotated[float, within(above=0, below=1)] = 1e-3
+    warmup: Annotated[float, within(0, below=1)] = 0.1
+    weight_decay: Annotated[float, within(0)] = 0.01
+    clip: Annotated[float, within(above=0)] = 1.0
+    max_length: Annotated[int, within(1)] = 128
     stride: int = 64
     train_limit: int | None = None
     eval_limit: int | None = 400
     evaluate_every: int | None = None
     checkpoints: tuple[int, ...] = ()
     patience: int = 0
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
+    rank: Annotated[int, within(1, 65_536)] = 8
+    alpha: Annotated[int, within(1)] = 16
+    dropout: Annotated[float, within(0, below=1)] = 0.0
     targets: str = "all-linear"
     merge: bool = False
     precision: Annotated[str, Option("float32", "Of the arithmetic.", choices=PRECISIONS)] = "float32"

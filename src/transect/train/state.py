@@ -21,6 +21,7 @@ from transect.files import (
     CHECKSUM,
     discard,
     dumps,
+    file_hash,
     is_sealed,
     loads,
     make_folder,
@@ -150,13 +151,29 @@ def check_folder(recipe: Any, out: Path) -> bool:
     return (out / "result.json").is_file()
 
 
+#: Checksums of the tables of a run that is not finished: of each the one to come and the one before it.
+LOGS = "logs.json"
+
+
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as CSV, the columns of the last one."""
+    """Rows as CSV, the columns of the last one; their checksum first, in LOGS beside it."""
     sink = io.StringIO(newline="")
     writer = csv.DictWriter(sink, fieldnames=list(rows[-1]))
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, sink.getvalue().encode())
+    data = sink.getvalue().encode()
+    try:
+        known = read_json(path.parent / LOGS, "run")
+        held = [file_hash(path)] if path.is_file() else []
+    except TransectError:  # none yet, or damaged: this mends it
+        known, held = {}, []
+    write_json(path.parent / LOGS, known | {path.name: [hashlib.sha256(data).hexdigest(), *held]})
+    try:
+        write_bytes(path, data)
+    except TransectError:
+        if not known:
+            discard(path.parent / LOGS)
+        raise
 
 
 def write_log(out: Path, log: Sequence[dict[str, Any]]) -> None:
@@ -174,10 +191,11 @@ def write_log(out: Path, log: Sequence[dict[str, Any]]) -> None:
 
 def write_result(out: Path, told: dict[str, Any]) -> None:
     """The end of a run: checksums of its files, then OUT/result.json, which says that all is there."""
-    moving = (SUMS, "state.pt", "capture.log", "result.json")
+    moving = (SUMS, LOGS, "state.pt", "capture.log", "result.json")
     write_sums(out, (p for p in out.iterdir() if p.is_file() and p.name not in moving and p.name[0] != "."))
     write_json(out / "result.json", told)
-    (out / "state.pt").unlink(missing_ok=True)
+    for name in ("state.pt", LOGS):
+        (out / name).unlink(missing_ok=True)
 
 
 def verify_run(out: Path) -> tuple[list[str], list[str]]:
@@ -192,6 +210,12 @@ def verify_run(out: Path) -> tuple[list[str], list[str]]:
     finished = [out] if (out / "result.json").is_file() else []
     problems = [p for folder in (*finished, *inner) if (folder / SUMS).is_file() for p in check_sums(folder)]
     bare += [f"{folder.name}/" for folder in (*finished, *inner) if not (folder / SUMS).is_file()]
+    if not finished:
+        told = read_json(out / LOGS, "run", "Delete it.") if (out / LOGS).is_file() else {}
+        for file in (p for p in (out / "metrics.csv", out / "steps.csv") if p.is_file()):
+            bare += [] if file.name in told else [file.name]
+            if file_hash(file) not in told.get(file.name, [file_hash(file)]):
+                problems.append(f"{file}: not as it was written")
     try:
         load_state(out, "cpu")
     except TransectError as error:

@@ -16,14 +16,31 @@ from transect.errors import TransectError
 
 @dataclass(frozen=True)
 class Option:
-    """One option: default, a sentence of help, the least and largest value of a number, the choices of a
-    word."""
+    """One option: default, a sentence of help, the least and largest value of a number (or the ends that it
+    stays above and below), the choices of a word."""
 
     default: Any
     help: str
     least: float | int | None = None
     most: float | int | None = None
     choices: tuple[str, ...] = ()
+    above: float | None = None
+    below: float | None = None
+
+
+def within(
+    least: float | None = None,
+    most: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+) -> Option:
+    """The range of a number whose default stands in its signature and whose sentence in the docstring."""
+    return Option(None, "", least, most, above=above, below=below)
+
+
+#: No whole number that anything here takes is larger, where its own range has no end.
+LARGEST = 1 << 40
 
 
 def declared(group: Any) -> dict[str, tuple[Any, Option]]:
