@@ -9,9 +9,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-def publish(package: str, names: Callable[[], dict[str, str]]) -> None:
+def publish(
+    package: str, names: Callable[[], dict[str, str]], known: Callable[[], dict[str, str]] | None = None
+) -> None:
     """Give `package` the attributes of `names()`: public name → "module:attribute", or "module" for a whole
-    module."""
+    module.
+
+    `known`: the names so far, where to ask for all of them imports files, one of which may be half imported.
+    """
 
     class Package(ModuleType):
         def __getattr__(self, name: str) -> Any:
@@ -27,7 +32,7 @@ def publish(package: str, names: Callable[[], dict[str, str]]) -> None:
 
         def __setattr__(self, name: str, value: Any) -> None:
             # importing a file binds it on its package; the public name of the same spelling stays what it is
-            if isinstance(value, ModuleType) and ":" in names().get(name, ""):
+            if isinstance(value, ModuleType) and ":" in (known or names)().get(name, ""):
                 return
             super().__setattr__(name, value)
 
