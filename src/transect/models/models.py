@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from transect.errors import TransectError
 from transect.files import local
@@ -18,10 +18,10 @@ from transect.models import checkpoints
 from transect.models.adapted import add_adapter, split_spec, task_of
 from transect.models.checkpoints import NO_HUB
 from transect.models.fingerprint import Fingerprint, fingerprint, first_bad_tensor
+from transect.models.options import Opening, OpeningOptions
 from transect.models.placing import placing
 from transect.models.sites import base_of
 from transect.packages import PACKAGES, cache_dir, fetch
-from transect.work.options import Option, Values
 
 HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -103,35 +103,6 @@ class _How:
     seed: int
     trust_remote_code: bool
     task: tuple[str | None, int | None] = (None, None)  # of an adapter: its kind and its head's classes
-
-
-class OpeningOptions(TypedDict, total=False):
-    """How a model is opened."""
-
-    dtype: Annotated[
-        Any, Option(None, "float32 (the default), bfloat16, float16, or auto for the checkpoint's own.")
-    ]
-    device: Annotated[
-        Any, Option(None, "cpu, cuda, mps, …; by default CUDA where there is one, else the CPU.")
-    ]
-    quantize: Annotated[
-        str | None, Option(None, "Load with bitsandbytes, on CUDA.", choices=("4bit", "8bit"))
-    ]
-    revision: Annotated[str | None, Option(None, "Revision on the hub.")]
-    seed: Annotated[int, Option(0, "Seed of every random choice, random weights among them.", least=0)]
-    trust_remote_code: Annotated[
-        bool, Option(False, "Run code that comes with the model. Off unless you ask.")
-    ]
-    device_map: Annotated[
-        Any, Option(None, "auto, balanced, …: a model larger than one device, over all of them.")
-    ]
-    tokenizer: Annotated[str | None, Option(None, "Folder or hub id, where the model's own has none.")]
-
-
-class Opening(Values):
-    """Frozen value of OpeningOptions."""
-
-    group = OpeningOptions
 
 
 def open_model(spec: Any, **options: Unpack[OpeningOptions]) -> Model:
