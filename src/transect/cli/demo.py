@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from transect.cli.options import WholeRange
 from transect.cli.shared import bars, finish, spinner
 
 
@@ -12,10 +13,8 @@ from transect.cli.shared import bars, finish, spinner
     "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder."
 )
 @click.option("--texts", default="gsm-test:60", show_default=True, help="Text set.")
-@click.option("--n", type=click.IntRange(2), default=200, show_default=True, help="Points per cloud.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random choice."
-)
+@click.option("--n", type=WholeRange(2), default=200, show_default=True, help="Points per cloud.")
+@click.option("--seed", type=WholeRange(0), default=0, show_default=True, help="Seed of every random choice.")
 def demo(out: Path, texts: str, n: int, seed: int) -> None:
     """Capture SmolLM2-135M and a random-weight twin on GSM8K problems, run the drift study, write figures and
     report.

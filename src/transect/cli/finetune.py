@@ -1,6 +1,7 @@
 """Train a model on a task, with LoRA or in full: `transect finetune MODEL --task FILE_OR_NAME --out DIR`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ def recipe_options(
     for name, (hint, option) in of_dataclass(declaration).items():
         if name not in left:
             kind = str if name == "checkpoints" else hint
-            bare = Option(None, option.help, option.least, option.most, option.choices)
-            params.append(as_option(name, kind, bare, required=name in required))
+            params.append(as_option(name, kind, replace(option, default=None), required=name in required))
     return params
 
 

@@ -65,7 +65,7 @@ class Pretraining(Saved):
     width: Annotated[int, within(1, 65_536)] = 128
     block: Annotated[int, within(2, 1_000_000)] = 128
     norm_placement: Annotated[str, Option("pre", "Where norms stand.", choices=PLACEMENTS)] = "pre"
-    mix_fraction: float = 0.25
+    mix_fraction: Annotated[float, within(0, 1)] = 0.25
     norm: Annotated[str, Option("rmsnorm", "Which norm.", choices=NORMS)] = "rmsnorm"
     norm_bias: bool = False
     mlp: Annotated[str, Option("swiglu", "Which MLP, at equal parameter count.", choices=MLPS)] = "swiglu"

@@ -24,16 +24,16 @@ class Option:
     least: float | int | None = None
     most: float | int | None = None
     choices: tuple[str, ...] = ()
-    above: float | None = None
-    below: float | None = None
+    above: float | int | None = None
+    below: float | int | None = None
 
 
 def within(
-    least: float | None = None,
-    most: float | None = None,
+    least: float | int | None = None,
+    most: float | int | None = None,
     *,
-    above: float | None = None,
-    below: float | None = None,
+    above: float | int | None = None,
+    below: float | int | None = None,
 ) -> Option:
     """The range of a number whose default stands in its signature and whose sentence in the docstring."""
     return Option(None, "", least, most, above=above, below=below)
@@ -63,6 +63,10 @@ def checked(name: str, value: Any, option: Option) -> Any:
     if isinstance(value, int | float):
         if value != value or (option.least is not None and value < option.least):
             raise TransectError(f"{name}={value}.", f"Give {option.least:g} or more.")
+        if option.above is not None and value <= option.above:
+            raise TransectError(f"{name}={value}.", f"Give more than {option.above:g}.")
+        if option.below is not None and value >= option.below:
+            raise TransectError(f"{name}={value}.", f"Give less than {option.below:g}.")
         if option.most is not None and value > option.most:
             raise TransectError(f"{name}={value}.", f"Give {option.most:g} or less.")
     return value

@@ -39,7 +39,7 @@ class ManifoldOptions(WorkOptions, total=False):
         bool, Option(False, "Keep the first token of every text (left out by default: the sink).")
     ]
     period: Annotated[
-        float | None, Option(None, "Of the shape, in the label's units; by default 12 for month, …")
+        float | None, Option(None, "Of the shape, in the label's units; by default 12 for month, …", above=0)
     ]
     parameters: Annotated[dict[str, Any] | None, Option(None, 'Others, by shape: {"spiral": {"growth": 2}}.')]
     source: Annotated[
