@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from transect.cli.options import WholeRange
+from transect.cli.options import PathName, WholeRange
 from transect.cli.shared import JSON, OUT, SEED, bars, finish, show
 
 
 @click.command()
-@click.argument("adapter", type=click.Path(path_type=Path))
+@click.argument("adapter", type=PathName())
 @click.option("--base", required=True, help="The model that the adapter was trained on.")
 @click.option("--full", default=None, help="A full fine-tune of the same base, to stand beside it.")
 @click.option(

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import click
 
-from transect.cli.options import WholeRange
+from transect.cli.options import PathName, WholeRange
 from transect.cli.shared import bars, finish, spinner
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder."
-)
+@click.option("--out", type=PathName(), default=Path("runs/demo"), show_default=True, help="Folder.")
 @click.option("--texts", default="gsm-test:60", show_default=True, help="Text set.")
 @click.option("--n", type=WholeRange(2), default=200, show_default=True, help="Points per cloud.")
 @click.option("--seed", type=WholeRange(0), default=0, show_default=True, help="Seed of every random choice.")

@@ -5,6 +5,7 @@ type gives the parser: a flag for bool, a range for numbers, a choice for Litera
 sequence.
 """
 
+import functools
 import inspect
 import json
 import re
@@ -54,6 +55,7 @@ def command(
     )
 
 
+@functools.cache
 def parameters(func: Callable[..., Any]) -> dict[str, tuple[Any, Option]]:
     """Name → (type, Option) of all that a function takes, declared groups opened up, help from the
     docstring."""
@@ -164,6 +166,18 @@ def as_option(name: str, hint: Any, option: Option, *, required: bool = False) -
 
 def _ends(option: Option) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     return (option.least, option.above), (option.most, option.below)
+
+
+class PathName(click.Path):
+    """A path that a file can have."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value) or "\0" in str(value):
+            self.fail(f"{str(value)!r} is no path.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class WholeRange(click.IntRange):

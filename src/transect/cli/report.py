@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from transect.cli.options import PathName
+
 
 @click.command()
-@click.argument("studies", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
+@click.argument("studies", nargs=-1, required=True, type=PathName())
+@click.option("--out", type=PathName(), required=True, help="The HTML file to write.")
 @click.option("--static", is_flag=True, help="Leave out the interactive part: no script at all.")
 def report(studies: tuple[Path, ...], out: Path, static: bool) -> None:
     """One self-contained HTML file from study folders: figures, data, methods, provenance, and the app's own

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from transect.cli.options import WholeRange
+from transect.cli.options import PathName, WholeRange
 from transect.files import plain
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return add
 
 
-OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+OUT = click.option("--out", type=PathName(), required=True, help="Folder for the results.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Rows as JSON on stdout, for machines.")
 SEED = click.option(
     "--seed", type=WholeRange(0), default=0, show_default=True, help="Seed of every random choice."

@@ -8,7 +8,7 @@ paths, clusters, heatmaps.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from transect.errors import TransectError
 from transect.inference.design import Design
@@ -20,7 +20,7 @@ from transect.studies.tokens.runs import arms_of, random_controls
 from transect.studies.tokens.tables import contrasts, curves, differences, measured, similarities
 from transect.studies.tokens.words import describe
 from transect.texts.texts import Texts
-from transect.work.options import Work, group, only
+from transect.work.options import Work, group, only, within
 
 #: The table that --json prints.
 HEADLINE = "curves"
@@ -32,7 +32,7 @@ def tokens(
     *,
     controls: Sequence[Run] = (),
     random_weights: bool = True,
-    prompts: int = 2,
+    prompts: Annotated[int, within(1)] = 2,
     max_length: int | None = None,
     **options: Unpack[TokenOptions],
 ) -> Study:
