@@ -30,7 +30,7 @@ Place = Any
 def place(path: Any) -> Place:
     """The folder or file that a string names; paths pass through."""
     if not isinstance(path, str) or "://" not in path:
-        return Path(path) if isinstance(path, str) else path
+        return local(path) if isinstance(path, str) else path
     try:
         from upath import UPath
 
@@ -50,6 +50,8 @@ def place(path: Any) -> Place:
 def local(spec: Any) -> Path:
     """A path on this machine, `~` resolved. Raises: TransectError for a name that no file can have."""
     try:
+        if not str(spec) or "\0" in str(spec):
+            raise ValueError("it is empty" if not str(spec) else "it holds a null byte")
         path = Path(spec).expanduser()
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Unpack
 import click
 
 from transect.errors import TransectError
+from transect.files import local
 from transect.work.options import LARGEST, Option, declared
 
 #: Parameters that a command line sets by itself.
@@ -161,6 +162,10 @@ def as_option(name: str, hint: Any, option: Option, *, required: bool = False) -
         least, most = (a if b is None else b for a, b in _ends(option))
         opened = {"min_open": option.above is not None, "max_open": option.below is not None}
         return click.Option([flag], type=FiniteRange(least, most, **opened), **shown)
+    if name == "out":
+        shown["callback"] = lambda ctx, param, value: (
+            value if value is None else local_name(value, param, ctx)
+        )
     return click.Option([flag], type=str, **shown)
 
 
@@ -175,9 +180,15 @@ class PathName(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not str(value) or "\0" in str(value):
-            self.fail(f"{str(value)!r} is no path.", param, ctx)
-        return super().convert(value, param, ctx)
+        return local_name(value, param, ctx) and super().convert(value, param, ctx)
+
+
+def local_name(value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    """`value`, where a file can have that name or a protocol stands before it."""
+    try:
+        return value if "://" in str(value) else local(value) and value
+    except TransectError as error:
+        raise click.BadParameter(error.message, ctx, param) from error
 
 
 class WholeRange(click.IntRange):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from transect import __version__
 from transect.errors import TransectError
-from transect.files import plain
+from transect.files import local, plain
 from transect.page.estimates import estimates
 from transect.page.payload import PACKED, identity, run_card, store_card
 from transect.results.study import Study, study_json
@@ -44,7 +44,7 @@ class Catalog:
     """Studies and stores under some folders; `scan` looks again."""
 
     def __init__(self, roots: Sequence[str | Path], models: Sequence[str] = ()) -> None:
-        self.roots = [Path(r).expanduser().resolve() for r in roots]
+        self.roots = [local(r).resolve() for r in roots]
         for root in self.roots:
             if not root.is_dir():
                 raise TransectError(f"{root}: no such folder.", "Give a study, a store, or a folder of them.")

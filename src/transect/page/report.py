@@ -18,7 +18,7 @@ from typing import Any
 
 from transect import __version__
 from transect.errors import TransectError
-from transect.files import write_bytes
+from transect.files import local, write_bytes
 from transect.page.explore import explore
 from transect.results.drawing import render
 from transect.results.study import Figure, Study
@@ -67,7 +67,7 @@ def load_studies(given: Study | str | Path) -> list[Study]:
     """A study, the one in a folder, or those in its folders."""
     if isinstance(given, Study):
         return [given]
-    folder = Path(given)
+    folder = local(given)
     if (folder / "study.json").exists():
         return [Study.load(folder)]
     found = sorted(p.parent for p in folder.glob("*/study.json")) if folder.is_dir() else []

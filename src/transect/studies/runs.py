@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
+from transect.files import local
 from transect.models.models import Model, open_model
 from transect.store.capture import capture, recapture
 from transect.store.recapture import reopen
@@ -73,9 +74,7 @@ def open_runs(
 
 
 def _is_store(path: str | Path) -> bool:
-    return (
-        "://" in str(path) or (Path(path) / "manifest.json").is_file() or (Path(path) / "plan.json").is_file()
-    )
+    return "://" in str(path) or any((local(path) / f).is_file() for f in ("manifest.json", "plan.json"))
 
 
 def distinct(stores: Sequence[Store]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
+from transect.files import local
 from transect.packages import hub_reachable
 from transect.texts.datasets import HUB
 from transect.texts.readers import FILES, read_file
@@ -65,7 +66,7 @@ def open_task(spec: str) -> Task:
     if Path(spec.split(",")[0]).suffix.lower() in FILES:
         train, validation = _local(spec)
         return _from_rows(Path(spec.split(",")[0]).stem, train, validation, None)
-    raise TransectError(f"no task {spec!r}.", f"There are {NAMES}.")
+    raise TransectError(f"no task {spec!r:.80}.", f"There are {NAMES}.")
 
 
 def _hub(key: str, split: str) -> list[Example]:
@@ -83,7 +84,7 @@ def _hub(key: str, split: str) -> list[Example]:
 
 
 def _local(files: str) -> tuple[list[Example], list[Example] | None]:
-    parts = [Path(f).expanduser() for f in files.split(",")]
+    parts = [local(f) for f in files.split(",")]
     for part in parts:
         if not part.is_file():
             raise TransectError(f"no file {part}.", "Check the path.")

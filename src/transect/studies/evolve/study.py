@@ -12,6 +12,7 @@ from typing import Any, Unpack
 
 from transect import __version__
 from transect.errors import TransectError
+from transect.files import local
 from transect.inference.asks import answer
 from transect.inference.design import Design
 from transect.inference.draws import common_n
@@ -77,7 +78,7 @@ def evolve(
 def _stores(run: Any, texts: Any, work: Work, seed: int) -> list[Store]:
     if not isinstance(run, str | Path):
         return open_runs(list(run))
-    folder = Path(run)
+    folder = local(run)
     found = sorted(folder.glob("checkpoint-*"))
     if not found:
         raise TransectError(f"{folder} holds no checkpoints.", "Give a folder that transect train wrote.")
