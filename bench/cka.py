@@ -10,7 +10,7 @@ process of its own, so that its memory is its own.
 """
 
 import argparse
-import importlib.util
+import importlib.metadata
 import multiprocessing
 import resource
 import sys
@@ -114,7 +114,9 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=2000)
     options = parser.parse_args()
     _, _, truth = measured("by_pair", options.clouds, options.points)
-    ways = ["ours", "plain_torch"] + (["pytorch_cka"] if importlib.util.find_spec("cka") else [])
+    ways = ["ours", "plain_torch"] + (
+        ["pytorch_cka"] if any(importlib.metadata.distributions(name="pytorch-cka")) else []
+    )
     base = None
     print(f"clouds: {Path(options.clouds).name or 'synthetic'}, {len(truth)} layers, {options.points} points")
     for name in ways:

@@ -9,9 +9,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-def publish(package: str, names: Callable[[], dict[str, str]]) -> None:
+def publish(
+    package: str, names: Callable[[], dict[str, str]], known: Callable[[], dict[str, str]] | None = None
+) -> None:
     """Give `package` the attributes of `names()`: public name → "module:attribute", or "module" for a whole
-    module."""
+    module.
+
+    `known`: the names so far, where to ask for all of them imports files, one of which may be half imported.
+    """
 
     class Package(ModuleType):
         def __getattr__(self, name: str) -> Any:
@@ -32,7 +37,7 @@ def publish(package: str, names: Callable[[], dict[str, str]]) -> None:
 
         def _takes_place(self, name: str) -> bool:
             try:
-                return ":" in names().get(name, "")
+                return ":" in (known or names)().get(name, "")
             except ImportError:  # a file that the list of names itself is made with
                 return False
 

@@ -163,3 +163,13 @@ def test_help_is_quick_and_needs_no_torch() -> None:
     begun = time.process_time()
     subprocess.run([sys.executable, "-c", code], check=True)
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_no_public_function_has_more_than_eight_parameters_of_its_own(path: Path) -> None:
+    """Options that several functions take are declared as a group; constructors are exempt."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            own = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            own = [a for a in own if a.arg not in ("self", "cls")]
+            assert len(own) <= 8, f"{path.name}: {node.name} has {len(own)}"

@@ -9,6 +9,7 @@ import pytest
 import transect as ts
 from planted import planted_store
 from transect.errors import TransectError
+from transect.inference.draws import draw
 from transect.measures.contract import REGISTRY, Measure, measure
 from transect.results.table import Table
 
@@ -87,6 +88,31 @@ def test_the_null_of_a_pair_is_the_mean_of_its_two_sites(store: ts.Store) -> Non
     assert any(r["null_site"] != r["null_site2"] for r in rows)
     for found in rows:
         assert found["null"] == pytest.approx((found["null_site"] + found["null_site2"]) / 2)
+
+
+def test_the_excess_without_a_group_is_over_the_null_without_it(store: ts.Store) -> None:
+    """Centroids of two sites from texts of either half, less the mean distance of the halves at each site."""
+    (found,) = ts.sweep("centroid", store, pairs=[("resid.0", "resid.2")], n=100, groups=5, workers=1)
+    chosen = store.select("all", False)
+    d = draw(chosen, n=100, groups=5, seed=0, halves=True)
+    wanted = []
+    for g in range(d.groups):
+        means = {}
+        for half in "ab":
+            texts = d.members(half)
+            rows = chosen.subset(d.rows[texts[d.group[texts] != g]].ravel())
+            means |= {(s, half): store.take(f"resid.{s}", rows).mean(axis=0) for s in (0, 2)}
+        apart = lambda a, b: np.linalg.norm(means[a] - means[b])  # noqa: B023, E731
+        floor = (apart((0, "a"), (0, "b")) + apart((2, "a"), (2, "b"))) / 2
+        wanted.append(apart((0, "a"), (2, "b")) - floor)
+    np.testing.assert_allclose(found["corrected_replicates"], wanted, rtol=1e-4)
+
+
+def test_views_that_agree_have_a_small_p_whatever_the_direction_of_the_measure(store: ts.Store) -> None:
+    """Distance 0 between a site and its copy, far below the null; a similarity of 1, far above it."""
+    for name in ("procrustes", "cka"):
+        (found,) = ts.sweep(name, store, pairs=[("resid.0", "resid.1")], permutations=19, n=100, workers=1)
+        assert found["p"] == pytest.approx(1 / 20)
 
 
 def test_one_cloud_and_its_column_shuffle(store: ts.Store) -> None:
@@ -197,7 +223,7 @@ def test_unconverged_is_flagged(store: ts.Store) -> None:
     assert "sinkhorn_converged" in table.columns
 
 
-def test_labels(store: ts.Store) -> None:
+def test_labels(store: ts.Store, tmp_path: Path) -> None:
     @measure(source="test")
     def spread(X: np.ndarray, y: np.ndarray) -> float:
         """Distance of the class means, in activation units, ≥ 0."""
@@ -207,6 +233,13 @@ def test_labels(store: ts.Store) -> None:
         table = ts.sweep("spread", store, label="odd", n=100, workers=1)
         assert {r["control"] for r in table} == {"permuted labels"}
         assert all(r["null"] > 0 for r in table)
+        X = np.random.default_rng(3).normal(size=(600, 5))
+        X += 9 * np.repeat(np.arange(30) % 2, 20)[:, None]  # by the label "odd" of the texts
+        far = planted_store(tmp_path / "far", [X], [20] * 30)
+        (found,) = ts.sweep("spread", far, label="odd", permutations=19, n=100, workers=1)
+        assert found["value"] == pytest.approx(9 * np.sqrt(5), rel=0.05)
+        assert found["p"] == pytest.approx(1 / 20), "permuted labels hold classes less apart"
+        assert found["null"] < found["value"] / 2
         with pytest.raises(TransectError, match="needs labels"):
             ts.sweep("spread", store)
     finally:

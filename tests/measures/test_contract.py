@@ -3,6 +3,8 @@ registry."""
 
 import inspect
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -237,3 +239,10 @@ def test_a_pair_does_not_depend_on_the_other_pairs(measure):
     np.testing.assert_allclose(
         [numbers(r) for r in together], [numbers(r) for r in alone], rtol=1e-7, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("module", ["similarity", "subspaces", "contract"])
+def test_a_file_of_measures_can_be_imported_first(module: str) -> None:
+    code = f"import transect.measures.{module} as m, transect as ts; ts.measures.cka; print(m.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"transect.measures.{module}", done.stderr

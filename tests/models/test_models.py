@@ -202,7 +202,7 @@ def test_large_finite_weights_pass():
         ("x.gguf", {}, "no file"),
         ("org/model@main", {}, "no hub can be reached"),
         ("smollm2", {"dtype": "int3"}, "no dtype"),
-        ("smollm2", {"quantize": "3bit"}, "4bit and 8bit"),
+        ("smollm2", {"quantize": "3bit"}, "Choose one of 4bit, 8bit"),
         ("smollm2", {"quantize": "4bit"}, "CUDA|bitsandbytes"),
         ("random:smollm2", {"device_map": "auto"}, "random weights"),
     ],

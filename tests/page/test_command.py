@@ -55,11 +55,13 @@ def test_the_command_prints_its_address_alone_and_serves(home: Path) -> None:
         assert address.startswith("http://127.0.0.1:")
         base, token = address.split("/?token=")
         assert len(token) >= 24
-        page = httpx.get(address, follow_redirects=True)
+        page = httpx.get(address, follow_redirects=True, timeout=60)
         assert str(page.url) == f"{base}/"
         assert (page.status_code, "page.js" in page.text) == (200, True)
-        assert httpx.get(f"{base}/api/catalog", headers={"x-transect-token": token}).json()["studies"]
-        assert httpx.get(f"{base}/api/catalog").status_code == 403
+        assert httpx.get(f"{base}/api/catalog", headers={"x-transect-token": token}, timeout=60).json()[
+            "studies"
+        ]
+        assert httpx.get(f"{base}/api/catalog", timeout=60).status_code == 403
         port = base.rsplit(":", 1)[1]
         again = subprocess.run(
             [*command[:3], "app", str(home), "--port", port, "--no-browser"],

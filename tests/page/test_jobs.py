@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 import transect as ts
 from app_home import events
+from transect.work import pool
 
 
 def model_id(client: TestClient, part: str = "model") -> str:
@@ -99,6 +100,8 @@ def test_what_cannot_run_gets_a_message(
 def test_a_worker_that_dies_fails_its_job_and_a_fresh_one_follows(client: TestClient) -> None:
     import psutil
 
+    while pool._POOLS:  # workers of other tests in this process are children too
+        pool._POOLS.popitem()[1].shutdown()
     job = start(client, "The " * 20, 400, seed=2)
     for _ in range(400):
         if any(e["state"] == "running" for e in client.get("/api/jobs").json() if e["id"] == job):

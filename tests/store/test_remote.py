@@ -2,6 +2,7 @@
 range."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,13 +24,21 @@ SITES = ["resid", "mlp.act"]
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A bucket of a moto server on this machine; its address goes to whoever asks the environment."""
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A bucket of a moto server on this machine; its address goes to whoever asks the environment.
+
+    Its log goes to a file: a pipe that nobody reads fills up, and the server waits for ever.
+    """
     command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert server.stderr is not None
-    line = next(line for line in server.stderr if "Running on" in line)
-    address = line.split("Running on ")[1].strip()
+    log = tmp_path_factory.mktemp("moto") / "log"
+    with log.open("w") as sink:
+        server = subprocess.Popen(command, stderr=sink, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not (said := re.search(r"Running on (\S+)", log.read_text())):
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < until, "no server"
+        time.sleep(0.1)
+    address = said[1]
     given = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word"}
     given |= {"AWS_DEFAULT_REGION": "us-east-1"}
     before = {k: os.environ.get(k) for k in given}
@@ -50,7 +59,6 @@ def bucket() -> Iterator[str]:
         os.environ.pop(k, None) if v is None else os.environ.update({k: v})
     server.kill()
     server.wait()
-    server.stderr.close()
 
 
 @pytest.fixture(scope="module")

@@ -487,6 +487,7 @@ def test_a_move_is_added_at_its_place_only():
     model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), name="tiny")
     ids = [[5, 9, 30, 41, 7], [6, 10, 31]]
     before = next_token(model, ids)
+    assert np.allclose(before[1], next_token(model, ids[1:])[0], atol=1e-5), "read before the padding"
     rng = np.random.default_rng(0)
     delta = rng.standard_normal((2, 32)).astype(np.float32)
     for site in ("resid.0", "resid.1", "resid.3"):

@@ -298,11 +298,11 @@ def test_a_sweep_cut_in_half_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     serial = ts.sweep("cka", store, workers=1, **given)
     full, stopped = cells.evaluate, []
 
-    def stop(folder: Path, task: tuple) -> list:
+    def stop(task: tuple) -> list:
         if stopped:
             raise KeyboardInterrupt
         stopped.append(1)
-        return full(folder, task)
+        return full(task)
 
     monkeypatch.setattr(room, "evaluate", stop)
     with pytest.raises(KeyboardInterrupt):

@@ -9,4 +9,10 @@ def _names() -> dict[str, str]:
     return {name: f"{m.__module__}:{name}" for name, m in registry().items()}
 
 
-publish(__name__, _names)
+def _known() -> dict[str, str]:
+    from transect.measures.contract import REGISTRY
+
+    return {name: f"{m.__module__}:{name}" for name, m in REGISTRY.items()}
+
+
+publish(__name__, _names, _known)

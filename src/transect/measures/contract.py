@@ -11,7 +11,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 import numpy as np
 
@@ -31,23 +31,46 @@ ESTIMANDS = ("population", "at n")
 REGISTRY: dict[str, "Measure"] = {}
 
 
+class Declared(TypedDict, total=False):
+    """What a measure says of itself beside its signature.
+
+    `itself`: its value on (X, X), 0 for distances, 1 for similarities, None where there is none. `paired`:
+    row i of X and row i of Y are views of one point. `headline`: the field of a named-tuple result that a
+    table shows as `value`. `invariant_to`: members of INVARIANCES, each tested. `scale`: where intervals are
+    symmetric. `estimand`: "population" when the value does not move with n on average, else "at n". `label`,
+    `unit`, `more`: words for axes, the unit of the value, and what a larger value means.
+    """
+
+    source: Required[str]
+    invariant_to: Iterable[str]
+    itself: float | None
+    paired: bool
+    headline: str
+    min_points: int
+    scale: Literal["identity", "log", "fisher", "logit"]
+    estimand: Literal["population", "at n"]
+    label: str
+    unit: str
+    more: str
+
+
 class Measure:
     """A measure: call it on arrays, or hand it to `sweep`. See `measure` for what is declared."""
 
-    def __init__(self, func: Callable[..., Any], **declared: Any) -> None:
+    def __init__(self, func: Callable[..., Any], **declared: Unpack[Declared]) -> None:
         self.func, self.name, self.__doc__ = func, func.__name__, inspect.cleandoc(func.__doc__ or "")
         self.__name__, self.__module__, self.__wrapped__ = func.__name__, func.__module__, func
         self.source: str = declared["source"]
-        self.invariant_to: frozenset[str] = frozenset(declared["invariant_to"])
-        self.itself: float | None = declared["itself"]
-        self.paired: bool = declared["paired"]
-        self.headline: str = declared["headline"]
-        self.min_points: int = declared["min_points"]
-        self.scale: str = declared["scale"]
-        self.estimand: str = declared["estimand"]
-        self.label: str = declared["label"] or func.__name__.replace("_", " ")
-        self.unit: str = declared["unit"]
-        self.more: str = declared["more"]
+        self.invariant_to: frozenset[str] = frozenset(declared.get("invariant_to", ()))
+        self.itself: float | None = declared.get("itself")
+        self.paired: bool = declared.get("paired", False)
+        self.headline: str = declared.get("headline", "")
+        self.min_points: int = declared.get("min_points", 2)
+        self.scale: str = declared.get("scale", "identity")
+        self.estimand: str = declared.get("estimand", "at n")
+        self.label: str = declared.get("label") or func.__name__.replace("_", " ")
+        self.unit: str = declared.get("unit", "")
+        self.more: str = declared.get("more", "")
         parameters = inspect.signature(func).parameters.values()
         self.data = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         hints = typing.get_type_hints(func, include_extras=True)
@@ -280,44 +303,11 @@ class Measure:
         return float(getattr(result, self.headline) if self.fields else result)
 
 
-def measure(
-    *,
-    source: str,
-    invariant_to: Iterable[str] = (),
-    itself: float | None = None,
-    paired: bool = False,
-    headline: str = "",
-    min_points: int = 2,
-    scale: Literal["identity", "log", "fisher", "logit"] = "identity",
-    estimand: Literal["population", "at n"] = "at n",
-    label: str = "",
-    unit: str = "",
-    more: str = "",
-) -> Callable[[Callable[..., Any]], Measure]:
-    """Declare a measure. `itself`: its value on (X, X), 0 for distances, 1 for similarities, None where there
-    is none.
-
-    `paired`: row i of X and row i of Y are views of one point. `headline`: the field of a named-tuple result
-    that a table shows as `value`. `invariant_to`: members of INVARIANCES, each tested. `scale`: where
-    intervals are symmetric. `estimand`: "population" when the value does not move with n on average, else "at
-    n". `label`, `unit`, `more`: words for axes, the unit of the value, and what a larger value means.
-    """
+def measure(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Measure]:
+    """Declare the function below as a measure; see `Declared` for what a signature cannot say."""
 
     def wrap(func: Callable[..., Any]) -> Measure:
-        made = Measure(
-            func,
-            source=source,
-            invariant_to=invariant_to,
-            itself=itself,
-            paired=paired,
-            headline=headline,
-            min_points=min_points,
-            scale=scale,
-            estimand=estimand,
-            label=label,
-            unit=unit,
-            more=more,
-        )
+        made = Measure(func, **declared)
         REGISTRY[made.name] = made
         return made
 

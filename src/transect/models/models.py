@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Unpack
 
 from transect.errors import TransectError
 from transect.files import local
@@ -18,10 +18,10 @@ from transect.models import checkpoints
 from transect.models.adapted import add_adapter, split_spec, task_of
 from transect.models.checkpoints import NO_HUB
 from transect.models.fingerprint import Fingerprint, fingerprint, first_bad_tensor
+from transect.models.options import Opening, OpeningOptions
 from transect.models.placing import placing
 from transect.models.sites import base_of
 from transect.packages import PACKAGES, cache_dir, fetch
-from transect.work.options import Option
 
 HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -105,52 +105,28 @@ class _How:
     task: tuple[str | None, int | None] = (None, None)  # of an adapter: its kind and its head's classes
 
 
-def open_model(
-    spec: Any,
-    *,
-    dtype: Any = None,
-    device: Any = None,
-    quantize: Annotated[str | None, Option(None, "", choices=("4bit", "8bit"))] = None,
-    revision: str | None = None,
-    seed: int = 0,
-    trust_remote_code: bool = False,
-    device_map: Any = None,
-    tokenizer: str | None = None,
-) -> Model:
+def open_model(spec: Any, **options: Unpack[OpeningOptions]) -> Model:
     """Open the model that `spec` names (see this file's head), in eval mode.
 
     Args:
-        dtype: float32 (the default), bfloat16, float16, or auto for the checkpoint's own.
-        device: cpu, cuda, mps, …; by default CUDA where there is one, else the CPU.
-        quantize: Load with bitsandbytes, on CUDA.
-        revision: Revision on the hub.
-        seed: Seed of every random choice, random weights among them.
-        trust_remote_code: Run code that comes with the model. Off unless you ask.
-        device_map: auto, balanced, …: a model larger than one device, over all of them.
-        tokenizer: Folder or hub id, where the model's own has none.
+        spec: smollm2, minilm, a hub id, a folder, x.gguf, BASE+ADAPTER, random:SPEC.
+        **options: `OpeningOptions`: dtype, device, revision, seed, tokenizer.
     """
+    o = Opening(**options)
     if isinstance(spec, Model):
         return spec
     if hasattr(spec, "state_dict"):
         raise TransectError("a loaded model is no spec string.", "Call wrap_model(model, tokenizer).")
     spec = str(spec)
-    opening = {
-        "spec": spec,
-        "dtype": str(dtype).removeprefix("torch.") if dtype else None,
-        "device": device and str(device),
-    }
-    opening |= {
-        "quantize": quantize,
-        "revision": revision,
-        "seed": seed,
-        "trust_remote_code": trust_remote_code,
-    }
-    opening |= {"device_map": device_map, "tokenizer": tokenizer}
-    how = _How(*placing(dtype, device, quantize, device_map), revision, seed, trust_remote_code)
-    opened = _open(spec, how, tokenizer)
+    opening = o.items() | {"spec": spec}
+    opening |= {"dtype": str(o.dtype).removeprefix("torch.") if o.dtype else None}
+    opening |= {"device": o.device and str(o.device)}
+    placed = placing(o.dtype, o.device, o.quantize, o.device_map)
+    how = _How(*placed, o.revision, o.seed, o.trust_remote_code)
+    opened = _open(spec, how, o.tokenizer)
     if how.device is not None:
         opened.model.to(how.device)
-    opened.opening = {} if isinstance(device_map, dict) else opening
+    opened.opening = {} if isinstance(o.device_map, dict) else opening
     return _finished(opened)
 
 

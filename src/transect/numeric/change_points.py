@@ -17,6 +17,7 @@ from transect.numeric.outlying import outlying
 
 LINEAR_RANGE = 10  # noise units up to which the signed log is nearly linear
 FEWEST = 6
+FLOOR = 0.02  # smallest scatter that is believed, on the log scale: a step within 7 % of its fit is no jump
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,6 @@ def jumps(
     reference: np.ndarray | None = None,
     reference_errors: np.ndarray | None = None,
     resampled_reference: Sequence[np.ndarray] = (),
-    floor: float = 0.02,
     tails: float = 3.0,
 ) -> list[Jump]:
     """Jumps of a curve [n] of steps through depth, in order of depth; at most three, six of 18 steps or more.
@@ -75,8 +75,6 @@ def jumps(
         reference_errors: Standard error of each step of the control.
         resampled_reference: Curves of the control, one to each of `resampled`. `reference` itself stands in
             without.
-        floor: Smallest scatter that is believed, on the log scale. A step within about 7 % of its fit is
-            never a jump.
         tails: Degrees of freedom of the Student noise under which alpha holds. More (inf: normal noise) find
             smaller jumps, and alarm on heavier tails and on noise that changes through depth.
 
@@ -85,14 +83,14 @@ def jumps(
     heavier tails than t₃ gives more alarms.
     """
     y, noise = _difference(curve, errors, reference, reference_errors)
-    found = outlying(y, noise, alpha, floor, tails)
+    found = outlying(y, noise, alpha, FLOOR, tails)
     beside = [reference] * len(resampled) if not len(resampled_reference) else list(resampled_reference)
     if len(beside) != len(resampled) or any(np.shape(r) != y.shape for r in resampled):
         raise TransectError(
             f"jumps: {len(resampled)} resampled curves, {len(beside)} of the reference.", "Pass one length."
         )
     again = [
-        outlying(_difference(r, None, c, None)[0], noise, alpha, floor, tails)
+        outlying(_difference(r, None, c, None)[0], noise, alpha, FLOOR, tails)
         for r, c in zip(resampled, beside, strict=True)
     ]
     return [Jump(k, z, p, _support(k, again), size) for k, z, p, size in found]
@@ -104,7 +102,6 @@ def blocks(
     *,
     alpha: float = 0.05,
     reach: int = 8,
-    floor: float = 0.02,
     tails: float = 3.0,
 ) -> list[Boundary]:
     """Boundaries between blocks of layers in an all-pairs excess [L, L], in order of depth; at most six.
@@ -118,13 +115,13 @@ def blocks(
         resampled: Matrices from half-samples of texts, for the support.
         alpha: Probability of any alarm on a smooth path.
         reach: Longest lag that counts.
-        floor, tails: As in `jumps`.
+        tails: As in `jumps`.
 
     Returns: boundaries whose p is at most alpha. Raises: TransectError for fewer than 7 layers, a matrix that
     is not square and symmetric, values that are not finite.
     """
-    found = outlying(*_rises(excess, reach), alpha, floor, tails)
-    again = [outlying(*_rises(m, reach), alpha, floor, tails) for m in resampled]
+    found = outlying(*_rises(excess, reach), alpha, FLOOR, tails)
+    again = [outlying(*_rises(m, reach), alpha, FLOOR, tails) for m in resampled]
     return [Boundary(k + 1, z, p, _support(k, again), size) for k, z, p, size in found]
 
 

@@ -114,8 +114,9 @@ def begin(out: Place, manifest: dict[str, Any], plan: list, index: Any) -> None:
 
 def _is_this(out: Place, manifest: dict[str, Any]) -> bool:
     """Whether `out` holds this capture, finished or not; TransectError when it holds another."""
-    if not (out / "manifest.json").exists():
-        return False
+    with writing(out):  # a folder that may not be looked into is not there to be written either
+        if not (out / "manifest.json").exists():
+            return False
     old = read_json(out / "manifest.json", "store", "Capture into another folder.")
     if old.get("fingerprint") != manifest["fingerprint"]:
         raise TransectError(

@@ -64,14 +64,12 @@ def perplexity(
     blocks: int | None = None,
     baseline: np.ndarray | None = None,
     batch: int = 16,
-    precision: Any = None,
-    rank: int = 0,
-    world: int = 1,
+    share: tuple[int, int] = (0, 1),
 ) -> Perplexity:
     """Perplexity of `model` on a part; `blocks` scores only that many windows, spread evenly over it.
 
-    baseline: log probabilities of the unigram model, [vocabulary]. rank, world: which windows this process
-    scores.
+    baseline: log probabilities of the unigram model, [vocabulary]. share: (k, n), this process scores every
+    n-th window from the k-th on.
     """
     import torch
 
@@ -80,23 +78,21 @@ def perplexity(
     partly = blocks is not None and blocks < len(every)
     if blocks is not None and partly:
         every = [every[round(k * (len(every) - 1) / max(1, blocks - 1))] for k in range(blocks)]
-    mine, sums = every[rank::world], torch.zeros(4, dtype=torch.float64)
+    mine, sums = every[share[0] :: share[1]], torch.zeros(4, dtype=torch.float64)
     was = model.training
     model.eval()
     with torch.inference_mode():
         for k in range(0, len(mine), batch):
-            sums += _scored(model, stream, mine[k : k + batch], baseline, precision)
+            sums += _scored(model, stream, mine[k : k + batch], baseline)
     model.train(was)
-    if world > 1:
+    if share[1] > 1:
         torch.distributed.all_reduce(sums)
     return _told(sums.tolist(), stream, block, stride, whole=not partly)
 
 
-def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None, precision: Any) -> Any:
+def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None) -> Any:
     """Sums over a batch of windows: negative log likelihood, tokens, unigram's, right guesses. [4]
     float64."""
-    import contextlib
-
     import torch
 
     longest = max(end - start for start, _, end in part)
@@ -105,8 +101,7 @@ def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None, 
         ids[row, : end - start] = stream.ids[start:end]
         counted[row, first - start : end - start] = True
     given = torch.from_numpy(ids).to(next(model.parameters()).device)
-    with precision or contextlib.nullcontext():
-        logits = model(input_ids=given[:, :-1], use_cache=False).logits
+    logits = model(input_ids=given[:, :-1], use_cache=False).logits
     chosen = torch.from_numpy(counted[:, 1:]).to(given.device)
     targets = given[:, 1:][chosen]
     scores = logits[chosen].float()

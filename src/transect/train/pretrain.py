@@ -216,18 +216,17 @@ class _Run:
 
     def _score(self, part: str, blocks: int | None = None) -> Perplexity:
         r, w = self.recipe, self.world
-        return perplexity(
-            self.model,
-            self.data.parts[part],
-            block=r.block,
-            stride=None if blocks else r.stride,
-            blocks=blocks,
-            baseline=self.unigram,
-            batch=r.batch,
-            precision=self._precision(),
-            rank=w.rank,
-            world=w.size,
-        )
+        with self._precision() or contextlib.nullcontext():
+            return perplexity(
+                self.model,
+                self.data.parts[part],
+                block=r.block,
+                stride=None if blocks else r.stride,
+                blocks=blocks,
+                baseline=self.unigram,
+                batch=r.batch,
+                share=(w.rank, w.size),
+            )
 
     def _evaluate(self, step: int) -> None:
         judged = self._score("validation", self.recipe.evaluate_blocks)

@@ -35,17 +35,17 @@ def _month(date: float) -> int:
     return int(np.searchsorted(np.cumsum(lengths), (date % 1) * 365 + 1e-6, side="right"))
 
 
+TEXTS, DRAWS = 32, 3  # held-out texts that are moved; random directions of the same size
+
+
 def intervene(
     model: "Model",
     store: Store,
     job: MapJob,
-    *,
     token: str,
     sites: Sequence[str],
-    shift: float | int,
+    shift: float,
     prompt: str | None = None,
-    texts: int = 32,
-    draws: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
     """A row for each site and measure: `kl` (nats, moved against unmoved), and `label_shift` where the label
@@ -63,10 +63,10 @@ def intervene(
         "label": "/".join(job.label),
         "shape": job.shapes[0][0],
     }
-    base |= {"control": "random subspace, same size", "shift": float(shift), "prompt": prompt, "draws": draws}
+    base |= {"control": "random subspace, same size", "shift": float(shift), "prompt": prompt, "draws": DRAWS}
     for done, site in enumerate(sites):
         try:
-            move = plan_move(store, job, site, token, shift, texts=texts, draws=draws)
+            move = plan_move(store, job, site, token, shift, texts=TEXTS, draws=DRAWS)
         except TransectError as error:
             rows += [base | {"measure": m, "site": site, "status": str(error)} for m in ("kl", "label_shift")]
             continue
@@ -156,13 +156,9 @@ def add_intervention(
     study: Study,
     store: Store,
     *,
-    model: "Model | None" = None,
     at: str | None = None,
-    shift: float | int | None = None,
+    shift: float | None = None,
     prompt: str | None = None,
-    sites: Sequence[str] | None = None,
-    texts: int = 32,
-    draws: int = 3,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Study:
     """Add the table, figure and findings of an intervention to a manifold study; by default at its source
@@ -180,27 +176,13 @@ def add_intervention(
     given = json.loads(shapes[0][1])
     step_size = float(shift if shift is not None else given.get("period", given.get("span", 4.0)) / 4)
     token = told["source"] if at is None else at if ":" in at else f"landmark:{at}"
-    if model is None:
-        from transect.models.models import open_model
+    from transect.models.models import open_model
 
-        model = open_model(store.manifest["model"]["spec"], seed=told["seed"])
+    model = open_model(store.manifest["model"]["spec"], seed=told["seed"])
     there = [s for s in study.tables["map"].where(run=store.name).values("site") if s.startswith("resid")]
-    chosen = list(
-        sites or dict.fromkeys(there[round(f * (len(there) - 1))] for f in np.linspace(0.1, 0.95, 5))
-    )
+    chosen = list(dict.fromkeys(there[round(f * (len(there) - 1))] for f in np.linspace(0.1, 0.95, 5)))
     step = (lambda done, total: progress("intervention", done, total)) if progress else None
-    table = intervene(
-        model,
-        store,
-        job,
-        token=token,
-        sites=chosen,
-        shift=step_size,
-        prompt=prompt,
-        texts=texts,
-        draws=draws,
-        progress=step,
-    )
+    table = intervene(model, store, job, token, chosen, step_size, prompt, step)
     table.provenance = told
     study.tables["intervention"] = table
     for row in table.where(status="ok"):

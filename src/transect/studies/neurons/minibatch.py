@@ -5,7 +5,7 @@ Kept for comparison with `neurons.project`, which uses the correlation over all 
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, TypedDict, Unpack
 
 import numpy as np
 
@@ -14,22 +14,32 @@ from transect.numeric.mds import stress
 from transect.numeric.moments import Accumulator
 from transect.random import rng
 from transect.studies.neurons.maps import Projection
+from transect.work.options import Option, Values
 
 INITIALISATIONS = ("uniform", "normal", "point", "line")
 
 
+class BatchOptions(TypedDict, total=False):
+    """How positions are fitted batch by batch."""
+
+    init: Annotated[str, Option("normal", "Where points start.", choices=INITIALISATIONS)]
+    spread: Annotated[float, Option(0.5, "Side or deviation of the start.", least=0)]
+    loss: Annotated[str, Option("mse", "What a step lowers.", choices=("mse", "order"))]
+    norm: Annotated[float, Option(2.0, "Order of the distance.", least=1)]
+    lr: Annotated[float, Option(0.05, "Learning rate.", least=0)]
+    weight_decay: Annotated[float, Option(0.0, "Weight decay.", least=0)]
+    epochs: Annotated[int, Option(1, "Passes over the batches.", least=1)]
+    seed: Annotated[int, Option(0, "Seed of the start and of the control.", least=0)]
+
+
+class Batched(Values):
+    """Frozen value of BatchOptions."""
+
+    group = BatchOptions
+
+
 def project_batches(
-    batches: Iterable[np.ndarray],
-    dim: int = 3,
-    *,
-    init: str = "normal",
-    spread: float = 0.5,
-    loss: Literal["mse", "order"] = "mse",
-    norm: float = 2.0,
-    lr: float = 0.05,
-    weight_decay: float = 0.0,
-    epochs: int = 1,
-    seed: int = 0,
+    batches: Iterable[np.ndarray], dim: int = 3, **options: Unpack[BatchOptions]
 ) -> Projection:
     """Positions [N, dim] from batches of activations [tokens, N], one AdamW step a batch.
 
@@ -40,50 +50,37 @@ def project_batches(
     2. norm: order of the distance. The stress is against ρ over all batches; the control is the same way
     through batches whose columns are shuffled.
     """
-    if init not in INITIALISATIONS:
-        raise TransectError(f"init {init!r}: one of {', '.join(INITIALISATIONS)}.")
+    o = Batched(**options)
     held = [b for b in batches if len(b) > 1]
     if not held:
         raise TransectError("no batch has two tokens.", "Pass longer texts.")
     width = held[0].shape[1]
     if not 1 <= dim < width:
         raise TransectError(f"dim = {dim} for {width} neurons.", f"Choose 1 to {width - 1}.")
-    shuffle = rng(seed, "batches")
-    options = (dim, init, spread, loss, norm, lr, weight_decay, epochs, seed)
-    found, target = _descend(held, *options)
-    flat, null = _descend([shuffle.permuted(b, axis=0) for b in held], *options)
+    shuffle = rng(o.seed, "batches")
+    found, target = _descend(held, dim, o)
+    flat, null = _descend([shuffle.permuted(b, axis=0) for b in held], dim, o)
     per = np.sqrt(((_euclidean(found) - target) ** 2).sum(1) / np.maximum((target**2).sum(1), 1e-30))
     return Projection(found, stress(found, target), stress(flat, null), per)
 
 
-def _descend(
-    batches: list[np.ndarray],
-    dim: int,
-    init: str,
-    spread: float,
-    loss: str,
-    norm: float,
-    lr: float,
-    weight_decay: float,
-    epochs: int,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
+def _descend(batches: list[np.ndarray], dim: int, o: Batched) -> tuple[np.ndarray, np.ndarray]:
     """(positions, target distances over all batches)."""
     import torch
 
     width = batches[0].shape[1]
-    positions = torch.nn.Parameter(torch.from_numpy(_start(init, spread, width, dim, seed)))
-    optimiser = torch.optim.AdamW([positions], lr=lr, weight_decay=weight_decay)
+    positions = torch.nn.Parameter(torch.from_numpy(_start(o.init, o.spread, width, dim, o.seed)))
+    optimiser = torch.optim.AdamW([positions], lr=o.lr, weight_decay=o.weight_decay)
     whole = Accumulator(width)
-    for epoch in range(epochs):
+    for epoch in range(o.epochs):
         for batch in batches:
             rho = Accumulator(width).update(batch).freeze().correlation
             if epoch == 0:
                 whole.update(batch)
             np.fill_diagonal(rho, 1.0)
             target = torch.from_numpy(1 - rho).float()
-            D = torch.cdist(positions, positions, p=norm)
-            value = ((D - target) ** 2).mean() if loss == "mse" else (D * target / 2).sum() / D.sum()
+            D = torch.cdist(positions, positions, p=o.norm)
+            value = ((D - target) ** 2).mean() if o.loss == "mse" else (D * target / 2).sum() / D.sum()
             optimiser.zero_grad()
             value.backward()
             optimiser.step()

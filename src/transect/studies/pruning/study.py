@@ -63,26 +63,13 @@ def pruning(
     """
     only(options, PruningOptions)
     told, work = group(options, PruningOptions), Work.of(options)
-    scope, folds, save, max_length, seed, out = (
-        told.scope,
-        told.folds,
-        told.save,
-        told.max_length,
-        told.seed,
-        work.out,
-    )
+    folds, save, seed, out = told.folds, told.save, told.seed, work.out
     progress = work.progress
     samples, loaded = open_texts(texts, seed=seed), open_model(model)
     if save is not None and (out is None or not 0 <= save < 1):
         raise TransectError(f"save={save}: a fraction from 0 to below 1, with a folder.", "Give out=DIR.")
-    how: dict[str, Any] = {
-        "scope": scope,
-        "compensate": told.compensation,
-        "max_length": max_length,
-        "seed": seed,
-    }
     bar = (lambda done, total: progress("pruning", done, total)) if progress else None
-    rows = curve(loaded, samples, list(fractions), methods=methods, folds=folds, progress=bar, **how)
+    rows = curve(loaded, samples, list(fractions), methods, bar=bar, **told.items())
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
     study.findings = [
         f"{r['method']}, {r['fraction']:.0%} removed: perplexity {r['value']:.1f} [{r['low']:.1f}, "
@@ -99,10 +86,10 @@ def pruning(
     )
     study.figures = [Figure("pruning", "pruning", "pruning", "Perplexity against neurons removed", caption)]
     if save is not None and out is not None:
-        own = model_moments(loaded, samples, ["mlp.act"], max_length=max_length)
+        own = model_moments(loaded, samples, ["mlp.act"], max_length=told.max_length)
         asked: dict[str, Any] = {
             "method": methods[0],
-            "scope": scope,
+            "scope": told.scope,
             "compensate": told.compensation,
             "seed": seed,
         }
@@ -116,15 +103,11 @@ def curve(
     model: "Model",
     texts: "Texts",
     fractions: Sequence[float],
-    *,
     methods: Sequence[str] = METHODS,
-    scope: str = "layer",
-    compensate: bool = True,
-    folds: int = 2,
+    *,
     groups: int = 10,
-    seed: int = 0,
-    max_length: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    bar: Callable[[int, int], None] | None = None,
+    **options: Unpack[PruningOptions],
 ) -> list[dict[str, Any]]:
     """Rows of perplexity against fraction removed for every method, all texts judged, each by a model
     calibrated without it.
@@ -133,6 +116,8 @@ def curve(
     model's on the same texts; ratio, ratio_low, ratio_high: value / null with the interval of the paired log
     ratio. "random" draws anew in each fold.
     """
+    o = group(options, PruningOptions)
+    folds = o.folds
     if not 2 <= folds <= len(texts):
         raise TransectError(
             f"folds = {folds} of {len(texts)} texts.", "Take 2 or more, and at least as many texts."
@@ -141,7 +126,7 @@ def curve(
         raise TransectError(
             "some texts occur twice; one would be judged after calibrating on it.", "Leave copies out."
         )
-    order = rng(seed, "folds").permutation(len(texts))
+    order = rng(o.seed, "folds").permutation(len(texts))
     held = [np.sort(order[k::folds]) for k in range(folds)]
     jobs = [(method, f) for method in methods for f in fractions]
     before, count = np.zeros(len(texts)), np.zeros(len(texts))
@@ -149,34 +134,34 @@ def curve(
     for k, members in enumerate(held):
         judged = texts.subset(members.tolist())
         rest = texts.subset(np.setdiff1d(order, members).tolist())
-        moments = model_moments(model, rest, ["mlp.act"], max_length=max_length)
-        before[members], count[members] = losses(model, judged, max_length=max_length)
+        moments = model_moments(model, rest, ["mlp.act"], max_length=o.max_length)
+        before[members], count[members] = losses(model, judged, max_length=o.max_length)
         for j, (method, fraction) in enumerate(jobs):
             small = prune(
                 model,
                 moments,
                 fraction,
                 method=method,
-                scope=scope,
-                compensate=compensate,
-                seed=seed * folds + k,
+                scope=o.scope,
+                compensate=o.compensation,
+                seed=o.seed * folds + k,
             )
-            after[method, fraction][members] = losses(small, judged, max_length=max_length)[0]
-            if progress:
-                progress(k * len(jobs) + j + 1, folds * len(jobs))
+            after[method, fraction][members] = losses(small, judged, max_length=o.max_length)[0]
+            if bar:
+                bar(k * len(jobs) + j + 1, folds * len(jobs))
     told = {
         "run": model.name,
         "n": int(count.sum()),
         "n_texts": len(texts),
         "folds": folds,
-        "compensated": compensate,
+        "compensated": o.compensation,
     }
-    told |= {"measure": "perplexity", "scope": scope, "seed": seed, "status": "ok"}
-    group = np.arange(len(order))[np.argsort(order)] % min(groups, len(texts))
+    told |= {"measure": "perplexity", "scope": o.scope, "seed": o.seed, "status": "ok"}
+    parts = np.arange(len(order))[np.argsort(order)] % min(groups, len(texts))
     return [
         told
         | {"method": method, "fraction": fraction}
-        | _judged(after[method, fraction], before, count, group)
+        | _judged(after[method, fraction], before, count, parts)
         for method, fraction in jobs
     ]
 
