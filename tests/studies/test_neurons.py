@@ -277,7 +277,7 @@ def test_curve_judges_every_text_by_a_model_that_never_saw_it(family: str, tmp_p
         r["ratio"] == pytest.approx(1, abs=1e-4) and r["ratio_high"] - r["ratio_low"] < 1e-3 for r in whole
     )
     assert all(r["value"] == pytest.approx(r["null"] * r["ratio"], rel=1e-6) for r in rows)
-    with pytest.raises(TransectError, match="folds = 1"):
+    with pytest.raises(TransectError, match="folds=1"):
         curve(model, texts, [0.5], folds=1)
     (tmp_path / "twice.jsonl").write_text('{"text": "March and May"}\n' * 3)
     with pytest.raises(TransectError, match="occur twice"):
@@ -347,7 +347,7 @@ def test_the_mini_batch_way_moves_towards_the_exact_one(init: str) -> None:
     exact = neurons.project(np.corrcoef(np.concatenate(batches).T), 2)
     assert exact.stress <= made.stress + 1e-3
     assert made.stress < 0.75 * made.control_stress, "it left its beginning and found structure"
-    with pytest.raises(TransectError, match="init 'zero'"):
+    with pytest.raises(TransectError, match="init='zero'"):
         project_batches(batches, 2, init="zero")
 
 
