@@ -18,9 +18,10 @@ HEADS = ("score", "classifier", "classifier.out_proj", "qa_outputs")
 def split_spec(spec: str) -> tuple[str, str]:
     """(base, adapter) of BASE+ADAPTER; a plus in a folder's name stays there where that folder exists."""
     cuts = [i for i, c in enumerate(spec) if c == "+"]
-    there = {i: (local(spec[:i]).exists(), local(spec[i + 1 :]).is_dir()) for i in cuts}
+    parts = {i: (spec[:i], spec[i + 1 :]) for i in cuts}
+    there = {i: (bool(a) and local(a).exists(), bool(b) and local(b).is_dir()) for i, (a, b) in parts.items()}
     cut = max(cuts, key=lambda i: (sum(there[i]), there[i][1], i))
-    base, adapter = spec[:cut], spec[cut + 1 :]
+    base, adapter = parts[cut]
     if not base or not adapter:
         raise TransectError(
             f"{spec!r}: write BASE+ADAPTER, two model specs.", "For example smollm2+runs/lora."

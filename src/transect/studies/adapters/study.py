@@ -38,9 +38,7 @@ def adapters(
     directions.
     """
     folder = Path(folder)
-    config = read_json(
-        folder / "adapter_config.json", "folder of an adapter", "Give the folder that peft wrote."
-    )
+    config = read_json(folder / "adapter_config.json", "adapter", "Give the folder that peft wrote.")
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else None
         raise TransectError(f"{folder} is {kind}.", "Only LoRA and its kin have a ΔW here.")
