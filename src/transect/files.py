@@ -166,8 +166,9 @@ def read_json(path: Place, what: str, fix: str = "", kind: Any = dict) -> Any:
     """
     try:
         if not path.parent.is_dir():
-            capture = "Capture one with: transect capture MODEL TEXTS --out DIR."
-            raise TransectError(f"{path.parent}: no such {what}.", fix or capture)
+            raise TransectError(
+                f"{path.parent}: no such {what}.", "Capture one with: transect capture MODEL TEXTS --out DIR."
+            )
         value = loads(path.read_bytes())
         if not isinstance(value, kind):
             raise ValueError(f"a {type(value).__name__} where another kind stands")
