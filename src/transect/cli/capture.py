@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from transect.cli.options import as_option, given, parameters
-from transect.cli.shared import ENGINE, bars, spinner
+from transect.cli.shared import ENGINE, OVERWRITE, bars, room_for, spinner
 from transect.cli.studies import shared_parameters
 from transect.files import plain
 from transect.work.options import Option
@@ -48,7 +48,7 @@ def _params() -> list[click.Parameter]:
     params += [click.Option(["--drop-position0"], is_flag=True, help=HELP["drop_position0"])]
     params += [as_option("threads", int, Option(None, HELP["threads"], least=1))]
     params += [as_option(name, *entry) for name, entry in told.items() if name not in OWN]
-    return params + shared_parameters(ENGINE)
+    return params + shared_parameters(ENGINE, OVERWRITE)
 
 
 STRINGS = {"sites": "resid", "layers": None, "shard": "1/1", "name": None}
@@ -64,6 +64,13 @@ HELP = {
 
 
 def _run(
+    model: str, texts: str, out: str, seed: int, name: str | None, threads: int | None, **values: Any
+) -> None:
+    with room_for(out, values.pop("overwrite"), values | {"model": model, "texts": texts}):
+        _capture(model, texts, out, seed, name, threads, **values)
+
+
+def _capture(
     model: str, texts: str, out: str, seed: int, name: str | None, threads: int | None, **values: Any
 ) -> None:
     from transect.models.models import open_model

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from transect.cli.options import as_option, of_dataclass
-from transect.cli.shared import JSON, OUT, bars
+from transect.cli.shared import JSON, OUT, OVERWRITE, bars, room_for
 from transect.cli.studies import shared_parameters
 from transect.train.recipe import Recipe
 from transect.work.options import Option
@@ -27,7 +27,9 @@ def recipe_options(
     return params
 
 
-def _run(model: str, task: str, out: Path, device: str | None, as_json: bool, **values: Any) -> None:
+def _run(
+    model: str, task: str, out: Path, device: str | None, overwrite: bool, as_json: bool, **values: Any
+) -> None:
     from transect.train.finetune import finetune as run
     from transect.train.recipe import preset
 
@@ -35,7 +37,7 @@ def _run(model: str, task: str, out: Path, device: str | None, as_json: bool, **
         if not all(part.strip().isdecimal() for part in text.split(",")):
             raise click.BadParameter(f"{text!r}; write steps like 10,20,50.", param_hint="--checkpoints")
         values["checkpoints"] = tuple(int(part) for part in text.split(","))
-    with bars() as told:
+    with room_for(out, overwrite, values | {"model": model, "task": task}), bars() as told:
         run(
             preset(model, task, **values),
             out,
@@ -64,7 +66,7 @@ finetune = click.Command(
         click.Argument(["model"]),
         *recipe_options(Recipe, ("model",), ("task",)),
         DEVICE,
-        *shared_parameters(OUT, JSON),
+        *shared_parameters(OUT, OVERWRITE, JSON),
     ],
     callback=_run,
     help="""Train MODEL on a task and keep its checkpoints in DIR. A second call resumes.

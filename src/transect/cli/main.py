@@ -79,6 +79,13 @@ def main() -> None:
     except TransectError as error:
         click.echo(message(error), err=True)
         sys.exit(2)
+    except MemoryError as error:
+        told = TransectError(
+            f"not enough memory ({error})." if str(error) else "not enough memory.",
+            "Ask for less at once: fewer points (--n), sites or layers, draws or workers.",
+        )
+        click.echo(message(told), err=True)
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

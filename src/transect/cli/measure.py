@@ -41,8 +41,11 @@ def _command(m: Measure) -> click.Command:
     def run(stores: tuple[str, ...], out: str | None, as_json: bool, **values: Any) -> None:
         from transect.inference.sweep import sweep
         from transect.studies.runs import open_runs
+        from transect.work.folders import check_kind
 
         asked = {k: v for k, v in values.items() if v is not None}
+        if out:
+            check_kind(Path(out), "table")
         with bars() as told:
             table = sweep(m, open_runs(list(stores)), out=out, progress=told, **asked)
         if out:

@@ -1,6 +1,7 @@
 """What several commands share: option groups, progress bars on stderr, tables on stdout."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,28 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Rows as JSON on std
 SEED = click.option(
     "--seed", type=WholeRange(0), default=0, show_default=True, help="Seed of every random choice."
 )
+
+
+OVERWRITE = click.option(
+    "--overwrite", is_flag=True, help="Replace the store, study or run that --out holds, once this is done."
+)
+
+
+@contextmanager
+def room_for(out: Any, overwrite: bool, values: dict[str, Any]) -> Iterator[None]:
+    """`out`, free for what a command makes of `values`: replaced where that was asked for."""
+    from transect.files import place
+    from transect.work.folders import replacing
+
+    given = (value for name, value in values.items() if name != "out")
+    several = [v for value in given for v in (value if isinstance(value, tuple | list) else (value,))]
+    shared = str(values.get("engine", "")).startswith("part:") or values.get("shard", "1/1") != "1/1"
+    if overwrite and (shared or int(os.environ.get("WORLD_SIZE") or 1) > 1):
+        raise click.UsageError(
+            "--overwrite with several processes: delete the folder once, before they start."
+        )
+    with replacing(place(str(out)), overwrite, several):
+        yield
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:

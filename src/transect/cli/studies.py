@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from transect.cli.options import command, given
-from transect.cli.shared import ENGINE, JSON, SHARE, bars, finish, show
+from transect.cli.shared import ENGINE, JSON, OVERWRITE, SHARE, bars, finish, room_for, show
+from transect.results.study import check_study
 from transect.studies import names
 
 #: Studies whose folder may be left out: it is then named after the first run.
@@ -27,7 +28,7 @@ def study_command(name: str, shown_as: str = "") -> click.Command:
     places = PLACES.get(name, (first,))
 
     def run(values: dict[str, Any]) -> None:
-        as_json = values.pop("as_json")
+        as_json, overwrite = values.pop("as_json"), values.pop("overwrite")
         if values["out"] is None:
             values["out"] = f"{str(values[first][0]).rstrip(chr(47))}-{name}"
         out = Path(values["out"])
@@ -37,13 +38,15 @@ def study_command(name: str, shown_as: str = "") -> click.Command:
             value = values.get(place)
             several = list(value) if isinstance(value, tuple) else [value]
             asked[place] = several[0] if len(several) == 1 else several
-        with bars() as told:
-            study = func(**asked, progress=told)
-        finish(study, out, quiet=as_json)
+        with room_for(out, overwrite, asked):
+            check_study(out, name)
+            with bars() as told:
+                study = func(**asked, progress=told)
+            finish(study, out, quiet=as_json)
         if as_json:
             show(study.tables[getattr(room, "HEADLINE", next(iter(study.tables)))], as_json=True)
 
-    extra = shared_parameters(ENGINE, SHARE, JSON)
+    extra = shared_parameters(ENGINE, SHARE, OVERWRITE, JSON)
     needed = () if name in BESIDE else ("out", "texts") if name == "pruning" else ("out",)
     return command(func, run, name=shown_as or name, arguments=places, extra=extra, required=needed)
 

@@ -8,19 +8,19 @@ import click
 
 from transect.cli.finetune import DEVICE, recipe_options
 from transect.cli.options import as_option
-from transect.cli.shared import JSON, OUT, bars
+from transect.cli.shared import JSON, OUT, OVERWRITE, bars, room_for
 from transect.cli.studies import shared_parameters
 from transect.train.pretraining import PRESETS, Pretraining
 from transect.work.options import Option
 
 
-def _run(preset: str, out: Path, untied: bool, as_json: bool, **values: Any) -> None:
+def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, **values: Any) -> None:
     from transect.train.pretrain import pretrain
     from transect.train.pretraining import preset as preset_of
 
     how = {name: values.pop(name) for name in ("data", "capture", "device")}
     values |= {"tied": False} if untied else {}
-    with bars() as told:
+    with room_for(out, overwrite, values | how), bars() as told:
         pretrain(
             preset_of(preset, **values),
             out,
@@ -57,7 +57,7 @@ train = click.Command(
         as_option("data", str, Option(None, "Folder of token streams, for many runs.")),
         as_option("capture", str, Option(None, "Texts to capture every checkpoint on, beside the training.")),
         DEVICE,
-        *shared_parameters(OUT, JSON),
+        *shared_parameters(OUT, OVERWRITE, JSON),
     ],
     callback=_run,
     help="""Train a small decoder on texts and keep its checkpoints in DIR. A second call resumes.

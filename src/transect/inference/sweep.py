@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from transect import __version__
 from transect.errors import TransectError
@@ -18,7 +18,7 @@ from transect.measures.registry import find
 from transect.models import sites as names_of
 from transect.results.table import Table
 from transect.store.store import Store
-from transect.work.options import Work, WorkOptions
+from transect.work.options import MOST_DRAWS, Work, WorkOptions, checked, within
 
 #: Into how many blocks the cells of a job are cut, of at most 64 cells each: whoever does them, so that work
 #: that one
@@ -39,7 +39,7 @@ def sweep(
     pca: int | None = None,
     label: str | None = None,
     design: str | None = None,
-    permutations: int | None = None,
+    permutations: Annotated[int | None, within(0, MOST_DRAWS)] = None,
     **options: Any,
 ) -> Table:
     """Measure every cell, with interval and null; one row per cell.
@@ -121,8 +121,7 @@ def _check(shape: dict[str, Any], permutations: int | None, swaps: int, halves: 
     if shape["pca"] is not None and shape["pca"] < 1:
         raise TransectError(f"pca={shape['pca']}.", "Give 1 or more dimensions.")
     for name, count in (("permutations", permutations), ("swaps", swaps), ("halves", halves)):
-        if count is not None and count < 0:
-            raise TransectError(f"{name}={count}.", "Give 0 or more.")
+        checked(name, count, within(0, MOST_DRAWS))
 
 
 def _left_out(stores: Sequence[Store], names: list[list[str]], points: Design) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
-from transect.files import write_bytes
+from transect.files import read_json, write_json
 from transect.models.limits import check_sizes
 from transect.packages import cache_dir, hub_reachable, staging
 
@@ -218,14 +218,16 @@ def dequantised(file: Path, folder: Path | None = None) -> Path:
                 "sha256": digest,
                 "quantisation": _tensor_types(file),
             }
-            write_bytes(fresh / "source.json", json.dumps(source, indent=1).encode())
+            write_json(fresh / "source.json", source)
     return folder
 
 
 def source_facts(folder: Path) -> dict[str, Any]:
     """What `dequantised` wrote about where a folder's weights came from; nothing for other folders."""
+    if folder.resolve().parent != (cache_dir() / "models").resolve():
+        return {}
     file = folder / "source.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_json(file, "model", f"Delete {folder}: it is made again.") if file.is_file() else {}
 
 
 def family_default(model_type: str) -> Any | None:

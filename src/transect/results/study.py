@@ -8,7 +8,7 @@ from typing import Any
 from transect.errors import TransectError
 from transect.files import file_hash, is_sealed, plain_name, read_json, write_json
 from transect.results.table import Table, has_checksum
-from transect.work.folders import check_kind, clear_partials
+from transect.work.folders import ELSEWHERE, check_kind, clear_partials, replacing
 
 
 @dataclass
@@ -42,13 +42,20 @@ class Study:
     methods: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, out: str | Path) -> Path:
+    def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
         """Write every table as OUT/NAME.parquet, then the rest, with their checksums, as OUT/study.json.
+
+        Args:
+            overwrite: Replace the store, study or run that OUT holds.
 
         Raises: TransectError when OUT holds a store, a run or another study, or cannot be written.
         """
         out = Path(out)
-        self._check_place(out)
+        with replacing(out, overwrite):
+            check_study(out, self.name)
+            return self._write(out)
+
+    def _write(self, out: Path) -> Path:
         clear_partials(out)
         sums = {}
         for name, table in self.tables.items():
@@ -56,18 +63,6 @@ class Study:
         told = {k: getattr(self, k) for k in FIELDS} | {"figures": [asdict(f) for f in self.figures]}
         write_json(out / "study.json", told | {"tables": list(self.tables), "sha256": sums})
         return out
-
-    def _check_place(self, out: Path) -> None:
-        check_kind(out, "study")
-        try:
-            held = read_json(out / "study.json", "study").get("name", self.name)
-        except TransectError:  # none, or a damaged one, which this mends
-            return
-        if held != self.name:
-            raise TransectError(
-                f"{out} holds the study {held!s:.80}; {self.name} is not written over it.",
-                "Choose another folder (--out).",
-            )
 
     @classmethod
     def load(cls, folder: str | Path) -> "Study":
@@ -82,6 +77,17 @@ class Study:
                 )
         figures = [Figure(**figure) for figure in told["figures"]]
         return cls(tables=tables, figures=figures, **{k: told[k] for k in FIELDS})
+
+
+def check_study(out: Path, name: str) -> None:
+    """TransectError when a folder holds anything but an earlier run of the study `name`."""
+    check_kind(out, "study")
+    try:
+        held = read_json(out / "study.json", "study").get("name", name)
+    except TransectError:  # none, or a damaged one, which this mends
+        return
+    if held != name:
+        raise TransectError(f"{out} holds the study {held!s:.80}; {name} is not written over it.", ELSEWHERE)
 
 
 #: What study.json holds as it is.

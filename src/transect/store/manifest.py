@@ -18,7 +18,7 @@ from transect.files import Place, is_remote, make_folder, read_json, write_bytes
 from transect.models.probe import Probe
 from transect.store.store import FORMAT
 from transect.texts.texts import Texts, Tokenized
-from transect.work.folders import clear_partials, locked
+from transect.work.folders import ELSEWHERE, check_kind, clear_partials, locked
 
 if TYPE_CHECKING:
     from transect.models.models import Model
@@ -120,8 +120,7 @@ def _is_this(out: Place, manifest: dict[str, Any]) -> bool:
     old = read_json(out / "manifest.json", "store", "Capture into another folder.")
     if old.get("fingerprint") != manifest["fingerprint"]:
         raise TransectError(
-            f"{out} holds another capture: {_difference(old, manifest)}.",
-            "Choose another --out; nothing was changed.",
+            f"{out} holds another capture: {_difference(old, manifest)}; nothing was changed.", ELSEWHERE
         )
     return True
 
@@ -141,6 +140,7 @@ def _check_empty(out: Place) -> None:
             else ""
         )
     if why and not (out / "manifest.json").exists():  # another process may have laid it out meanwhile
+        check_kind(out, "store")
         raise TransectError(f"{out} {why}.", "Choose another --out; nothing was changed.")
 
 

@@ -46,12 +46,13 @@ def open_runs(
     Unfinished stores are refused here, before hours are spent; so are two runs of one name.
     """
     stores: list[Store] = []
+    opened = None if texts is None or out is None else open_texts(texts, seed=seed)
     for one in listed(runs):
         if isinstance(one, Store):
             stores.append(one)
         elif not isinstance(one, Model) and _is_store(one):
             stores.append(open_store(one))
-        elif texts is None or out is None:
+        elif opened is None or out is None:
             raise TransectError(
                 f"{one} is no store.", "Name a folder that transect capture wrote, or give --texts and --out."
             )
@@ -60,7 +61,6 @@ def open_runs(
             model.name = _name(model.name, one, [s.name for s in stores])
             limit = max_length or length_limit(model)
             where = Path(out) / "stores" / folder_name(model.name)
-            opened = open_texts(texts, seed=seed)
             bar = bar_of(progress, f"capture {model.name}"[:40])
             stores.append(capture(model, opened, where, sites=sites, max_length=limit, progress=bar))
     for store in stores:

@@ -34,7 +34,15 @@ from transect.files import (
     write_json,
     writing,
 )
-from transect.work.folders import SUMS, check_sums, clear_partials, sync_file, write_sums
+from transect.work.folders import (
+    ELSEWHERE,
+    SUMS,
+    check_kind,
+    check_sums,
+    clear_partials,
+    sync_file,
+    write_sums,
+)
 
 
 @contextlib.contextmanager
@@ -144,10 +152,11 @@ def check_folder(recipe: Any, out: Path) -> bool:
     clear_partials(out)
     if not (out / "recipe.json").is_file():
         if any(p.name != "data" and not p.name.startswith(".") for p in out.iterdir()):
+            check_kind(out, "run")
             raise TransectError(f"{out} is not empty and holds no run.", "Choose another --out.")
         return False
     if told := type(recipe).load(out / "recipe.json").differences(recipe):
-        raise TransectError(f"{out} holds another run: {', '.join(told[:4])}.", "Choose another --out.")
+        raise TransectError(f"{out} holds another run: {', '.join(told[:4])}.", ELSEWHERE)
     return (out / "result.json").is_file()
 
 

@@ -7,8 +7,11 @@ import contextlib
 import glob
 import hashlib
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from transect.errors import TransectError
 from transect.files import (
@@ -27,14 +30,70 @@ from transect.files import (
 KINDS = {"manifest.json": "store", "study.json": "study", "recipe.json": "run"}
 
 
+#: What to do about a folder that holds something else.
+ELSEWHERE = "Choose another folder (--out), or replace it (--overwrite)."
+
+
 def check_kind(folder: Place, kind: str) -> None:
     """TransectError when a folder holds a store, study or run, and is to hold another `kind`."""
     for file, other in KINDS.items():
         if other != kind and (folder / file).is_file():
-            raise TransectError(
-                f"{folder} holds a {other}; a {kind} is not written over it.",
-                "Choose another folder (--out).",
-            )
+            raise TransectError(f"{folder} holds a {other}; a {kind} is not written over it.", ELSEWHERE)
+
+
+@contextlib.contextmanager
+def replacing(out: Place, overwrite: bool, needed: Iterable[Any] = ()) -> Iterator[None]:
+    """The store, study or run that `out` holds is set aside while a new one is made there, then deleted.
+
+    A TransectError on the way puts it back; after a kill it stays whole beside `out`, as OUT.replaced.
+
+    Args:
+        overwrite: False: nothing is done here.
+        needed: What the new one is made from: none of it may lie in `out`.
+
+    Raises: TransectError, and nothing was changed.
+    """
+    if not overwrite or not (out.is_dir() and any(out.iterdir())):
+        yield
+        return
+    if is_remote(out):
+        raise TransectError(f"{out} is not on this machine's disks.", "Delete it there, then go on.")
+    out = out.resolve()
+    aside = _may_replace(out, needed)
+    with writing(out):
+        out.rename(aside)
+    try:
+        yield
+    except TransectError:
+        with writing(out):
+            shutil.rmtree(out, ignore_errors=True)
+            aside.rename(out)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _may_replace(out: Place, needed: Iterable[Any]) -> Path:
+    """Where what `out` holds is set aside; TransectError when it must stay."""
+    aside = out.with_name(f"{out.name}.replaced")
+    if not any((out / file).is_file() for file in KINDS):
+        raise TransectError(f"{out} holds no store, study or run.", "Choose another folder (--out).")
+    if Path.cwd().is_relative_to(out):
+        raise TransectError(f"{out} is where this was started.", "Start it elsewhere.")
+    if aside.exists():
+        raise TransectError(
+            f"{aside} is there: what an earlier --overwrite set aside.", "Delete it, or move it back."
+        )
+    for name in (part for n in needed if isinstance(n, str | Path) for part in _names(str(n))):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # what is no path lies nowhere
+            path = Path(name).expanduser()
+            if path.exists() and path.resolve().is_relative_to(out):
+                raise TransectError(f"{path} is needed, and lies in {out}.", "Choose another folder (--out).")
+    return aside
+
+
+def _names(spec: str) -> list[str]:
+    """What in a spec such as random:FOLDER, BASE+ADAPTER or A,B may be a path."""
+    return [part for part in (spec, spec.partition(":")[2], *re.split(r"[+,]", spec)) if part]
 
 
 def clear_partials(folder: Path, name: str = "") -> None:

@@ -39,6 +39,8 @@ def within(
     return Option(None, "", least, most, above=above, below=below)
 
 
+#: No null, interval or support is drawn more often, and no machine runs more workers.
+MOST_DRAWS, MOST_WORKERS = 1_000_000, 4096
 #: No whole number that anything here takes is larger, where its own range has no end.
 LARGEST = 1 << 40
 
@@ -139,7 +141,9 @@ class WorkOptions(TypedDict, total=False):
     engine: Annotated[
         str, Option("local", "Worker processes here (local), Ray (ray, ray@ADDRESS), or part:k/n.")
     ]
-    workers: Annotated[int | None, Option(None, "Worker processes; by default one per core.", least=1)]
+    workers: Annotated[
+        int | None, Option(None, "Worker processes; by default one per core.", 1, MOST_WORKERS)
+    ]
     progress: Annotated[
         Callable[[str, int, int], None] | None, Option(None, "Called with (step, done, total).")
     ]

@@ -23,7 +23,7 @@ from transect.studies.drift.published import published
 from transect.studies.drift.tables import companions, diagnostics, verdict
 from transect.studies.drift.words import describe
 from transect.studies.runs import Run, Runs, distinct, open_runs, random_control, shuffled_control
-from transect.work.options import Option, Work, group, only
+from transect.work.options import MOST_DRAWS, Option, Work, group, only
 
 #: The table that --json prints.
 HEADLINE = "adjacent"
@@ -34,7 +34,7 @@ class DriftOptions(RunOptions, total=False):
 
     pca: Annotated[int | None, Option(None, "Project each pair on one basis fitted on both clouds.", least=1)]
     resamples: Annotated[
-        int, Option(20, "Half-samples of texts behind the support of a change layer.", least=0)
+        int, Option(20, "Half-samples of texts behind the support of a change layer.", 0, MOST_DRAWS)
     ]
     as_published: Annotated[bool, Option(False, "Also what the replaced program's formulas give.")]
     threshold: Annotated[float, Option(2.0, "Threshold of those formulas' transition rule.", least=0)]

@@ -27,7 +27,7 @@ from transect.studies.manifold.rows import friedman, map_rows, ranking, run_maps
 from transect.studies.manifold.subspaces import scatter, similarity
 from transect.studies.manifold.words import describe
 from transect.studies.runs import Run, Runs, open_runs
-from transect.work.options import Option, Work, WorkOptions, group, only
+from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
 
 
 class ManifoldOptions(WorkOptions, total=False):
@@ -57,9 +57,9 @@ class ManifoldOptions(WorkOptions, total=False):
     group: Annotated[
         str | None, Option(None, "Label whose values folds hold out; by default the label itself.")
     ]
-    folds: Annotated[int, Option(3, "Parts of the texts, each held out once.", least=2)]
-    repeats: Annotated[int, Option(3, "Times the folds are drawn anew.", least=1)]
-    permutations: Annotated[int, Option(100, "Draws of the null.", least=1)]
+    folds: Annotated[int, Option(3, "Parts of the texts, each held out once.", 2, MOST_DRAWS)]
+    repeats: Annotated[int, Option(3, "Times the folds are drawn anew.", 1, MOST_DRAWS)]
+    permutations: Annotated[int, Option(100, "Draws of the null.", 1, MOST_DRAWS)]
     seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
     intervene: Annotated[
         bool, Option(False, "Also move points along the manifold and measure the next token.")

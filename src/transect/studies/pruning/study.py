@@ -65,9 +65,9 @@ def pruning(
     told, work = group(options, PruningOptions), Work.of(options)
     folds, save, seed, out = told.folds, told.save, told.seed, work.out
     progress = work.progress
+    if save is not None and out is None:
+        raise TransectError(f"save={save} without a folder.", "Give out=DIR.")
     samples, loaded = open_texts(texts, seed=seed), open_model(model)
-    if save is not None and (out is None or not 0 <= save < 1):
-        raise TransectError(f"save={save}: a fraction from 0 to below 1, with a folder.", "Give out=DIR.")
     bar = (lambda done, total: progress("pruning", done, total)) if progress else None
     rows = curve(loaded, samples, list(fractions), methods, bar=bar, **told.items())
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
