@@ -61,11 +61,13 @@ def test_a_study_is_refused_before_its_work_and_replaces_where_asked(
     with monkeypatch.context() as patch:
         patch.setattr(importlib.import_module("transect.studies.drift.study"), "open_runs", never)
         said = run(drift_of(stores / "a", stores / "b"))
-    assert "holds a store" in said and "--overwrite" in said
+    assert "holds a store" in said
+    assert "--overwrite" in said
     assert files_of(stores / "b") == before
     done = CliRunner().invoke(cli, drift_of(stores / "a", stores / "b", "--overwrite"))
     assert done.exit_code == 0, done.output
-    assert Study.load(stores / "b").name == "drift" and not (stores / "b" / "manifest.json").exists()
+    assert Study.load(stores / "b").name == "drift"
+    assert not (stores / "b" / "manifest.json").exists()
     assert not (stores / "b.replaced").exists()
 
 
@@ -74,7 +76,8 @@ def test_a_refusal_on_the_way_puts_back_what_stood_there(stores: Path) -> None:
     before = files_of(stores / "b")
     said = run(drift_of(stores / "a", stores / "b", "--overwrite", "--sites", "mlp.act"))
     assert "mlp.act" in said
-    assert files_of(stores / "b") == before and not (stores / "b.replaced").exists()
+    assert files_of(stores / "b") == before
+    assert not (stores / "b.replaced").exists()
 
 
 @pytest.mark.parametrize("spec", ["{}", "random:{}", "x+{}", "x,{}"])
@@ -123,7 +126,8 @@ def test_a_capture_and_a_run_are_replaced(stores: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, [*told, "--overwrite"]).exit_code == 0
     assert len(ts.open_store(stores / "b")) == 2
     said = CliRunner().invoke(cli, [*told, "--overwrite", "--shard", "1/2"])
-    assert said.exit_code == 2 and "several processes" in said.output
+    assert said.exit_code == 2
+    assert "several processes" in said.output
     words = ["train", "--texts", str(texts), "--out", str(stores / "b"), "--preset", "tiny", "--steps", "0"]
     before = files_of(stores / "b")
     assert "--overwrite" in run([*words[:-2], "--steps", "1"])
