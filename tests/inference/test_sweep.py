@@ -292,3 +292,36 @@ def test_tables_survive_disk(store: ts.Store, tmp_path: Path) -> None:
         row(table, "resid.0", "resid.1")["value"]
     )
     assert isinstance(Measure, type)
+
+
+@pytest.mark.fault(
+    "a solver that does not end, in the value, its null or its interval", "status says which; no number"
+)
+def test_a_number_whose_null_did_not_converge_is_not_corrected(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 8)).astype(np.float32) * np.linspace(0.2, 3, 8, dtype=np.float32)
+    store = planted_store(tmp_path / "s", [X, X * np.float32(1.02), X + np.float32(50)], [6] * 20)
+    seen = set()
+    for turns in (1, 2, 3, 4, 6, 9, 1000):
+        for name in ("sinkhorn", "plan"):
+            asked = {
+                "n": 40,
+                "groups": 4,
+                "epsilon": 0.01,
+                "max_iter": turns,
+                "workers": 1,
+                "permutations": 2,
+            }
+            for row in ts.sweep(name, store, **asked):
+                seen.add((name, row["status"].split(":")[0]))
+                numbers = [row.get(k) for k in ("value", "null", "corrected", "low", "corrected_low")]
+                finite = [v is not None and np.isfinite(v) for v in numbers]
+                if row["status"] == "ok":
+                    assert all(finite), row
+                else:
+                    assert not finite[2], row
+                    field = row[f"{name}_{'divergence' if name == 'sinkhorn' else 'identity'}"]
+                    assert row["status"].startswith("no ") or field is None or not np.isfinite(field)
+    assert ("sinkhorn", "not converged") in seen
+    assert ("plan", "not converged") in seen
+    assert {s for s in seen if s[1].startswith("no ")}, seen

@@ -49,15 +49,37 @@ def row_of(
         return row | {"status": full["error"]}
     if m.fields:
         row |= {f"{m.name}_{name}": value for name, value in zip(m.fields, full, strict=True)}
-        if "converged" in m.fields and not full[m.fields.index("converged")]:
-            error, turns = (full[m.fields.index(k)] for k in ("error", "iterations"))
-            return row | {"status": f"not converged: marginal error {error:.1e} after {turns} iterations"}
+    if why := _unsolved(m, full):
+        return row | {"status": why}
     value = _headline(m, full)
     row["value"] = value
-    row |= _judged(m, job, value, found, [results[s][m.name] for s in _splits(job, cell)])
+    splits = [results[s][m.name] for s in _splits(job, cell)]
+    row |= _judged(m, job, value, found, splits)
     if not math.isfinite(value):
         row["status"] = "undefined: the measure is NaN on these points"
+    elif lost := _lost(m, found, splits):
+        row |= dict.fromkeys(("corrected", "corrected_low", "corrected_high"), math.nan) | {"status": lost}
     return row
+
+
+def _unsolved(m: Measure, told: Any) -> str:
+    """Why an answer is no number: the error, or the solver that did not end; "" for a number."""
+    if isinstance(told, dict):
+        return told["error"]
+    if "converged" not in m.fields or told[m.fields.index("converged")]:
+        return ""
+    error = next(v for k, v in zip(m.fields, told, strict=True) if k in ("error", "marginal_error"))
+    return f"not converged: marginal error {error:.1e}"
+
+
+def _lost(m: Measure, found: dict[str, list], splits: list[dict[str, list]]) -> str:
+    """What of a value's null and interval could not be had; "" where all is there."""
+    nulls = [r for s in splits for r in s["full"]] + found.get("null", []) + found.get("swap", [])
+    drops = [r for s in splits for r in s["drop"]] + found.get("drop", [])
+    for what, several in (("null", nulls), ("interval", drops)):
+        if failed := [why for r in several if (why := _unsolved(m, r))]:
+            return f"no {what}: {len(failed)} of {len(several)} replicates failed ({failed[0]})"
+    return ""
 
 
 def _control(m: Measure, job: Job) -> str:

@@ -45,12 +45,14 @@ class Entropic(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Share of mass on the diagonal, normalised entropy, mean largest share of a row, L1 marginal error."""
+    """Share of mass on the diagonal, normalised entropy, mean largest share of a row, L1 marginal error;
+    whether that is below tol."""
 
     identity: float
     entropy: float
     concentration: float
     marginal_error: float
+    converged: bool
 
 
 @measure(
@@ -109,9 +111,9 @@ def sinkhorn(
     OT_eps(X, Y) - ½ OT_eps(X, X) - ½ OT_eps(Y, Y), all three at one absolute eps = epsilon × median squared
     distance of X to Y; it errs by about eps × error², and may be that much below 0. `cost` is not debiased:
     it is positive on (X, X). `error` is the largest L1 marginal error of the three solves and `converged`
-    says that it is below tol; an unconverged result is returned as it stands. `iterations` are those of (X,
-    Y). On CUDA all pairs are solved in float64 batches. Raises when more than half of the distances are 0, or
-    an option is out of range.
+    says that it is below tol; cost and divergence are NaN otherwise. `iterations` are those of (X, Y).
+    On CUDA all pairs are solved in float64 batches. Raises when more than half of the distances are 0, or an
+    option is out of range.
     """
     clouds = {0: prepare_cloud(X), 1: prepare_cloud(Y)}
     result = _sinkhorn_pairs(clouds, [(0, 1)], epsilon=epsilon, tol=tol, max_iter=max_iter, device=device)[0]
@@ -181,16 +183,18 @@ def plan(
 
     entropy: of the plan, 0 for a permutation, 1 for the independent plan (H / log n - 1). concentration: mean
     over rows of the largest entry's share, 1/n to 1. Assumes the same points in both clouds; a large identity
-    says that transport only follows each point. All three move with epsilon. marginal_error is L1 and above
-    tol where the solve has not converged. Raises as `sinkhorn` does.
+    says that transport only follows each point. All three move with epsilon. marginal_error is L1; where it
+    is not below tol the solve has not converged, and the three are NaN. Raises as `sinkhorn` does.
     """
     _check_solver("plan", epsilon, tol, max_iter)
     C, eps = _costs("plan", prepare_cloud(X), prepare_cloud(Y), epsilon, tol)
     solved = couple(C, eps, tol, max_iter)
+    if not solved.error < tol:
+        return Plan(np.nan, np.nan, np.nan, solved.error, False)
     P = solved.left[:, None].astype(np.float64) * solved.kernel * solved.right
     entropy = -float((P * np.log(np.maximum(P, np.finfo(float).tiny))).sum())
     concentration = float((P.max(axis=1) / P.sum(axis=1)).mean())
-    return Plan(float(np.trace(P)), float(entropy / np.log(len(P)) - 1), concentration, solved.error)
+    return Plan(float(np.trace(P)), float(entropy / np.log(len(P)) - 1), concentration, solved.error, True)
 
 
 def _exact(X: Cloud, Y: Cloud) -> float:
@@ -235,7 +239,9 @@ def _debiased(
 ) -> Entropic:
     cost, value, eps, iterations, error = between
     worst = max(error, own[1], own2[1])
-    return Entropic(cost, value - own[0] / 2 - own2[0] / 2, eps, iterations, worst, worst < tol)
+    if not worst < tol:
+        return Entropic(np.nan, np.nan, eps, iterations, worst, False)
+    return Entropic(cost, value - own[0] / 2 - own2[0] / 2, eps, iterations, worst, True)
 
 
 def _on_torch(
