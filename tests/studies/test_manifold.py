@@ -2,6 +2,8 @@
 command."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 import transect as ts
+from planted import planted_store
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.inference.tests import permutation_p
@@ -183,11 +186,118 @@ def test_points_that_only_name_the_label_do_not_pass_for_a_ring():
     assert np.mean(found["scores"]) < 0.45
 
 
+def grouped(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(points, labels, groups): 12 people of 3 neighbouring dates, 2 texts each; points know the person."""
+    rng = np.random.default_rng(seed)
+    person, date = np.repeat(np.arange(12), 6), np.repeat(np.arange(36), 2)
+    X = rng.standard_normal((12, 6))[person] + 0.5 * rng.standard_normal((72, 6))
+    return X, date, person
+
+
+@pytest.mark.fault(
+    "labels that are neighbours within a group", "labels move between whole groups in the null"
+)
+def test_a_null_between_groups_keeps_its_level_and_one_between_values_does_not() -> None:
+    """What two dates of one person have in common is the person. Values that are permuted one by one lose it,
+    and it passes for a ring; false alarms at 0.05 over 60 draws."""
+    shapes, alarms = (("circle", '{"period": 36}'),), {"between groups": 0, "between values": 0}
+    for seed in range(60):
+        X, y, person = grouped(seed)
+        job = job_of(shapes=shapes, permutations=39, seed=seed)
+        plan = Plan(replace(job, group="person"), y, person)
+        found = evaluate_cell([prepare(X, plan, k) for k in range(3)], plan, "circle", "free")
+        alarms["between groups"] += permutation_p(found["statistic"], found["null"]) <= 0.05
+        loose = Plan(job, y)
+        loose.folds = plan.folds  # the same folds by person, their units the same values
+        found = evaluate_cell([prepare(X, loose, k) for k in range(3)], loose, "circle", "free")
+        alarms["between values"] += permutation_p(found["statistic"], found["null"]) <= 0.05
+    assert alarms["between groups"] <= 8, alarms  # 3 expected; 9 or more has probability 0.003
+    assert alarms["between values"] > 15, alarms
+
+
+def test_groups_move_whole_and_with_one_value_each_any_way() -> None:
+    from transect.studies.manifold.plan import block_permutation
+
+    groups, generator = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2]), np.random.default_rng(0)
+    for _ in range(20):
+        order = block_permutation(groups, generator)
+        assert sorted(order) == list(range(9))
+        for g in range(3):
+            assert len(set(groups[order[groups == g]])) == 1, "equal groups swap whole"
+            assert np.all(np.diff(order[groups == g]) == 1), "in their own order"
+    firsts = np.bincount([block_permutation(np.arange(4), generator)[0] for _ in range(800)], minlength=4)
+    assert firsts.min() > 150
+
+
+@pytest.mark.parametrize("scale", ["unit", "standard", "none"])
+def test_groups_and_scale_reach_every_part(scale: str, tmp_path: Path) -> None:
+    """Map, subspaces, scatter and moves hold out the same people and divide by the same numbers."""
+    from transect.studies.manifold.fit import fit_at
+    from transect.studies.manifold.moves import plan_move
+    from transect.studies.manifold.subspaces import scatter
+
+    X, y, person = grouped(1)
+    X = X * [1, 1, 1, 1, 1, 50.0]
+    points = np.repeat(X, 2, axis=0).astype(np.float32)
+    store = planted_store(
+        tmp_path / "s", [points], [2] * 72, labels={"date": y.tolist(), "person": person.tolist()}
+    )
+    job = job_of(
+        store=str(store.path),
+        label=("date",),
+        group="person",
+        scale=scale,
+        shapes=(("circle", '{"period": 36}'),),
+    )
+    plan = Plan(job, y, person)
+    held = set(plan.folds[0].test.tolist())
+    assert not set(person[list(held)]) & set(person[plan.folds[0].train])
+    fit = fit_at(store, job, "resid.0", "last")
+    cell = prepare(store.take("resid.0", store.select("last")), plan, 0)
+    np.testing.assert_allclose(fit.points[plan.folds[0].test], cell.held, rtol=1e-5, atol=1e-5)
+    shown = scatter(store, job, ("resid.0", "last"))
+    assert {r["sample"] for r in shown} == {store.ids[i] for i in held}
+    level = evaluate_cell([prepare(store.take("resid.0", store.select("last")), plan, k) for k in range(3)],
+                          plan, "circle", "free")["scores"][0]  # fmt: skip
+    assert shown[0]["value"] == pytest.approx(level, abs=1e-4)
+    move = plan_move(store, job, "resid.0", "last", 9.0)
+    assert set(move.texts.tolist()) <= held
+    assert np.array_equal(move.units, person[move.texts])
+
+
+def test_added_has_a_paired_test_of_its_own() -> None:
+    """Nadeau–Bengio t: its p is 0.025 where the interval's end is 0; no gap is called one in 5 %."""
+    from transect.studies.manifold.rows import interval, paired_p
+
+    gaps = np.random.default_rng(0).normal(0.1, 0.1, 9)
+    low, _ = interval(gaps, 0.5)
+    assert paired_p(gaps - low, 0.5) == pytest.approx(0.025)
+    assert np.isnan(paired_p(np.zeros(9), 0.5))
+    draws = np.random.default_rng(1)
+    assert np.mean([paired_p(draws.normal(0, 1, 9), 0.0) <= 0.05 for _ in range(2000)]) == pytest.approx(
+        0.05, abs=0.015
+    )
+
+
+def test_shapes_are_ranked_among_equal_dimensions() -> None:
+    """A line that fills one dimension is not ahead of a circle that fills two, nor behind it."""
+    from transect.studies.manifold.rows import ranking
+
+    rows = [
+        {"kind": "free", "site": "s", "token": "t", "status": "ok", "shape": shape, "target_rank": rank,
+         "corrected": level, "replicates": [level, level + 0.01]}
+        for shape, rank, level in (("line", 1, .9), ("circle", 2, .7), ("sphere", 2, .5), ("chain", 1, .2))
+    ]  # fmt: skip
+    told = {r["shape"]: (r["rank"], round(r["behind"], 6)) for r in ranking(rows, job_of(), ("s", "t"))}
+    assert list(told) == ["circle", "sphere", "line", "chain"]
+    assert told == {"circle": (1, 0), "sphere": (2, 0.2), "line": (1, 0), "chain": (2, 0.7)}
+
+
 def test_permutations_move_values_not_texts():
     y = np.array([1, 1, 1, 2, 2, 3, 5, 5, 8, 9, 9, 11])
     plan = Plan(job_of(permutations=5), y)
     for draw in plan.draws[1:]:
-        told = plan.values[draw][plan.value]
+        told = plan.values[draw][plan.unit]
         assert sorted(set(told)) == sorted(set(y))
         for value in set(y):
             assert len(set(told[y == value])) == 1, "texts that share a value still share one"

@@ -219,13 +219,18 @@ def test_a_block_is_one_vector() -> None:
 
 
 def test_effects_of_moves_are_means_over_label_values() -> None:
-    """Labels 1, 1, 1, 4 with effects 0, 1, 2 and 5: means 1 and 5."""
-    row = _row(
-        np.array([0.0, 1, 2, 5]), [np.array([1.0, 1, 1, 1]), np.array([3.0, 3, 3, 3])], np.array([1, 1, 1, 4])
-    )
+    """Labels 1, 1, 1, 4 with effects 0, 1, 2 and 5: means 1 and 5; the controls are lopsided in the same way,
+    and weigh labels alike too."""
+    values, null = np.array([0.0, 1, 2, 5]), [np.array([0.0, 1, 2, 3]), np.array([3.0, 3, 3, 5])]
+    row = _row(values, null, [np.array([1.0, 1, 1, 9])], np.array([1, 1, 1, 4]))
     half = t.ppf(0.975, 1) * np.std([1, 5], ddof=1) / np.sqrt(2)
     assert (row["value"], row["low"], row["high"]) == pytest.approx((3, 3 - half, 3 + half))
-    assert (row["null"], row["null_low"], row["null_high"], row["corrected"]) == (2, 1, 3, 1)
+    assert (row["null"], row["null_low"], row["null_high"], row["corrected"]) == (3, 2, 4, 0)
+    assert (row["covariance"], row["n_units"]) == (5, 2)
+    same = _row(values, [values, values], [values], np.array([1, 1, 1, 4]))
+    assert (same["corrected"], same["corrected_low"], same["corrected_high"]) == (0, 0, 0)
+    half = t.ppf(0.975, 1) * np.std([-1, 1], ddof=1) / np.sqrt(2)
+    assert (row["corrected_low"], row["corrected_high"]) == pytest.approx((-half, half))
 
 
 def test_odds_are_of_the_new_word_over_the_old_one() -> None:

@@ -17,7 +17,7 @@ const COMMAND = [
   "transect manifold runs/days --label date --control runs/days-random",
 ].join("\n");
 const CAPTION =
-  "Filled dot: above the null, max-T p ≤ 0.05 over the whole map. Hatched: not computed, with the reason " +
+  "Filled dot: p ≤ 0.05 over the whole map, above the null (max-T) or above random weights (Holm). Hatched: not computed, with the reason " +
   "on hover. ▸ landmarks. A high score says that the label can be read there, not that the model uses it.";
 
 interface Show {
@@ -190,7 +190,10 @@ function Grid({
     ]
       .filter(Boolean)
       .join("\n"),
-    above: show.value !== "p_max" && r["status"] === "ok" && (num(r["p_max"]) ?? 1) <= 0.05,
+    above:
+      show.value !== "p_max" &&
+      r["status"] === "ok" &&
+      (num(r[show.value === "added" ? "added_p_max" : "p_max"]) ?? 1) <= 0.05,
   }));
   const signed = show.value === "added";
   const unit: [number, number] | undefined = show.value === "share" || signed ? undefined : [0, 1];

@@ -108,8 +108,8 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
             kwargs["cmap"] = "RdBu_r"
         image = ax.imshow(grid, origin="lower", aspect="auto", interpolation="nearest", **kwargs)
         hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(grid))])
-        if value == "corrected":
-            _dots(ax, part, names, heads)
+        if value in TESTS:
+            _dots(ax, part, names, heads, TESTS[value])
         _layers(ax, names)
         _marks(ax, heads, o)
         bar = canvas.colorbar(image, ax=ax, label=WORDS[value], pad=0.01, aspect=12)
@@ -120,17 +120,22 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
             bar.ax.text(-0.35, (low + high) / 2, "null", fontsize=6, ha="right", va="center")
         ax.spines[:].set_visible(False)
     _tokens(axes[-1, 0], heads)
-    canvas.suptitle(f"{figure.title} — {o['run']} (filled dot: above the null, max-T p ≤ 0.05)", fontsize=8)
+    words = "filled dot: p ≤ 0.05 over the map, above the null or above random weights"
+    canvas.suptitle(f"{figure.title} — {o['run']} ({words})", fontsize=8)
     return canvas
 
 
-def _dots(ax: "Axes", part: Table, names: list[str], heads: list[dict[str, Any]]) -> None:
-    """A filled dot in every cell that is above the null over the whole map."""
+#: What a panel shows → the p over the whole map that its dots mean.
+TESTS = {"corrected": "p_max", "added": "added_p_max"}
+
+
+def _dots(ax: "Axes", part: Table, names: list[str], heads: list[dict[str, Any]], test: str) -> None:
+    """A filled dot in every cell whose p over the whole map is at most 0.05."""
     at, to = {s: k for k, s in enumerate(names)}, {r["column"]: k for k, r in enumerate(heads)}
     spots = [
         (to[r["column"]], at[r["site"]])
         for r in part
-        if r["status"] == "ok" and (r.get("p_max") or 1) <= 0.05
+        if r["status"] == "ok" and (1 if r.get(test) is None else r[test]) <= 0.05
     ]
     if spots:
         ax.plot(*zip(*spots, strict=True), "o", color="w", mec="k", mew=0.3, ms=1.8)

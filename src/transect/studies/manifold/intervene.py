@@ -50,7 +50,8 @@ def intervene(
 ) -> Table:
     """A row for each site and measure: `kl` (nats, moved against unmoved), and `label_shift` where the label
     has words: how much the log-odds of the new label's word over the old one's rise. null: random subspace;
-    `covariance`: drawn from the points' covariance. Intervals over texts (means of label values first)."""
+    `covariance`: drawn from the points' covariance. Means and
+    intervals over groups of texts, or label values where there are none."""
     check_model(model, store)
     words, word_of, asked = WORDS.get(job.label[0], ([], lambda y: 0, ""))
     prompt = asked if prompt is None else prompt
@@ -99,8 +100,9 @@ def intervene(
             told["new_word"] = float(np.mean(np.exp(after[np.arange(len(ids)), np.array(first)[new]])))
         for name, measure in measures.items():
             null = [measure(q) for q in controls["random"]]
-            rows.append(told | {"measure": name, "status": "ok"} | _row(measure(after), null, y[move.texts]))
-            rows[-1]["covariance"] = float(np.mean([measure(q).mean() for q in controls["covariance"]]))
+            shaped = [measure(q) for q in controls["covariance"]]
+            found = _row(measure(after), null, shaped, move.units)
+            rows.append(told | {"measure": name, "status": "ok"} | found)
         if "label_shift" not in measures:
             rows.append(
                 told | {"measure": "label_shift", "status": "the label has no words of one token each"}
@@ -115,25 +117,33 @@ def _odds(logp: np.ndarray, first: list[int], old: list[int], new: list[int]) ->
     return logp[n, np.array(first)[new]] - logp[n, np.array(first)[old]]
 
 
-def _row(values: np.ndarray, null: list[np.ndarray], labels: np.ndarray) -> dict[str, Any]:
-    """Mean with its t-interval over label values, the control's mean and range over draws, and the excess."""
+def _row(
+    values: np.ndarray, null: list[np.ndarray], shaped: list[np.ndarray], units: np.ndarray
+) -> dict[str, Any]:
+    """Means over units (groups, or label values) with t-intervals: of the value, of the controls, of the
+    excess. Every number weighs units alike."""
+    _, member = np.unique(units, return_inverse=True)
+
+    def by_unit(v: np.ndarray) -> np.ndarray:
+        return np.bincount(member, v) / np.bincount(member)
+
+    means, draws = by_unit(values), np.array([by_unit(v) for v in null])
+    row = dict(zip(("value", "low", "high"), _interval(means), strict=True))
+    levels = draws.mean(axis=1)
+    row |= {"null": levels.mean(), "null_low": levels.min(), "null_high": levels.max()}
+    beyond = _interval(means - draws.mean(axis=0))
+    row |= dict(zip(("corrected", "corrected_low", "corrected_high"), beyond, strict=True))
+    row |= {"covariance": np.mean([by_unit(v).mean() for v in shaped]), "n_units": len(means)}
+    return {name: float(number) for name, number in row.items()}
+
+
+def _interval(means: np.ndarray) -> tuple[float, float, float]:
+    """A mean and the ends of its t-interval; NaN ends for a single one."""
     from scipy.stats import t
 
-    _, member = np.unique(labels, return_inverse=True)
-    means = np.bincount(member, values) / np.bincount(member)
-    half = (
-        float(t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
-        if len(means) > 1
-        else np.nan
-    )
-    draws = [float(v.mean()) for v in null]
-    row = {
-        "value": float(means.mean()),
-        "low": float(means.mean()) - half,
-        "high": float(means.mean()) + half,
-    }
-    row |= {"null": float(np.mean(draws)), "null_low": min(draws), "null_high": max(draws)}
-    return row | {"corrected": row["value"] - row["null"]}
+    centre, count = float(means.mean()), len(means)
+    half = t.ppf(0.975, count - 1) * means.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    return centre, centre - float(half), centre + float(half)
 
 
 def check_model(model: "Model", store: Store) -> None:
@@ -166,14 +176,13 @@ def add_intervention(
     import json
 
     told = study.provenance
-    shapes = tuple((name, given) for name, given in told["shapes"])
+    shape = tuple(told["shapes"][0])
+    kept = {k: told[k] for k in ("group", "alpha", "scale", "folds", "seed")}
     job = MapJob(
-        str(store.path), store.fingerprint, (), tuple(told["label"]), None, shapes[:1], permutations=0
-    )
-    job = MapJob(
-        **{**vars(job), "alpha": told["alpha"], "n_components": told["dimension"], "seed": told["seed"]}
-    )
-    given = json.loads(shapes[0][1])
+        store=str(store.path), fingerprint=store.fingerprint, tokens=(), label=tuple(told["label"]),
+        shapes=(shape,), n_components=told["dimension"], permutations=0, **kept,
+    )  # fmt: skip
+    given = json.loads(shape[1])
     step_size = float(shift if shift is not None else given.get("period", given.get("span", 4.0)) / 4)
     token = told["source"] if at is None else at if ":" in at else f"landmark:{at}"
     from transect.models.models import open_model
@@ -193,10 +202,10 @@ def add_intervention(
         study.findings.append(
             f"{store.name}: moved by {step_size:g} at {row['site']}, {token}: {unit[row['measure']]} "
             f"{row['value']:.3g}"
-            f" [{row['low']:.3g}, {row['high']:.3g}]; random subspace of the same size {row['null']:.3g}, "
-            "directions of"
-            f" the points' covariance {row['covariance']:.3g} (size {row['relative_size']:.0%} of the "
-            "mean norm)."
+            f" [{row['low']:.3g}, {row['high']:.3g}], {row['corrected']:.3g} [{row['corrected_low']:.3g}, "
+            f"{row['corrected_high']:.3g}] beyond a random subspace of the same size ({row['null']:.3g}); "
+            f"directions of the points' covariance {row['covariance']:.3g} (size "
+            f"{row['relative_size']:.0%} of the mean norm)."
         )
     title = f"Next token after a move of {step_size:g} along the manifold"
     where = repr(prompt) if prompt else "the default prompt"

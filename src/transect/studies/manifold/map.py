@@ -3,8 +3,8 @@ factorisation a fold.
 
 For fixed points and folds, W is linear in the targets: Wᵀ = M·Y, where M [d, label values] comes from one
 Cholesky factor of the smaller Gram. Every shape, label set and permutation is then a right-hand side Y,
-placed on label values, not on rows. A block is one site; it is a pure function of its job and is kept under
-its key.
+placed on units (label values within groups), not on rows. A block is one site; it is a pure function of its
+job and is kept under its key.
 """
 
 from dataclasses import dataclass
@@ -38,10 +38,10 @@ def prepare(X: np.ndarray, plan: Plan, k: int) -> Prepared:
     from scipy.linalg import cho_factor, cho_solve
 
     fold, alpha = plan.folds[k], plan.job.alpha
-    train = X[fold.train[fold.order]].astype(np.float64)  # rows sorted by label value
+    train = X[fold.train[fold.order]].astype(np.float64)  # rows sorted by unit
     mean = train.mean(axis=0)
     train -= mean
-    size = _size(train, plan.job.scale)
+    size = size_of(train, plan.job.scale)
     train /= size
     starts = np.concatenate([[0], np.cumsum(fold.counts)[:-1]])
     cross = np.add.reduceat(train, starts, axis=0).T
@@ -57,7 +57,7 @@ def prepare(X: np.ndarray, plan: Plan, k: int) -> Prepared:
     return Prepared(held, M, cross, (held @ M).astype(np.float32))
 
 
-def _size(train: np.ndarray, scale: str) -> Any:
+def size_of(train: np.ndarray, scale: str) -> Any:
     """What centred training rows are divided by: one number, one a feature, or 1."""
     if scale == "unit":
         return np.sqrt((train**2).mean())

@@ -9,10 +9,10 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.models import sites as site_names
-from transect.numeric.smds import SupervisedMDS
 from transect.random import rng
 from transect.store.store import Store
-from transect.studies.manifold.plan import MapJob, Plan, read_labels
+from transect.studies.manifold.fit import fit_at
+from transect.studies.manifold.plan import MapJob
 
 if TYPE_CHECKING:
     from transect.models.models import Model
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Move:
     """Texts of one site and what is added to each at its position: `along` [n, d], and controls of the same
-    size."""
+    size. `units` [n]: the group of each text, or its label value."""
 
     site: str
     texts: np.ndarray
+    units: np.ndarray
     position: np.ndarray
     along: np.ndarray
     random: np.ndarray  # [draws, n, d]
@@ -40,40 +41,26 @@ def plan_move(
     the training texts (Haufe et al. 2014), not the decoder's own direction. Controls have each text's own
     size: `random`, a subspace of any directions; `covariance`, one drawn from the points' own covariance.
     """
-    import json
-
-    plan = Plan(job, y := read_labels(store, job.label))
+    fit = fit_at(store, job, site, token)
+    y, fold, T = fit.labels, fit.fold, fit.points[fit.fold.train]
     if y.dtype.kind not in "fiu" or y.ndim > 1:
         raise TransectError(
             f"label {'/'.join(job.label)}: cannot be shifted by {shift}.", "Choose one number."
         )
-    fold, (name, given) = plan.folds[0], job.shapes[0]
-    chosen = store.select(token)
-    X = store.take(site, chosen).astype(np.float64)
-    mean = X[fold.train].mean(axis=0)
-    size = np.sqrt(((X[fold.train] - mean) ** 2).mean())
-    if not size > 0:
-        raise TransectError(
-            f"{site}, {token}: the points are the same in all texts.", "Move at a later site or token."
-        )
-    T = (X[fold.train] - mean) / size
-    made = SupervisedMDS(name, 1.0, job.n_components, job.alpha, parameters=json.loads(given)).fit(
-        T, y[fold.train]
-    )
-    Z = made.transform(T)
-    pattern = np.linalg.lstsq(Z, T, rcond=None)[0]
+    pattern = np.linalg.lstsq(fit.made.transform(T), T, rcond=None)[0]
     held = fold.test[rng(job.seed, "moved texts").permutation(len(fold.test))[:texts]]
     held.sort()
-    steps = made.place(y[held] + shift) - made.place(y[held])
-    along = steps @ pattern * size
+    steps = fit.made.place(y[held] + shift) - fit.made.place(y[held])
+    along = steps @ pattern * fit.size
     lengths = np.linalg.norm(along, axis=1, keepdims=True)
     directions = rng(job.seed, "random moves")
     controls: list[list[np.ndarray]] = [[], []]
     for _ in range(draws):
-        for kind, basis in enumerate((np.eye(T.shape[1]), T)):
+        for kind, basis in enumerate((np.eye(T.shape[1]), T * fit.size)):
             D = steps @ directions.standard_normal((steps.shape[1], len(basis))) @ basis
             controls[kind].append(D * lengths / np.linalg.norm(D, axis=1, keepdims=True))
-    return Move(site, held, chosen.position[held], along, *(np.array(c) for c in controls))
+    there = fit.selection.position[held]
+    return Move(site, held, fit.units[held], there, along, *(np.array(c) for c in controls))
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
 """What every cell of a manifold map shares: label values, group folds, permutations, targets. No point is
 seen here.
 
-Labels are permuted among label values, so that texts of one value stay together: the null breaks the geometry
-of the labels and keeps which texts share one. Folds hold out whole groups (by default: label values), so no
-date is in both parts.
+Folds hold out whole groups (by default: label values), so no date is in both parts. Labels are permuted
+between groups: texts of one value and group stay together, and the values of a group move together. The null
+breaks the geometry of the labels and keeps which texts share one.
 """
 
 import functools
@@ -55,8 +55,8 @@ class MapJob:
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows of one fold; `present`: label values among the training rows, `counts` of each, `order` sorts rows
-    by value."""
+    """Rows of one fold; `present`: units among the training rows, `counts` of each, `order` sorts rows by
+    unit. A unit is what never comes apart: the texts of one label value in one group."""
 
     repeat: int
     train: np.ndarray
@@ -93,6 +93,22 @@ def group_folds(groups: np.ndarray, folds: int, generator: np.random.Generator) 
     return [np.flatnonzero(place[member] == f) for f in range(folds)]
 
 
+def block_permutation(groups: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """An order of units that moves whole groups: the units of one, in their own order, onto those of another.
+
+    Groups are laid end to end in two random orders, one under the other; where their sizes differ, blocks
+    meet with an offset. With one unit a group it is a plain permutation.
+    """
+    count = int(groups.max()) + 1
+    sides = []
+    for _ in range(2):
+        place = generator.permutation(count)
+        sides.append(np.argsort(place[groups], kind="stable"))
+    order = np.empty(len(groups), int)
+    order[sides[0]] = sides[1]
+    return order
+
+
 class Plan:
     """What all cells of a map share: label values, folds, permutations, targets. Nothing here has seen a
     point."""
@@ -105,29 +121,31 @@ class Plan:
             raise TransectError(
                 f"label {'/'.join(job.label)} is constant: {y[0]}.", "Choose a label that varies."
             )
-        groups = self.value if groups is None else groups
+        groups = self.value if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
+        of_unit, unit = np.unique(np.stack([groups, self.value]), axis=1, return_inverse=True)
+        self.unit = unit.ravel()
         self.folds = [
             self._fold(r, test, f)
             for r in range(job.repeats)
             for f, test in enumerate(group_folds(groups, job.folds, rng(job.seed, "folds", r)))
         ]
-        least = min(len(f.present) for f in self.folds)
+        least = min(len(np.unique(of_unit[1, f.present])) for f in self.folds)
         if least <= job.n_components:
             raise TransectError(
                 f"{least} label values in a training fold for {job.n_components} dimensions.",
                 "Lower --components, or add texts.",
             )
         labels = rng(job.seed, "labels")
-        m = len(self.values)
-        draws = [np.arange(m)] + [labels.permutation(m) for _ in range(job.permutations)]
-        self.draws = np.array(draws)  # row 0: the labels as they are
+        orders = [np.arange(len(of_unit[0]))]
+        orders += [block_permutation(of_unit[0], labels) for _ in range(job.permutations)]
+        self.draws = of_unit[1, np.array(orders)]  # value of every unit; row 0: the labels as they are
         self.shapes = {name: self._shape(name, json.loads(given)) for name, given in job.shapes}
         self._targets: dict[tuple[str, int], np.ndarray] = {}
         self._wanted: dict[tuple[str, int], tuple[np.ndarray, Wanted]] = {}
 
     def _fold(self, repeat: int, test: np.ndarray, number: int) -> Fold:
         train = np.setdiff1d(np.arange(len(self.value)), test)
-        present, counts = np.unique(self.value[train], return_counts=True)
+        present, counts = np.unique(self.unit[train], return_counts=True)
         total = len(test) * (len(test) - 1) // 2
         if len(test) < 3:
             raise TransectError(f"a fold holds out {len(test)} texts.", "Ask for fewer folds, or add texts.")
@@ -136,9 +154,7 @@ class Plan:
             draw = rng(self.job.seed, "pairs", repeat, number)
             some = np.sort(draw.choice(total, self.job.pairs, replace=False))
         i, j = (side[some] for side in np.triu_indices(len(test), 1))
-        return Fold(
-            repeat, train, test, present, counts, np.argsort(self.value[train], kind="stable"), (i, j)
-        )
+        return Fold(repeat, train, test, present, counts, np.argsort(self.unit[train], kind="stable"), (i, j))
 
     def _shape(
         self, name: str, given: dict[str, Any]
@@ -158,7 +174,7 @@ class Plan:
             return error
 
     def targets(self, name: str, k: int) -> np.ndarray:
-        """Y for every draw of labels in fold k, [draws, values present, components]; folds after the first
+        """Y for every draw of labels in fold k, [draws, units present, components]; folds after the first
         repeat: draw 0."""
         if (name, k) not in self._targets:
             fold, (C, D) = self.folds[k], self.shapes[name]  # type: ignore[misc]
@@ -176,10 +192,10 @@ class Plan:
         """(target distances of all held-out pairs, those of the null's pairs for every draw)."""
         if (name, k) not in self._wanted:
             fold, D = self.folds[k], self.shapes[name][1]  # type: ignore[index]
-            held = self.value[fold.test]
+            held, unit = self.value[fold.test], self.unit[fold.test]
             i, j = np.triu_indices(len(held), 1)
             draws = self.draws if fold.repeat == 0 else self.draws[:0]
-            a, b = held[fold.pairs[0]], held[fold.pairs[1]]
+            a, b = unit[fold.pairs[0]], unit[fold.pairs[1]]
             null = np.ascontiguousarray(D[draws[:, a], draws[:, b]].T, np.float32)
             known = None if np.isfinite(D).all() else np.isfinite(null)
             null = np.nan_to_num(null, copy=False)
@@ -204,9 +220,13 @@ def _principal(C: np.ndarray, counts: np.ndarray, k: int) -> np.ndarray:
 def plan_of(job: MapJob) -> tuple[Store, Plan]:
     """The store of a job and its plan, kept between the blocks that one process runs."""
     store = open_store(job.store)
-    return store, Plan(
-        job, read_labels(store, job.label), None if job.group is None else store.label(job.group)
-    )
+    return store, plan_for(store, job)
+
+
+def plan_for(store: Store, job: MapJob) -> Plan:
+    """The plan of a job on the labels and groups of this store."""
+    groups = None if job.group is None else store.label(job.group)
+    return Plan(job, read_labels(store, job.label), groups)
 
 
 def read_labels(store: Store, names: tuple[str, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from transect.inference.asks import Ask, answer
-from transect.inference.tests import max_t, permutation_p
+from transect.inference.tests import holm, max_t, permutation_p
 from transect.store.store import Store
 from transect.studies.manifold.map import evaluate_site
 from transect.studies.manifold.plan import MapJob
@@ -96,6 +96,8 @@ def map_rows(
             for k, c in enumerate(columns)
         ]
         _max_t(family, [answers[row["site"]][row["token"]][key] for row in family])
+        for row, p in zip(family, holm([row.get("added_p", math.nan) for row in family]), strict=True):
+            row |= {"added_p_max": float(p)} if np.isfinite(p) else {}
         rows += family
     return rows
 
@@ -134,7 +136,17 @@ def _cell(answer: dict[str, Any], random: Sequence[dict[str, Any] | None], job: 
         row |= {"random": theirs.mean(), "random_share": float(np.mean([r["share"] for r in known]))}
         row |= {"added": (level - theirs).mean()}
         row["added_low"], row["added_high"] = interval(level - theirs, ratio)
+        row["added_p"] = paired_p(level - theirs, ratio)
     return row
+
+
+def paired_p(gaps: np.ndarray, ratio: float) -> float:
+    """p of "no more than random weights", one-sided, by the test behind `interval`; NaN where that is."""
+    from scipy.stats import t
+
+    if len(gaps) < 2 or not np.isfinite(gaps).all() or not gaps.var() > 0:
+        return math.nan
+    return float(t.sf(gaps.mean() / np.sqrt((1 / len(gaps) + ratio) * gaps.var(ddof=1)), len(gaps) - 1))
 
 
 def _max_t(rows: list[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> None:
@@ -154,13 +166,17 @@ def _max_t(rows: list[dict[str, Any]], answers: Sequence[dict[str, Any]]) -> Non
 
 
 def ranking(rows: Sequence[dict[str, Any]], job: MapJob, at: tuple[str, str]) -> list[dict[str, Any]]:
-    """Shapes at one cell by corrected score, each with the margin by which the best one leads, and its
-    interval."""
+    """Shapes at one cell by corrected score among those whose labels fill as many dimensions (the most
+    first), each with the margin by which the best of them leads, and its interval."""
     here = [r for r in rows if r["kind"] == "free" and (r["site"], r["token"]) == at]
-    done = sorted((r for r in here if r["status"] == "ok"), key=lambda r: -r["corrected"])
+    done = sorted(
+        (r for r in here if r["status"] == "ok"), key=lambda r: (-r["target_rank"], -r["corrected"])
+    )
     told = []
-    for rank, row in enumerate(done, 1):
-        lead = np.array(done[0]["replicates"]) - np.array(row["replicates"])
+    for row in done:
+        equal = [r for r in done if r["target_rank"] == row["target_rank"]]
+        rank = 1 + next(k for k, r in enumerate(equal) if r is row)
+        lead = np.array(equal[0]["replicates"]) - np.array(row["replicates"])
         low, high = interval(lead, 1 / (job.folds - 1)) if rank > 1 else (0.0, 0.0)
         told.append({**row, "measure": "discovery", "rank": rank, "behind": lead.mean(), "behind_low": low})
         told[-1]["behind_high"] = high
@@ -177,7 +193,7 @@ def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
     base: dict[str, Any] = {"measure": "friedman", "n": len(tables), "design": "runs as blocks"}
-    levels = [{r["shape"]: r["corrected"] for r in t if r["status"] == "ok"} for t in tables]
+    levels = [_most_dimensions(t) for t in tables]
     names = [s for s in levels[0] if all(s in one for one in levels)]
     if len(tables) < least or len(names) < 3:
         had = f"{len(tables)} independent runs and {len(names)} shapes"
@@ -201,6 +217,13 @@ def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict
         "ranks": told,
         "status": "ok",
     }
+
+
+def _most_dimensions(ranked: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Shape → corrected score, of the shapes whose labels fill the most dimensions."""
+    done = [r for r in ranked if r["status"] == "ok"]
+    most = max((r.get("target_rank", 0) for r in done), default=0)
+    return {r["shape"]: r["corrected"] for r in done if r.get("target_rank", 0) == most}
 
 
 def with_source(job: MapJob, columns: Sequence[Column], answers: Answers) -> MapJob:

@@ -21,7 +21,7 @@ from transect.results.study import Study
 from transect.results.table import Table
 from transect.store.store import Store
 from transect.studies.manifold.intervene import add_intervention
-from transect.studies.manifold.plan import KINDS, MapJob, Plan, read_labels
+from transect.studies.manifold.plan import KINDS, MapJob, plan_for, read_labels
 from transect.studies.manifold.positions import columns as token_columns
 from transect.studies.manifold.rows import friedman, map_rows, ranking, run_maps, with_source
 from transect.studies.manifold.subspaces import scatter, similarity
@@ -231,9 +231,7 @@ def chosen_shapes(
         if kind.name == "polytope":
             given |= {"dimension": max(2, job.n_components), "seed": job.seed}
         told.append((kind.name, json.dumps(given | parameters.get(kind.name, {}))))
-    plan = Plan(
-        replace(job, shapes=tuple(told), permutations=0), y, store.label(job.group) if job.group else None
-    )
+    plan = plan_for(store, replace(job, shapes=tuple(told), permutations=0))
     if isinstance(first := plan.shapes[told[0][0]], TransectError):
         raise first
     return tuple(told)

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from transect.numeric.shapes import find_shape
-from transect.numeric.smds import SupervisedMDS
 from transect.store.store import Store
+from transect.studies.manifold.fit import fit_at
 from transect.studies.manifold.map import fitted_map, prepare
-from transect.studies.manifold.plan import MapJob, Plan, read_labels
+from transect.studies.manifold.plan import MapJob, Plan, plan_for
 from transect.studies.manifold.positions import Column
 
 #: Permuted fits behind the null of a similarity.
@@ -25,7 +24,7 @@ def similarity(
 
     Fits use the training rows of the first fold. Null: the second token's W fitted to permuted labels.
     """
-    plan = Plan(job, read_labels(store, job.label))
+    plan = plan_for(store, job)
     name = job.shapes[0][0]
     Y = plan.targets(name, 0)[: 1 + DRAWS]
     base = {"measure": "subspace_similarity", "run": store.name, "shape": name, "control": "permuted labels"}
@@ -86,17 +85,10 @@ def scatter(
 ) -> list[dict[str, Any]]:
     """Held-out texts of the first fold in the subspace fitted on its other texts, beside where their labels
     belong."""
-    import json
-
-    plan = Plan(job, y := read_labels(store, job.label))
-    fold, (name, given) = plan.folds[0], job.shapes[0]
-    X = store.take(at[0], store.select(at[1])).astype(np.float64)
-    X = (X - X[fold.train].mean(axis=0)) / np.sqrt(((X[fold.train] - X[fold.train].mean(axis=0)) ** 2).mean())
-    made = SupervisedMDS(
-        name, 1.0, job.n_components, job.alpha, orthonormal, json.loads(given) | _whole(name, plan)
-    )
-    Z, ideal = made.fit(X[fold.train], y[fold.train]).transform(X[fold.test]), made.place(y[fold.test])
-    level = made.score(X[fold.test], y[fold.test])
+    fit = fit_at(store, job, *at, orthonormal=orthonormal)
+    y, fold, name = fit.labels, fit.fold, job.shapes[0][0]
+    Z, ideal = fit.made.transform(fit.points[fold.test]), fit.made.place(y[fold.test])
+    level = fit.made.score(fit.points[fold.test], y[fold.test])
     shown = y[fold.test] if y.ndim == 1 else y[fold.test, 0]
     base = {
         "measure": "scatter",
@@ -120,8 +112,3 @@ def scatter(
         | {f"ideal{a + 1}": float(v) for a, v in enumerate(w)}
         for i, value, z, w in zip(fold.test, shown, Z, ideal, strict=True)
     ]
-
-
-def _whole(name: str, plan: Plan) -> dict[str, Any]:
-    """For a shape made of the set of labels: all of them."""
-    return {"values": plan.values.tolist()} if find_shape(name).of_set else {}

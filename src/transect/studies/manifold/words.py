@@ -72,12 +72,11 @@ def _findings(study: Study, runs: list[Store], controls: list[Store], job: MapJo
         if controls:
             told.append(
                 f"{store.name}: training added most at {where(top)}: {top['added']:.2f} "
-                f"[{top['added_low']:.2f},"
-                f" {top['added_high']:.2f}] corrected score over random weights (score "
-                f"{top['value']:.2f}, null"
-                f" {top['null']:.2f}, corrected {top['corrected']:.2f}, random weights "
-                f"{top['random']:.2f}, max-T p ="
-                f" {top['p_max']:.2g}); the subspace holds {top['share']:.1%} of the variance there."
+                f"[{top['added_low']:.2f}, {top['added_high']:.2f}] corrected score over random weights"
+                f"{_p(top, 'added_p_max', 'paired over folds, Holm over the map')}: corrected "
+                f"{top['corrected']:.2f}{_p(top, 'p_max', 'permuted labels, max-T')} (score "
+                f"{top['value']:.2f}, null {top['null']:.2f}) against {top['random']:.2f}; the subspace "
+                f"holds {top['share']:.1%} of the variance there."
             )
         high = [r for r in rows if r["corrected_low"] > 0 and (r.get("p_max") or 1) <= 0.05]
         told.append(
@@ -89,6 +88,12 @@ def _findings(study: Study, runs: list[Store], controls: list[Store], job: MapJo
         told += _before(store, rows, job) + _transfer(study, store, job)
     told += _shapes(study)
     return told
+
+
+def _p(row: dict[str, Any], name: str, test: str) -> str:
+    """A p-value with its test, in brackets; nothing where there is none."""
+    p = row.get(name)
+    return "" if p is None or p != p else f" (p = {p:.2g}, {test})"
 
 
 def where(row: dict[str, Any]) -> str:
@@ -134,12 +139,15 @@ def _shapes(study: Study) -> list[str]:
     told = []
     for run in study.tables["discovery"].values("run"):
         part = list(study.tables["discovery"].where(run=run, status="ok"))
-        if len(part) > 1:
-            first, second = part[:2]
+        for filled in dict.fromkeys(r["target_rank"] for r in part):
+            equal = [r for r in part if r["target_rank"] == filled]
+            if len(equal) < 2:
+                continue
+            first, second = equal[:2]
             sure = "ahead of" if second["behind_low"] > 0 else "not told apart from"
             told.append(
-                f"{run}: at {where(first)} the best shape is {first['shape']} (corrected "
-                f"{first['corrected']:.2f}), {sure}"
+                f"{run}: at {where(first)} the best shape of those that fill {filled} dimension"
+                f"{'s' * (filled != 1)} is {first['shape']} (corrected {first['corrected']:.2f}), {sure}"
                 f" {second['shape']} by {second['behind']:.3f} [{second['behind_low']:.3f}, "
                 f"{second['behind_high']:.3f}]."
             )
@@ -175,9 +183,9 @@ def _methods(job: MapJob, design: str) -> list[str]:
         "Shapes that leave distances undefined (chains, separate graphs) enter the map by shortest paths; "
         "pairs without a"
         " distance are not scored.",
-        "Shapes are compared at one number of dimensions; one whose labels fill fewer (a line fills one) "
-        "is marked, for it asks"
-        " less. The null takes it that how many texts share a value has nothing to do with the value.",
+        "Shapes are ranked among those whose labels fill as many dimensions (a line fills one, and asks "
+        "less). What training added is tested by the paired Nadeau–Bengio t over folds, one-sided, Holm over "
+        "the map. The null takes it that how many texts share a value has nothing to do with the value.",
     ]
 
 
