@@ -40,6 +40,8 @@ def run_folder(folder, method, seed, loss, score, learned=True, task="reviews"):
     write_json(folder / "recipe.json", {"model": "base", "task": task, "method": method, "seed": seed})
     write_json(folder / "scores.json", {"step": 60, "loss": loss, "accuracy": score})
     told = {"headline": "accuracy", "baseline": 0.52, "learned": learned, "n": 100}
+    told |= {"judged_by": "accuracy", "judged": score}
+    told |= {"over_baseline": score - 0.52, "over_baseline_error": 0.04}
     write_json(folder / "result.json", told)
     return folder
 
@@ -172,6 +174,7 @@ def test_words_and_figures(study, tmp_path):
     told = " ".join(study.findings)
     assert "resid.3" in told
     assert "accuracy 0.85" in told
+    assert "0.85 against 0.52 for the best constant answer, a difference of 0.33 [0.251, 0.409]" in told
     assert any("Holm" in m for m in study.methods)
     assert not any("no control" in w.lower() for w in study.warnings)
     files = save_all(study, tmp_path, ("png",))
@@ -188,7 +191,8 @@ def test_missing_controls_and_arms_that_did_not_learn_are_said(runs, tmp_path):
         [runs["base"], lazy, runs["lora"]], n=32, groups=4, workers=1, matrices=False, measures="cka"
     )
     told = " ".join(study.warnings)
-    assert "lazy did not learn" in told
+    assert "lazy did not learn: accuracy 0.53 against 0.52 for the best constant answer" in told
+    assert "a difference of 0.01 [-0.0694, 0.0894] on 100 examples" in told
     assert "not matched on loss" in told
     assert "--noise" in told
     assert "--random" in told

@@ -18,10 +18,10 @@ from tiny import save_tiny
 from transect.cli.main import cli
 from transect.errors import TransectError
 from transect.train.finetune import finetune
-from transect.train.heads import best_answers, best_span, encode
+from transect.train.heads import Judged, Span, best_answers, best_span, encode
 from transect.train.recipe import Recipe, preset
 from transect.train.scores import classification, exact, learned, overlap
-from transect.train.tasks import open_task
+from transect.train.tasks import Task, open_task
 
 GOOD, BAD = "good nice fine green", "bad poor sad late"
 
@@ -32,7 +32,7 @@ def at(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finetune")
     for family in ("llama", "bert"):
         save_tiny(folder / family, family, wrap=family == "bert")
-    rows = [{"text": f"{(GOOD if k % 2 else BAD)} number {k % 17} {k}", "label": k % 2} for k in range(160)]
+    rows = [{"text": f"{(GOOD if k % 2 else BAD)} number {k % 17} {k}", "label": k % 2} for k in range(480)]
     (folder / "mood.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
 
@@ -379,3 +379,36 @@ def test_the_command(at, tmp_path):
     assert "accuracy" in done.output
     assert "did not learn" in done.output
     assert result(tmp_path / "run")["recipe"]["seed"] == 1
+
+
+@pytest.mark.fault(
+    "a constant answer that does well on the held-out examples", "it is the baseline: did not learn"
+)
+def test_the_baseline_is_the_better_constant_on_the_judged_examples() -> None:
+    """Trained on 60 / 40, judged on 35 / 65: who always says 1 is right on 65 % and has learned nothing."""
+    labels = [0] * 35 + [1] * 65
+    train = [{"label": k} for k in [0] * 60 + [1] * 40]
+    task = Task("t", "classify", train, [])
+    rows = [{"label": k} for k in labels]
+    judged = Judged(task, rows, np.zeros(100), [1] * 100)
+    assert (judged.baseline.mean(), judged.judged_by) == (0.65, "accuracy")
+    good, gap, _ = learned(judged.scores, judged.baseline)
+    assert (good, gap) == (False, 0)
+    assert learned(Judged(task, rows, np.zeros(100), [0] * 30 + [1] * 70).scores, judged.baseline)[0]
+
+
+def test_the_baseline_of_spans_is_the_best_of_no_answer_and_the_usual_ones() -> None:
+    rows = [
+        {"number": k, "example": {"answers": [(0, text)] if text else []}}
+        for k, text in enumerate(["the Rhine"] * 6 + ["Bonn", "", "", ""])
+    ]
+    judged = Judged(Task("t", "span", [], []), rows, np.zeros(10), [Span("", 0.0, 1.0)] * 10)
+    assert judged.baseline.mean() == pytest.approx(0.6), "always saying Rhine, not never answering (0.3)"
+    assert judged.judged_by == "f1"
+
+
+def test_learned_holds_its_level_in_small_sets() -> None:
+    """Ten examples, no difference: called learned in at most 2.5 % (a normal quantile gives 4 %)."""
+    draws = np.random.default_rng(0)
+    gaps = draws.normal(size=(4000, 10))
+    assert np.mean([learned(g, np.zeros(10))[0] for g in gaps]) == pytest.approx(0.025, abs=0.008)

@@ -10,6 +10,7 @@ import click
 from transect.cli.options import as_option, of_dataclass
 from transect.cli.shared import JSON, OUT, OVERWRITE, bars, room_for
 from transect.cli.studies import shared_parameters
+from transect.studies.runs import over
 from transect.train.recipe import Recipe
 from transect.work.options import Option
 
@@ -52,9 +53,8 @@ def _run(
     click.echo(f"{out}: {metrics} on {result['n']} examples at step {result['step']}")
     if not result["learned"]:
         click.echo(
-            f"! did not learn: {result['over_baseline']:.3g} ± {result['over_baseline_error']:.2g} over "
-            "the baseline of"
-            f" {result['baseline']:.3g}",
+            f"! did not learn: {over(result)} over the baseline of {result['baseline']:.3g} "
+            f"({result['judged_by']} of the best constant answer, or of the start for a language model)",
             err=True,
         )
 

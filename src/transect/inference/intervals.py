@@ -36,6 +36,13 @@ SCALES: dict[str, Scale] = {
 }
 
 
+def student(count: int, level: float = 0.95) -> float:
+    """What the standard error of a mean of `count` independent numbers is multiplied by for an interval."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + level / 2, count - 1))
+
+
 def spread(replicates: Sequence[float] | np.ndarray) -> float:
     """Standard error from leave-one-group-out values: √((G − 1)/G Σ(θ_g − θ̄)²); NaN where one is missing."""
     theta = np.asarray(replicates, float)

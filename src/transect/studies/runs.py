@@ -5,12 +5,13 @@ Every study takes the same first argument: stores, folders of stores, or models 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
 from transect.files import local
+from transect.inference.intervals import student
 from transect.models.models import Model, open_model
 from transect.store.capture import capture, recapture
 from transect.store.recapture import reopen
@@ -142,3 +143,12 @@ def model_of(store: Store) -> Model:
             f"{told['spec']} has other weights than {store.name} was captured from.", "Capture again."
         )
     return model
+
+
+def over(result: Mapping[str, Any]) -> str:
+    """How far a run came beyond its baseline, with its 95 % interval, by its result.json; "" unless told."""
+    gap, error, count = (result.get(k) for k in ("over_baseline", "over_baseline_error", "n"))
+    if gap is None or error is None or not count or count < 2:
+        return ""
+    half = student(int(count)) * error
+    return f"{gap:.3g} [{gap - half:.3g}, {gap + half:.3g}]"

@@ -305,7 +305,8 @@ class _Run:
             "n": judged.n,
         }
         told |= {"learned": good, "over_baseline": gap, "over_baseline_error": error}
-        told |= {"baseline": float(np.mean(baseline)), "processes": self.world.num_processes}
+        told |= {"judged_by": judged.judged_by, "baseline": float(np.mean(baseline))}
+        told |= {"judged": float(np.mean(judged.scores)), "processes": self.world.num_processes}
         told |= {
             "seconds": round(seconds, 1),
             "trained_parameters": sum(p.numel() for p in self.trained.values()),

@@ -4,6 +4,7 @@ from them.
 The model keeps its own language-model head untouched, so that what is saved opens like any other model.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from torch import nn
 from transect.errors import TransectError
 from transect.models.models import Model
 from transect.train.recipe import Recipe
-from transect.train.scores import classification, exact, overlap
+from transect.train.scores import classification, exact, overlap, plain
 from transect.train.tasks import Example, Task
 
 Batch = dict[str, torch.Tensor]
@@ -185,8 +186,9 @@ def judge(
 
 
 class Judged:
-    """What an evaluation found, of `n` examples. `scores` and `baseline` hold one number for each, for
-    `scores.learned`."""
+    """What an evaluation found, of `n` examples. `scores` and `baseline` hold one number for each, of the
+    metric `judged_by`, for `scores.learned`. The baseline is the constant answer that does best on these very
+    examples."""
 
     def __init__(
         self, task: Task, rows: Sequence[dict[str, Any]], losses: np.ndarray, answers: list[Any]
@@ -196,8 +198,8 @@ class Judged:
         if task.kind == "classify":
             truth = np.array([r["label"] for r in rows])
             self.metrics = classification(np.array(answers), truth)
-            most = np.bincount([e["label"] for e in task.train]).argmax()
-            self.scores, self.baseline = np.array(answers) == truth, truth == most
+            self.scores, self.judged_by = np.array(answers) == truth, "accuracy"
+            self.baseline = best_constant([truth == label for label in np.unique(truth)])
         elif task.kind == "span":
             examples = {r["number"]: r["example"] for r in rows}
             found = best_answers([r["number"] for r in rows], answers)
@@ -206,11 +208,21 @@ class Judged:
             self.scores = np.array([overlap(a, g) for a, g in zip(said, golds, strict=True)])
             self.metrics = {"f1": float(self.scores.mean())}
             self.metrics["em"] = float(np.mean([exact(a, g) for a, g in zip(said, golds, strict=True)]))
-            self.baseline = np.array([overlap("", g) for g in golds])
+            self.judged_by = "f1"
+            usual = Counter(plain(g) for several in golds for g in several).most_common(20)
+            always = [[overlap(a, g) for g in golds] for a in ("", *(answer for answer, _ in usual))]
+            self.baseline = best_constant(always)
         else:
             self.metrics = {"perplexity": float(np.exp(min(self.loss, 50)))}
-            self.scores, self.baseline = -losses, np.full(len(losses), np.nan)
+            self.scores, self.judged_by = -losses, "loss"
+            self.baseline = np.full(len(losses), np.nan)
         self.n = len(self.scores)
+
+
+def best_constant(scores: Sequence[Any]) -> np.ndarray:
+    """Scores of that constant answer whose mean is highest; the first of equals."""
+    each = np.array(scores, float)
+    return each[each.mean(axis=1).argmax()]
 
 
 def best_answers(numbers: Sequence[int], answers: Sequence["Span"]) -> dict[int, str]:

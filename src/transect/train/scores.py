@@ -1,5 +1,6 @@
 """Scores of answers as their benchmarks define them, and whether an arm learned anything."""
 
+import math
 import re
 import string
 from collections import Counter
@@ -7,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from transect.inference.intervals import student
 
 
 def classification(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -49,7 +52,9 @@ def overlap(predicted: str, golds: Sequence[str]) -> float:
 
 def learned(scores: np.ndarray, baseline: np.ndarray) -> tuple[bool, float, float]:
     """(whether the mean score lies above the baseline's with 95 % confidence, the difference, its standard
-    error)."""
+    error). Paired over examples, by the t of their count."""
     gap = np.asarray(scores, float) - np.asarray(baseline, float)
-    error = float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("inf")
-    return bool(gap.mean() > 1.96 * error and gap.mean() > 0), float(gap.mean()), error
+    if len(gap) < 2:
+        return False, float(gap.mean()), math.inf
+    error = float(gap.std(ddof=1) / np.sqrt(len(gap)))
+    return bool(gap.mean() > student(len(gap)) * error and gap.mean() > 0), float(gap.mean()), error

@@ -10,6 +10,7 @@ from typing import Any
 from transect.errors import TransectError
 from transect.files import read_json
 from transect.store.store import Store
+from transect.studies.runs import over
 
 #: Losses this close, as a share of the smaller, count as matched.
 MATCHED = 0.10
@@ -35,6 +36,9 @@ class Arm:
     final: bool = True
     source: str = ""
     folder: str = ""
+    judged_by: str = ""
+    judged: float = math.nan
+    over: str = ""
 
     @property
     def series(self) -> str:
@@ -75,6 +79,9 @@ def arm_of(store: Store, role: str) -> Arm:
             final,
             "recipe beside the model",
             folder.name,
+            str(result.get("judged_by", "")) if final else "",
+            float(result.get("judged", math.nan)) if final else math.nan,
+            over(result) if final else "",
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TransectError(
@@ -183,6 +190,16 @@ def rows_of(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     ]
 
 
+def judgement(arm: Arm) -> str:
+    """What an arm reached beside its baseline, both of one metric, with the interval of the difference."""
+    by = arm.judged_by or arm.headline
+    best = "the start" if by == "loss" else "the best constant answer"
+    gap = f", a difference of {arm.over}" if arm.over else ""
+    sign = -1 if by == "loss" else 1  # judged scores are minus the loss
+    reached = arm.score if arm.judged != arm.judged else sign * arm.judged
+    return f"{by} {reached:.3g} against {sign * arm.baseline:.3g} for {best}{gap}"
+
+
 def doubts(arms: Sequence[Arm], pairs: Sequence[dict[str, Any]], stores: Sequence[Store]) -> list[str]:
     """Plain warnings: arms that did not learn or are unknown, pairs that do not match, adapters on other
     weights."""
@@ -190,8 +207,7 @@ def doubts(arms: Sequence[Arm], pairs: Sequence[dict[str, Any]], stores: Sequenc
     for a in arms:
         if a.role == "run" and a.learned is False:
             told.append(
-                f"{a.name} did not learn: {a.headline} {a.score:.3g} does not exceed the baseline of "
-                f"{a.baseline:.3g} with 95 % confidence on {a.n_judged} examples. Its drift is not the "
+                f"{a.name} did not learn: {judgement(a)} on {a.n_judged} examples. Its drift is not the "
                 "drift of fine-tuning."
             )
         if a.role == "run" and a.source.startswith("no"):

@@ -9,7 +9,7 @@ from transect.measures.registry import find
 from transect.results.study import Figure, Study, describe_run
 from transect.results.words import flagged, interval, share
 from transect.store.store import Store
-from transect.studies.compare.arms import MATCHED, Arm, ends
+from transect.studies.compare.arms import MATCHED, Arm, ends, judgement
 from transect.studies.compare.contrasts import SEEDS
 
 #: What the headline curve and the heatmap show, in order.
@@ -156,11 +156,10 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
             for row in study.tables["summary"].where(series=arm.series, measure="cka", normalise="raw"):
                 told.append(_mean_drift(study, arm, row))
         if arm.headline and arm.score == arm.score:
-            base = "" if arm.baseline != arm.baseline else f", baseline {arm.baseline:.3g}"
+            base = "" if arm.baseline != arm.baseline else f" ({judgement(arm)})"
             told.append(
                 f"{arm.name}: {arm.headline} {arm.score:.3g} on {arm.n_judged or 'the'} held-out "
-                f"examples{base}; loss"
-                f" {arm.loss:.3g}."
+                f"examples{base}; loss {arm.loss:.3g}."
             )
     told += _second_seeds(study)
     told += _methods_compared(study)
