@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tiny import save_tiny
 from transect.cli.main import cli
 from transect.errors import TransectError
+from transect.results.drawing import save_all
 from transect.studies.adapters.changes import Change, base_weights, product_svd
 from transect.studies.adapters.study import adapters, energy
 
@@ -241,3 +242,49 @@ def test_what_no_merge_can_hold_is_named(base, tmp_path):
     study = adapters(tmp_path / "a", base)
     assert len(study.tables["modules"].where(measure="relative_norm")) == 3
     assert "model.layers.0.self_attn.q_proj.lora_B.bias" in study.warnings[0]
+
+
+def test_a_full_fine_tune_goes_alone(base, tmp_path):
+    """A planted change of one matrix, one norm and the embedding (tied to nothing): a row each, no other."""
+    rng = np.random.default_rng(7)
+    tuned = shutil.copytree(base, tmp_path / "tuned")
+    tensors = load_file(tuned / "model.safetensors")
+    delta = rng.standard_normal((32, 1)) @ rng.standard_normal((1, 32)) * 0.01
+    tensors[f"{Q0}.weight"] = tensors[f"{Q0}.weight"] + delta.astype(np.float32)
+    embedding = next(n for n in tensors if n.endswith("embed_tokens.weight"))
+    tensors[embedding] = tensors[embedding] * np.float32(1.01)
+    save_file(tensors, tuned / "model.safetensors", metadata={"format": "pt"})
+    study = adapters(tuned, base)
+    rows = study.tables["modules"].where(measure="relative_norm")
+    assert {Q0, embedding.removesuffix(".weight")} <= set(rows.values("site"))
+    assert value(study, Q0, "stable_rank", run="tuned")["value"] == pytest.approx(1, abs=1e-2)
+    outside = study.tables["layers"].where(measure="relative_norm_of_module")
+    assert outside.values("module")[0] == "embed_tokens"
+    assert outside.column("value")[0] == pytest.approx(0.01, rel=1e-3)
+    assert "W − W_base, per module" in study.methods[0]
+    assert "alpha" not in study.methods[0]
+    files = {f.stem for f in save_all(study, tmp_path / "out", ("png",))}
+    assert files == {"layers", "spectra", "energy", "ranks"}
+    with pytest.raises(TransectError, match="is a full fine-tune, and so is"):
+        adapters(tuned, base, full=str(tuned))
+    with pytest.raises(TransectError, match="changes no weight"):
+        adapters(shutil.copytree(base, tmp_path / "same"), base)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, f"B A is scaled by alpha / r = {ALPHA / R:.4g} in 2 modules"),
+        ({"use_rslora": True}, f"B A is scaled by alpha / √r = {ALPHA / np.sqrt(R):.4g} in 2 modules"),
+        (
+            {"alpha_pattern": {"q_proj": 30}},
+            f"scaled by alpha / r = {ALPHA / R:.4g} in 1 modules, {30 / R:.4g} in 1 modules",
+        ),
+    ],
+)
+def test_methods_state_the_scaling_in_force(base, tmp_path, config, said):
+    rng = np.random.default_rng(3)
+    factors = {Q0: (rng.standard_normal((32, R)), rng.standard_normal((R, 32)))}
+    factors[DOWN1] = rng.standard_normal((32, R)), rng.standard_normal((R, 48))
+    study = adapters(plant(tmp_path / "a", base, factors, **config), base)
+    assert said in study.methods[0]

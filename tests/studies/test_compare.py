@@ -340,3 +340,32 @@ def test_the_command(runs, tmp_path):
     assert (tmp_path / "out/report.html").exists()
     assert (tmp_path / "out/figures/drift.png").exists()
     assert len(ts.Study.load(tmp_path / "out").tables["layers"])
+
+
+def test_change_is_ranked_where_it_enters(runs, tmp_path):
+    """Blocks 0 → 1 and 2 → 3 are planted; what they changed is still there above, and ranks last."""
+    from transect.studies.compare.tables import entering, ranking
+
+    drift = {"resid.0": 0.0, "resid.1": 0.4, "resid.2": 0.41, "resid.3": 0.8, "resid.4": 0.82}
+    rng = np.random.default_rng(0)
+    rows = [
+        {"run2": "x", "measure": "cka", "site": site, "token": "all", "normalise": "raw", "drift": level,
+         "again": (level + 0.01 * rng.normal(size=5)).tolist(), "drift_low": 0, "drift_high": 1,
+         "design": "paired", "n": 10, "n_texts": 5, "series": "x", "status": "ok"}
+        for site, level in drift.items()
+    ]  # fmt: skip
+    found = ranking(entering(rows))
+    assert [(r["site"], r["site2"]) for r in found[:2]] == [("resid.0", "resid.1"), ("resid.2", "resid.3")]
+    assert found[0]["value"] == pytest.approx(0.4)
+    assert found[0]["low"] > 0 > found[-1]["low"]
+    assert [r["site"] for r in ranking(rows)[:3]] == ["resid.4", "resid.3", "resid.2"]
+
+
+def test_the_interval_of_a_drift_stays_above_zero():
+    from transect.studies.compare.tables import with_drift
+
+    arm = Arm("x", "run", "lora", "t")
+    row = {"measure": "cka", "value": 0.999, "low": 0.99, "high": 1.0, "run2": "x"}
+    row["replicates"] = [0.9995, 0.998, 0.9992, 0.9985, 0.9991]
+    (told,) = with_drift([row], {"x": arm})
+    assert 0 < told["drift_low"] < 0.001 < told["drift_high"]

@@ -10,7 +10,6 @@ import importlib.metadata
 import io
 import math
 import pkgutil
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,7 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.files import write_bytes
-from transect.models import sites
 from transect.results.study import Figure, Study
-from transect.results.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,10 +95,10 @@ def draw(study: Study, figure: Figure) -> "Canvas":
 
 
 def _kinds() -> dict[str, Callable[[Study, Figure], Any]]:
-    """Kinds drawn here, in the studies' files figures*.py, and by other packages (entry points
+    """Kinds drawn in curves.py, in the studies' files figures*.py, and by other packages (entry points
     `transect.figures`), by name."""
     studies = importlib.import_module("transect.studies")
-    drawn = dict(globals())
+    drawn = dict(vars(importlib.import_module("transect.results.curves")))
     for module in pkgutil.walk_packages(studies.__path__, "transect.studies."):
         if module.name.rsplit(".", 1)[1].startswith("figures"):
             drawn |= vars(importlib.import_module(module.name))
@@ -161,138 +158,53 @@ def panels(
     return canvas, flat[:count]
 
 
-# curves through depth
-
-
-def draw_depth(study: Study, figure: Figure) -> "Canvas":
-    """Curves over sites with intervals and the null; one panel per measure or per normalisation."""
-    o = figure.options
-    table = study.tables[figure.table].where(measure=o["measures"], **o.get("where", {}))
-    by = o.get("panels", "measure")
-    names = [
-        n for n in (o["measures"] if by == "measure" else table.values(by)) if len(table.where(**{by: n}))
-    ]
-    if not names:
-        raise TransectError(f"figure {figure.name}: nothing to draw.")
-    canvas, axes = panels(len(names), columns=2 if len(names) in (2, 4) else 3)
-    palette = colours(o["runs"])
-    for ax, name in zip(axes, names, strict=True):
-        part = table.where(**{by: name})
-        for run in o["runs"]:
-            _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
-        shown = name if by == "measure" else o["measures"][0]
-        ax.set_ylabel(
-            _wrapped(label(str(shown))) + ("\nexcess over the null" if o.get("value") == "corrected" else "")
-        )
-        if by == "normalise":
-            ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
-        elif by != "measure":
-            ax.set_title(f"{by} {name}")
-        if o.get("value") == "corrected":
-            ax.axhline(0, color="0.6", lw=0.6)
-        _scale(ax, part.column(o.get("value", "value")))
-        several = _several_depths(table)
-        plain = o.get("xlabel") or ("layer l → l + 1" if _paired(part) else "layer")
-        ax.set_xlabel("depth (fraction of blocks)" if several else plain)
-    if o.get("changes"):
-        _mark_changes(study, axes, [str(n) for n in names], palette, o)
+def legend_below(canvas: "Canvas", axes: "Sequence[Axes]", columns: int = 3) -> None:
+    """One legend of all panels under the figure, each name once."""
     found: dict[str, Any] = {}
     for ax in axes:
-        found |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    canvas.legend(found.values(), found.keys(), loc="outside lower center", ncols=4, frameon=False)
-    return canvas
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(name, handle)
+    if found:
+        canvas.legend(
+            list(found.values()), list(found), loc="outside lower center", ncols=columns, frameon=False
+        )
 
 
-def _wrapped(text: str, width: int = 26) -> str:
-    """A label on as many lines as a small panel needs."""
-    return "\n".join(textwrap.wrap(text, width))
+def whole_ticks(ax: "Axes", most: int = 6) -> None:
+    """Ticks at whole numbers: there is no layer 2.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=most))
 
 
-def _scale(ax: "Axes", values: np.ndarray) -> None:
-    """A logarithmic axis, symmetric where values go below zero, when they span more than two decades."""
-    seen = np.abs(values[np.isfinite(values) & (values != 0)])
-    if len(seen) and seen.max() > 100 * np.median(seen):
-        if (values[np.isfinite(values)] > 0).all():
-            ax.set_yscale("log")
-        else:
-            ax.set_yscale("symlog", linthresh=float(np.median(seen)))
-    elif len(seen) and seen.max() >= 1e4:
-        ax.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-
-
-def _paired(part: Table) -> bool:
-    return any(part.values("site2")) and part.values("site2") != part.values("site")
-
-
-def _several_depths(table: Table) -> bool:
-    return len({max(_layers(table.where(run=run)), default=0) for run in table.values("run")}) > 1
-
-
-def _layers(part: Table) -> list[int]:
-    return [sites.layer(s) or 0 for s in part.column("site")]
-
-
-def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) -> None:
-    """One run: value with its interval, and its null as a band or a dotted line."""
-    part = part.where(lambda row: row["value"] is not None)
-    if not len(part):
-        return
-    value = o.get("value", "value")
-    x = np.array(_layers(part), float)
-    order = np.argsort(x)
-    if _several_depths(part):
-        x = x / x.max()
-    y = part.column(value)[order]
-    low, high = (
-        part.column({"value": name, "corrected": f"corrected_{name}"}[value])[order]
-        for name in ("low", "high")
-    )
-    x = x[order]
-    control = run in o.get("controls", ())
-    ax.plot(
-        x,
-        y,
-        color=colour,
-        marker="o",
-        ms=2,
-        ls="--" if control else "-",
-        label=named(f"{run} (control)" if control else run),
-    )
-    ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-    null = part.column("null")[order]
-    if value == "value" and o.get("null", True) and np.isfinite(null).any():
-        below, above = (part.column(n)[order] for n in ("null_low", "null_high"))
-        if np.isfinite(below).any():
-            ax.fill_between(x, below, above, color="0.5", alpha=0.25, lw=0)
-        name = {
-            "split halves": "split-half null",
-            "shuffled columns": "columns permuted (reference)",
-            "permuted texts": "texts permuted",
-        }
-        shown = part.values("control")[0]
-        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=named(f"{run}: {name.get(shown, shown)}"))
-    flagged = part.where(lambda row: row["status"] != "ok")
-    if len(flagged):
-        ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")
-
-
-def _mark_changes(
-    study: Study, axes: "Sequence[Axes]", names: list[str], palette: dict[str, str], o: dict[str, Any]
+def scale_alike(
+    axes: "Sequence[Axes]", columns: Sequence[np.ndarray], *, same: bool = False, log: bool = False
 ) -> None:
-    for ax, name in zip(axes, names, strict=True):
-        for row in study.tables["changes"].where(normalise=name, kind="jump", status="ok"):
-            if row["run"] in palette and row["run"] not in o.get("controls", ()):
-                ax.axvline(sites.layer(row["site"]) or 0, color=palette[row["run"]], ls=":", lw=0.9)
-                ax.annotate(
-                    f"{row['support']:.0%}" if row["support"] is not None else "",
-                    (sites.layer(row["site"]), 1),
-                    xycoords=("data", "axes fraction"),
-                    fontsize=6,
-                    ha="left",
-                    va="top",
-                    xytext=(2, 0),
-                    textcoords="offset points",
-                )
+    """One kind of value axis for all panels of a figure: logarithmic where any panel's values span more than
+    two decades about their median, symmetric about zero in panels that go below it.
+
+    Args:
+        columns: The values of each panel.
+        same: Panels show one quantity: they get the same limits too.
+        log: Logarithmic whatever they span.
+    """
+    known = [c[np.isfinite(c)] for c in columns]
+    sizes = [np.abs(k[k != 0]) for k in known]
+    wide = log or any(len(s) and s.max() > 100 * np.median(s) for s in sizes)
+    for ax, values, size in zip(axes, known, sizes, strict=True):
+        if not len(size):
+            continue
+        if wide and (values > 0).all():
+            ax.set_yscale("log")
+            ax.set_ylim(values.min() / 2, values.max() * 2)
+        elif wide:
+            ax.set_yscale("symlog", linthresh=float(np.median(size)))
+        elif size.max() >= 1e4:
+            ax.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    if same and len(axes):
+        ends = np.array([ax.get_ylim() for ax in axes])
+        for ax in axes:
+            ax.set_ylim(ends[:, 0].min(), ends[:, 1].max())
 
 
 def hatch(ax: "Axes", cells: Sequence[tuple[int, int]]) -> None:

@@ -24,6 +24,28 @@ def share(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.0%}"
 
 
+def few_texts(count: int) -> list[str]:
+    """A warning for results from fewer than 20 texts."""
+    return (
+        []
+        if not count < 20
+        else [
+            f"{count} texts: intervals of so few groups cover less than they say (docs/calibration.md)."
+        ]
+    )
+
+
+def other_texts(stores: Sequence[Any]) -> list[str]:
+    """A warning for runs that stand side by side and hold other texts."""
+    first, *rest = [s.manifest for s in stores]
+    odd = [m for m in rest if m["texts"]["fingerprint"] != first["texts"]["fingerprint"]]
+    return [
+        f"{m['model']['name']} holds other texts ({m['texts']['spec']}) than {first['model']['name']} "
+        f"({first['texts']['spec']}): a difference between them may be one of texts."
+        for m in odd
+    ]
+
+
 def flagged(
     tables: Mapping[str, Table], good: Sequence[str] = ("ok",), skip: Sequence[str] = ()
 ) -> list[str]:

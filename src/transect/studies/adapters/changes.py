@@ -5,6 +5,7 @@ and B. Everything else is merged and the base subtracted: initialisations that c
 (PiSSA, OLoRA, LoftQ, …), DoRA, modules that were saved whole, trained tokens and biases.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +17,15 @@ from transect.models.adapted import add_adapter
 from transect.models.checkpoints import TASKS, peft_at_work
 from transect.models.models import open_model
 
+#: The number of the block in a weight's name.
+LAYER = re.compile(r"(?:^|\.)(?:layers?|h|block|blocks)\.(\d+)\.")
+
 
 class Change(NamedTuple):
     """ΔW of one tensor by its singular value decomposition: left [m, k], values [k], right [k, n]; W [m, n].
 
-    `rank` is that of the adapter where ΔW is a plain product. A vector is a matrix of one column.
+    `rank` and `scaling` (what B A is multiplied by) are those of the adapter where ΔW is a plain product. A
+    vector is a matrix of one column.
     """
 
     name: str
@@ -29,6 +34,7 @@ class Change(NamedTuple):
     right: np.ndarray
     weight: np.ndarray
     rank: int | None
+    scaling: float | None = None
 
 
 def base_weights(spec: str) -> dict[str, np.ndarray]:
@@ -64,8 +70,8 @@ def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[li
         if found is None or before[found].shape != weight.shape:
             left_out.append(name)
         elif name in products:
-            left, right, rank = products[name]
-            changes.append(Change(name, *product_svd(left, right), before[found], rank))
+            left, right, *told = products[name]
+            changes.append(Change(name, *product_svd(left, right), before[found], *told))
         elif not np.array_equal(before[found], weight):
             changes.append(_difference(name, weight, before[found]))
     return changes, [f"Left out, as the base has no such weight: {', '.join(left_out)}."] if left_out else []
@@ -124,8 +130,8 @@ def _of_parameter(module: str, weights: dict[str, np.ndarray]) -> bool:
     return any(name.startswith(f"{module.removesuffix('.base_layer')}.") for name in weights)
 
 
-def _products(wrapped: Any, before: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
-    """Module → (scaled left factor, right factor, rank) where ΔW is their product and W untouched."""
+def _products(wrapped: Any, before: dict[str, np.ndarray]) -> dict[str, tuple[Any, ...]]:
+    """Module → (scaled left factor, right factor, rank, scaling) where ΔW is their product on W as it was."""
     from peft.tuners.lora import Embedding, Linear
 
     products = {}
@@ -144,7 +150,8 @@ def _products(wrapped: Any, before: dict[str, np.ndarray]) -> dict[str, tuple[np
         else:
             left, right = module.lora_B["default"].weight, module.lora_A["default"].weight
         left, right = (factor.detach().double().numpy() for factor in (left, right))
-        products[name] = module.scaling["default"] * left, right, int(module.r["default"])
+        scaling = float(module.scaling["default"])
+        products[name] = scaling * left, right, int(module.r["default"]), scaling
     return products
 
 
@@ -165,6 +172,22 @@ def full_changes(spec: str, names: list[str], weights: dict[str, np.ndarray]) ->
                 f"{spec} has no {name} of the base's shape.", "Give a fine-tune of this base."
             )
         yield _difference(name, tuned[name], weights[name])
+
+
+def all_changes(spec: str, base: str) -> tuple[list[Change], list[str]]:
+    """(W − W_base of every weight that a full fine-tune changed, warnings about what is left out)."""
+    tuned, before, changes, left_out = base_weights(spec), base_weights(base), [], []
+    seen: list[np.ndarray] = []
+    for name, weight in tuned.items():
+        found = _in_base(name, before)
+        if found is None or before[found].shape != weight.shape:
+            left_out.append(name)
+        elif not np.array_equal(before[found], weight) and not any(np.array_equal(weight, w) for w in seen):
+            changes.append(_difference(name, weight, before[found]))
+            seen += (
+                [weight] if LAYER.search(name) is None else []
+            )  # an embedding tied to the head counts once
+    return changes, [f"Left out, as the base has no such weight: {', '.join(left_out)}."] if left_out else []
 
 
 def _difference(name: str, weight: np.ndarray, base: np.ndarray) -> Change:

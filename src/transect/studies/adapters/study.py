@@ -4,7 +4,7 @@
 changes; or W − W_base of a full fine-tune. How it is found stands in `changes.py`. Only safetensors are read.
 """
 
-import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,17 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.files import read_json
-from transect.results.study import Figure, Study
+from transect.results.study import Study
 from transect.results.table import Table
-from transect.studies.adapters.changes import Change, adapter_changes, base_weights, full_changes
-
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|block|blocks)\.(\d+)\.")
-#: Draws of the random-direction control.
-DRAWS = 20
+from transect.studies.adapters.changes import (
+    LAYER,
+    Change,
+    adapter_changes,
+    all_changes,
+    base_weights,
+    full_changes,
+)
+from transect.studies.adapters.words import DRAWS, describe
 
 
 def adapters(
@@ -31,18 +35,30 @@ def adapters(
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Study:
-    """The study of a LoRA adapter's ΔW on `base`, beside a full fine-tune's where `full` names one.
+    """The study of what an adapter, or a full fine-tune, did to the weights of `base`.
 
-    Tables: modules (a row per module, measure and run), layers (‖ΔW‖ / ‖W‖ over all adapted modules of a
-    block), spectra. top: how many leading singular directions of W the energy share counts, beside random
-    directions.
+    Args:
+        folder: A LoRA adapter that peft wrote, or a model that was fine-tuned in full.
+        base: The model that it was trained on.
+        full: A full fine-tune, to stand beside an adapter in the same modules.
+        top: How many leading singular directions of W the energy share counts, beside random directions.
+        seed: Of the random directions.
+
+    Returns: a study with the tables modules (a row per module, measure and run), layers (‖ΔW‖ / ‖W‖ over all
+    changed modules of a block; embeddings and head on their own), spectra.
     """
-    folder = Path(folder)
-    config = read_json(folder / "adapter_config.json", "adapter", "Give the folder that peft wrote.")
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        kind = config.get("peft_type") if isinstance(config, dict) else None
-        raise TransectError(f"{folder} is {kind}.", "Only LoRA and its kin have a ΔW here.")
-    changes, warnings = adapter_changes(folder, config, base)
+    folder, config = Path(folder), {}
+    if (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+        if full:
+            raise TransectError(f"{folder} is a full fine-tune, and so is {full}.", "Leave --full out.")
+        changes, warnings = all_changes(str(folder), base)
+    else:
+        config = read_json(folder / "adapter_config.json", "adapter", "Give the folder that peft wrote.")
+        if config.get("peft_type") != "LORA":
+            raise TransectError(
+                f"{folder} is {config.get('peft_type')}.", "Only LoRA and its kin have a ΔW here."
+            )
+        changes, warnings = adapter_changes(folder, config, base)
     if not changes:
         raise TransectError(
             f"{folder} changes no weight of {base}.", "Give the folder that transect finetune wrote."
@@ -59,9 +75,10 @@ def adapters(
                 progress("modules", len({(r["run"], r["site"]) for r in rows}), total)
     study = Study("adapters", "What did training do to the weights, and in which directions?", {})
     study.tables = {"modules": Table(rows), "layers": Table(_layers(rows)), "spectra": Table(spectra)}
+    scalings = Counter(c.scaling for c in runs[folder.name])
     study.provenance = {"base": base, "adapter": config, "full": full, "top": top, "seed": seed}
     study.warnings += warnings
-    _describe(study, list(runs), base, config, top)
+    describe(study, list(runs), base, _scaling(config, scalings), top)
     return study
 
 
@@ -80,6 +97,7 @@ def _rows(run: str, change: Change, top: int, seed: int) -> list[dict[str, Any]]
         "rank": change.rank,
         "norm": size,
         "base_norm": of_base,
+        "smaller": min(W.shape),
     }
     values = {"relative_norm": size / of_base if of_base else float("nan")}
     status = "undefined: W is zero" if size else "undefined: ΔW is zero"
@@ -100,7 +118,7 @@ def _rows(run: str, change: Change, top: int, seed: int) -> list[dict[str, Any]]
 
 
 def _named(run: str, change: Change) -> dict[str, Any]:
-    found = re.search(LAYER, change.name)
+    found = LAYER.search(change.name)
     module = change.name.removesuffix(".bias").rsplit(".", 1)[-1]
     return {"run": run, "site": change.name, "layer": int(found[1]) if found else -1, "module": module}
 
@@ -140,82 +158,37 @@ def _spectrum(run: str, change: Change, most: int = 64) -> list[dict[str, Any]]:
 
 
 def _layers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """‖ΔW‖ / ‖W‖ of every block, all adapted modules as one vector."""
-    sums: dict[tuple[str, int], list[float]] = {}
+    """‖ΔW‖ / ‖W‖ of every block, all changed modules as one vector; embeddings and head as they are."""
+    sums: dict[tuple[str, int, str], list[float]] = {}
     for row in rows:
         if row["measure"] == "relative_norm":
-            both = sums.setdefault((row["run"], row["layer"]), [0.0, 0.0])
+            outside = row["module"] if row["layer"] < 0 else ""
+            both = sums.setdefault((row["run"], row["layer"], outside), [0.0, 0.0])
             both[0] += row["norm"] ** 2
             both[1] += row["base_norm"] ** 2
     return [
         {
             "run": run,
             "layer": layer,
-            "measure": "relative_norm_of_layer",
+            "module": outside or None,
+            "measure": "relative_norm_of_module" if outside else "relative_norm_of_layer",
             "value": float(np.sqrt(a / b)) if b else float("nan"),
             "design": "weights",
             "status": "ok" if b else "undefined: W is zero",
         }
-        for (run, layer), (a, b) in sums.items()
-        if layer >= 0
+        for (run, layer, outside), (a, b) in sums.items()
     ]
 
 
-def _describe(study: Study, runs: list[str], base: str, config: dict[str, Any], top: int) -> None:
-    modules, layers = study.tables["modules"], study.tables["layers"]
-    origin = f"Base {base}; {', '.join(runs)}; rank {config['r']}, alpha {config['lora_alpha']}."
-    for run in runs:
-        part = sorted(layers.where(run=run), key=lambda r: -r["value"])
-        if part:
-            most, least = part[0], part[-1]
-            spread = f"largest in block {most['layer']} ({most['value']:.3g}), smallest in block"
-            spread += f" {least['layer']} ({least['value']:.3g})"
-            study.findings.append(f"{run}: ‖ΔW‖ / ‖W‖ is {spread}.")
-        ranks = modules.where(run=run, measure="stable_rank", status="ok").column("value")
-        share = modules.where(run=run, measure="energy_in_top", status="ok")
-        if len(ranks):
-            beyond = share.where(lambda r: r["p"] is not None and r["value"] > r["null_high"])
-            study.findings.append(
-                f"{run}: stable rank of ΔW {np.median(ranks):.2f} (median of {len(ranks)} modules, "
-                f"{ranks.min():.2f} to {ranks.max():.2f}); "
-                f"{np.median(share.column('value')):.3f} of it lies in the top {top} input directions of "
-                f"W (median), random directions hold {np.median(share.column('null')):.3f}; {len(beyond)} "
-                f"of {len(share)} modules above the control's 97.5 %."
-            )
-    full = " and W − W_base for the full fine-tune" if len(runs) > 1 else ""
-    study.methods = [
-        (
-            f"ΔW is what merging the adapter adds to the base ((alpha / r) · B A for a plain LoRA){full}, "
-            "per module. Relative norm: Frobenius, over the base's weight. Stable rank: ‖ΔW‖_F² / ‖ΔW‖₂²; it "
-            "is at most r for an adapter. Energy in top: share of ‖ΔW‖_F² whose rows lie in the span of the "
-            f"{top} leading right singular vectors of W; control: {DRAWS} random subspaces of that dimension."
-        ),
+def _scaling(config: dict[str, Any], scalings: "Counter[float | None]") -> str:
+    """Rank, alpha and what B A is multiplied by, as they are in force; "" for a full fine-tune."""
+    if not config:
+        return ""
+    how = "alpha / √r" if config.get("use_rslora") else "alpha / r"
+    several = [
+        f"{s:.4g} in {n} modules" for s, n in sorted((s, n) for s, n in scalings.items() if s is not None)
     ]
-    drawn = {"runs": runs, "top": top}
-    study.figures = [
-        Figure(
-            "layers",
-            "adapter_layers",
-            "layers",
-            "Size of the weight change by layer",
-            f"‖ΔW‖ / ‖W‖ over all adapted modules of a block. {origin}",
-        ),
-        Figure(
-            "spectra",
-            "adapter_spectra",
-            "spectra",
-            "Spectra of ΔW",
-            (
-                "Singular values over the largest; a line per block, dark to light with depth; dotted: the "
-                f"second run. {origin}"
-            ),
-        ),
-        Figure(
-            "energy",
-            "adapter_energy",
-            "modules",
-            "Direction of ΔW",
-            f"Share in the top {top} input directions of W; grey: random directions, 95 %. {origin}",
-            drawn,
-        ),
-    ]
+    merged = f"{scalings[None]} tensors merged and subtracted" if scalings.get(None) else ""
+    patterns = [k for k in ("rank_pattern", "alpha_pattern") if config.get(k)]
+    told = f"rank {config['r']}, alpha {config['lora_alpha']}" + "".join(f", {k}" for k in patterns)
+    return f"{told}; B A is scaled by {how} = {', '.join([*several, merged] if merged else several)}"

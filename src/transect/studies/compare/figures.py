@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transect.models import sites
-from transect.results.drawing import colours, label, named, panels
+from transect.results.drawing import colours, hatch, label, legend_below, named, panels, whole_ticks
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
+#: Drifts at or below this are rounding.
+NOISE = 1e-9
 DASHES = ((3, 1.5), (1, 1), (5, 1, 1, 1), (2, 2))
 
 
@@ -37,23 +39,25 @@ def draw_compare_curves(study: Study, figure: Figure) -> "Canvas":
     names = [m for m in o["measures"] if len(table.where(measure=m))]
     canvas, axes = panels(len(names), columns=2 if len(names) in (2, 4) else 3, height=1.9)
     palette = colours(o["series"])
-    for ax, name in zip(axes, names, strict=True):
-        part = table.where(measure=name)
+    parts = [table.where(measure=name) for name in names]
+    floors = _floors([part.column("value") for part in parts])
+    for ax, name, part, floor in zip(axes, names, parts, floors, strict=True):
         for series in o["series"]:
-            _curve(ax, part.where(series=series, role="run"), series, palette[series], (None, None))
+            _curve(ax, part.where(series=series, role="run"), series, palette[series], (None, None), floor)
         for series in o["series"]:
             second = part.where(series=series, role="second seed")
-            _curve(ax, second, f"{series}: second seed", palette[series], DASHES[0])
+            _curve(ax, second, f"{series}: second seed", palette[series], DASHES[0], floor)
         for k, series in enumerate(o["controls"]):
-            _curve(ax, part.where(series=series), series, "0.45", DASHES[(k + 1) % len(DASHES)])
-        _scale(ax, part.column("value"), "y")
+            _curve(ax, part.where(series=series), series, "0.45", DASHES[(k + 1) % len(DASHES)], floor)
+        _log_axis(ax, floor, part.column("value"))
         ax.set_ylabel(drift_label(name))
         ax.set_xlabel("layer")
-    _legend(canvas, axes)
+        whole_ticks(ax)
+    legend_below(canvas, axes)
     return canvas
 
 
-def _curve(ax: "Axes", part: Table, name: str, colour: str, dashes: Any) -> None:
+def _curve(ax: "Axes", part: Table, name: str, colour: str, dashes: Any, floor: float | None) -> None:
     rows = sorted((r for r in part if r["value"] is not None), key=lambda r: sites.order(r["site"]))
     if not rows:
         return
@@ -61,33 +65,41 @@ def _curve(ax: "Axes", part: Table, name: str, colour: str, dashes: Any) -> None
     y, low, high = (
         np.array([np.nan if r[c] is None else r[c] for r in rows], float) for c in ("value", "low", "high")
     )
-    ax.plot(x, y, color=colour, label=named(name), dashes=dashes)
+    if floor is not None:
+        y, low, high = (np.where(np.isfinite(v), np.maximum(v, floor), v) for v in (y, low, high))
+    ax.plot(x, y, color=colour, label=named(name), dashes=dashes, marker="." if len(x) == 1 else None)
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     if max(r["runs"] for r in rows) > 1:
         for column in ("seed_low", "seed_high"):
-            ax.plot(x, [r[column] for r in rows], color=colour, lw=0.5, alpha=0.7)
+            ends = np.array([np.nan if r[column] is None else r[column] for r in rows], float)
+            ax.plot(x, ends if floor is None else np.maximum(ends, floor), color=colour, lw=0.8, alpha=0.7)
 
 
-def _scale(ax: "Axes", values: np.ndarray, axis: str) -> None:
-    """Logarithmic where values span more than a factor of 50; zeros and rounding stay below the axis."""
-    known = values[np.isfinite(values) & (values > 1e-9)]
-    if len(known) and known.max() > 50 * known.min():
-        getattr(ax, f"set_{axis}scale")("log")
-        getattr(ax, f"set_{axis}lim")(known.min() / 2, known.max() * 2)
+def _floors(columns: Sequence[np.ndarray]) -> list[float | None]:
+    """Where the logarithmic axis of each panel ends, or None for a straight one: all panels are alike, and
+    logarithmic where any spans more than a factor of 50 or goes down to the numeric noise."""
+    known = [c[np.isfinite(c) & (c > NOISE)] for c in columns]
+    low = [np.isfinite(c).any() and (c[np.isfinite(c)] <= NOISE).any() for c in columns]
+    wide = any(len(k) and k.max() > 50 * k.min() for k in known) or any(low)
+    return [
+        float(k.min()) / (5 if sunk else 2) if wide and len(k) else None
+        for k, sunk in zip(known, low, strict=True)
+    ]
 
 
-def _legend(canvas: "Canvas", axes: "Sequence[Axes]") -> None:
-    found: dict[str, Any] = {}
-    for ax in axes:
-        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            found.setdefault(name, handle)
-    if found:
-        canvas.legend(list(found.values()), list(found), loc="outside lower center", ncols=3, frameon=False)
+def _log_axis(ax: "Axes", floor: float | None, values: np.ndarray) -> None:
+    """A logarithmic axis down to the floor, which is drawn where values lie on it."""
+    if floor is None:
+        return
+    ax.set_yscale("log")
+    ax.set_ylim(floor / 1.3, np.nanmax(values) * 2)
+    if (values[np.isfinite(values)] <= NOISE).any():
+        ax.axhline(floor, color="0.6", lw=0.6, ls=":", label=f"at or below {NOISE:g}")
 
 
 def draw_compare_heat(study: Study, figure: Figure) -> "Canvas":
-    """Layers across, series down, colour the drift on a logarithmic scale; cells without a positive drift are
-    hatched."""
+    """Layers across, series down, colour the drift on a logarithmic scale. A circle: identical to the base; a
+    dash: below the numeric noise; hatched: not computed."""
     from matplotlib.colors import LogNorm
 
     o = figure.options
@@ -98,36 +110,36 @@ def draw_compare_heat(study: Study, figure: Figure) -> "Canvas":
     for row in table:
         if row["series"] in series and row["value"] is not None:
             matrix[series.index(row["series"]), names.index(row["site"])] = row["value"]
-    shown = np.where(matrix > 1e-9, matrix, np.nan)
+    shown = np.where(matrix > NOISE, matrix, np.nan)
     canvas, (ax,) = panels(1, height=0.5 + 0.22 * len(series))
     known = shown[np.isfinite(shown)]
     norm = LogNorm(known.min(), max(known.max(), known.min() * 1.01)) if len(known) else None
     image = ax.imshow(shown, aspect="auto", interpolation="nearest", norm=norm)
-    _hatched(ax, np.argwhere(~np.isfinite(shown)))
-    ax.set_yticks(range(len(series)), series)
+    hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(matrix))])
+    for mark, cells in (("o", matrix == 0), ("_", (matrix <= NOISE) & (matrix != 0))):
+        i, j = np.nonzero(cells)
+        ax.plot(j, i, mark, color="0.35", mfc="none", ms=3.5, ls="")
+    ax.set_yticks(range(len(series)), [named(s) for s in series])
     step = max(1, len(names) // 10)
     ax.set_xticks(range(0, len(names), step), [str(sites.layer(s)) for s in names[::step]])
-    ax.set_xlabel("layer (hatched: identical to the base, below 1e-9, or not computed)")
+    ax.set_xlabel(f"layer (circle: identical to the base; dash: below {NOISE:g}; hatched: not computed)")
     ax.spines[:].set_visible(False)
     canvas.colorbar(image, ax=ax, label=drift_label(o["measure"]))
     return canvas
 
 
-def _hatched(ax: "Axes", cells: np.ndarray) -> None:
-    from matplotlib.patches import Rectangle
-
-    for i, j in cells:
-        box = Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="0.9", edgecolor="0.6", hatch="////", lw=0)
-        ax.add_patch(box)
-
-
 def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
-    """A layer × layer panel for each pair of models; differences diverge about 0."""
-    o = figure.options
+    """A layer × layer panel for each pair of models, one colour bar for values and one for differences, which
+    diverge about 0."""
+    from transect.measures.registry import find
+
+    o, images = figure.options, {}
     table = study.tables[figure.table]
     canvas, axes = panels(len(o["panels"]), columns=4, height=1.55)
     shifts = [abs(r["value"]) for r in table if r["kind"] == "difference" and r["value"] is not None]
     top = max([1e-12, *shifts])
+    values = [r["value"] for r in table if r["kind"] != "difference" and r["value"] is not None]
+    least = min([0.0, *values])
     for ax, name in zip(axes, o["panels"], strict=True):
         part = table.where(panel=name)
         names = sorted({*part.values("site"), *part.values("site2")}, key=sites.order)
@@ -140,13 +152,11 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
                     matrix[at[row["site"]], at[row["site2"]]] = row["value"]
         kind = part.values("kind")[0]
         delta = kind == "difference"
-        how = (
-            {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
-            if delta
-            else {"vmin": min(0.0, float(np.nanmin(matrix))), "vmax": 1}
-        )
-        image = ax.imshow(matrix, origin="lower", interpolation="nearest", **how)
-        _hatched(ax, np.argwhere(~np.isfinite(matrix)))
+        how = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if delta else {"vmin": least, "vmax": 1}
+        if kind == "itself" and find(part.values("measure")[0]).itself == 1:
+            np.fill_diagonal(matrix, 1.0)
+        images[delta] = ax.imshow(matrix, origin="lower", interpolation="nearest", **how)
+        hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(matrix))])
         ax.set_title(name.replace(" − base", "\n− base × base"), fontsize=7)
         base, other = (
             ("layer", "layer")
@@ -155,7 +165,10 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
         )
         ax.set_xlabel(f"layer ({base})" if base != "layer" else "layer", fontsize=6)
         ax.set_ylabel(f"layer ({other})" if other != "layer" else "layer", fontsize=6)
-        canvas.colorbar(image, ax=ax, shrink=0.62)
+        whole_ticks(ax, 5)
+    for delta, image in images.items():
+        words = "difference of two" if delta else label(table.values("measure")[0])
+        canvas.colorbar(image, ax=list(axes), shrink=0.7, pad=0.01, label=words)
     return canvas
 
 
@@ -168,7 +181,8 @@ def draw_compare_points(study: Study, figure: Figure) -> "Canvas":
     canvas, axes = panels(len(names), height=2.1)
     kinds = list(dict.fromkeys(f"{r['method']} {r['task']}".strip() for r in table))
     palette = colours(kinds)
-    for ax, name in zip(axes, names, strict=True):
+    floors = _floors([table.where(measure=name).column("value") for name in names])
+    for ax, name, floor in zip(axes, names, floors, strict=True):
         for kind in kinds:
             rows = [r for r in table.where(measure=name) if f"{r['method']} {r['task']}".strip() == kind]
             rows = [r for r in rows if r[o["x"]] is not None and r["value"] is not None]
@@ -177,11 +191,10 @@ def draw_compare_points(study: Study, figure: Figure) -> "Canvas":
                 _points(ax, own, o, palette[kind], kind)
         ax.set_ylabel(f"mean over layers: {drift_label(name)}", fontsize=7)
         ax.set_xlabel(o["xlabel"])
-        ax.set_ylim(bottom=0)
-    handles, labels = axes[0].get_legend_handles_labels()
-    found = dict(zip(labels, handles, strict=True))
-    if found:
-        canvas.legend(list(found.values()), list(found), loc="outside lower center", ncols=4, frameon=False)
+        if floor is None:
+            ax.set_ylim(bottom=0)
+        _log_axis(ax, floor, table.where(measure=name).column("value"))
+    legend_below(canvas, axes, 4)
     return canvas
 
 
@@ -192,88 +205,12 @@ def _points(ax: "Axes", rows: list[dict[str, Any]], o: dict[str, Any], colour: s
     low, high = (np.array([math.nan if r[c] is None else r[c] for r in rows], float) for c in ("low", "high"))
     error = np.nan_to_num(np.maximum(np.stack([y - low, high - y]), 0))
     style = "-" if o["lines"] else ""
-    ax.errorbar(x, y, error, color=colour, marker="o", ls=style, lw=0.9, label=named(name))
+    ax.errorbar(x, y, error, color=colour, marker="", ls=style, lw=0.9)
+    ends = np.array([bool(r.get("final", True)) for r in rows])
+    for chosen, what, filled in ((ends, "", colour), (~ends, " (checkpoint)", "white")):
+        if chosen.any():
+            spots = np.array(x)[chosen], y[chosen]
+            ax.plot(*spots, "o", color=colour, mfc=filled, ms=4, ls="", label=named(f"{name}{what}"))
     failed = [k for k, r in enumerate(rows) if r["learned"] is False]
     if failed:
         ax.plot([x[k] for k in failed], y[failed], "x", color="k", ms=6, label="did not learn")
-
-
-def draw_adapter_layers(study: Study, figure: Figure) -> "Canvas":
-    """‖ΔW‖ / ‖W‖ of every block, a curve per adapter or fine-tune."""
-    table = study.tables[figure.table].where(measure="relative_norm_of_layer")
-    canvas, (ax,) = panels(1, height=2.0)
-    palette = colours(table.values("run"))
-    for run in table.values("run"):
-        rows = sorted(table.where(run=run), key=lambda r: r["layer"])
-        ax.plot(
-            [r["layer"] for r in rows],
-            [r["value"] for r in rows],
-            color=palette[run],
-            marker="o",
-            label=named(run),
-        )
-    ax.set_xlabel("block")
-    ax.set_ylabel("‖ΔW‖ / ‖W‖ (Frobenius)")
-    ax.set_ylim(bottom=0)
-    ax.legend(frameon=False)
-    return canvas
-
-
-def draw_adapter_spectra(study: Study, figure: Figure) -> "Canvas":
-    """Singular values of ΔW over the largest, a panel per kind of module, a line per layer."""
-    import matplotlib
-
-    table = study.tables[figure.table]
-    kinds = table.values("module")
-    canvas, axes = panels(len(kinds), columns=4, height=1.7)
-    runs = table.values("run")
-    last = max(max(table.column("layer")), 1)
-    for ax, kind in zip(axes, kinds, strict=True):
-        for run in runs:
-            part = table.where(module=kind, run=run)
-            for layer in sorted(set(part.values("layer"))):
-                rows = sorted(part.where(layer=layer), key=lambda r: r["index"])
-                shade = matplotlib.colormaps["viridis"](layer / last)
-                dashes = DASHES[1] if run != runs[0] else (None, None)
-                name = (
-                    named(run) if layer == last // 2 else None
-                )  # one entry of the legend, in a middle shade
-                ax.plot(
-                    [r["index"] for r in rows],
-                    [r["value"] for r in rows],
-                    color=shade,
-                    lw=0.6,
-                    dashes=dashes,
-                    label=name,
-                )
-        ax.set_title(kind)
-        ax.set_xlabel("index")
-        ax.set_ylabel("σᵢ / σ₁")
-        ax.set_ylim(0, 1.03)
-    shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, last), "viridis")
-    canvas.colorbar(shades, ax=axes, label="block", shrink=0.6, pad=0.01)
-    _legend(canvas, axes)
-    return canvas
-
-
-def draw_adapter_energy(study: Study, figure: Figure) -> "Canvas":
-    """Share of ΔW in the leading singular directions of W beside random directions, by layer."""
-    o = figure.options
-    table = study.tables[figure.table].where(measure="energy_in_top")
-    kinds = table.values("module")
-    canvas, axes = panels(len(kinds), columns=4, height=1.7)
-    palette = colours(o["runs"])
-    for ax, kind in zip(axes, kinds, strict=True):
-        for run in o["runs"]:
-            rows = sorted(table.where(module=kind, run=run), key=lambda r: r["layer"])
-            x = [r["layer"] for r in rows]
-            ax.plot(x, [r["value"] for r in rows], color=palette[run], label=named(run))
-            low, high = ([r[c] for r in rows] for c in ("null_low", "null_high"))
-            name = f"{run}: random directions"
-            ax.fill_between(x, low, high, color=palette[run], alpha=0.25, lw=0, label=named(name))
-        ax.set_title(kind)
-        ax.set_xlabel("block")
-        ax.set_ylabel(f"share in top {o['top']}")
-        ax.set_ylim(bottom=0)
-    _legend(canvas, axes)
-    return canvas

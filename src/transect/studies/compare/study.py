@@ -14,15 +14,16 @@ from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.inference.design import Design, RunOptions
 from transect.inference.draws import common_n
+from transect.inference.ruling import MODERATE, ruling_tokens
 from transect.inference.sweep import ask
 from transect.measures.contract import Measure
 from transect.measures.registry import find
 from transect.results.study import Study
-from transect.results.table import Table
+from transect.results.table import Table, merge
 from transect.store.store import Store
 from transect.studies.compare.arms import Arm, arm_of, check_runs, doubts, ends, matches, rows_of, siblings
 from transect.studies.compare.contrasts import contrasts
-from transect.studies.compare.tables import curves, difference, means, ranking, relation, with_drift
+from transect.studies.compare.tables import curves, difference, entering, means, ranking, relation, with_drift
 from transect.studies.compare.words import describe
 from transect.studies.runs import Run, Runs, open_runs
 from transect.work.options import Work, only
@@ -89,6 +90,9 @@ def compare(
     chosen = _measures(measures)
     arms = [arm_of(s, role) for role, s in roles]
     asks = _asks(every, arms, classes, chosen, design)
+    ruling = ruling_tokens(every, design)
+    if ruling:
+        asks["ruled"] = _without(every, chosen, design)
     if matrices:
         asks |= _matrix_asks(base, runs, arms, matrix, design)
     found = answer(asks, work, "compare")
@@ -96,6 +100,8 @@ def compare(
     rows, between = (with_drift([r for t in found[k] for r in t], by_name) for k in ("layers", "between"))
     study = Study("compare", "What did training change, at which layers, beyond noise and another seed?", {})
     study.tables = _tables(arms, rows, between)
+    if ruling:
+        study.tables |= {"ruling": Table(ruling), "ruled": merge(found["ruled"])}
     if matrices:
         study.tables["matrices"] = _matrices(found)
     if weights is not None:
@@ -151,6 +157,13 @@ def _same(left: Store, right: Store, chosen: Sequence[Measure], design: Design, 
     return asks
 
 
+def _without(every: Sequence[Store], chosen: Sequence[Measure], design: Design) -> list[Ask]:
+    """Every run against the base once more, without the tokens that rule: raw points, no null."""
+    given: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired", "massive": MODERATE}
+    quick = [m for m in chosen if m.cheap_null] or chosen[:1]
+    return [ask(quick, [every[0], s], permutations=0, **given) for s in every[1:]]
+
+
 def _matrix_asks(
     base: Store, runs: Sequence[Store], arms: Sequence[Arm], matrix: str, design: Design
 ) -> dict[str, list[Ask]]:
@@ -186,7 +199,9 @@ def _tables(
         tables["between"] = Table(bare(between))
     pairs = matches(arms)
     tables["contrasts"] = Table(contrasts(arms, rows, between, pairs))
-    tables["ranking"] = Table(ranking([r for r in rows if r["role"] == "run"]))
+    own = [r for r in rows if r["role"] == "run"]
+    tables["ranking"] = Table(ranking(own))
+    tables["entering"] = Table(ranking(entering(own)))
     of = {a.name: a for a in arms}
     second = [r | {"series": of[r["run"]].series, "role": "second seed"} for r in between]
     tables["curves"] = Table(curves(rows) + curves(second))

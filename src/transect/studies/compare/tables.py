@@ -5,6 +5,7 @@ Every interval comes from the same groups of texts left out in every run, so tha
 has the interval of the difference.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ def with_drift(rows: Iterable[Row], arms: dict[str, Arm]) -> list[Row]:
         drift, again = (1 - value, 1 - again) if similar else (value, again)
         ends = [math.nan if row.get(k) is None else row[k] for k in ("low", "high")]
         low, high = (1 - ends[1], 1 - ends[0]) if similar else ends
+        if similar and not low > 0 and drift > 0 and len(again) > 1 and (again > 0).all():
+            low, high = jackknife(drift, again, scale="log")  # a drift lives above 0
         arm = arms[row["run2"]]
         told = {"drift": drift, "drift_low": low, "drift_high": high, "again": again.tolist()}
         out.append(
@@ -52,10 +55,8 @@ def ranking(rows: Sequence[Row], top: int = 3) -> list[Row]:
         order = np.argsort([-r["drift"] for r in known])
         for place, k in enumerate(order):
             row = known[k]
-            told = {
-                c: row[c]
-                for c in ("measure", "site", "token", "normalise", "design", "n", "n_texts", "series")
-            }
+            columns = ("measure", "site", "site2", "token", "normalise", "design", "n", "n_texts", "series")
+            told = {c: row.get(c) for c in columns}
             told |= {
                 "run": row["run2"],
                 "value": row["drift"],
@@ -64,6 +65,22 @@ def ranking(rows: Sequence[Row], top: int = 3) -> list[Row]:
             }
             told |= {"rank": place + 1, f"top{top}": float((places[k] < top).mean()), "status": row["status"]}
             out.append(told)
+    return out
+
+
+def entering(rows: Sequence[Row]) -> list[Row]:
+    """How much the drift of each run grows across each block (`site` to `site2`), as rows of drift: where
+    change enters, not where it has piled up. Intervals are of the difference of neighbouring layers."""
+    out = []
+    keys = ("run2", "measure", "token", "normalise")
+    for group in _grouped([r for r in rows if sites.family(r["site"]) == "resid"], keys).values():
+        known = sorted((r for r in group if math.isfinite(r["drift"])), key=lambda r: sites.order(r["site"]))
+        for before, after in itertools.pairwise(known):
+            step = after["drift"] - before["drift"]
+            again = np.array(after["again"]) - np.array(before["again"])
+            low, high = jackknife(step, again)
+            told = {"drift": step, "drift_low": low, "drift_high": high, "again": again.tolist()}
+            out.append({**after, **told, "site": before["site"], "site2": after["site"]})
     return out
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from transect.inference.ruling import ruled
 from transect.measures.registry import find
 from transect.results.study import Figure, Study, describe_run
-from transect.results.words import flagged, interval, share
+from transect.results.words import few_texts, flagged, interval, share
 from transect.store.store import Store
 from transect.studies.compare.arms import MATCHED, Arm, ends, judgement
 from transect.studies.compare.contrasts import SEEDS
@@ -30,7 +31,10 @@ def describe(
     )
     study.provenance = {"runs": [s.manifest | {"path": s.path.name} for s in every], "settings": given}
     study.findings = _findings(study, arms)
-    study.warnings += _warnings(study, arms)
+    study.warnings += [*few_texts(texts), *_warnings(study, arms)]
+    if "ruling" in study.tables:
+        raw = layers.where(normalise="raw")
+        study.warnings += ruled(list(study.tables["ruling"]), list(raw), list(study.tables["ruled"]))
     study.methods = _methods(n, texts, position, given, arms)
     study.figures = _figures(study, arms, matrix, given, origin)
 
@@ -145,13 +149,23 @@ def _figures(
 def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
     told = []
     for arm in ends(arms):
+        steps = study.tables["entering"].where(run=arm.name, measure="cka", normalise="raw")
+        steps = [r for r in steps if r["low"] is not None and r["low"] > 0][:3]
+        if steps:
+            best = "; ".join(
+                f"{r['site']} → {r['site2']} {interval(r, digits=3)} ({share(r['top3'])} in the top 3)"
+                for r in steps
+            )
+            told.append(
+                f"{arm.name}: change enters most (growth of 1 − unbiased CKA across a block) at {best}."
+            )
         first = list(study.tables["ranking"].where(run=arm.name, measure="cka", normalise="raw"))[:3]
         if first:
             best = "; ".join(
                 f"{r['site']} {interval(r, digits=3)} ({share(r['top3'])} of replicates in the top 3)"
                 for r in first
             )
-            told.append(f"{arm.name}: largest drift from the base (1 − unbiased CKA) at {best}.")
+            told.append(f"{arm.name}: largest accumulated drift from the base (1 − unbiased CKA) at {best}.")
         if arm is next(a for a in arms if a.series == arm.series):
             for row in study.tables["summary"].where(series=arm.series, measure="cka", normalise="raw"):
                 told.append(_mean_drift(study, arm, row))

@@ -1,12 +1,16 @@
 """Which figures a drift study draws, with their captions."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from transect.measures.registry import find
 from transect.results.study import Figure, Study
 from transect.store.store import Store
 from transect.studies.drift.names import TRANSPORT
+from transect.studies.drift.tables import SPECTRA
 
 
 def _figures(
@@ -16,6 +20,9 @@ def _figures(
     runs = {"runs": [s.name for s in [*stores, *others]], "controls": [s.name for s in others]}
     shuffled = "dotted: the texts of every column permuted by themselves (reference)"
     simple = ["wasserstein", "paired_displacement", "euclidean", "cosine"]
+    reference = "columns permuted by whole texts"
+    counts = study.tables["layers"].where(measure="norm_entropy").column("n")
+    most = {"norm_entropy": [float(np.log(counts[0])), "log n, its largest value"]} if len(counts) else {}
     drawn: list[tuple[str, str, str, str, str, dict[str, Any]]] = [
         (
             "excess",
@@ -31,6 +38,7 @@ def _figures(
                 "panels": "normalise",
                 "value": "corrected",
                 "changes": True,
+                "log": True,
                 **runs,
             },
         ),
@@ -85,12 +93,16 @@ def _figures(
         (
             "spectra",
             "depth",
-            "layers",
-            "Spectrum of each layer",
-            f"Unit-norm points; {shuffled}.",
+            "ratios",
+            "Spectrum of each layer over its reference",
+            f"Unit-norm points; each statistic over that of the same points with {reference}; at 1 they are "
+            "equal.",
             {
-                "measures": ["participation_ratio", "effective_rank", "stable_rank", "spectral_entropy"],
+                "measures": list(SPECTRA),
                 "where": {"normalise": "unit"},
+                "null": False,
+                "reference": f"over {reference}",
+                "lines": {m: [1.0, "reference"] for m in SPECTRA},
                 **runs,
             },
         ),
@@ -110,6 +122,7 @@ def _figures(
                     "norm_entropy",
                 ],
                 "where": {"normalise": "raw"},
+                "lines": most,
                 **runs,
             },
         ),
@@ -123,7 +136,7 @@ def _figures(
                 "raw "
                 "points."
             ),
-            {"measures": ["gride"], "panels": "scale", "runs": [s.name for s in stores], "controls": []},
+            {"measures": ["gride"], "panels": "scale", **runs},
         ),
         (
             "companions",
@@ -131,9 +144,8 @@ def _figures(
             "adjacent",
             f"{label} beside simple distances",
             (
-                "A point per pair of adjacent layers, unit-norm; abscissa: same tokens; ρ: rank "
-                "correlation over "
-                "layers."
+                "A point per pair of adjacent layers, unit-norm, by rank; abscissa: same tokens; ρ: rank "
+                "correlation over layers."
             ),
             {"measure": measure, "normalise": "unit", "others": simple, "run": first.name},
         ),
@@ -145,7 +157,30 @@ def _figures(
             "Share of transported mass that stays with its own token, raw points; dotted: texts permuted.",
             {"measures": ["plan"], "where": {"normalise": "raw", "design": "paired"}, **runs},
         ),
+        (
+            "plan-shape",
+            "columns",
+            "adjacent",
+            "Shape of the transport plan and error of its solve",
+            "The same tokens at both layers, raw points. Entropy: 0 for a permutation, 1 for the independent "
+            "plan; concentration: largest share of a row; marginal error: L1, of the solve.",
+            {
+                "where": {"measure": "plan", "normalise": "raw", "design": "paired"},
+                "columns": {
+                    "plan_entropy": "entropy (0 to 1)",
+                    "plan_concentration": "concentration",
+                    "plan_marginal_error": "marginal error",
+                },
+                **runs,
+            },
+        ),
     ]
+    for store in stores[1:]:
+        place = next(k for k, d in enumerate(drawn) if d[0] == "same-tokens")
+        _, kind, table, title, words, o = next(d for d in drawn if d[0] == "pairs")
+        title = title.replace(first.name, store.name)
+        name = "pairs-" + re.sub(r"[^\w.-]+", "_", store.name)
+        drawn.insert(place, (name, kind, table, title, words, {**o, "run": store.name}))
     if "across" in study.tables:
         drawn.append(
             (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transect.models import sites
-from transect.results.drawing import _scale, hatch, label, panels
+from transect.results.drawing import hatch, label, panels
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -22,10 +22,15 @@ def draw_matrix(study: Study, figure: Figure) -> "Canvas":
     table = study.tables[figure.table].where(measure=o["measure"], run=o["run"], **o.get("where", {}))
     kinds = table.values("normalise")
     canvas, axes = panels(len(kinds), columns=2, height=2.9)
-    for ax, how in zip(axes, kinds, strict=True):
-        names, matrix, flagged = _matrix(table.where(normalise=how), o)
+    made = [_matrix(table.where(normalise=how), o) for how in kinds]
+    wide = any(_spans(matrix) for _, matrix, _ in made)
+    for ax, how, (names, matrix, flagged) in zip(axes, kinds, made, strict=True):
         image = ax.imshow(
-            matrix, origin="lower", interpolation="nearest", cmap=o.get("cmap", "viridis"), norm=_norm(matrix)
+            matrix,
+            origin="lower",
+            interpolation="nearest",
+            cmap=o.get("cmap", "viridis"),
+            norm=_norm(matrix) if wide else None,
         )
         blank = o.get("value") == "corrected" and not o.get("cross")  # the excess of a layer over itself is 0
         holes = [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(matrix)) if not (blank and i == j)]
@@ -77,18 +82,31 @@ def _matrix(table: Table, o: dict[str, Any]) -> tuple[list[str], np.ndarray, lis
     return names, matrix, flagged
 
 
+def _spans(matrix: np.ndarray) -> bool:
+    """Whether sizes span more than two decades about their median."""
+    seen = np.abs(matrix[np.isfinite(matrix) & (matrix != 0)])
+    return bool(len(seen) and seen.max() > 100 * np.median(seen))
+
+
 def _norm(matrix: np.ndarray) -> Any:
-    """Logarithmic colours when positive values span more than two decades."""
-    from matplotlib.colors import LogNorm
+    """Logarithmic colours, symmetric about zero where values go below it."""
+    from matplotlib.colors import LogNorm, SymLogNorm
 
     seen = matrix[np.isfinite(matrix)]
-    if len(seen) and seen.min() > 0 and seen.max() > 100 * seen.min():
-        return LogNorm(vmin=float(seen.min()), vmax=float(seen.max()))
-    return None
+    top = float(np.abs(seen).max(initial=0))
+    if not top:
+        return None
+    if seen.min() > 0:
+        return LogNorm(vmin=float(seen.min()), vmax=top)
+    return SymLogNorm(
+        float(np.median(np.abs(seen[seen != 0]))), vmin=float(seen.min()), vmax=float(seen.max())
+    )
 
 
 def draw_scatter(study: Study, figure: Figure) -> "Canvas":
-    """One measure against others, a point per pair of layers, with the rank correlation."""
+    """One measure against others, a point per pair of layers, by rank, with the rank correlation."""
+    from scipy.stats import rankdata
+
     o = figure.options
     how = o.get("normalise", "raw")
     every = study.tables[figure.table].where(run=o["run"], normalise=how, status="ok")
@@ -98,16 +116,15 @@ def draw_scatter(study: Study, figure: Figure) -> "Canvas":
     canvas, axes = panels(len(others), columns=2)
     for ax, other in zip(axes, others, strict=True):
         rows = [r for r in table.where(measure=other) if r["site"] in base]
-        x, y = [r["value"] for r in rows], [base[r["site"]]["corrected"] for r in rows]
+        x, y = (
+            rankdata(v) for v in ([r["value"] for r in rows], [base[r["site"]]["corrected"] for r in rows])
+        )
         points = ax.scatter(x, y, c=[sites.layer(r["site"]) or 0 for r in rows], s=9, cmap="viridis")
         for row in study.tables["companions"].where(
             **{"of": o["measure"], "with": other, "run": o["run"]}, normalise=how
         ):
             ax.set_title(f"ρ = {row['value']:.2f}")
-        ax.set_xlabel(label(other))
-        ax.set_ylabel(f"{label(o['measure'])}\nexcess over the null")
-        if len(x) and min(x) > 0 and max(x) > 50 * min(x):
-            ax.set_xscale("log")
-        _scale(ax, np.array(y, float))
+        ax.set_xlabel(f"rank: {label(other)}")
+        ax.set_ylabel(f"rank: {label(o['measure'])},\nexcess over the null")
     canvas.colorbar(points, ax=axes, label="layer", shrink=0.8)
     return canvas

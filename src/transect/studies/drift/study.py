@@ -13,14 +13,15 @@ from typing import Annotated, Any, Unpack
 from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.inference.design import Design, RunOptions
+from transect.inference.ruling import MODERATE, ruling_tokens
 from transect.inference.sweep import ask
 from transect.results.study import Study
-from transect.results.table import merge
+from transect.results.table import Table, merge
 from transect.store.store import Store
 from transect.studies.drift.changes import changes
 from transect.studies.drift.names import LAYERS, OUTLIERS, PRESETS, SCALES, SIMPLE, TESTED, TRANSPORT
 from transect.studies.drift.published import published
-from transect.studies.drift.tables import companions, diagnostics, verdict
+from transect.studies.drift.tables import companions, diagnostics, ratios, verdict
 from transect.studies.drift.words import describe
 from transect.studies.runs import Run, Runs, distinct, open_runs, random_control, shuffled_control
 from transect.work.options import MOST_DRAWS, Option, Work, group, only
@@ -82,16 +83,20 @@ def drift(
     every = [*opened, *others]
     distinct(every)
     study = Study("drift", "How far do representations move from layer to layer, and where?", {})
-    asks = _asks(opened, others, design, measure, how.pca, how.resamples)
+    ruling = ruling_tokens(every, design)
+    asks = _asks(opened, others, design, measure, how.pca, how.resamples, ruling)
     tables = {name: merge(several) for name, several in answer(asks, work, "drift").items()}
     study.tables = tables
     tables["changes"] = changes(tables["adjacent"], tables["pairs"], measure, [c.name for c in others])
     tables["verdict"] = verdict(tables["layers"])
     tables["companions"] = companions(tables["adjacent"], measure)
+    tables["ratios"] = ratios(tables["layers"])
     tables["diagnostics"] = diagnostics(every, design)
     if how.as_published:
         told = [published(s, tables["adjacent"], design, how.threshold) for s in opened]
         tables["as_published"] = merge(told)
+    if ruling:
+        tables["ruling"] = Table(ruling)
     describe(study, opened, others, measure, design)
     if how.preset:
         study.warnings.append(
@@ -111,6 +116,7 @@ def _asks(
     measure: str,
     pca: int | None,
     resamples: int,
+    ruling: Sequence[dict[str, Any]],
 ) -> dict[str, list[Ask]]:
     """Everything the study measures. One design a table, but for `adjacent`, which has both with a column
     that says so."""
@@ -123,22 +129,25 @@ def _asks(
     once: dict[str, Any] = {**given, "permutations": 0}
     asks: dict[str, list[Ask]] = {
         "adjacent": [ask(measure, s, halves=resamples, normalise=h, **apart) for s in every for h in hows]
-        + [ask(more, s, normalise=h, **apart) for s in stores for h in hows]
-        + [ask(plans, s, normalise=h, **{**same, "pca": pca}) for s in stores for h in hows]
-        + [ask(SIMPLE, s, normalise=h, permutations=19, **same) for s in stores for h in hows],
+        + [ask(more, s, normalise=h, **apart) for s in every for h in hows]
+        + [ask(plans, s, normalise=h, **{**same, "pca": pca}) for s in every for h in hows]
+        + [ask(SIMPLE, s, normalise=h, permutations=19, **same) for s in every for h in hows],
         "pairs": [
             ask(measure, s, pairs="all", normalise=h, halves=resamples if h == "unit" else 0, **apart)
             for s in stores
             for h in hows
         ],
         "layers": [ask(LAYERS, s, normalise=h, **given) for s in every for h in hows],
-        "scales": [ask("gride", s, scale=k, **once) for s in stores for k in SCALES],
+        "scales": [ask("gride", s, scale=k, **once) for s in every for k in SCALES],
         "centred": [ask("anisotropy", s, centred=True, **once) for s in every],
         "outliers": [ask(OUTLIERS, s, **{**once, "massive": 0}) for s in every],
         "tests": [ask(TESTED, s, normalise="unit", swaps=99, **{**same, "groups": 4}) for s in stores],
     }
     if design.massive:
         asks["massive_kept"] = [ask(measure, s, **{**apart, "massive": 0}) for s in stores]
+    if ruling:
+        few = [s for s in every if s.name in {r["run"] for r in ruling}]
+        asks["ruled"] = [ask(measure, s, **{**apart, "massive": MODERATE}) for s in few]
     kin = [s for s in stores[1:] if s.same_tokens(stores[0]) and set(s.sites) & set(stores[0].sites)]
     if kin:
         asks["across"] = [

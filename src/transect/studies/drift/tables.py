@@ -52,6 +52,26 @@ def _word(low: float, high: float) -> str:
     return "stable" if -margin < low and high < margin else "undecided"
 
 
+#: Spectra that are read against the same points with their columns permuted.
+SPECTRA = ("participation_ratio", "effective_rank", "stable_rank", "spectral_entropy")
+
+
+def ratios(layers: Table) -> Table:
+    """Each spectrum over that of its reference (columns permuted by texts): 1 where dimensions are as if
+    independent. Intervals are on the log scale, with the reference's variation."""
+    rows = []
+    for r in layers.where(measure=list(SPECTRA), status="ok"):
+        again, beyond = (np.array(r[k] or [], float) for k in ("replicates", "corrected_replicates"))
+        null = r["null"]
+        if null is None or not null > 0 or not len(again) or len(again) != len(beyond):
+            continue
+        ratio, drops = r["value"] / null, again / (again - beyond)  # corrected is value − null
+        low, high = jackknife(ratio, drops, scale="log")
+        told = {k: r[k] for k in ("measure", "run", "site", "normalise", "design", "n", "n_texts", "control")}
+        rows.append(told | {"value": ratio, "low": low, "high": high, "null": 1.0, "status": "ok"})
+    return Table(rows, layers.provenance)
+
+
 def companions(adjacent: Table, measure: str) -> Table:
     """Rank correlation, over layers, of the transport excess with each distance of the same tokens.
 

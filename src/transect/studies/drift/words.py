@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from transect.inference.design import Design
+from transect.inference.ruling import ruled
 from transect.measures.registry import find
 from transect.results.study import Study, describe_run
-from transect.results.words import flagged, interval, share
+from transect.results.words import few_texts, flagged, interval, other_texts, share
 from transect.store.store import Store
 from transect.studies.drift.captions import _figures
 from transect.studies.drift.names import STABLE
@@ -31,7 +32,7 @@ def describe(
     study.findings = [
         line for s in stores for line in _findings(study, s.name, [c.name for c in others], measure)
     ]
-    study.warnings = _warnings(study, [s.name for s in stores])
+    study.warnings = [*other_texts([*stores, *others]), *_warnings(study, [s.name for s in stores])]
     study.methods = _methods(measure, n, texts, position, design)
     study.figures = _figures(study, stores, others, measure, origin)
 
@@ -90,9 +91,9 @@ def _tested(study: Study, run: str) -> list[str]:
         if rows:
             hits = sum(r["p"] <= 0.05 for r in rows)
             told.append(
-                f"{run}: at {hits} of {len(rows)} steps the two layers do not follow one law "
-                f"({find(name).label}; whole"
-                f" texts swapped between them, max-T p ≤ 0.05 over the steps, {rows[0]['draws']} draws)."
+                f"{run}: at {hits} of {len(rows)} steps the two layers differ in distribution "
+                f"({find(name).label}; whole texts swapped between them, {rows[0]['draws']} draws; p ≤ 0.05 "
+                "by the largest statistic over all steps)."
             )
     return told
 
@@ -126,9 +127,9 @@ def _changed(study: Study, run: str, controlled: bool) -> list[str]:
             else "; a control has it too"
         )
         told.append(
-            f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; z "
-            f"{row['z']:.1f},"
-            f" {share(row['support'])} of {row['resamples']} half-samples find it{control})."
+            f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; "
+            f"{row['z']:.1f} robust standard deviations out of line with its neighbours; "
+            f"{share(row['support'])} of {row['resamples']} half-samples find it{control})."
         )
     if not told:
         told.append(f"{run}: no jump and no block boundary was found.")
@@ -150,11 +151,10 @@ def _warnings(study: Study, names: list[str]) -> list[str]:
         told.append(
             f"Position 0 is a sink: its norm reaches {np.nanmax(sink):.0f} × the median of the others."
         )
-    texts = study.tables["adjacent"].column("n_texts").min()
-    if texts < 20:
-        told.append(
-            f"{texts} texts: intervals of so few groups cover less than they say (docs/calibration.md)."
-        )
+    told += few_texts(int(study.tables["adjacent"].column("n_texts").min()))
+    if "ruling" in study.tables:
+        adjacent = study.tables["adjacent"].where(design="disjoint", normalise="raw")
+        told += ruled(list(study.tables["ruling"]), list(adjacent), list(study.tables["ruled"]))
     return told
 
 

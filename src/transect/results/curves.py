@@ -1,0 +1,166 @@
+"""Curves through depth: a line per run over the sites of a store, with intervals, nulls and references."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.models import sites
+from transect.results.drawing import colours, label, legend_below, named, panels, scale_alike, whole_ticks
+from transect.results.study import Figure, Study
+from transect.results.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+
+def draw_depth(study: Study, figure: Figure) -> "Canvas":
+    """Curves over sites with intervals and the null; one panel per measure or per normalisation."""
+    o = figure.options
+    table = study.tables[figure.table].where(measure=o["measures"], **o.get("where", {}))
+    by = o.get("panels", "measure")
+    names = [
+        n for n in (o["measures"] if by == "measure" else table.values(by)) if len(table.where(**{by: n}))
+    ]
+    if not names:
+        raise TransectError(f"figure {figure.name}: nothing to draw.")
+    canvas, axes = panels(len(names), columns=2 if len(names) in (2, 4) else 3)
+    palette = colours(o["runs"])
+    for ax, name in zip(axes, names, strict=True):
+        part = table.where(**{by: name})
+        for run in o["runs"]:
+            _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
+        shown = name if by == "measure" else o["measures"][0]
+        beside = "excess over the null" if o.get("value") == "corrected" else o.get("reference", "")
+        ax.set_ylabel(_wrapped(label(str(shown))) + (f"\n{beside}" if beside else ""))
+        if by == "normalise":
+            ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
+        elif by != "measure":
+            ax.set_title(f"{by} {name}")
+        if o.get("value") == "corrected":
+            ax.axhline(0, color="0.6", lw=0.6)
+        if shown in o.get("lines", {}):
+            height, word = o["lines"][shown]
+            ax.axhline(height, color="0.4", lw=0.7, ls="--", label=word)
+        several = _several_depths(table)
+        if not several:
+            whole_ticks(ax)
+        plain = o.get("xlabel") or ("layer l → l + 1" if _paired(part) else "layer")
+        ax.set_xlabel("depth (fraction of blocks)" if several else plain)
+    values = [table.where(**{by: name}).column(o.get("value", "value")) for name in names]
+    scale_alike(axes, values, same=by == "skip", log=o.get("log", False))
+    if o.get("changes"):
+        _mark_changes(study, axes, [str(n) for n in names], palette, o)
+    legend_below(canvas, axes, 4)
+    return canvas
+
+
+def draw_columns(study: Study, figure: Figure) -> "Canvas":
+    """Several columns of the rows of one measure over sites, a panel each, a line per run."""
+    o = figure.options
+    table = study.tables[figure.table].where(**o["where"])
+    names = [c for c in o["columns"] if c in table.columns and np.isfinite(table.column(c)).any()]
+    if not names:
+        raise TransectError(f"figure {figure.name}: nothing to draw.")
+    canvas, axes = panels(len(names))
+    palette = colours(o["runs"])
+    for ax, name in zip(axes, names, strict=True):
+        for run in o["runs"]:
+            part = table.where(run=run)
+            if len(part):
+                x, order = np.array(_layers(part)), np.argsort(_layers(part))
+                control = run in o.get("controls", ())
+                told = named(f"{run} (control)" if control else run)
+                y = part.column(name)[order]
+                ax.plot(
+                    x[order], y, color=palette[run], marker="o", ms=2, ls="--" if control else "-", label=told
+                )
+        ax.set_ylabel(_wrapped(o["columns"][name]))
+        ax.set_xlabel("layer l → l + 1" if _paired(table) else "layer")
+        whole_ticks(ax)
+        scale_alike([ax], [table.column(name)])
+    legend_below(canvas, axes, 4)
+    return canvas
+
+
+def _wrapped(text: str, width: int = 26) -> str:
+    """A label on as many lines as a small panel needs."""
+    return "\n".join(textwrap.wrap(text, width))
+
+
+def _paired(part: Table) -> bool:
+    return any(part.values("site2")) and part.values("site2") != part.values("site")
+
+
+def _several_depths(table: Table) -> bool:
+    return len({max(_layers(table.where(run=run)), default=0) for run in table.values("run")}) > 1
+
+
+def _layers(part: Table) -> list[int]:
+    return [sites.layer(s) or 0 for s in part.column("site")]
+
+
+def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) -> None:
+    """One run: value with its interval, and its null as a band or a dotted line."""
+    part = part.where(lambda row: row["value"] is not None)
+    if not len(part):
+        return
+    value = o.get("value", "value")
+    x = np.array(_layers(part), float)
+    order = np.argsort(x)
+    if _several_depths(part):
+        x = x / x.max()
+    y = part.column(value)[order]
+    low, high = (
+        part.column({"value": name, "corrected": f"corrected_{name}"}[value])[order]
+        for name in ("low", "high")
+    )
+    x = x[order]
+    control = run in o.get("controls", ())
+    ax.plot(
+        x,
+        y,
+        color=colour,
+        marker="o",
+        ms=2,
+        ls="--" if control else "-",
+        label=named(f"{run} (control)" if control else run),
+    )
+    ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    null = part.column("null")[order]
+    if value == "value" and o.get("null", True) and np.isfinite(null).any():
+        below, above = (part.column(n)[order] for n in ("null_low", "null_high"))
+        if np.isfinite(below).any():
+            ax.fill_between(x, below, above, color="0.5", alpha=0.25, lw=0)
+        name = {
+            "split halves": "split-half null",
+            "shuffled columns": "columns permuted (reference)",
+            "permuted texts": "texts permuted",
+        }
+        shown = part.values("control")[0]
+        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=named(f"{run}: {name.get(shown, shown)}"))
+    flagged = part.where(lambda row: row["status"] != "ok")
+    if len(flagged):
+        ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")
+
+
+def _mark_changes(
+    study: Study, axes: "Sequence[Axes]", names: list[str], palette: dict[str, str], o: dict[str, Any]
+) -> None:
+    for ax, name in zip(axes, names, strict=True):
+        for row in study.tables["changes"].where(normalise=name, kind="jump", status="ok"):
+            if row["run"] in palette and row["run"] not in o.get("controls", ()):
+                ax.axvline(sites.layer(row["site"]) or 0, color=palette[row["run"]], ls=":", lw=0.9)
+                ax.annotate(
+                    f"{row['support']:.0%}" if row["support"] is not None else "",
+                    (sites.layer(row["site"]), 1),
+                    xycoords=("data", "axes fraction"),
+                    fontsize=6,
+                    ha="left",
+                    va="top",
+                    xytext=(2, 0),
+                    textcoords="offset points",
+                )
