@@ -7,15 +7,12 @@ import numpy as np
 from transect.numeric.mds import targets
 from transect.random import rng
 
-#: Up to so many neurons leaves are ordered optimally, which is cubic: 2 s here, 25 s at twice as many.
-OPTIMAL = 768
-
 
 def seriate(rho: np.ndarray, method: Literal["leaf", "spectral"] = "leaf") -> np.ndarray:
     """An order of the neurons that puts correlated ones side by side: int [N].
 
-    leaf: average linkage on 1 − ρ with optimal leaf ordering (Bar-Joseph et al. 2001) up to 768 neurons;
-    beyond, every two clusters are joined at their closest ends (Gruvaeus & Wainer 1972). spectral: order of
+    leaf: leaves of average linkage on 1 − ρ, every two clusters joined at their closest ends (Gruvaeus &
+    Wainer 1972). scipy's optimal_leaf_ordering is cubic, and sorted no better wherever it was tried. spectral: order of
     the Fiedler vector of the graph with weights (1 + ρ)/2 (Atkins et al. 1998), by Lanczos iteration.
     """
     return _leaves(targets(rho)) if method == "leaf" else np.argsort(_fiedler(rho), kind="stable")
@@ -44,13 +41,11 @@ def order_cost(order: np.ndarray, rho: np.ndarray) -> float:
 
 
 def _leaves(target: np.ndarray) -> np.ndarray:
-    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
     condensed = squareform(target.astype(np.float64), checks=False)
     merges, n = linkage(condensed, "average"), len(target)
-    if n <= OPTIMAL:
-        return leaves_list(optimal_leaf_ordering(merges, condensed))
     runs = {k: np.array([k]) for k in range(n)}
     for step, (i, j) in enumerate(merges[:, :2].astype(int).tolist()):
         left, right = runs.pop(i), runs.pop(j)

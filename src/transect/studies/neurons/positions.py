@@ -1,4 +1,4 @@
-"""Positions of neurons as safetensors: ours, the replaced program's, and any file whose names hold a layer."""
+"""Positions of neurons as safetensors: ours, the replaced program's, and files whose names hold a layer."""
 
 import re
 from collections.abc import Mapping
