@@ -555,6 +555,46 @@ def test_curve_judges_every_text_by_a_model_that_never_saw_it(family: str, tmp_p
         curve(model, ts.open_texts(str(tmp_path / "twice.jsonl")), [0.5])
 
 
+@pytest.mark.parametrize(
+    ("family", "scope", "method", "compensation"),
+    [
+        ("llama", "layer", "activation", True),
+        ("gpt2", "layer", "magnitude", False),
+        ("llama", "global", "redundancy", True),
+        ("gpt2", "global", "random", False),
+    ],
+)
+def test_the_saved_model_is_the_one_that_was_asked_for(
+    family: str, scope: str, method: str, compensation: bool, tmp_path: Path
+) -> None:
+    """Opened again it says what prune() says, and another scope, method or compensation does not."""
+    model = ts.wrap_model(tiny_model(family), tiny_tokenizer(), family)
+    texts = make_texts(16)
+    given = {"scope": scope, "compensation": compensation, "seed": 4}
+    study = ts.studies.pruning(
+        model, texts, fractions=[0.25], methods=[method], save=0.5, out=tmp_path, **given
+    )
+    saved = ts.open_model(str(tmp_path / "model"))
+    moments = model_moments(model, texts, ["mlp.act"], max_length=256)
+
+    def told(method: str, scope: str, compensate: bool) -> float:
+        return perplexity(
+            prune(model, moments, 0.5, method=method, scope=scope, compensate=compensate, seed=4), texts
+        )
+
+    assert perplexity(saved, texts) == pytest.approx(told(method, scope, compensation), rel=1e-5)
+    other = "random" if method != "random" else "magnitude"
+    for wrong in ((other, scope, compensation), (method, scope, not compensation)):
+        assert abs(perplexity(saved, texts) / told(*wrong) - 1) > 1e-6
+    blocks = saved.model.model.layers if family == "llama" else saved.model.transformer.h
+    down = blocks[0].mlp.down_proj.weight.T if family == "llama" else blocks[0].mlp.c_proj.weight
+    whole = 48 if family == "llama" else 128
+    assert len(down) == (whole // 2 if scope == "layer" else whole)
+    assert study.methods
+    assert study.provenance["options"]["scope"] == scope
+    assert "calibration_tokens" in study.tables["pruning"].columns
+
+
 def test_losses_are_those_of_a_loop_over_single_texts() -> None:
     model, texts = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t"), make_texts(5)
     total, count = losses(model, texts)
@@ -564,6 +604,50 @@ def test_losses_are_those_of_a_loop_over_single_texts() -> None:
             told = model.model(ids, labels=ids).loss
         assert summed / tokens == pytest.approx(float(told), rel=1e-5)
         assert tokens == ids.shape[1] - 1
+
+
+def test_pruning_ranks_once_a_fold_warns_and_draws_ratios(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import matplotlib.pyplot as plt
+
+    from transect.results.drawing import draw
+    from transect.studies.pruning import cut
+
+    calls: list[str] = []
+    inner = cut.removal
+    monkeypatch.setattr(
+        cut, "removal", lambda m, c, method, rng: calls.append(method) or inner(m, c, method, rng)
+    )
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t")
+    study = ts.studies.pruning(model, make_texts(6), fractions=[0.1, 0.5], methods=["clusters", "random"])
+    assert sorted(calls) == sorted(["clusters", "random"] * 6), "3 blocks, 2 folds, whatever the fractions"
+    rows = list(study.tables["pruning"])
+    assert {r["kept"] for r in rows} == {43, 24}
+    assert all(0 < r["calibration_tokens"] < 4 * 43 * 20 for r in rows)
+    short = [r for r in rows if r["calibration_tokens"] < 4 * r["kept"]]
+    assert bool(short) == any("Few calibration tokens" in w for w in study.warnings)
+    canvas = draw(study, study.figures[0])
+    ax = canvas.axes[0]
+    shown = {round(float(y), 6) for line in ax.lines for y in np.atleast_1d(line.get_ydata())}
+    assert {round(r["ratio"], 6) for r in rows} <= shown
+    assert 1.0 in shown
+    plt.close(canvas)
+
+
+def test_pruning_says_before_the_work_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    from transect.studies.pruning.words import _few
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Free", (), {"available": 1000})())
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t")
+    with pytest.raises(TransectError, match="3 blocks of 48 neurons"):
+        curve(model, make_texts(6), [0.5], methods=["random"])
+    rows = curve(model, make_texts(6), [0.5], methods=["magnitude", "random"], compensation=False)
+    assert all(r["calibration_tokens"] is None for r in rows)
+    told = ts.Table([{"calibration_tokens": 151, "kept": 1152}, {"calibration_tokens": 9000, "kept": 24}])
+    assert "151 for up to 1,152" in _few(told)[0]
 
 
 def test_clusters_of_the_map_keep_their_most_active_neuron() -> None:

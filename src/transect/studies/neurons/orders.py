@@ -12,8 +12,9 @@ def seriate(rho: np.ndarray, method: Literal["leaf", "spectral"] = "leaf") -> np
     """An order of the neurons that puts correlated ones side by side: int [N].
 
     leaf: leaves of average linkage on 1 − ρ, every two clusters joined at their closest ends (Gruvaeus &
-    Wainer 1972). scipy's optimal_leaf_ordering is cubic, and sorted no better wherever it was tried. spectral: order of
-    the Fiedler vector of the graph with weights (1 + ρ)/2 (Atkins et al. 1998), by Lanczos iteration.
+    Wainer 1972); scipy's optimal_leaf_ordering is cubic and sorted no better wherever it was tried.
+    spectral: order of the Fiedler vector of the graph with weights (1 + ρ)/2 (Atkins et al. 1998), by
+    Lanczos iteration. Raises: TransectError for ρ that is not square, finite and symmetric.
     """
     return _leaves(targets(rho)) if method == "leaf" else np.argsort(_fiedler(rho), kind="stable")
 

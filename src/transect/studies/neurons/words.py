@@ -97,8 +97,8 @@ def _methods(place: Any) -> list[str]:
     layout = LAYOUTS[place.layout]
     if place.method == "minibatch":
         layout = (
-            "Positions are where AdamW on the squared error between distances and 1 − ρ of one batch of whole "
-            f"texts at a time ended, from the start '{place.init or 'normal'}'; stress is against ρ over all "
+            "Positions are where AdamW on the squared error between distances and 1 − ρ of one batch of "
+            f"whole texts at a time ended, from the start '{place.init or 'normal'}'; stress is against ρ over all "
             "tokens."
         )
     return [
