@@ -63,8 +63,8 @@ class Accumulator:
         """Add the tokens of another accumulator, which must count from the same point (`about`)."""
         if not other.n:
             return self
-        mine, theirs = (self.shift_x, self.shift_y), (other.shift_x, other.shift_y)
-        if not all(a is not None and np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True)):
+        pairs = ((self.shift_x, other.shift_x), (self.shift_y, other.shift_y))
+        if any(a is None or b is None or not np.array_equal(a, b) for a, b in pairs):
             raise TransectError("accumulators about different points.", "Give both the same rows in `about`.")
         self.n += other.n
         self.products += other.products

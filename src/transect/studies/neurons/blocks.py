@@ -157,9 +157,12 @@ def _exact(task: Block, rho: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _batched(task: Block, store: Store, rho: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Maps by mini-batches of whole texts; those of a half from its own texts."""
-    o = minibatch.Batched(init=task.init, seed=task.seed)
     laid = {}
     for name in rho:
+        start = int(
+            rng(task.seed, "start of a map", name).integers(1 << 30)
+        )  # else halves agree by their start
+        o = minibatch.Batched(init=task.init, seed=start)
         batches = _batches(store, task, int(name[-1]) if "half" in name else None)
         batches = minibatch.turned(batches, task.seed) if "control" in name else batches
         steps = minibatch.correlations(batches, -(-STEPS // len(batches)))

@@ -72,8 +72,9 @@ def draw_sorted(study: Study, figure: Figure) -> "Canvas":
         axes[0].set_ylabel("neuron")
     for ax in grid[-1]:
         ax.set_xlabel("neuron")
-    share = len(part) / end
-    words = "ρ" if share == 1 else f"mean ρ of {round(1 / share)} × {round(1 / share)} neurons"
+    sizes = {int(n) for n in table.column("last") - table.column("first") + 1}
+    several = "–".join(str(n) for n in sorted({min(sizes), max(sizes)}))
+    words = "ρ" if sizes == {1} else f"ρ, mean over cells of {several} neurons a side"
     canvas.colorbar(image, ax=grid.ravel().tolist(), location="bottom", shrink=0.7, aspect=40, label=words)
     return canvas
 
@@ -84,9 +85,9 @@ def draw_sorted(study: Study, figure: Figure) -> "Canvas":
 def _lines(table: Table, controls: Table, sites: list[str], fits: dict[str, Any]) -> "Canvas":
     canvas, grid = _grid(len(sites), 1, 1.5)
     for (ax,), site in zip(grid, sites, strict=True):
-        for source, words, colour in ((controls, "control", "0.6"), (table, "map", COLOURS[0])):
-            x = np.sort(source.where(site=site).column("x"))
-            ax.plot(np.arange(len(x)), x, ".", ms=2, color=colour, label=words, rasterized=len(x) > 500)
+        x, null = (np.sort(source.where(site=site).column("x")) for source in (table, controls))
+        ax.plot(np.arange(len(x)), x, ".", ms=2, color=COLOURS[0], label="map", rasterized=len(x) > 500)
+        ax.plot(np.arange(len(null)), null, "-", lw=0.7, color="0.2", label="control")
         ax.set_title(f"{site}: {_fit(fits[site])}\ncontrol: {_fit(fits[site], True)}")
         ax.set_ylabel("position 1")
     grid[-1][0].set_xlabel("rank of the neuron")

@@ -78,4 +78,4 @@ def _fiedler(rho: np.ndarray) -> np.ndarray:
         return np.linalg.eigh(np.stack([product(e) for e in np.eye(n)]))[1][:, -1] * root
     operator: Any = LinearOperator((n, n), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
     start = rng(0, "seriate").normal(size=n)
-    return eigsh(operator, k=1, which="LA", v0=start, tol=1e-9)[1][:, 0] * root
+    return eigsh(operator, k=1, which="LA", v0=start)[1][:, 0] * root

@@ -77,6 +77,11 @@ def _warnings(study: Study) -> list[str]:
             f"{len(low)} of {len(maps)} maps are not reproduced by half the texts (Procrustes correlation "
             f"below 0.8): {', '.join(low[:6])}."
         )
+    if start := [r["site"] for r in maps if r["reproducibility_null"] > 0.5]:
+        found.append(
+            f"Halves of the control agree in {len(start)} of {len(maps)} maps: the start decides where "
+            f"neurons end, not the texts: {', '.join(start[:6])}."
+        )
     if none := [r["site"] for r in maps if r["value"] >= r["null"]]:
         found.append(
             f"{len(none)} of {len(maps)} maps fit no better than their control: {', '.join(none[:6])}."
@@ -98,8 +103,8 @@ def _methods(place: Any) -> list[str]:
     if place.method == "minibatch":
         layout = (
             "Positions are where AdamW on the squared error between distances and 1 − ρ of one batch of "
-            f"whole texts at a time ended, from the start '{place.init or 'normal'}'; stress is against ρ over all "
-            "tokens."
+            f"whole texts at a time ended, from the start '{place.init or 'normal'}'; stress is against ρ "
+            "over all tokens."
         )
     return [
         "Correlations are Pearson's over all tokens, from sums streamed in one pass (float64 accumulation). "
@@ -140,7 +145,7 @@ def _figures(store: Store, sites: list[str], place: Any, *, with_repeats: bool) 
             f"Neurons of {store.name}",
             f"{coordinates}, by {made(place)}; distances match 1 − ρ. Stress of each map, and the Procrustes "
             "correlation of maps from two halves of the texts. "
-            f"{'Grey' if place.dim == 1 else 'Right'}: every neuron's texts permuted by "
+            f"{'Line' if place.dim == 1 else 'Right'}: every neuron's texts permuted by "
             f"themselves (control). {origin}",
             {"sites": sites},
         ),

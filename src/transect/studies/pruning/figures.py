@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Methods stand side by side by so much of the axis, so that their bars can be told apart.
 BESIDE = 0.006
+#: Ratios that a logarithmic axis names.
+TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100, 1000, 10000)
 
 
 def draw_pruning(study: Study, figure: Figure) -> "Canvas":
@@ -38,12 +40,12 @@ def draw_pruning(study: Study, figure: Figure) -> "Canvas":
             label=str(method),
         )
     ax.axhline(1, color="0.4", ls="--", lw=0.8, label="not pruned")
-    ax.set_yscale("log")
-    ticks = [
-        t for t in (0.5, 1, 2, 5, 10, 20, 50, 100, 1000, 10000) if ax.get_ylim()[0] <= t <= ax.get_ylim()[1]
-    ]
-    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
-    ax.minorticks_off()
+    low, high = ax.get_ylim()
+    if high > 3 * max(low, 1e-9):
+        ax.set_yscale("log")
+        ticks = [t for t in TICKS if ax.get_ylim()[0] <= t <= ax.get_ylim()[1]]
+        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
     ax.set(xlabel="fraction of MLP neurons removed", ylabel="perplexity ÷ whole model's")
     canvas.legend(loc="outside lower center", ncols=3, frameon=False)
     return canvas

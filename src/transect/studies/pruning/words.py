@@ -62,8 +62,8 @@ def describe(study: Study, model: Model, texts: Texts, options: Any) -> None:
             "pruning",
             "pruning",
             "Perplexity of the pruned model against the whole one",
-            f"{model.name} on {texts.spec}: {len(texts)} texts, {rows[0]['n']:,} tokens, each judged by a "
-            f"model calibrated on the other {'half' if options.folds == 2 else 'folds'}; "
+            f"{model.name} on {texts.spec or texts.name}: {len(texts)} texts, {rows[0]['n']:,} tokens, each "
+            f"judged by a model calibrated on the other {'half' if options.folds == 2 else 'folds'}; "
             f"{'with' if options.compensation else 'without'} compensation, scope {options.scope}. Ratio of "
             f"perplexities on the same tokens, bars: 95 % by text; 1: not pruned; seed {options.seed}.",
         )
