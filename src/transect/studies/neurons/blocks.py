@@ -9,12 +9,12 @@ from transect.errors import TransectError
 from transect.inference.accumulators import SplitMoments, split_moments, text_halves
 from transect.inference.evaluate import opened
 from transect.numeric.mds import per_neuron, scaled, stress, targets
-from transect.numeric.moments import Accumulator
+from transect.numeric.moments import Accumulator, Moments
 from transect.numeric.permute import text_permutations
 from transect.random import rng
 from transect.store.store import Store
 from transect.studies.neurons import minibatch
-from transect.studies.neurons.maps import align
+from transect.studies.neurons.maps import _own_diagonal, align
 from transect.studies.neurons.orders import neighbour_rho, order_cost, seriate
 from transect.studies.neurons.tables import cards, heat, poles
 from transect.work.keys import key_of
@@ -58,7 +58,9 @@ def block(task: Block) -> dict[str, Any]:
             f"{site}: {int((~constant).sum())} neurons that change, dim = {task.dim}.",
             "Capture more texts or lower --dim.",
         )
-    rho = _correlations(split)
+    moments = _named(split)
+    del split
+    rho = {name: _own_diagonal(moments.pop(name).correlation) for name in list(moments)}  # N² numbers each
     laid = _batched(task, store, rho) if task.method == "minibatch" else _exact(task, rho)
     whole, control = rho["whole"], rho["control"]
     order, noise = (_order(task, store, rho[k], k) for k in ("whole", "control"))
@@ -98,7 +100,7 @@ def block(task: Block) -> dict[str, Any]:
         for when, matrix in zip(("before", "after", "control"), sorted_rho, strict=True):
             told["heat"] += heat(site, when, matrix)
         told["control_positions"] = laid["control"].tolist()
-    told["cards"] = cards(store, site, task.cards, task.position0, split.whole) if task.cards else []
+    told["cards"] = cards(store, site, task.cards, task.position0, whole, constant) if task.cards else []
     return told | {"poles": poles(site, laid, rho, rng(seed, "poles", site))}
 
 
@@ -138,14 +140,11 @@ def repeat(task: Block) -> dict[str, Any]:
 # below: helpers in reading order
 
 
-def _correlations(split: SplitMoments) -> dict[str, np.ndarray]:
+def _named(split: SplitMoments) -> dict[str, Moments]:
     named = {"whole": split.whole, "control": split.control}
     for k in (0, 1):
         named |= {f"half {k}": split.halves[k], f"control half {k}": split.control_halves[k]}
-    rho = {name: moments.correlation for name, moments in named.items()}
-    for matrix in rho.values():
-        np.fill_diagonal(matrix, 1.0)
-    return rho
+    return named
 
 
 def _exact(task: Block, rho: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from transect.models import sites as names
-from transect.numeric.moments import Moments
 from transect.store.store import Store
 
 #: A sorted heatmap has so many lines and columns at most; beyond, each is the mean over several neurons.
@@ -116,17 +115,17 @@ def position_rows(store: Store, positions: dict[str, np.ndarray]) -> list[dict[s
     ]
 
 
-def cards(store: Store, site: str, count: int, position0: bool, m: Moments) -> list[dict[str, Any]]:
+def cards(
+    store: Store, site: str, count: int, position0: bool, rho: np.ndarray, constant: np.ndarray
+) -> list[dict[str, Any]]:
     """The most heavy-tailed neurons of a block: mean, kurtosis, sparsity, nearest neuron, top token in
     context."""
     chosen = store.select("all", position0)
     X = store.take(site, chosen)
     centred = X - X.mean(axis=0, dtype=np.float64)
     var = (centred**2).mean(axis=0)
-    flat = m.constant_x
+    flat = constant
     kurtosis = np.where(flat, -np.inf, (centred**4).mean(axis=0) / np.where(flat, 1, var) ** 2 - 3)
-    rho = m.correlation
-    np.fill_diagonal(rho, 0)
     rows = []
     heads = store.manifest["model"].get("heads") if names.family(site).endswith("attn.head") else None
     for i in np.argsort(-kurtosis)[:count].tolist():
@@ -136,7 +135,7 @@ def cards(store: Store, site: str, count: int, position0: bool, m: Moments) -> l
         context = (
             "".join(pieces[max(0, at - 6) : at]) + "«" + pieces[at] + "»" + "".join(pieces[at + 1 : at + 4])
         )
-        nearest = int(np.argmax(np.abs(rho[i])))
+        nearest = int(np.argmax(np.where(np.arange(len(rho)) == i, 0, np.abs(rho[i]))))
         rows.append(
             {
                 "measure": "kurtosis",
