@@ -228,6 +228,34 @@ def test_a_line_is_drawn_and_none_is_refused(store: ts.Store, tmp_path: Path) ->
         ts.studies.neurons(store, dim=0)
 
 
+def test_maps_carry_stress_and_halves_and_stand_beside_their_control(store: ts.Store) -> None:
+    import matplotlib.pyplot as plt
+
+    from transect.results.drawing import draw
+
+    study = ts.studies.neurons(store, dim=2, skip=(), cards=0)
+    rows = {row["site"]: row for row in study.tables["maps"]}
+    figures = {figure.name: draw(study, figure) for figure in study.figures}
+    titles = [ax.get_title() for ax in figures["maps"].axes]
+    for site, row in rows.items():
+        assert f"{site}\nstress {row['value']:.2f}, halves {row['reproducibility']:.2f}" in titles
+        assert f"control\nstress {row['null']:.2f}, halves {row['reproducibility_null']:.2f}" in titles
+    labels = {ax.get_xlabel() for ax in figures["maps"].axes} | {
+        ax.get_ylabel() for ax in figures["maps"].axes
+    }
+    assert labels == {"", "position 1", "position 2"}
+    shown = [np.asarray(ax.collections[0].get_offsets()) for ax in figures["maps"].axes]
+    for k, name in enumerate(("positions", "control_positions")):
+        part = study.tables[name].where(site="mlp.0.act")
+        np.testing.assert_allclose(shown[k], np.stack([part.column("x"), part.column("y")], axis=1))
+    assert rows["mlp.0.act"]["reproducibility"] > rows["mlp.0.act"]["reproducibility_null"]
+    heat = figures["sorted"].axes[1].images[0]
+    assert tuple(heat.get_extent()) == (0, 24, 24, 0), "the axes count neurons"
+    for canvas in figures.values():
+        assert canvas.get_figwidth() <= 6.75
+        plt.close(canvas)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
