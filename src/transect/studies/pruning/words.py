@@ -30,7 +30,8 @@ def describe(study: Study, model: Model, texts: Texts, options: Any) -> None:
         f"({r['null']:.1f})."
         for r in rows
     ]
-    study.warnings = ["Intervals resample texts; random pruning is drawn once for each fold.", *_few(table)]
+    once = "; random pruning is drawn once for each fold" if "random" in table.values("method") else ""
+    study.warnings = [f"Intervals resample texts{once}.", *_few(table)]
     ways = "; ".join(WAYS[str(m)] for m in table.values("method"))
     share = (
         "each block by the same share, made smaller"
@@ -82,6 +83,6 @@ def _few(table: Table) -> list[str]:
     kept, tokens = max(r["kept"] for r in short), short[0]["calibration_tokens"]
     return [
         f"Few calibration tokens: {tokens:,} for up to {kept:,} kept neurons a block, {ENOUGH} a neuron are "
-        f"asked for. Correlations are rough and compensation is held back; give texts of {ENOUGH * kept:,} "
+        f"asked for. What is read from them is rough, correlations most; give texts of {ENOUGH * kept:,} "
         "tokens a fold or more."
     ]
