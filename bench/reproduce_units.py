@@ -207,7 +207,7 @@ def _orders(store: "Store", site: str) -> list[tuple[str, ...]]:
             f"loss Σ D·(1 − ρ)/2 of an order on a line of fixed length, {site}",
             f"sorted by correlation: {num(ts.neurons.order_cost(spectral, rho))} (spectral), "
             f"{num(ts.neurons.order_cost(leaf, rho))} (leaves)",
-            "no loss: spectral seriation, optimal leaf ordering",
+            "no loss: spectral seriation, leaves of average linkage",
             f"random orders: {span(costs)}",
         ),
         (

@@ -218,6 +218,305 @@ def test_study_finds_the_repeated_block(store: ts.Store, tmp_path: Path) -> None
     assert len(save_all(study, tmp_path, formats=("svg",))) == 4
 
 
+def test_a_line_is_drawn_and_none_is_refused(store: ts.Store, tmp_path: Path) -> None:
+    from transect.results.drawing import save_all
+
+    study = ts.studies.neurons(store, dim=1, skip=(1,), cards=0, seed=3)
+    assert "y" not in study.tables["positions"].columns
+    assert len(save_all(study, tmp_path, formats=("svg", "png"))) == 8
+    with pytest.raises(TransectError, match="dim=0"):
+        ts.studies.neurons(store, dim=0)
+
+
+def test_maps_carry_stress_and_halves_and_stand_beside_their_control(store: ts.Store) -> None:
+    import matplotlib.pyplot as plt
+
+    from transect.results.drawing import draw
+
+    study = ts.studies.neurons(store, dim=2, skip=(), cards=0)
+    rows = {row["site"]: row for row in study.tables["maps"]}
+    figures = {figure.name: draw(study, figure) for figure in study.figures}
+    titles = [ax.get_title() for ax in figures["maps"].axes]
+    for site, row in rows.items():
+        assert f"{site}\nstress {row['value']:.2f}, halves {row['reproducibility']:.2f}" in titles
+        assert f"control\nstress {row['null']:.2f}, halves {row['reproducibility_null']:.2f}" in titles
+    labels = {ax.get_xlabel() for ax in figures["maps"].axes} | {
+        ax.get_ylabel() for ax in figures["maps"].axes
+    }
+    assert labels == {"", "position 1", "position 2"}
+    shown = [np.asarray(ax.collections[0].get_offsets()) for ax in figures["maps"].axes]
+    for k, name in enumerate(("positions", "control_positions")):
+        part = study.tables[name].where(site="mlp.0.act")
+        np.testing.assert_allclose(shown[k], np.stack([part.column("x"), part.column("y")], axis=1))
+    assert rows["mlp.0.act"]["reproducibility"] > rows["mlp.0.act"]["reproducibility_null"]
+    heat = figures["sorted"].axes[1].images[0]
+    assert tuple(heat.get_extent()) == (0, 24, 24, 0), "the axes count neurons"
+    for canvas in figures.values():
+        assert canvas.get_figwidth() <= 6.75
+        plt.close(canvas)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"method": "minibatch", "init": "line", "order": "loss"}, "mini-batches from line"),
+        ({"layout": "classical", "order": "spectral"}, "classical scaling"),
+        ({"order": "loss", "init": "uniform"}, "SMACOF"),
+    ],
+)
+def test_ways_are_named_as_used_and_part_of_the_key(
+    store: ts.Store, given: dict, words: str, tmp_path: Path
+) -> None:
+    study = ts.studies.neurons(store, dim=2, skip=(), cards=0, sites="mlp.1.act", out=tmp_path, **given)
+    row = next(iter(study.tables["maps"]))
+    assert row["method"] == given.get("method", "exact")
+    assert row["order"] == given["order"]
+    assert row["value"] < 1
+    assert words in study.figures[1].caption
+    assert given["order"] in study.figures[2].caption
+    before = len(list((tmp_path / "cells").iterdir()))
+    ts.studies.neurons(store, dim=2, skip=(), cards=0, sites="mlp.1.act", out=tmp_path)
+    assert len(list((tmp_path / "cells").iterdir())) == before + 1, "another way is another cell"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"order": "best"}, "order='best'"),
+        ({"layout": "umap", "method": "minibatch"}, "by mini-batches"),
+        ({"init": "line"}, "where nothing descends"),
+    ],
+)
+def test_ways_that_do_not_go_together_are_refused(store: ts.Store, given: dict, message: str) -> None:
+    with pytest.raises(TransectError, match=message):
+        ts.studies.neurons(store, **given)
+
+
+def test_a_layout_that_is_not_installed_is_refused_before_any_work(
+    store: ts.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pacmap", None)
+    with pytest.raises(TransectError, match=r"transect\[maps\]"):
+        ts.studies.neurons(store, layout="pacmap")
+
+
+def test_one_run_at_a_time_and_a_model_where_a_store_is(store: ts.Store, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from tiny import save_tiny
+    from transect.cli.main import cli
+
+    with pytest.raises(TransectError, match="2 runs"):
+        ts.studies.neurons([store, store])
+    model = save_tiny(tmp_path / "model", "llama")
+    (tmp_path / "t.txt").write_text("\n".join(make_texts(6).texts))
+    asked = ["neurons", str(model), "--texts", str(tmp_path / "t.txt"), "--out", str(tmp_path / "out")]
+    told = CliRunner().invoke(cli, [*asked, "--dim", "1", "--workers", "1", "--skip", "1", "--cards", "1"])
+    assert told.exit_code == 0, told.output
+    study = ts.Study.load(tmp_path / "out")
+    assert study.tables["maps"].values("site") == ["mlp.0.act", "mlp.1.act", "mlp.2.act"]
+    refused = CliRunner().invoke(cli, [*asked, "--dim", "0"])
+    assert refused.exit_code == 2
+    assert "--dim" in refused.output
+
+
+def test_one_pass_gives_the_whole_and_both_halves(store: ts.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values equal, to rounding, those of a pass over all tokens and of the tokens of each half."""
+    from transect.inference import accumulators
+
+    reads: list[int] = []
+    read = type(store).read
+
+    def counted(self: ts.Store, site: str, rows: np.ndarray) -> np.ndarray:
+        reads.append(len(rows))
+        return read(self, site, rows)
+
+    monkeypatch.setattr(type(store), "read", counted)
+    split = accumulators.split_moments(store, "mlp.0.act", seed=5)
+    assert sum(reads) == sum(LENGTHS), "each token is read once"
+    whole = store_moments(store, "mlp.0.act")
+    np.testing.assert_allclose(split.whole.correlation, whole.correlation, atol=1e-6)
+    np.testing.assert_allclose(split.whole.var_x, whole.var_x, rtol=1e-4, atol=1e-6)
+    X, text = store.points("mlp.0.act").astype(np.float64), np.repeat(np.arange(len(LENGTHS)), LENGTHS)
+    member = accumulators.text_halves(len(LENGTHS), 5)
+    assert member.tolist() != [0, 1] * 5, "drawn, not every other text"
+    alive = [i for i in range(24) if i != 3]
+    for k in (0, 1):
+        told = split.halves[k]
+        assert told.n == int((member[text] == k).sum())
+        expected = np.corrcoef(X[member[text] == k][:, alive].T)
+        np.testing.assert_allclose(told.correlation[np.ix_(alive, alive)], expected, atol=5e-5)
+    assert abs(split.control.correlation[0, 1]) < 0.5, "twins are parted"
+    np.testing.assert_allclose(split.control.var_x, split.whole.var_x, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulators_merge_about_one_point_only() -> None:
+    rng = np.random.default_rng(3)
+    X, Y = rng.normal(size=(90, 4)).astype(np.float32) + 50, rng.normal(size=(90, 3)).astype(np.float32)
+    parts = [Accumulator(4, 3).about(X[:7], Y[:7]).update(X[a:b], Y[a:b]) for a, b in ((0, 30), (30, 90))]
+    parts[0].freeze()
+    joined, whole = parts[0].merge(parts[1]).freeze(), Accumulator(4, 3).update(X, Y).freeze()
+    np.testing.assert_allclose(joined.correlation, whole.correlation, atol=1e-5)
+    np.testing.assert_allclose(joined.mean_x, whole.mean_x, rtol=1e-6)
+    with pytest.raises(TransectError, match="different points"):
+        Accumulator(4).update(X).merge(Accumulator(4).update(X + 1))
+
+
+def test_the_control_keeps_texts_whole() -> None:
+    """Tokens that are equal within a text stay side by side: chance correlations of clustered neurons stay as
+    large as they are, and single tokens shuffled would make them small."""
+    from transect.numeric.permute import columns_by_text
+
+    rng = np.random.default_rng(4)
+    lengths = np.array([30, 50, 40, 20, 60, 30, 40, 30])
+    X = np.repeat(rng.normal(size=(8, 40)), lengths, axis=0)
+    Y = columns_by_text(X, lengths, np.random.default_rng(5))
+    np.testing.assert_allclose(np.sort(Y, axis=0), np.sort(X, axis=0))
+    assert ((np.diff(Y, axis=0) != 0).sum(axis=0) <= 8).all(), "runs of one text stay runs"
+    upper = np.triu_indices(40, 1)
+    kept, shuffled = (np.abs(np.corrcoef(Z.T)[upper]).mean() for Z in (Y, rng.permuted(X, axis=0)))
+    assert kept > 3 * shuffled
+    one = columns_by_text(X[:30] + np.arange(30)[:, None], np.array([30]), np.random.default_rng(6))
+    assert len({tuple(column - column.min()) for column in one.T.round(6)}) > 5, "one text is turned"
+
+
+def test_the_lanczos_order_is_the_dense_one() -> None:
+    from scipy.linalg import eigh
+
+    rng = np.random.default_rng(11)
+    for size in (3, 5, 120):
+        rho = np.corrcoef(
+            rng.normal(size=(400, 6)) @ rng.normal(size=(6, size)) + rng.normal(size=(400, size)),
+            rowvar=False,
+        )
+        weights = (1 + rho) / 2
+        np.fill_diagonal(weights, 0)
+        root = 1 / np.sqrt(weights.sum(axis=1))
+        _, vectors = eigh(np.eye(size) - root[:, None] * weights * root, subset_by_index=[1, 1])
+        dense = np.argsort(vectors[:, 0] * root, kind="stable").tolist()
+        assert neurons.seriate(rho, "spectral").tolist() in (dense, dense[::-1])
+
+
+def test_leaves_sort_no_worse_than_optimal_leaf_ordering_of_scipy() -> None:
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    rng = np.random.default_rng(12)
+    rho = np.corrcoef(
+        rng.normal(size=(500, 8)) @ rng.normal(size=(8, 90)) ** 3 + rng.normal(size=(500, 90)), rowvar=False
+    )
+    condensed = squareform(1 - rho, checks=False)
+    peer = leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed))
+    order = neurons.seriate(rho)
+    assert sorted(order) == list(range(90))
+    assert neurons.neighbour_rho(rho, order) > 0.98 * neurons.neighbour_rho(rho, peer)
+    assert neurons.neighbour_rho(rho, order) > neurons.neighbour_rho(rho, neurons.seriate(rho, "spectral"))
+
+
+def test_the_order_loss_sorts_and_the_published_one_says_that_it_does_not() -> None:
+    """Neurons along a line, each alike to its neighbours: sorted as the Fiedler vector does."""
+    rng = np.random.default_rng(13)
+    t = rng.random(60) * 3
+    root = np.linalg.cholesky(np.exp(-((t[:, None] - t) ** 2) / 2) + 0.05 * np.eye(60))
+    batches = [(rng.normal(size=(60, 60)) @ root.T).astype(np.float32) for _ in range(200)]
+    rho = np.corrcoef(np.concatenate(batches).T)
+    sorted_ = np.argsort(project_batches(batches, 1, loss="order").positions[:, 0])
+    told = neurons.neighbour_rho(rho, sorted_)
+    spectral = neurons.neighbour_rho(rho, neurons.seriate(rho, "spectral"))
+    chance = [neurons.neighbour_rho(rho, rng.permutation(60)) for _ in range(50)]
+    assert told > max(chance)
+    assert told > 0.9 * spectral
+    with pytest.warns(UserWarning, match="uncorrelated pairs"):
+        published = project_batches(batches, 1, loss="published").positions[:, 0]
+    assert neurons.neighbour_rho(rho, np.argsort(published)) < told
+
+
+def test_mini_batches_report_stress_in_the_norm_they_fit() -> None:
+    """Neurons whose 1 − ρ are city-block distances of a planted plane: fitted by that norm, the stress is a
+    few percent, and reading the same positions by Euclidean distances is far off."""
+    rng = np.random.default_rng(14)
+    P = rng.random((30, 2)) * [1, 0.6]
+    D = np.abs(P[:, None] - P).sum(axis=2)
+    values, vectors = np.linalg.eigh(1 - D)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    batches = [(rng.normal(size=(400, 30)) @ root.T).astype(np.float32) for _ in range(300)]
+    made = project_batches(batches, 2, norm=1.0, lr=0.02)
+    assert made.stress < 0.1
+    assert np.sqrt((made.per_neuron**2).mean()) == pytest.approx(made.stress, rel=0.2)
+    rho = np.corrcoef(np.concatenate(batches).T)
+    assert neurons.stress(made.positions, (1 - rho).astype(np.float32)) > 2 * made.stress
+
+
+def test_poles_are_read_in_the_other_half_beside_random_sets() -> None:
+    """Two bundles at the ends of a line in both halves: alike within, opposed between; noise is neither."""
+    from transect.studies.neurons.tables import poles
+
+    rng = np.random.default_rng(15)
+    side = np.repeat([1.0, 0.0, -1.0], [6, 40, 7])
+    for gain, bundled in ((side, True), (0 * side, False)):
+        X = [rng.normal(size=(300, 1)) * gain + rng.normal(size=(300, 53)) for _ in range(2)]
+        rho = {"whole": np.corrcoef(np.concatenate(X).T)} | {f"half {k}": np.corrcoef(X[k].T) for k in (0, 1)}
+        laid = {name: neurons.project(r, 2).positions for name, r in rho.items()}
+        low, high = poles("mlp.0.act", laid, rho, np.random.default_rng(0))
+        inside = [row["value"] > row["null_high"] for row in (low, high)]
+        assert all(inside) == bundled
+        assert (low["between"] < low["between_null_low"]) == bundled
+        if bundled:
+            assert {side[i] for i in low["neurons"]} | {side[i] for i in high["neurons"]} == {1.0, -1.0}
+
+
+def test_unrelated_blocks_of_clustered_texts_repeat_no_neuron(tmp_path: Path) -> None:
+    """Every neuron moves with its text: chance matches are large, and so is a null that keeps texts whole."""
+    rng = np.random.default_rng(16)
+    blocks = [
+        np.repeat(rng.normal(size=(10, 12)), LENGTHS, axis=0) + 0.5 * rng.normal(size=(sum(LENGTHS), 12))
+        for _ in range(2)
+    ]
+    sites = ["mlp.0.act", "mlp.1.act"]
+    kept = planted_store(tmp_path / "s", blocks, LENGTHS, sites=sites)
+    row = next(iter(ts.studies.neurons(kept, dim=2, skip=(1,), cards=0).tables["repeats"]))
+    assert row["value"] == pytest.approx(row["null"], abs=0.15)
+    assert row["null"] > 0.4, "shuffled tokens would give about 0.15"
+    assert row["n"] == row["n_texts"] * row["tokens_a_text"]
+
+
+def test_heatmaps_are_whole_or_means_over_different_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transect.studies.neurons import tables
+
+    rho = np.full((10, 10), 0.25)
+    np.fill_diagonal(rho, 1.0)
+    lines = tables.heat("mlp.0.act", "before", rho)
+    assert [line["values"][k] for k, line in enumerate(lines)] == [None] * 10
+    monkeypatch.setattr(tables, "CELLS", 4)
+    lines = tables.heat("mlp.0.act", "before", rho)
+    assert {v for line in lines for v in line["values"]} == {0.25}, "a neuron with itself is in no mean"
+    assert [(line["first"], line["last"]) for line in lines] == [(0, 1), (2, 4), (5, 6), (7, 9)]
+
+
+def test_projections_of_one_layer_stay_apart(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    held = {
+        "model.layers.3.mlp.up_proj": np.ones((8, 3), np.float32),
+        "model.layers.3.mlp.down_proj": np.zeros((5, 3), np.float32),
+        "model.layers.3.self_attn.q_proj": np.zeros((4, 3), np.float32),
+        "model.layers.3.self_attn.o_proj": np.zeros((5, 3), np.float32),
+    }
+    save_file(held, tmp_path / "p.safetensors")
+    found = neurons.load_positions(tmp_path / "p.safetensors")
+    assert {site: len(P) for site, P in found.items()} == {
+        "mlp.3.act": 8,
+        "mlp.3.out": 5,
+        "model.layers.3.self_attn.q_proj": 4,
+        "attn.3.out": 5,
+    }
+    save_file(
+        held | {"model.layers.3.mlp.gate_proj": np.ones((8, 3), np.float32)}, tmp_path / "q.safetensors"
+    )
+    with pytest.raises(TransectError, match=r"are both mlp\.3\.act"):
+        neurons.load_positions(tmp_path / "q.safetensors")
+
+
 def test_redundant_neurons_cost_nothing_to_remove(tmp_path: Path) -> None:
     """Half the neurons repeat the other half: pruned by redundancy with compensation the model says what it
     said."""
@@ -284,6 +583,46 @@ def test_curve_judges_every_text_by_a_model_that_never_saw_it(family: str, tmp_p
         curve(model, ts.open_texts(str(tmp_path / "twice.jsonl")), [0.5])
 
 
+@pytest.mark.parametrize(
+    ("family", "scope", "method", "compensation"),
+    [
+        ("llama", "layer", "activation", True),
+        ("gpt2", "layer", "magnitude", False),
+        ("llama", "global", "redundancy", True),
+        ("gpt2", "global", "random", False),
+    ],
+)
+def test_the_saved_model_is_the_one_that_was_asked_for(
+    family: str, scope: str, method: str, compensation: bool, tmp_path: Path
+) -> None:
+    """Opened again it says what prune() says, and another scope, method or compensation does not."""
+    model = ts.wrap_model(tiny_model(family), tiny_tokenizer(), family)
+    texts = make_texts(16)
+    given = {"scope": scope, "compensation": compensation, "seed": 4}
+    study = ts.studies.pruning(
+        model, texts, fractions=[0.25], methods=[method], save=0.5, out=tmp_path, **given
+    )
+    saved = ts.open_model(str(tmp_path / "model"))
+    moments = model_moments(model, texts, ["mlp.act"], max_length=256)
+
+    def told(method: str, scope: str, compensate: bool) -> float:
+        return perplexity(
+            prune(model, moments, 0.5, method=method, scope=scope, compensate=compensate, seed=4), texts
+        )
+
+    assert perplexity(saved, texts) == pytest.approx(told(method, scope, compensation), rel=1e-5)
+    other = "random" if method != "random" else "magnitude"
+    for wrong in ((other, scope, compensation), (method, scope, not compensation)):
+        assert abs(perplexity(saved, texts) / told(*wrong) - 1) > 1e-6
+    blocks = saved.model.model.layers if family == "llama" else saved.model.transformer.h
+    down = blocks[0].mlp.down_proj.weight.T if family == "llama" else blocks[0].mlp.c_proj.weight
+    whole = 48 if family == "llama" else 128
+    assert len(down) == (whole // 2 if scope == "layer" else whole)
+    assert study.methods
+    assert study.provenance["options"]["scope"] == scope
+    assert "calibration_tokens" in study.tables["pruning"].columns
+
+
 def test_losses_are_those_of_a_loop_over_single_texts() -> None:
     model, texts = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t"), make_texts(5)
     total, count = losses(model, texts)
@@ -293,6 +632,50 @@ def test_losses_are_those_of_a_loop_over_single_texts() -> None:
             told = model.model(ids, labels=ids).loss
         assert summed / tokens == pytest.approx(float(told), rel=1e-5)
         assert tokens == ids.shape[1] - 1
+
+
+def test_pruning_ranks_once_a_fold_warns_and_draws_ratios(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import matplotlib.pyplot as plt
+
+    from transect.results.drawing import draw
+    from transect.studies.pruning import cut
+
+    calls: list[str] = []
+    inner = cut.removal
+    monkeypatch.setattr(
+        cut, "removal", lambda m, c, method, rng: calls.append(method) or inner(m, c, method, rng)
+    )
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t")
+    study = ts.studies.pruning(model, make_texts(6), fractions=[0.1, 0.5], methods=["clusters", "random"])
+    assert sorted(calls) == sorted(["clusters", "random"] * 6), "3 blocks, 2 folds, whatever the fractions"
+    rows = list(study.tables["pruning"])
+    assert {r["kept"] for r in rows} == {43, 24}
+    assert all(0 < r["calibration_tokens"] < 4 * 43 * 20 for r in rows)
+    short = [r for r in rows if r["calibration_tokens"] < 4 * r["kept"]]
+    assert bool(short) == any("Few calibration tokens" in w for w in study.warnings)
+    canvas = draw(study, study.figures[0])
+    ax = canvas.axes[0]
+    shown = {round(float(y), 6) for line in ax.lines for y in np.atleast_1d(line.get_ydata())}
+    assert {round(r["ratio"], 6) for r in rows} <= shown
+    assert 1.0 in shown
+    plt.close(canvas)
+
+
+def test_pruning_says_before_the_work_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    from transect.studies.pruning.words import _few
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Free", (), {"available": 1000})())
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t")
+    with pytest.raises(TransectError, match="3 blocks of 48 neurons"):
+        curve(model, make_texts(6), [0.5], methods=["random"])
+    rows = curve(model, make_texts(6), [0.5], methods=["magnitude", "random"], compensation=False)
+    assert all(r["calibration_tokens"] is None for r in rows)
+    told = ts.Table([{"calibration_tokens": 151, "kept": 1152}, {"calibration_tokens": 9000, "kept": 24}])
+    assert "151 for up to 1,152" in _few(told)[0]
 
 
 def test_clusters_of_the_map_keep_their_most_active_neuron() -> None:

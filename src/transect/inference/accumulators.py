@@ -9,13 +9,15 @@ names alone.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from transect.errors import TransectError
 from transect.measures.spectra import OF_SPECTRUM
 from transect.numeric.moments import Accumulator, Moments
+from transect.numeric.permute import columns_by_text
+from transect.random import rng
 from transect.store.store import Store
 
 if TYPE_CHECKING:
@@ -179,6 +181,45 @@ def stream(
         visit(rows, owner[kept], position[kept])
 
 
+class SplitMoments(NamedTuple):
+    """Moments of one site over all texts and over two halves of them, and the same of a control."""
+
+    whole: Moments
+    halves: tuple[Moments, Moments]
+    control: Moments
+    control_halves: tuple[Moments, Moments]
+
+
+def split_moments(store: Store, site: str, *, position0: bool = True, seed: int = 0) -> SplitMoments:
+    """All that a map needs, in one pass over the activations; the halves merge into the whole.
+
+    The halves are whole texts, drawn by the seed. The control gives every neuron an order of texts of its own
+    within its half (`columns_by_text`). TransectError where a half has fewer than 2 tokens.
+    """
+    width, member = store.width(site), text_halves(len(store), seed)
+    own, noise = ([Accumulator(width), Accumulator(width)] for _ in range(2))
+    generator = rng(seed, "texts by neuron", site)
+    for rows in _blocks(store, width, position0):
+        X, texts = store.read(site, rows), _texts_of(store, rows)
+        for half in (0, 1):
+            here = member[texts] == half
+            for sums in (own[half], noise[half]):
+                if sums.shift_x is None:
+                    sums.about(X)
+            if here.any():
+                lengths = np.unique(texts[here], return_counts=True)[1]
+                own[half].update(X[here])
+                noise[half].update(columns_by_text(X[here], lengths, generator))
+    halves, control_halves = ((sums[0].freeze(), sums[1].freeze()) for sums in (own, noise))
+    whole, control = (sums[0].merge(sums[1]).freeze() for sums in (own, noise))
+    return SplitMoments(whole, halves, control, control_halves)
+
+
+def text_halves(texts: int, seed: int) -> np.ndarray:
+    """The half, 0 or 1, of every text: int [T], half of them in each."""
+    return rng(seed, "halves").permutation(texts) % 2
+
+
 def store_moments(
     store: Store,
     site: str,
@@ -186,25 +227,25 @@ def store_moments(
     *,
     position0: bool = True,
     shuffle: int | None = None,
-    half: int | None = None,
 ) -> Moments:
-    """Moments of one site, or of two sites over the same tokens. shuffle: every column in an order of its own
-    within its block (a control). half: only every other text, 0 or 1."""
+    """Moments of one site, or of two sites over the same tokens. shuffle: a seed; every column of the first
+    site has its texts in an order of its own (`columns_by_text`, a control)."""
     accumulator = Accumulator(store.width(site), None if site2 is None else store.width(site2))
-    rng = np.random.default_rng(shuffle)
-    for rows in _blocks(store, max(store.width(site), store.width(site2) if site2 else 0), position0, half):
+    generator = rng(shuffle or 0, "texts by neuron", site)
+    for rows in _blocks(store, max(store.width(site), store.width(site2) if site2 else 0), position0):
         X = store.read(site, rows)
         if shuffle is not None:
-            X = rng.permuted(X, axis=0)
+            X = columns_by_text(X, np.unique(_texts_of(store, rows), return_counts=True)[1], generator)
         accumulator.update(X, None if site2 is None else store.read(site2, rows))
     return accumulator.freeze()
 
 
-def _blocks(store: Store, width: int, position0: bool, half: int | None) -> Iterator[np.ndarray]:
-    chosen = store.select("all", position0)
-    if half is not None:
-        chosen = chosen.subset(np.flatnonzero(chosen.texts % 2 == half))
-    yield from chosen.split(max(256, (64 << 20) // (4 * width)))
+def _texts_of(store: Store, rows: np.ndarray) -> np.ndarray:
+    return np.searchsorted(store.start, rows, side="right") - 1
+
+
+def _blocks(store: Store, width: int, position0: bool) -> Iterator[np.ndarray]:
+    yield from store.select("all", position0).split(max(256, (64 << 20) // (4 * width)))
 
 
 def model_moments(
@@ -220,4 +261,4 @@ def model_moments(
             X = rows.float().cpu().numpy()
             X = X if position0 else np.delete(X, first, axis=0)
             sums.setdefault(site, Accumulator(X.shape[1])).update(X)
-    return {site: accumulator.freeze() for site, accumulator in sums.items()}
+    return {site: sums.pop(site).freeze() for site in list(sums)}  # one at a time: each is N² numbers

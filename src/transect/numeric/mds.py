@@ -23,6 +23,21 @@ def stress(positions: np.ndarray, target: np.ndarray) -> float:
     return float(np.sqrt(wrong / right)) if right else 0.0
 
 
+def targets(rho: np.ndarray) -> np.ndarray:
+    """Target distances 1 − ρ, float32 [N, N]. TransectError unless ρ is square, finite and symmetric."""
+    rho = np.asarray(rho)
+    if rho.ndim != 2 or rho.shape[0] != rho.shape[1] or len(rho) < 2:
+        raise TransectError(f"rho must be square with at least 2 neurons, got {rho.shape}.")
+    if not np.isfinite(rho).all():
+        bad = int((~np.isfinite(rho)).any(axis=1).sum())
+        raise TransectError(f"rho is not finite for {bad} neurons.", "Leave out neurons that never change.")
+    if not np.allclose(rho, rho.T, atol=1e-6):
+        raise TransectError("rho is not symmetric.", "Pass the correlations of one block with itself.")
+    target = (1 - rho).astype(np.float32)
+    np.fill_diagonal(target, 0)
+    return target
+
+
 def scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int, tol: float) -> np.ndarray:
     if method in NEIGHBOURS:
         return _neighbours(target, dim, seed, method)
@@ -41,16 +56,20 @@ def scaled(target: np.ndarray, dim: int, seed: int, method: str, max_iter: int, 
     return _guttman(X, target)
 
 
+def neighbour_library(method: str) -> Any:
+    """The module of umap or pacmap. TransectError, naming the extra, where it is not installed."""
+    try:
+        return importlib.import_module(method)
+    except ImportError:
+        raise TransectError(
+            f"{NEIGHBOURS[method]} is not installed.", "Install transect[maps], or lay out by smacof."
+        ) from None
+
+
 def _neighbours(target: np.ndarray, dim: int, seed: int, method: str) -> np.ndarray:
     """UMAP of the distances, or PaCMAP of points whose squared distances are twice them, at the size that
     fits best."""
-    try:
-        room = importlib.import_module(method)
-    except ImportError:
-        name = NEIGHBOURS[method]
-        raise TransectError(
-            f"{name} is not installed.", "Install transect[maps], or use method='smacof'."
-        ) from None
+    room = neighbour_library(method)
     if method == "umap":
         X = room.UMAP(n_components=dim, metric="precomputed", random_state=seed, n_jobs=1).fit_transform(
             target

@@ -53,11 +53,32 @@ class Accumulator:
         self.peak_x, self.peak_y = np.zeros(width_x), np.zeros(width_y or width_x)
         self.products = np.zeros((width_x, width_y or width_x))
 
+    def about(self, X: np.ndarray, Y: np.ndarray | None = None) -> "Accumulator":
+        """Count from the mean of these rows, which are not added: accumulators about one point can merge."""
+        self.shift_x = X.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self.shift_y = self.shift_x if Y is None else Y.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return self
+
+    def merge(self, other: "Accumulator") -> "Accumulator":
+        """Add the tokens of another accumulator, which must count from the same point (`about`)."""
+        if not other.n:
+            return self
+        pairs = ((self.shift_x, other.shift_x), (self.shift_y, other.shift_y))
+        if any(a is None or b is None or not np.array_equal(a, b) for a, b in pairs):
+            raise TransectError("accumulators about different points.", "Give both the same rows in `about`.")
+        self.n += other.n
+        self.products += other.products
+        for side in "x" if self.own else "xy":
+            for name in (f"sum_{side}", f"square_{side}"):
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+            peaks = [getattr(sums, f"peak_{side}") for sums in (self, other)]
+            setattr(self, f"peak_{side}", np.maximum(*peaks))
+        return self
+
     def update(self, X: np.ndarray, Y: np.ndarray | None = None) -> "Accumulator":
         """Add rows X [k, N] (and the same tokens' Y [k, M])."""
         if self.shift_x is None or self.shift_y is None:
-            self.shift_x = X.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self.shift_y = self.shift_x if Y is None else Y.mean(axis=0, dtype=np.float64).astype(np.float32)
+            self.about(X, Y)
         A = np.asarray(X, np.float32) - np.asarray(self.shift_x)
         B = A if Y is None else np.asarray(Y, np.float32) - np.asarray(self.shift_y)
         self.n += len(A)

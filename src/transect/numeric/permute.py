@@ -1,5 +1,5 @@
-"""Inner products of square matrices under permutations of whole texts: what permutation nulls of CKA, RSA and
-kNN need.
+"""Permutations of whole texts: inner products of square matrices under them, which nulls of CKA, RSA and kNN
+need, and activations whose neurons have nothing to do with each other.
 
 Rows come text by text, k of each of T texts. <A, P B Pᵀ> is a sum over pairs of texts (s, t) of <A_st,
 B_π(s)π(t)>, k × k blocks: all such products are one matrix product of 2 n² T² operations, after which a draw
@@ -17,6 +17,30 @@ MOST = 80
 def text_permutations(texts: int, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Permutations of the texts, int [draws, T]."""
     return np.array([generator.permutation(texts) for _ in range(draws)], np.int64).reshape(draws, texts)
+
+
+def columns_by_text(X: np.ndarray, lengths: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Every column with its texts in an order of its own, laid end to end and turned by an offset of its own.
+
+    Each column keeps its values and, within a text, their sequence: tokens of one text stay as alike as they
+    are, so that chance correlations stay as large. The offset does the work where there are few texts.
+
+    Args:
+        X: Rows by text, [n, N].
+        lengths: Rows of each text, int [T], which sum to n.
+        generator: Where the orders come from.
+
+    Returns: float [n, N].
+    """
+    n, begin = len(X), np.cumsum(lengths) - lengths
+    source, out = np.ascontiguousarray(X.T), np.empty(X.shape[::-1], X.dtype)
+    for column, kept in zip(source, out, strict=True):
+        order = generator.permutation(len(lengths))
+        size = lengths[order]
+        rows = np.repeat(begin[order] - (np.cumsum(size) - size), size) + np.arange(n)
+        turn = int(generator.integers(n))
+        kept[:turn], kept[turn:] = column[rows[n - turn :]], column[rows[: n - turn]]
+    return out.T
 
 
 def inner_products(A: np.ndarray, B: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:

@@ -4,19 +4,21 @@ program does it.
 Kept for comparison with `neurons.project`, which uses the correlation over all tokens at once and is exact.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, TypedDict, Unpack
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, TypedDict, Unpack
 
 import numpy as np
 
 from transect.errors import TransectError
-from transect.numeric.mds import stress
 from transect.numeric.moments import Accumulator
+from transect.numeric.permute import columns_by_text
 from transect.random import rng
 from transect.studies.neurons.maps import Projection
 from transect.work.options import Option, Values
 
 INITIALISATIONS = ("uniform", "normal", "point", "line")
+LOSSES = ("mse", "order", "published")
 
 
 class BatchOptions(TypedDict, total=False):
@@ -24,7 +26,7 @@ class BatchOptions(TypedDict, total=False):
 
     init: Annotated[str, Option("normal", "Where points start.", choices=INITIALISATIONS)]
     spread: Annotated[float, Option(0.5, "Side or deviation of the start.", least=0)]
-    loss: Annotated[str, Option("mse", "What a step lowers.", choices=("mse", "order"))]
+    loss: Annotated[str, Option("mse", "What a step lowers.", choices=LOSSES)]
     norm: Annotated[float, Option(2.0, "Order of the distance.", least=1)]
     lr: Annotated[float, Option(0.05, "Learning rate.", least=0)]
     weight_decay: Annotated[float, Option(0.0, "Weight decay.", least=0)]
@@ -43,12 +45,14 @@ def project_batches(
 ) -> Projection:
     """Positions [N, dim] from batches of activations [tokens, N], one AdamW step a batch.
 
-    mse: (distance − (1 − ρ))² with ρ of the batch alone. order: Σ D·(1 − ρ)/2 divided by Σ D, because the
-    published sum is smallest when all points collapse. init: uniform in a cube of side `spread`, normal with
-    that deviation, one point with a little noise (exactly one point has no gradient), or an even line of
-    length √N. The replaced program spreads by √N, which many steps must first undo: targets lie between 0 and
-    2. norm: order of the distance. The stress is against ρ over all batches; the control is the same way
-    through batches whose columns are shuffled.
+    mse: (distance − (1 − ρ))² with ρ of the batch alone. order: Σ D²·(1 + ρ)/2 divided by Σ D², which is
+    smallest where neighbours correlate, on whatever scale: at the Fiedler vector. published: Σ D·(1 − ρ)/2
+    divided by Σ D, because the sum itself is smallest when all points collapse; it still sorts the wrong way,
+    and warns. init: uniform in a cube of side `spread`, normal with that deviation, one point with a little
+    noise (exactly one point has no gradient), or an even line of length √N. The replaced program spreads by
+    √N, which many steps must first undo: targets lie between 0 and 2. norm: order of the distance, in the fit
+    as in the stress. The stress is against ρ over all batches; the control is the same way through batches
+    whose columns are each turned by an offset of their own.
     """
     o = Batched(**options)
     held = [b for b in batches if len(b) > 1]
@@ -57,36 +61,83 @@ def project_batches(
     width = held[0].shape[1]
     if not 1 <= dim < width:
         raise TransectError(f"dim = {dim} for {width} neurons.", f"Choose 1 to {width - 1}.")
-    shuffle = rng(o.seed, "batches")
-    found, target = _descend(held, dim, o)
-    flat, null = _descend([shuffle.permuted(b, axis=0) for b in held], dim, o)
-    per = np.sqrt(((_euclidean(found) - target) ** 2).sum(1) / np.maximum((target**2).sum(1), 1e-30))
-    return Projection(found, stress(found, target), stress(flat, null), per)
+    if o.loss == "published":
+        warnings.warn(
+            "loss='published' draws neurons apart that are alike: its weights (1 − ρ)/2 are largest for "
+            "uncorrelated pairs, which it brings together. loss='order' sorts by correlation.",
+            stacklevel=2,
+        )
+    found, target = descend(correlations(held, o.epochs), dim, o), _target(held)
+    control = turned(held, o.seed)
+    flat, null = descend(correlations(control, o.epochs), dim, o), _target(control)
+    (stress, per), (control_stress, _) = (_fit(p, t, o.norm) for p, t in ((found, target), (flat, null)))
+    return Projection(found, stress, control_stress, per)
 
 
-def _descend(batches: list[np.ndarray], dim: int, o: Batched) -> tuple[np.ndarray, np.ndarray]:
-    """(positions, target distances over all batches)."""
+def descend(rhos: Iterable[np.ndarray], dim: int, o: Any) -> np.ndarray:
+    """Positions float32 [N, dim] after one step of AdamW for each correlation matrix [N, N].
+
+    o: the frozen value of BatchOptions.
+    """
     import torch
 
-    width = batches[0].shape[1]
-    positions = torch.nn.Parameter(torch.from_numpy(_start(o.init, o.spread, width, dim, o.seed)))
-    optimiser = torch.optim.AdamW([positions], lr=o.lr, weight_decay=o.weight_decay)
-    whole = Accumulator(width)
-    for epoch in range(o.epochs):
+    positions = optimiser = None
+    for rho in rhos:
+        if positions is None or optimiser is None:
+            start = _start(o.init, o.spread, len(rho), dim, o.seed)
+            positions = torch.nn.Parameter(torch.from_numpy(start))
+            optimiser = torch.optim.AdamW([positions], lr=o.lr, weight_decay=o.weight_decay)
+        target = torch.from_numpy(1 - rho).float()
+        D = torch.cdist(positions, positions, p=o.norm)
+        if o.loss == "mse":
+            value = ((D - target) ** 2).mean()
+        elif o.loss == "order":
+            value = (D**2 * (1 - target / 2)).sum() / (D**2).sum()
+        else:
+            value = (D * target / 2).sum() / D.sum()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+    if positions is None:
+        raise TransectError("no batch has two tokens.", "Pass longer texts.")
+    return positions.detach().numpy()
+
+
+def correlations(batches: Sequence[np.ndarray], epochs: int) -> Iterator[np.ndarray]:
+    """The correlation matrix [N, N] of each batch, so many times over."""
+    for _ in range(epochs):
         for batch in batches:
-            rho = Accumulator(width).update(batch).freeze().correlation
-            if epoch == 0:
-                whole.update(batch)
+            rho = Accumulator(batch.shape[1]).update(batch).freeze().correlation
             np.fill_diagonal(rho, 1.0)
-            target = torch.from_numpy(1 - rho).float()
-            D = torch.cdist(positions, positions, p=o.norm)
-            value = ((D - target) ** 2).mean() if o.loss == "mse" else (D * target / 2).sum() / D.sum()
-            optimiser.zero_grad()
-            value.backward()
-            optimiser.step()
+            yield rho
+
+
+def turned(batches: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Batches whose columns are each turned by an offset of their own: what belongs together does no longer,
+    and neighbouring tokens stay as alike."""
+    generator = rng(seed, "batches")
+    return [columns_by_text(b, np.array([len(b)]), generator) for b in batches]
+
+
+def _target(batches: Sequence[np.ndarray]) -> np.ndarray:
+    """Target distances over all batches."""
+    whole = Accumulator(batches[0].shape[1])
+    for batch in batches:
+        whole.update(batch)
     rho = whole.freeze().correlation
     np.fill_diagonal(rho, 1.0)
-    return positions.detach().numpy(), (1 - rho).astype(np.float32)
+    return (1 - rho).astype(np.float32)
+
+
+def _fit(positions: np.ndarray, target: np.ndarray, norm: float) -> tuple[float, np.ndarray]:
+    """(stress, the same by neuron), of distances in the norm of the fit."""
+    import torch
+
+    X = torch.from_numpy(positions)
+    wrong = (torch.cdist(X, X, p=norm).numpy().astype(np.float64) - target) ** 2
+    right = target.astype(np.float64) ** 2
+    per = np.sqrt(wrong.sum(axis=1) / np.maximum(right.sum(axis=1), 1e-30))
+    return float(np.sqrt(wrong.sum() / max(right.sum(), 1e-30))), per
 
 
 def _start(init: str, spread: float, width: int, dim: int, seed: int) -> np.ndarray:
@@ -97,7 +148,3 @@ def _start(init: str, spread: float, width: int, dim: int, seed: int) -> np.ndar
     if init == "uniform":
         return (spread * draw.random((width, dim))).astype(np.float32)
     return ((spread if init == "normal" else 1e-2) * draw.normal(size=(width, dim))).astype(np.float32)
-
-
-def _euclidean(positions: np.ndarray) -> np.ndarray:
-    return np.sqrt(((positions[:, None] - positions) ** 2).sum(-1))

@@ -7,6 +7,7 @@ worth.
 """
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from transect.models.models import Model
 
 METHODS = ("redundancy", "clusters", "activation", "magnitude", "random")
+#: Methods that look at activations, and so need moments.
+BY_ACTIVATION = ("redundancy", "clusters", "activation")
+#: Where configurations keep the width of their MLPs.
+SIZES = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size")
 #: Dimensions of the map whose clusters are merged.
 MAP = 3
 
@@ -47,6 +52,76 @@ def prune(
     weights to zero. threshold: instead of a fraction, prune until no pair is correlated beyond it.
     compensate: least squares of the removed neurons on the kept ones, folded into the down-projection.
     """
+    _check(method, scope, fraction, threshold)
+    if compensate and (missing := [s for s in _taps(model.model) if s not in moments]):
+        raise TransectError(f"no moments of {missing[0]}.", "Compute them for the family mlp.act.")
+    ranking = ranked(model, moments, method, seed)
+    given = moments if compensate else {}
+    name = f"{model.name}, {fraction:.0%} pruned by {method}"
+    return take_out(model, given, ranking, fraction, scope=scope, threshold=threshold, name=name)
+
+
+def ranked(
+    model: "Model", moments: dict[str, Moments], method: str, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Per block (order of removal [N], score [N]): all that a method needs for any fraction.
+
+    moments: of every `mlp.act` for the methods that look at activations; the others take none.
+    """
+    columns = {site: _columns(tap.module) for site, tap in _taps(model.model).items()}
+    if missing := [s for s in columns if s not in moments and method in BY_ACTIVATION]:
+        raise TransectError(f"no moments of {missing[0]}.", "Compute them for the family mlp.act.")
+    return {
+        site: removal(moments.get(site), columns[site], method, stream(seed, "pruning", k))
+        for k, site in enumerate(columns)
+    }
+
+
+def take_out(
+    model: "Model",
+    moments: dict[str, Moments],
+    ranking: dict[str, tuple[np.ndarray, np.ndarray]],
+    fraction: float,
+    *,
+    scope: str = "layer",
+    threshold: float | None = None,
+    name: str = "pruned",
+) -> "Model":
+    """A copy of the model without the first neurons of a ranking; compensated where moments are given."""
+    from transect.models.models import wrap_model
+
+    small = copy.deepcopy(model.model)
+    kept = _kept(ranking, fraction, scope, threshold)
+    for site, tap in _taps(small).items():
+        _cut(small, tap.module, kept[site], moments.get(site), site, shrink=scope == "layer")
+    if scope == "layer":
+        _resize(small.config.get_text_config(), {len(k) for k in kept.values()})
+    return wrap_model(small, model.tokenizer, name)
+
+
+def save_pruned(model: "Model", out: Path, scope: str) -> None:
+    """Write a pruned model and its tokenizer as a folder that opens again.
+
+    Raises: TransectError for a smaller model whose configuration cannot say how wide its MLPs are.
+    """
+    widths = set(block_widths(model))
+    config = model.model.config.get_text_config()
+    known = any(getattr(config, name, None) in widths for name in SIZES) and len(widths) == 1
+    if scope == "layer" and not known:
+        raise TransectError(
+            f"{model.name}: its configuration has no entry for MLPs of {sorted(widths)} neurons.",
+            "Save with scope='global', which sets weights to zero and keeps the size.",
+        )
+    model.model.save_pretrained(out)
+    model.tokenizer.save_pretrained(out)
+
+
+def block_widths(model: "Model") -> list[int]:
+    """Neurons of every MLP."""
+    return [len(_columns(tap.module)) for tap in _taps(model.model).values()]
+
+
+def _check(method: str, scope: str, fraction: float, threshold: float | None) -> None:
     if method not in METHODS:
         raise TransectError(f"method {method!r}: one of {', '.join(METHODS)}.")
     if scope not in ("layer", "global"):
@@ -57,63 +132,51 @@ def prune(
         raise TransectError(
             f"threshold {threshold}: a |ρ| above 0 for method 'redundancy' and scope 'global'."
         )
-    small = copy.deepcopy(model.model)
-    taps = sites.discover(small)
-    blocks = [s for s in taps if sites.family(s) == "mlp.act"]
-    if missing := [s for s in blocks if s not in moments]:
-        raise TransectError(f"no moments of {missing[0]}.", "Compute them for the family mlp.act.")
-    columns = {s: _columns(taps[s].module) for s in blocks}
-    kept = _kept(moments, columns, fraction, method, scope, seed, threshold)
-    for site in blocks:
-        given = moments[site] if compensate else None
-        _cut(small, taps[site].module, kept[site], given, site, shrink=scope == "layer")
-    if scope == "layer":
-        small.config.intermediate_size = len(kept[blocks[0]])
-    from transect.models.models import wrap_model
 
-    return wrap_model(small, model.tokenizer, f"{model.name}, {fraction:.0%} pruned by {method}")
+
+def _taps(model: Any) -> dict[str, Any]:
+    """The down-projections of a model by the site that they read."""
+    return {s: tap for s, tap in sites.discover(model).items() if sites.family(s) == "mlp.act"}
+
+
+def _resize(config: Any, widths: set[int]) -> None:
+    """The width of the MLPs where a configuration keeps it; GPT-2's is None while it is 4 × the model's."""
+    for name in SIZES:
+        if hasattr(config, name) and not isinstance(getattr(config, name), list) and len(widths) == 1:
+            setattr(config, name, next(iter(widths)))
 
 
 def _kept(
-    moments: dict[str, Moments],
-    columns: dict[str, np.ndarray],
-    fraction: float,
-    method: str,
-    scope: str,
-    seed: int,
-    threshold: float | None,
+    ranking: dict[str, tuple[np.ndarray, np.ndarray]], fraction: float, scope: str, threshold: float | None
 ) -> dict[str, np.ndarray]:
     """Per block the neurons that stay, ascending; at least one in each."""
-    orders = {
-        site: removal(moments[site], columns[site], method, stream(seed, "pruning", k))
-        for k, site in enumerate(columns)
-    }
     if scope == "layer":
-        counts = {site: round(fraction * len(order)) for site, (order, _) in orders.items()}
+        counts = {site: round(fraction * len(order)) for site, (order, _) in ranking.items()}
     else:
-        every = np.concatenate([score[:-1] for _, score in orders.values()])
+        every = np.concatenate([score[:-1] for _, score in ranking.values()])
         limit = np.sort(every)[max(0, round(fraction * len(every)) - 1)] if fraction else -np.inf
         limit = limit if threshold is None else -threshold
-        counts = {site: int((score[:-1] <= limit).sum()) for site, (_, score) in orders.items()}
-    return {site: np.sort(order[counts[site] :]) for site, (order, _) in orders.items()}
+        counts = {site: int((score[:-1] <= limit).sum()) for site, (_, score) in ranking.items()}
+    return {site: np.sort(order[counts[site] :]) for site, (order, _) in ranking.items()}
 
 
 def removal(
-    m: Moments, columns: np.ndarray, method: str, rng: np.random.Generator
+    m: Moments | None, columns: np.ndarray, method: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """(order of removal [N], ascending score [N] that compares between blocks). columns: down-projection [N,
     d]."""
     size = np.linalg.norm(columns, axis=1)
+    if m is None or method in ("random", "magnitude"):
+        score = rng.permutation(len(size)) / len(size) if method == "random" else size
+        order = np.argsort(score, kind="stable")
+        return order, np.asarray(score, float)[order]
     rms = np.sqrt(np.maximum(m.var_x, 0) + m.mean_x**2)
     if method == "redundancy":
         return _redundancy(m, size * rms)
     if method == "clusters":
         return _clusters(m, size * rms)
-    score = {"random": rng.permutation(len(size)) / len(size), "magnitude": size, "activation": size * rms}[
-        method
-    ]
-    order = np.argsort(score, kind="stable")
-    return order, np.asarray(score, float)[order]
+    order = np.argsort(size * rms, kind="stable")
+    return order, (size * rms)[order]
 
 
 def _redundancy(m: Moments, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,18 @@ from transect.inference.intervals import jackknife
 from transect.models.losses import losses
 from transect.models.models import Model, open_model
 from transect.random import rng
-from transect.results.study import Figure, Study
+from transect.results.study import Study
 from transect.results.table import Table
-from transect.studies.pruning.cut import METHODS, prune
+from transect.studies.pruning.cut import (
+    BY_ACTIVATION,
+    METHODS,
+    block_widths,
+    prune,
+    ranked,
+    save_pruned,
+    take_out,
+)
+from transect.studies.pruning.words import describe
 from transect.texts.texts import Texts, open_texts
 from transect.work.options import Option, Work, WorkOptions, group, only
 
@@ -63,7 +72,7 @@ def pruning(
     """
     only(options, PruningOptions)
     told, work = group(options, PruningOptions), Work.of(options)
-    folds, save, seed, out = told.folds, told.save, told.seed, work.out
+    save, seed, out = told.save, told.seed, work.out
     progress = work.progress
     if save is not None and out is None:
         raise TransectError(f"save={save} without a folder.", "Give out=DIR.")
@@ -71,31 +80,13 @@ def pruning(
     bar = (lambda done, total: progress("pruning", done, total)) if progress else None
     rows = curve(loaded, samples, list(fractions), methods, bar=bar, **told.items())
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
-    study.findings = [
-        f"{r['method']}, {r['fraction']:.0%} removed: perplexity {r['value']:.1f} [{r['low']:.1f}, "
-        f"{r['high']:.1f}],"
-        f" {r['ratio']:.2f} × [{r['ratio_low']:.2f}, {r['ratio_high']:.2f}] that of the whole model "
-        f"({r['null']:.1f})."
-        for r in rows
-    ]
-    study.warnings = ["Intervals resample texts; random pruning is drawn once for each fold."]
-    caption = (
-        f"{loaded.name} on {samples.spec}: {len(samples)} texts, {rows[0]['n']:,} tokens, each judged by "
-        "a model calibrated"
-        f" on the other {'half' if folds == 2 else 'folds'}; bars: 95 % by text; seed {seed}."
-    )
-    study.figures = [Figure("pruning", "pruning", "pruning", "Perplexity against neurons removed", caption)]
+    describe(study, loaded, samples, told)
     if save is not None and out is not None:
-        own = model_moments(loaded, samples, ["mlp.act"], max_length=told.max_length)
-        asked: dict[str, Any] = {
-            "method": methods[0],
-            "scope": told.scope,
-            "compensate": told.compensation,
-            "seed": seed,
-        }
-        small = prune(loaded, own, save, **asked)
-        small.model.save_pretrained(Path(out) / "model")
-        small.tokenizer.save_pretrained(Path(out) / "model")
+        need = methods[0] in BY_ACTIVATION or told.compensation
+        given = {"max_length": told.max_length}
+        own = model_moments(loaded, samples, ["mlp.act"], **given) if need else {}
+        asked: dict[str, Any] = {"scope": told.scope, "compensate": told.compensation, "seed": seed}
+        save_pruned(prune(loaded, own, save, method=methods[0], **asked), Path(out) / "model", told.scope)
     return study
 
 
@@ -112,6 +103,8 @@ def curve(
     """Rows of perplexity against fraction removed for every method, all texts judged, each by a model
     calibrated without it.
 
+    Raises: TransectError for texts that occur twice, and where the correlations do not fit into memory.
+
     value, low, high: perplexity with a 95 % jackknife interval over `groups` of texts; null: the unpruned
     model's on the same texts; ratio, ratio_low, ratio_high: value / null with the interval of the paired log
     ratio. "random" draws anew in each fold.
@@ -126,44 +119,68 @@ def curve(
         raise TransectError(
             "some texts occur twice; one would be judged after calibrating on it.", "Leave copies out."
         )
+    need = o.compensation or any(method in BY_ACTIVATION for method in methods)
+    if need:
+        check_memory(model)
     order = rng(o.seed, "folds").permutation(len(texts))
     held = [np.sort(order[k::folds]) for k in range(folds)]
     jobs = [(method, f) for method in methods for f in fractions]
     before, count = np.zeros(len(texts)), np.zeros(len(texts))
     after = {job: np.zeros(len(texts)) for job in jobs}
+    seen, done = [], 0
     for k, members in enumerate(held):
         judged = texts.subset(members.tolist())
         rest = texts.subset(np.setdiff1d(order, members).tolist())
-        moments = model_moments(model, rest, ["mlp.act"], max_length=o.max_length)
+        moments = model_moments(model, rest, ["mlp.act"], max_length=o.max_length) if need else {}
+        seen += [m.n for m in moments.values()]
         before[members], count[members] = losses(model, judged, max_length=o.max_length)
-        for j, (method, fraction) in enumerate(jobs):
-            small = prune(
-                model,
-                moments,
-                fraction,
-                method=method,
-                scope=o.scope,
-                compensate=o.compensation,
-                seed=o.seed * folds + k,
-            )
-            after[method, fraction][members] = losses(small, judged, max_length=o.max_length)[0]
-            if bar:
-                bar(k * len(jobs) + j + 1, folds * len(jobs))
+        for method in methods:
+            ranking = ranked(model, moments, method, o.seed * folds + k)
+            for fraction in fractions:
+                small = take_out(model, moments if o.compensation else {}, ranking, fraction, scope=o.scope)
+                after[method, fraction][members] = losses(small, judged, max_length=o.max_length)[0]
+                done += 1
+                if bar:
+                    bar(done, folds * len(jobs))
+        moments.clear()  # before the next fold's, which are as large
+    width = max(block_widths(model))
     told = {
         "run": model.name,
         "n": int(count.sum()),
         "n_texts": len(texts),
         "folds": folds,
         "compensated": o.compensation,
+        "calibration_tokens": min(seen, default=None),
+        "control": "not pruned",
     }
     told |= {"measure": "perplexity", "scope": o.scope, "seed": o.seed, "status": "ok"}
     parts = np.arange(len(order))[np.argsort(order)] % min(groups, len(texts))
     return [
         told
-        | {"method": method, "fraction": fraction}
+        | {"method": method, "fraction": fraction, "kept": width - round(fraction * width)}
         | _judged(after[method, fraction], before, count, parts)
         for method, fraction in jobs
     ]
+
+
+def check_memory(model: Model) -> None:
+    """TransectError where the moments of all MLPs do not fit into the memory that is free.
+
+    One N × N matrix of float64 is kept for each block, and five more of the widest while it is worked on.
+    """
+    import psutil
+
+    widths = block_widths(model)
+    need = 8 * (sum(w * w for w in widths) + 5 * max(widths, default=0) ** 2)
+    need += sum(p.numel() * p.element_size() for p in model.model.parameters())
+    free = psutil.virtual_memory().available
+    if need > free:
+        raise TransectError(
+            f"{model.name}: correlations of {len(widths)} blocks of {max(widths):,} neurons and a copy of "
+            f"the model need {need / 1e9:.1f} GB; {free / 1e9:.1f} GB are free.",
+            "Prune by magnitude and random without compensation (methods=…, compensation=False), which need "
+            "no correlations; or take a model with fewer or narrower MLPs.",
+        )
 
 
 def _judged(after: np.ndarray, before: np.ndarray, count: np.ndarray, group: np.ndarray) -> dict[str, float]:
