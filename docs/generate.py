@@ -61,8 +61,8 @@ FAULTS = """<!-- Made by docs/generate.py; edit the marks of the tests instead. 
 What happens to a run when the machine, the disk or the input lets it down, what you see, and what to do. Each
 line is made from the mark of the test that holds it, and each number below is compared by a test with what
 it tried. Two things hold throughout: what was finished stays as it is, and a number is never computed from a
-file XX
-status 2.
+file that is not what was written without `transect info DIR --verify` being able to say so. Messages end
+with exit status 2.
 """
 #: Table → its columns.
 TABLES = {

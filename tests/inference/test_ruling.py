@@ -23,7 +23,9 @@ def planted(folder: Path, size: float, every: int = 30) -> ts.Store:
 
 
 @pytest.mark.fault(
-    "a few tokens of 3 to 10 median norms that rule a number", "said, with the number without them"
+    "bad input",
+    "a few tokens of 3 to 10 median norms that rule a number",
+    "said, with the number without them",
 )
 def test_tokens_that_rule_are_found_and_the_number_is_shown_without_them(tmp_path: Path) -> None:
     store = planted(tmp_path / "s", 8.0)

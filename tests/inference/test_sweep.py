@@ -295,7 +295,9 @@ def test_tables_survive_disk(store: ts.Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(
-    "a solver that does not end, in the value, its null or its interval", "status says which; no number"
+    "bad input",
+    "a solver that does not end, in the value, its null or its interval",
+    "status says which; no number",
 )
 def test_a_number_whose_null_did_not_converge_is_not_corrected(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

@@ -195,7 +195,7 @@ def grouped(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.fault(
-    "labels that are neighbours within a group", "labels move between whole groups in the null"
+    "bad input", "labels that are neighbours within a group", "labels move between whole groups in the null"
 )
 def test_a_null_between_groups_keeps_its_level_and_one_between_values_does_not() -> None:
     """What two dates of one person have in common is the person. Values that are permuted one by one lose it,

@@ -382,7 +382,9 @@ def test_the_command(at, tmp_path):
 
 
 @pytest.mark.fault(
-    "a constant answer that does well on the held-out examples", "it is the baseline: did not learn"
+    "bad input",
+    "a constant answer that does well on the held-out examples",
+    "it is the baseline: did not learn",
 )
 def test_the_baseline_is_the_better_constant_on_the_judged_examples() -> None:
     """Trained on 60 / 40, judged on 35 / 65: who always says 1 is right on 65 % and has learned nothing."""

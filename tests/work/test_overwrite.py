@@ -49,7 +49,7 @@ def drift_of(store: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.fault(
-    "a study begun in another kind's folder", "refused before any work, with --overwrite named"
+    "bad input", "a study begun in another kind's folder", "refused before any work, with --overwrite named"
 )
 def test_a_study_is_refused_before_its_work_and_replaces_where_asked(
     stores: Path, monkeypatch: pytest.MonkeyPatch
@@ -71,7 +71,9 @@ def test_a_study_is_refused_before_its_work_and_replaces_where_asked(
     assert not (stores / "b.replaced").exists()
 
 
-@pytest.mark.fault("--overwrite and a command that fails", "what stood there is put back, bit for bit")
+@pytest.mark.fault(
+    "bad input", "--overwrite and a command that fails", "what stood there is put back, bit for bit"
+)
 def test_a_refusal_on_the_way_puts_back_what_stood_there(stores: Path) -> None:
     before = files_of(stores / "b")
     said = run(drift_of(stores / "a", stores / "b", "--overwrite", "--sites", "mlp.act"))
