@@ -166,15 +166,15 @@ def test_attention_alone_without_skips_collapses_to_rank_one() -> None:
 
 def test_the_norm_before_a_branch_shrinks_with_depth() -> None:
     """LayerNorm scaling: what enters a branch of block l has a root mean square of 1 / √l."""
+    seen = []
     for placement in ("pre", "peri"):
-        model, seen = decoder(norm_placement=placement, norm_scaling=True), {}
-        for k, layer in enumerate(model.model.layers):
-            layer.attention.register_forward_pre_hook(lambda m, args, k=k: seen.update({k: args[0]}))
+        model = decoder(norm_placement=placement, norm_scaling=True)
+        for layer in model.model.layers:
+            layer.attention.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         with torch.inference_mode():
             model(LONG)
-        assert [float(seen[k].pow(2).mean().sqrt()) for k in range(4)] == pytest.approx(
-            [1, 2**-0.5, 3**-0.5, 0.5], rel=0.05
-        )
+    found = [float(x.pow(2).mean().sqrt()) for x in seen]
+    assert found == pytest.approx([1, 2**-0.5, 3**-0.5, 0.5] * 2, rel=0.05)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -223,7 +223,8 @@ def test_arms_start_equal() -> None:
 
 def test_both_mlps_have_the_same_number_of_parameters() -> None:
     count = {
-        m: sum(p.numel() for p in decoder(hidden_size=96, mlp=m).model.layers.parameters()) for m in ("swiglu", "gelu")
+        m: sum(p.numel() for p in decoder(hidden_size=96, mlp=m).model.layers.parameters())
+        for m in ("swiglu", "gelu")
     }
     assert count["swiglu"] == count["gelu"]
 

@@ -102,7 +102,14 @@ def test_a_run_without_test_texts_is_judged_by_validation_and_says_so(at, tmp_pa
     lines = (at / "t.txt").read_text().split("\n")
     (tmp_path / "train.txt").write_text("\n".join(lines[:90]))
     (tmp_path / "held.txt").write_text("\n".join(lines[90:]))
-    order = ["--preset", "tiny", "--texts", f"{tmp_path / 'train.txt'},{tmp_path / 'held.txt'}", "--steps", "8"]
+    order = [
+        "--preset",
+        "tiny",
+        "--texts",
+        f"{tmp_path / 'train.txt'},{tmp_path / 'held.txt'}",
+        "--steps",
+        "8",
+    ]
     done = CliRunner().invoke(cli, ["train", *order, "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     assert "  test:" not in done.output

@@ -200,7 +200,9 @@ def random_model(config: Any, seed: int, dtype: Any) -> Any:
     with torch.random.fork_rng(devices=[]), loading(f"random {config.model_type}"):
         torch.manual_seed(seed)
         model = auto_class(config).from_config(config, dtype=torch.float32)
-        if finish := getattr(model, "after_random", None):  # an initialisation that looks at what the model does
+        if finish := getattr(
+            model, "after_random", None
+        ):  # an initialisation that looks at what the model does
             finish()
         return model.to(dtype)
 

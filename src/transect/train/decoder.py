@@ -173,7 +173,9 @@ class Block(nn.Module):
                 last.weight.mul_(share * rms(x) / size)
             x = join(x, branch(x))
         unnormed = rms(entered) < 0.5 and self.whole  # the embedding: the block's own norm moves it most
-        for _ in range(6 if self.skip and not unnormed else 0):  # branches are not at right angles to the stream
+        for _ in range(
+            6 if self.skip and not unnormed else 0
+        ):  # branches are not at right angles to the stream
             moved = rms(x - entered) / rms(entered)
             for *_, last in steps:
                 last.weight.mul_(SHARE / moved)

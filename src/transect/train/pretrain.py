@@ -150,9 +150,7 @@ class _Run:
             self.steps.append({"step": step + 1} | self._step(step))
             step += 1
             last = self.steps[-1]
-            progress(
-                "training", step, r.steps, f"loss {last['loss']:.3f}, rate {last['learning_rate']:.2g}"
-            )
+            progress("training", step, r.steps, f"loss {last['loss']:.3f}, rate {last['learning_rate']:.2g}")
             if step % r.evaluate_every == 0 or step in r.checkpoints:
                 self._evaluate(step)
                 if step in r.checkpoints:
@@ -317,7 +315,12 @@ class _Run:
             self._save(self.out, r.steps)
             judge = scores[self.data.judged]
             over = judge.over_baseline
-            told: dict[str, Any] = {"task": f"lm:{r.texts}", "kind": "lm", "headline": "loss", "step": r.steps}
+            told: dict[str, Any] = {
+                "task": f"lm:{r.texts}",
+                "kind": "lm",
+                "headline": "loss",
+                "step": r.steps,
+            }
             told |= {"metrics": {"loss": judge.loss, "perplexity": judge.per_token}, "n": judge.tokens}
             told |= {part: score.told() for part, score in scores.items()} | {"judged": self.data.judged}
             told |= {"baseline": judge.unigram_loss, "learned": over.learned}

@@ -1,5 +1,6 @@
 """Tokenizers of a training run: made here from its train part, GPT-2's, or one that is there."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def _tiktoken() -> Any:
         import tiktoken  # pyright: ignore[reportMissingImports]
 
         encoding = tiktoken.get_encoding("gpt2")
-    except Exception as error:  # not installed, or its file can be had neither from the net nor from its cache
+    except (
+        Exception
+    ) as error:  # not installed, or its file can be had neither from the net nor from its cache
         raise TransectError(
             f"tiktoken's GPT-2 vocabulary cannot be had ({type(error).__name__}: {error!s:.120}).",
             "Install tiktoken where a net or its cache is, or give a folder with GPT-2's vocab.json and "
@@ -127,7 +130,7 @@ def from_ranks(ranks: dict[bytes, int], end: int) -> Any:
 def _last_merge(ranks: dict[bytes, int], token: bytes, rank: int) -> tuple[bytes, bytes]:
     parts = [bytes([b]) for b in token]
     while len(parts) > 2:
-        pairs = [(ranks.get(a + b, rank), k) for k, (a, b) in enumerate(zip(parts, parts[1:], strict=False))]
+        pairs = [(ranks.get(a + b, rank), k) for k, (a, b) in enumerate(itertools.pairwise(parts))]
         least, k = min(pairs)
         assert least < rank, f"token {token!r} is no merge of lower ones"
         parts[k : k + 2] = [parts[k] + parts[k + 1]]
