@@ -19,6 +19,7 @@ from transect.models.gradients import skipped_losses
 from transect.results.drawing import colours, draw
 from transect.results.study import Study
 from transect.results.table import Table
+from transect.studies.evolve.steps import chosen_steps
 from transect.studies.runs import model_of, shortened
 from transect.studies.tokens.contrasts import between, combined, contrasts, differences
 from transect.studies.tokens.losses import losses
@@ -31,6 +32,7 @@ from transect.train.pretraining import Pretraining, preset
 from transect.train.state import quiet
 
 FAST = {"n": 40, "groups": 4, "gradient_texts": 4, "gradient_positions": 2, "workers": 1}
+SHORT = {"n": 40, "groups": 4, "workers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -234,13 +236,13 @@ def test_the_gap_in_loss_is_paired_by_documents():
     hard = rng.normal(4, 0.5, 20)
     arms = [run("a"), run("b", norm="layernorm")]
     told = [judged(tokens * hard, tokens), judged(tokens * (hard + 0.03 + rng.normal(0, 0.02, 20)), tokens)]
-    row = list(losses([replace(a, judged=t) for a, t in zip(arms, told, strict=True)]))[0]
+    row = next(iter(losses([replace(a, judged=t) for a, t in zip(arms, told, strict=True)])))
     assert row["unit"] == "nats a token"
     assert 0 < row["low"] < row["value"] < row["high"] < 0.06
     other = judged(tokens * hard, tokens * 2, "e", tokens * 4)
-    row = list(losses([replace(arms[0], judged=told[0]), replace(arms[1], judged=other)]))[0]
+    row = next(iter(losses([replace(arms[0], judged=told[0]), replace(arms[1], judged=other)])))
     assert (row["unit"], row["value"]) == ("bits a byte", pytest.approx(0))
-    row = list(losses([arms[0], replace(arms[1], judged=other)]))[0]
+    row = next(iter(losses([arms[0], replace(arms[1], judged=other)])))
     assert row["status"] == "a run without a final evaluation"
 
 
@@ -282,7 +284,7 @@ def test_what_predicts_nothing_is_a_row_that_says_why(at, tmp_path, kind):
     model.tokenizer.save_pretrained(tmp_path / "m")
     study = ts.studies.tokens(str(tmp_path / "m"), texts, out=tmp_path / "o", random_weights=False, **FAST)
     for table in ("gradients", "skips"):
-        row = list(study.tables[table])[0]
+        row = next(iter(study.tables[table]))
         assert "no next token" in row["status"] or "without its head" in row["status"]
     assert len(study.tables["curves"].where(curve="cosine"))
     assert any("no next token" in w or "without its head" in w for w in study.warnings)
@@ -302,7 +304,10 @@ def test_the_worth_of_a_block_is_the_loss_without_it(at, study):
             return float(model.model(input_ids=given, labels=given).loss)
 
     usual = loss()
-    for proj in ("attention.o_proj", "mlp.down_proj"):  # a pre-norm block without its branches is the identity
+    for proj in (
+        "attention.o_proj",
+        "mlp.down_proj",
+    ):  # a pre-norm block without its branches is the identity
         model.model.model.layers[1].get_submodule(proj).weight.data.zero_()
     assert told["resid.2"][0] == pytest.approx(loss() - usual, abs=1e-5)
     size = store.sample(3, "resid.1")[1:].astype(float)
@@ -323,7 +328,7 @@ def test_eight_series_all_have_their_sentence_and_panels_hold_eight_lines():
     for count in (8, 18):
         some = arms[:count]
         table = Table([r for r in rows if r["series"] in {a.series for a in some}])
-        made = Study("tokens", "?", {"curves": table, "similarity": Table([])})
+        made = Study("tokens", "?", {"curves": table, "similarity": Table([{"prompt": None}])})
         findings = _findings(made, some)
         assert all(any(f.startswith(f"{a.series}:") for f in findings) for a in some)
         figures = [f for f in pictures(made, some, "") if f.kind == "token_curves"]
@@ -392,8 +397,26 @@ def test_evolution_runs_from_the_start_to_the_end(at):
     at_step = dict(zip(near.column("step"), near.column("value"), strict=True))
     assert at_step[4] > at_step[0]
     assert (out / "figures/change.png").exists()
+    heatmaps = [f for f in made.figures if f.kind == "token_heatmap"]
+    assert {f.options["run"] for f in heatmaps} == {"pre/checkpoint-00000", "pre/checkpoint-00008"}
     with pytest.raises(TransectError, match="holds no checkpoints"):
         ts.studies.evolve(at / "data", out=out)
+
+
+def test_steps_are_chosen_afterwards_among_those_kept(at):
+    made = ts.studies.evolve(at / "pre", out=at / "some", steps="0,8", gradients=False, prompts=1, **SHORT)
+    assert sorted(made.tables["evolution"].values("step")) == [0, 8]
+    kept = [0, 1, 2, 3, 4, 6, 8, 10, 16, 20]
+    assert chosen_steps("log", kept) == [0, 1, 2, 4, 8, 16, 20]
+    assert chosen_steps("3", kept) == [0, 4, 20]
+    assert chosen_steps("99", kept) == kept
+    assert chosen_steps(None, kept) == kept
+    assert chosen_steps("20, 3", kept) == [3, 20]
+    with pytest.raises(TransectError, match="no checkpoint at step 5") as caught:
+        chosen_steps("0,5", kept)
+    assert "0, 1, 2, 3, 4, 6, 8, 10, 16, 20" in caught.value.fix
+    with pytest.raises(TransectError, match="steps 'some'"):
+        chosen_steps("some", kept)
 
 
 def test_what_cannot_be_compared_is_said(at, tmp_path):

@@ -15,7 +15,8 @@ from transect.work.options import Option
 
 
 def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, **values: Any) -> None:
-    from transect.train.pretrain import OVER, pretrain
+    from transect.train.perplexity import OVER
+    from transect.train.pretrain import pretrain
     from transect.train.pretraining import preset as preset_of
 
     how = {name: values.pop(name) for name in ("data", "capture", "device")}

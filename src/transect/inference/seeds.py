@@ -1,7 +1,7 @@
 """Intervals of means over training runs: the seed is the unit, and the texts vary too.
 
-Values of S seeds on the same texts vary for two reasons. The seeds' own spread is seen between the values; what
-the texts contribute is common to all seeds, and is seen in leave-one-group-out values of their mean.
+Values of S seeds on the same texts vary for two reasons. The seeds' own spread is seen between the values;
+what the texts contribute is common to all seeds, and is seen in leave-one-group-out values of their mean.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ FEWEST = 3
 
 
 class Band(NamedTuple):
-    """A simultaneous band over m sites [m], [m], and how often resamples have the same site farthest from 0."""
+    """A simultaneous band over m sites [m], [m], and how often resamples have the same site far from 0."""
 
     low: np.ndarray
     high: np.ndarray
@@ -46,7 +46,7 @@ def seeds_interval(values: np.ndarray, replicates: np.ndarray, level: float = 0.
 
 
 def seeds_band(values: np.ndarray, replicates: np.ndarray, level: float = 0.95, *, draws: int = 2000) -> Band:
-    """Band that holds a whole curve of means over seeds, and the share of resamples that agree on its extreme.
+    """Band that holds a whole curve of means over seeds, and how often resamples agree on its extreme.
 
     Args:
         values: [m sites, seeds]; one seed: only the texts vary; two: no band.

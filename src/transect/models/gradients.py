@@ -55,8 +55,8 @@ def token_gradients(
 
 
 def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Site → (loss gained by the block that makes it, nats a token: without it minus with it, NaN for resid.0;
-    mean square of the state there, position 0 left out).
+    """Site → (loss without the block that makes it minus the loss, nats a token, NaN for resid.0; mean square
+    of the state there, position 0 left out).
 
     ids: tokens of one text, two or more. A block that is left out hands on what entered it.
     """

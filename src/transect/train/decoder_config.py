@@ -31,10 +31,10 @@ class TransectConfig(PretrainedConfig):
     as in GPT-2.
 
     init: "weights" leaves them so. "function" then scales each branch's last map (peri: the norm behind it),
-    block by block and on fixed random tokens, until a block moves the stream by SHARE of its root mean square:
-    arms then start alike in what they do. Where a block norms the embedding, which is small, its branches
-    have that share before the norm. skip false: x becomes F x, without the sum (rank
-    collapse, Dong et al. 2021, arXiv:2103.03404); with mlp "none" the stack is attention alone.
+    block by block and on fixed random tokens, until a block moves the stream by SHARE of its root mean
+    square: arms then start alike in what they do. Where a block norms the embedding, which is small, its
+    branches have that share before the norm. skip false: x becomes F x, without the sum (rank collapse, Dong
+    et al. 2021, arXiv:2103.03404); with mlp "none" the stack is attention alone.
     norm_scaling: the norm before a branch of the l-th block, times 1/√l (Sun et al. 2025, arXiv:2502.05795).
     """
 

@@ -17,6 +17,9 @@ import numpy as np
 from transect.inference.intervals import jackknife
 from transect.train.data import GROUPS, Stream, group_sizes
 
+#: Names of what a model gains on the unigram model, nats a token, and of the ends of its 95 % interval.
+OVER = ("over_baseline", "over_baseline_low", "over_baseline_high")
+
 
 class Gap(NamedTuple):
     """The unigram model's loss minus the model's, in nats a token, and its 95 % interval by documents."""

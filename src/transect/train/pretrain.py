@@ -29,7 +29,7 @@ from transect.errors import TransectError
 from transect.files import make_folder, write_json, writing
 from transect.random import rng
 from transect.train.data import Data, prepare
-from transect.train.perplexity import Perplexity, perplexity, unigram
+from transect.train.perplexity import OVER, Perplexity, perplexity, unigram
 from transect.train.pretraining import Pretraining, config_of
 from transect.train.state import (
     check_folder,
@@ -92,10 +92,6 @@ def pretrain(
 
 def _silent(stage: str, done: int, total: int, said: str) -> None:
     """Progress that nobody sees."""
-
-
-#: Names of what a model gains on the unigram model, nats a token, and of the ends of its 95 % interval.
-OVER = ("over_baseline", "over_baseline_low", "over_baseline_high")
 
 
 class _Run:

@@ -139,7 +139,7 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
 
 
 def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
-    """Curves along training: a line per layer (of eight layers where there are more), dark to light with depth, over steps on a logarithmic axis."""
+    """Curves along training: a line per layer, eight at most, dark to light; steps on a log axis."""
     import matplotlib
     import matplotlib.ticker
 

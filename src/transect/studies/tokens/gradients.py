@@ -82,8 +82,8 @@ def skips_ask(
     """skipped_block: the loss with a block left out minus the loss, nats a token, at the site that the block
     makes; state_variance: mean square of the state, at every resid site.
 
-    Curse of depth (Sun et al. 2025, arXiv:2502.05795): the variance grows, and deep blocks come to nothing. On
-    the texts that the gradients are taken on; a model without a next token is a row that says so.
+    Curse of depth (Sun et al. 2025, arXiv:2502.05795): the variance grows, and deep blocks come to nothing.
+    On the texts that the gradients are taken on; a model without a next token is a row that says so.
     """
     tasks = tuple(Gradients(str(s.path), s.content, texts, 4, longest, groups, seed) for s in stores)
     return Ask(_skips, tasks, _joined, key=lambda task: f"skips-{task.key()}")
@@ -118,7 +118,7 @@ def _alone(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_head(model: "Model") -> None:
-    """TransectError for a model that predicts no next token: an encoder, or a decoder saved without its head."""
+    """Raises: TransectError for a model without a next token: an encoder, or a decoder without its head."""
     if model.kind != "decoder":
         raise TransectError(
             f"{model.name} is an {model.kind}: it has no next token.", "Gradients need a decoder."

@@ -1,5 +1,5 @@
-"""How far arms are apart in loss: pairs of runs on the same held-out documents, with an interval by documents,
-and over seeds where there are three or more."""
+"""How far arms are apart in loss: pairs of runs on the same held-out documents, with an interval by
+documents, and over seeds where there are three or more."""
 
 import math
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from transect.studies.tokens.runs import Arm
 def losses(arms: Sequence[Arm]) -> Table:
     """B − A of every contrast: loss in nats a token; in bits a byte where the tokenizers differ.
 
-    Pairs are matched by groups of whole documents. Columns: contrast, value, low, high, unit, part (of the data
-    that judged), pairs, seeds, basis, status; a pair that cannot be compared is a row that says why.
+    Pairs are matched by groups of whole documents. Columns: contrast, value, low, high, unit, part (of the
+    data that judged), pairs, seeds, basis, status; a pair that cannot be compared is a row that says why.
     """
     of = {a.name: a for a in arms}
     rows: list[dict[str, Any]] = []

@@ -1,6 +1,7 @@
 """Which figures the token study has: curves by panels of at most eight series, a grid of arms, differences,
 heatmaps."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def chunks(names: Sequence[str], most: int = MOST) -> list[list[str]]:
     """Names in groups of at most `most`, as equal as can be, in their order."""
     count = -(-len(names) // most) or 1
     cuts = [k * len(names) // count for k in range(count + 1)]
-    return [list(names[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [list(names[a:b]) for a, b in itertools.pairwise(cuts)]
 
 
 def _numbered(name: str, k: int) -> str:
@@ -50,8 +51,8 @@ def _numbered(name: str, k: int) -> str:
 def _differences(study: Study, origin: str) -> list[Figure]:
     table = study.tables["differences"]
     caption = (
-        "B − A of runs that differ in the named choice alone; bands: 95 % over seeds and texts, by texts for one "
-        f"seed, none for two; where depths differ, by share of depth. {origin}"
+        "B − A of runs that differ in the named choice alone; bands: 95 % over seeds and texts, by texts for "
+        f"one seed, none for two; where depths differ, by share of depth. {origin}"
     )
     shown = [c for c in (*HEADLINES, "alignment", "effective rank unit") if c in table.values("curve")]
     return [

@@ -55,8 +55,8 @@ class Arm:
     """One run: "run" or "control" (random weights), the series whose seeds are averaged, and what
     distinguishes it.
 
-    over: nats a token over the unigram model, with the ends of its interval. judged: what result.json holds of
-    the part that the run was judged by.
+    over: nats a token over the unigram model, with the ends of its interval. judged: what result.json holds
+    of the part that the run was judged by.
     """
 
     name: str
@@ -112,7 +112,7 @@ def varied_choices(runs: Sequence[Arm]) -> list[str]:
 
 
 def leader(runs: Sequence[Arm], choice: str) -> str:
-    """The architecture's choice that a choice of the recipe follows: a learning rate for each placement; else ""."""
+    """The architecture's choice that a choice of the recipe follows, as a rate follows a placement; or ""."""
     if choice not in RECIPE.values():
         return ""
     for other in (c for c in varied_choices(runs) if c in CHOICES.values()):

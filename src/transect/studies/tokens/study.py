@@ -50,8 +50,8 @@ def tokens(
         max_length: Cut texts at so many tokens; by default the context.
 
     Returns: a study with the tables layers, centred, updates, within, paths, gradients, skips, curves,
-    differences, losses, similarity and arms. Final norms are no layer: `sites` is a family of layers. n is 300 by default, or what
-    every run holds.
+    differences, losses, similarity and arms. Final norms are no layer: `sites` is a family of layers. n is
+    300 by default, or what every run holds.
     """
     only(options, TokenOptions)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)

@@ -72,17 +72,18 @@ METHODS = [
     " random in many dimensions). Path length / distance covered: from the first layer on (null: steps of "
     "the same lengths"
     " at right angles). Random weights: the same architecture with initial weights, the same texts.",
-    "Curse of depth (Sun et al. 2025): the mean square of the state at each depth, and the loss with one block "
-    "left out minus the loss, nats a token, on the texts of the gradients. A block whose interval reaches 0 "
-    "changes nothing that can be told.",
-    "Seeds: the unit of a claim about training is the seed. With three seeds or more an interval holds both the "
-    "spread of seeds (t) and the texts' (jackknife); with two there is none, and both values are shown; with "
-    "one it is of the texts alone.",
-    "Differences: B − A of runs that differ in the named choice alone (and in choices of the recipe that follow "
-    "it, which are named), at equal seeds; pairs of one seed are averaged before seeds are compared. Layers are "
-    "called apart from 0 by a band that holds the whole curve at once, with the share of resamples whose "
-    "largest difference stands at the same layer. Stacks of different depth are compared at equal shares of "
-    "their depth, between layers by a straight line. Loss gaps are paired by the same documents.",
+    "Curse of depth (Sun et al. 2025): the mean square of the state at each depth, and the loss with "
+    "one block left out minus the loss, nats a token, on the texts of the gradients. A block whose "
+    "interval reaches 0 changes nothing that can be told.",
+    "Seeds: the unit of a claim about training is the seed. With three seeds or more an interval "
+    "holds both the spread of seeds (t) and the texts' (jackknife); with two there is none, and both "
+    "values are shown; with one it is of the texts alone.",
+    "Differences: B − A of runs that differ in the named choice alone (and in choices of the recipe "
+    "that follow it, which are named), at equal seeds; pairs of one seed are averaged before seeds "
+    "are compared. Layers are called apart from 0 by a band that holds the whole curve at once, with "
+    "the share of resamples whose largest difference stands at the same layer. Stacks of different "
+    "depth are compared at equal shares of their depth, between layers by a straight line. Loss gaps "
+    "are paired by the same documents.",
 ]
 
 
@@ -117,7 +118,8 @@ def _curse(name: str, own: Table) -> list[str]:
     least = min(blocks, key=lambda r: r["value"])
     known = [r for r in blocks if r["low"] is not None]
     idle = [r for r in known if r["low"] <= 0]
-    line = f"{name}, curse of depth: the variance of the state changes {last['value'] / first['value']:.3g} times"
+    growth = last["value"] / first["value"]
+    line = f"{name}, curse of depth: the variance of the state changes {growth:.3g} times"
     line += (
         f" from {first['site']} to {last['site']}; of {len(blocks)} blocks, leaving out the one that makes"
     )
