@@ -23,7 +23,7 @@ from transect.train import pretrain as room
 from transect.train import vocabulary
 from transect.train.data import Stream, excerpts, prepare
 from transect.train.data import _documents as documents
-from transect.train.perplexity import _told, groups_of, perplexity, unigram, windows
+from transect.train.perplexity import Protocol, _told, groups_of, perplexity, unigram, windows
 from transect.train.pretrain import pretrain
 from transect.train.pretraining import Pretraining, marks, preset
 from transect.train.vocabulary import tokenizer_of
@@ -230,13 +230,13 @@ def test_perplexity_is_the_mean_over_tokens_words_and_bytes(at, tmp_path):
         ((data.parts["train"].ids == ids.numpy()[3]).sum() + 1) / (len(data.parts["train"].ids) + size)
     )
     for stride in (32, 7):
-        told = perplexity(Fixed(table), stream, block=32, stride=stride, baseline=base, batch=3)
+        told = perplexity(Fixed(table), stream, Protocol(32, stride), baseline=base, batch=3)
         assert told.tokens == len(ids) - 1
         assert told.per_token == pytest.approx(math.exp(nll / (len(ids) - 1)), rel=1e-5)
         assert told.per_word == pytest.approx(math.exp(nll / stream.words), rel=1e-5)
         assert told.bits_per_byte == pytest.approx(nll / math.log(2) / stream.bytes, rel=1e-5)
         assert told.unigram_loss == pytest.approx(-base[ids.numpy()[1:]].mean(), rel=1e-9)
-    part = perplexity(Fixed(table), stream, block=32, blocks=2)
+    part = perplexity(Fixed(table), stream, Protocol(32, blocks=2))
     assert part.tokens < told.tokens
     assert math.isnan(part.per_word)
 

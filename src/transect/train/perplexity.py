@@ -21,6 +21,14 @@ from transect.train.data import GROUPS, Stream, group_sizes
 OVER = ("over_baseline", "over_baseline_low", "over_baseline_high")
 
 
+class Protocol(NamedTuple):
+    """Windows of `block` tokens every `stride` (default: the block); only `blocks` of them, evenly."""
+
+    block: int
+    stride: int | None = None
+    blocks: int | None = None
+
+
 class Gap(NamedTuple):
     """The unigram model's loss minus the model's, in nats a token, and its 95 % interval by documents."""
 
@@ -97,23 +105,21 @@ def windows(tokens: int, block: int, stride: int) -> list[tuple[int, int, int]]:
 def perplexity(
     model: Any,
     stream: Stream,
+    protocol: Protocol,
     *,
-    block: int,
-    stride: int | None = None,
-    blocks: int | None = None,
     baseline: np.ndarray | None = None,
     batch: int = 16,
     share: tuple[int, int] = (0, 1),
     progress: Callable[[int, int], None] | None = None,
 ) -> Perplexity:
-    """Perplexity of `model` on a part; `blocks` scores only that many windows, spread evenly over it.
+    """Perplexity of `model` on a part, by windows as the protocol says.
 
     baseline: log probabilities of the unigram model, [vocabulary]. share: (k, n), this process scores every
     n-th window from the k-th on. progress: called with windows done and windows in all.
     """
     import torch
 
-    stride = stride or block
+    block, stride, blocks = protocol.block, protocol.stride or protocol.block, protocol.blocks
     every = windows(len(stream.ids), block, stride)
     partly = blocks is not None and blocks < len(every)
     if blocks is not None and partly:

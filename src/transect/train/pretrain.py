@@ -29,7 +29,7 @@ from transect.errors import TransectError
 from transect.files import make_folder, write_json, writing
 from transect.random import rng
 from transect.train.data import Data, prepare
-from transect.train.perplexity import OVER, Perplexity, perplexity, unigram
+from transect.train.perplexity import OVER, Perplexity, Protocol, perplexity, unigram
 from transect.train.pretraining import Pretraining, config_of
 from transect.train.state import (
     check_folder,
@@ -231,9 +231,7 @@ class _Run:
             return perplexity(
                 self.model,
                 self.data.parts[part],
-                block=r.block,
-                stride=None if blocks else r.stride,
-                blocks=blocks,
+                Protocol(r.block, None if blocks else r.stride, blocks),
                 baseline=self.unigram,
                 batch=r.batch,
                 share=(w.rank, w.size),

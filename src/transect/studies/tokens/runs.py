@@ -164,4 +164,6 @@ def _read(file: Path) -> dict[str, Any]:
 def _over(told: dict[str, Any]) -> tuple[float, float, float] | None:
     """Nats over the unigram model with an interval; None where a run was judged without one."""
     found = [told.get(f"over_baseline{end}") for end in ("", "_low", "_high")]
-    return (found[0], found[1], found[2]) if all(isinstance(v, float) for v in found) else None  # type: ignore[return-value]
+    if not all(isinstance(v, float) for v in found):
+        return None
+    return tuple(found)  # type: ignore[return-value]
