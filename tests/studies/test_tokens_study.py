@@ -100,6 +100,11 @@ def test_differences_are_of_runs_that_differ_in_one_choice(study):
     assert any("post − pre" in finding for finding in study.findings)
     assert any("differences between seeds" in w for w in study.warnings)
     assert any("resid is the normed state" in w for w in study.warnings)
+    assert any("do not start alike in function" in w for w in study.warnings)
+    row = next(iter(study.tables["losses"]))
+    assert (row["contrast"], row["unit"], row["pairs"]) == ("post − pre", "nats a token", 1)
+    assert row["low"] < row["value"] < row["high"]
+    assert any("post − pre, loss on test" in finding for finding in study.findings)
 
 
 def test_every_figure_draws_from_the_saved_tables(at, study):

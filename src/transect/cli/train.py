@@ -33,7 +33,8 @@ def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, *
         click.echo(json.dumps(result))
         return
     click.echo(
-        f"{out}: {result['parameters']:,} parameters, {result['tokens']:,} tokens, {result['seconds']:.0f} s"
+        f"{out}: {result['parameters']:,} parameters, {result['tokens']:,} tokens, "
+        f"{result['seconds']:.0f} s, started equal in {result['recipe'].get('init', 'weights')}"
     )
     for part in (p for p in ("validation", "test") if p in result):
         score = result[part]

@@ -188,6 +188,7 @@ class TransectModel(TransectPreTrained):
         rotation = self._rotation(at) if self.config.positions == "rope" else None
         x = x if rotation is not None else x + self.embed_positions(at)
         for layer in self.layers:
+            assert isinstance(layer, Block)
             x = layer.equalise(x, rotation)
 
     def _rotation(self, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -189,6 +189,24 @@ def _contrasted(study: Study) -> list[str]:
     return told
 
 
+def _starts(study: Study) -> list[str]:
+    """Whether the controls do alike: update / state of random weights, from the second block on."""
+    rows = study.tables["curves"].where(curve="relative update", role="control")
+    sizes: dict[str, list[float]] = {}
+    for r in rows:
+        if r["layer"]:
+            sizes.setdefault(r["series"], []).append(r["value"])
+    typical = {s: sum(v) / len(v) for s, v in sizes.items()}
+    if len(typical) < 2 or max(typical.values()) < 1.5 * min(typical.values()):
+        return []
+    low, high = (pick(typical, key=lambda s: typical[s]) for pick in (min, max))
+    return [
+        f"With random weights a block moves the stream by {typical[low]:.2g} of it ({low}) to "
+        f"{typical[high]:.2g} ({high}): the arms' controls do not start alike in function. "
+        "Train with --init function to start them alike."
+    ]
+
+
 def _judged(arm: Arm) -> str:
     if arm.over is None:
         return arm.name
@@ -236,6 +254,7 @@ def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> lis
     if "losses" in study.tables:
         for reason in dict.fromkeys(r["status"] for r in study.tables["losses"] if r["status"] != "ok"):
             told.append(f"Losses of arms are not compared: {reason}.")
+    told += _starts(study)
     if any(a.choices.get("placement") in NORMED for a in runs):
         told.append(
             "Where a block ends in a norm (post, deepnorm, mix), resid is the normed state: its norm is "
