@@ -49,7 +49,8 @@ def tokens(made: Made) -> Section:
         "grow alike. With the random weights of these thirty blocks they do so far more, with those of "
         "the small pre-norm decoders of [Token geometry](tokens.md) a little (0.01 to 0.3 over four "
         "blocks): a rise with depth by itself tells nothing of training. The mean norm is mostly that of "
-        "the first token, its gradients fall with the length of the prompt, and a perplexity needs its protocol beside it."
+        "the first token, its gradients fall with the length of the prompt, and a perplexity needs its "
+        "protocol beside it."
     )
     return Section(
         "Token geometry across architectures (Token Geometry Analyzer)",

@@ -43,6 +43,13 @@ def test_two_seeds_have_no_interval():
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_intervals_keep_to_the_scale_of_a_number():
+    values, replicates = np.array([0.008, 0.012, 0.02]), np.array([0.013, 0.0135, 0.0138])
+    plain, log = seeds_interval(values, replicates), seeds_interval(values, replicates, scale="log")
+    assert plain[0] < 0 < log[0] < values.mean() < log[1]
+    assert seeds_interval(-values, -replicates, scale="log") == seeds_interval(-values, -replicates)
+
+
 def test_the_band_holds_the_whole_curve(seeds):
     rng, hits, tries = np.random.default_rng(2), 0, 250
     for _ in range(tries):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transect.inference.intervals import agreement, spread
+from transect.inference.intervals import SCALES, agreement, spread
 from transect.random import rng
 
 #: Seeds below which no interval is made of several runs.
@@ -23,13 +23,16 @@ class Band(NamedTuple):
     agreement: float
 
 
-def seeds_interval(values: np.ndarray, replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+def seeds_interval(
+    values: np.ndarray, replicates: np.ndarray, level: float = 0.95, *, scale: str = "identity"
+) -> tuple[float, float]:
     """Interval of the mean over seeds, from both sources of variation.
 
     Args:
         values: One value for each seed, [seeds]; with fewer than three seeds there is no interval.
         replicates: Leave-one-group-of-texts-out values of the mean over seeds, [groups]; may be empty.
         level: Share of such intervals that hold the mean over all seeds and texts.
+        scale: Of `intervals.SCALES`, where the interval is symmetric; "identity" where a value lies outside.
 
     Returns: (low, high); NaN with one or two seeds, or where a value is missing. The half width is
         √(t²_{S−1} s²/S + t²_{G−1} v), v the jackknife variance by texts: no narrower than t over seeds alone.
@@ -39,10 +42,17 @@ def seeds_interval(values: np.ndarray, replicates: np.ndarray, level: float = 0.
     values = np.asarray(values, float)
     if len(values) < FEWEST or not np.isfinite(values).all():
         return float("nan"), float("nan")
+    there, back = SCALES[scale]
+    centre, mean = float(there(np.asarray(values.mean()))), float(values.mean())
+    moved = there(values), there(np.asarray(replicates, float))
+    if all(np.isfinite(part).all() for part in (*moved, centre)):
+        values, replicates = moved
+    else:
+        centre, back = mean, np.asarray
     half = float(t.ppf(0.5 + level / 2, len(values) - 1)) * values.std(ddof=1) / np.sqrt(len(values))
     if len(replicates) > 1:
         half = np.hypot(half, float(t.ppf(0.5 + level / 2, len(replicates) - 1)) * spread(replicates))
-    return float(values.mean() - half), float(values.mean() + half)
+    return float(back(np.asarray(centre - half))), float(back(np.asarray(centre + half)))
 
 
 def seeds_band(values: np.ndarray, replicates: np.ndarray, level: float = 0.95, *, draws: int = 2000) -> Band:

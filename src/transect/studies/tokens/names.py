@@ -40,6 +40,18 @@ WITHIN = [
 ]
 
 
+#: Scales of intervals of what is no declared measure.
+SCALES = dict.fromkeys(("gradient_norm", "relative_gradient", "state_variance", "tortuosity"), "log")
+
+
+def scale_of(measure: str) -> str:
+    """The scale on which intervals of a measure are symmetric, as its declaration says."""
+    from transect.measures.registry import registry
+
+    known = registry().get(measure)
+    return known.scale if known else SCALES.get(measure, "identity")
+
+
 def _within(measure: str, about: str, label: str) -> Curve:
     return Curve("within", {"measure": measure, "about": about}, label)
 

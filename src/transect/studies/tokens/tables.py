@@ -18,7 +18,7 @@ from transect.results.table import Table, merge
 from transect.store.store import Store
 from transect.studies.tokens.contrasts import deepest_layers
 from transect.studies.tokens.gradients import gradients_ask, skips_ask
-from transect.studies.tokens.names import CURVES, NORMED, POOLED, UPDATES, WITHIN
+from transect.studies.tokens.names import CURVES, NORMED, POOLED, UPDATES, WITHIN, scale_of
 from transect.studies.tokens.runs import Arm
 from transect.work.options import Work
 
@@ -85,7 +85,7 @@ def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     told |= {"runs": len(rows), "layer": sites.layer(rows[0]["site"]), "status": "ok"}
     nulls = [r["null"] for r in rows if r["null"] is not None]
     told |= {"null": float(np.mean(nulls)) if nulls else None}
-    low, high = seeds_interval(values, replicated(rows))
+    low, high = seeds_interval(values, replicated(rows), scale=scale_of(rows[0]["measure"]))
     if len(rows) == 1:
         low, high = rows[0]["low"], rows[0]["high"]
     spread = [[r[k] for r in rows if r.get(k) is not None] for k in ("text_low", "text_high")]
