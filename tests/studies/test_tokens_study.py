@@ -23,7 +23,7 @@ from transect.studies.evolve.steps import chosen_steps
 from transect.studies.runs import model_of, shortened
 from transect.studies.tokens.contrasts import between, combined, contrasts, differences
 from transect.studies.tokens.losses import losses
-from transect.studies.tokens.pictures import pictures
+from transect.studies.tokens.pictures import _grid, pictures
 from transect.studies.tokens.runs import CHOICES, RECIPE, Arm, arms_of
 from transect.studies.tokens.tables import _mean, similarities
 from transect.studies.tokens.words import _findings
@@ -209,6 +209,10 @@ def test_a_rate_for_each_placement_is_part_of_the_contrast():
         "layernorm − rmsnorm",
     }
     assert len(found["layernorm − rmsnorm"]) == 4
+    cells = _grid(arms, {"series": [a.series for a in arms]}, "")[0].options["cells"]
+    assert {(c["column"], c["line"]) for c in cells} == {
+        (p, n) for p in rate for n in ("rmsnorm", "layernorm")
+    }
 
 
 def test_runs_that_differ_in_their_recipe_are_no_seeds(at, tmp_path):

@@ -41,7 +41,9 @@ WITHIN = [
 
 
 #: Scales of intervals of what is no declared measure.
-SCALES = dict.fromkeys(("gradient_norm", "relative_gradient", "state_variance", "tortuosity"), "log")
+SCALES: dict[str, str] = dict.fromkeys(
+    ("gradient_norm", "relative_gradient", "state_variance", "tortuosity"), "log"
+)
 
 
 def scale_of(measure: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from transect.results.study import Figure, Study
 from transect.studies.tokens.names import HEADLINES, PANELS
-from transect.studies.tokens.runs import Arm, varied_choices
+from transect.studies.tokens.runs import Arm, leader, varied_choices
 
 #: Lines in one panel; more series are shown in further figures, each with its own colours.
 MOST = 8
@@ -67,7 +67,7 @@ def _differences(study: Study, origin: str) -> list[Figure]:
 def _grid(arms: Sequence[Arm], base: dict[str, Any], tail: str) -> list[Figure]:
     """Small multiples: a column for each level of the choice with most to tell, colours for the rest."""
     runs = [a for a in arms if a.role == "run"]
-    varied = varied_choices(runs)
+    varied = [c for c in varied_choices(runs) if not leader(runs, c)]
     if not varied:
         return []
     by = varied[0]
