@@ -12,7 +12,7 @@ from transect.models import sites
 from transect.models.checkpoints import random_model
 from transect.models.forward import hooked
 from transect.train.decoder import TransectForCausalLM
-from transect.train.decoder_config import MLPS, NORMS, PLACEMENTS, POSITIONS, TransectConfig
+from transect.train.decoder_config import MLPS, NORMS, PLACEMENTS, POSITIONS, SHARE, TransectConfig
 from transect.train.state import quiet
 
 ARMS = list(itertools.product(PLACEMENTS, NORMS, MLPS))
@@ -99,14 +99,82 @@ def test_every_arm_runs_backward_generates_and_is_captured(placement: str, norm:
     with torch.inference_mode(), hooked(taps.values(), lambda s, v: seen.update({s: v.clone()})) as fired:
         out = model.model(IDS, attention_mask=torch.ones_like(IDS))
     assert set(fired.values()) == {1}
-    wide = model.config.intermediate_size
-    assert seen["mlp.3.act"].shape == (2, 11, wide)
+    if mlp != "none":
+        assert seen["mlp.3.act"].shape == (2, 11, model.config.intermediate_size)
     assert seen["attn.0.head"].shape == (2, 11, 32)
     torch.testing.assert_close(seen["final_norm"], out.last_hidden_state)
     for k in range(4):
-        error = seen[f"resid.{k + 1}"] - seen[f"resid.{k}"] - seen[f"attn.{k}.out"] - seen[f"mlp.{k}.out"]
+        error = seen[f"resid.{k + 1}"] - seen[f"resid.{k}"] - seen[f"attn.{k}.out"]
+        error = error - seen[f"mlp.{k}.out"] if mlp != "none" else error
         adds = model.config.placement(k) in ("pre", "peri", "none")
         assert (float(error.norm()) < 1e-4 * float(seen[f"resid.{k}"].norm())) == adds
+
+
+def states(model, ids):
+    """The stream at every depth, float64 [blocks + 1, texts, tokens, width]."""
+    taps, seen = sites.discover(model), {}
+    chosen = [taps[s] for s in sites.select(list(taps), ["resid"])]
+    with torch.inference_mode(), hooked(chosen, lambda s, v: seen.update({s: v.clone()})):
+        model.model(ids)
+    return torch.stack([seen[tap.site] for tap in chosen]).double()
+
+
+def updates(model, ids):
+    """Update / state of each block without position 0, [blocks]."""
+    X = states(model, ids)[:, :, 1:].flatten(1)
+    return (X[1:] - X[:-1]).norm(dim=1) / X[:-1].norm(dim=1)
+
+
+def residuals(model, ids):
+    """Rank residual ‖X − 1x̄ᵀ‖ / ‖X‖ at each depth, mean over texts, [blocks + 1]."""
+    X = states(model, ids)
+    return ((X - X.mean(dim=2, keepdim=True)).norm(dim=(2, 3)) / X.norm(dim=(2, 3))).mean(dim=1)
+
+
+LONG = torch.randint(0, 61, (24, 33), generator=torch.Generator().manual_seed(7))
+
+
+@pytest.mark.parametrize(("placement", "norm", "mlp"), ARMS)
+def test_arms_start_alike_in_function(placement: str, norm: str, mlp: str) -> None:
+    """Update / state is 0.3 in every block of every arm, on tokens that it was not set on. With equal weights
+    the arms differ by 100: 0.49 (pre, GELU) and 0.004 (post, SwiGLU)."""
+    shape = {"norm_placement": placement, "norm": norm, "mlp": mlp, "hidden_size": 64, "mix_fraction": 0.5}
+    moved = updates(decoder(init="function", **shape), LONG)
+    first = 1 if placement in ("post", "deepnorm", "mix") else 0  # there the norm moves the small embedding
+    torch.testing.assert_close(moved[first:], torch.full_like(moved[first:], SHARE), rtol=0.05, atol=0)
+
+
+def test_a_start_alike_in_function_is_drawn_again_from_the_configuration() -> None:
+    first, again = (decoder(seed=5, init="function", mlp="gelu").state_dict() for _ in range(2))
+    assert all(torch.equal(first[n], again[n]) for n in first)
+    plain = decoder(seed=5, mlp="gelu").state_dict()
+    changed = {n.split(".")[-2] for n in first if not torch.equal(first[n], plain[n])}
+    assert changed == {"o_proj", "down_proj"}
+
+
+def test_attention_alone_without_skips_collapses_to_rank_one() -> None:
+    """Dong et al. 2021: without skips and MLP the residual goes to 0. Skips hold it up. Under a causal mask
+    it falls by a factor a block: the first tokens see few others."""
+    shape = {"num_hidden_layers": 12, "norm_placement": "none", "mlp": "none"}
+    bare = residuals(decoder(skip=False, init="function", **shape), LONG)
+    kept = residuals(decoder(init="function", **shape), LONG)
+    assert (bare[1:] < bare[:-1]).all()
+    assert bare[-1] < 0.01
+    assert kept[-1] > 0.6
+    assert "mlp.0.out" not in sites.discover(decoder(**shape))
+
+
+def test_the_norm_before_a_branch_shrinks_with_depth() -> None:
+    """LayerNorm scaling: what enters a branch of block l has a root mean square of 1 / √l."""
+    seen = []
+    for placement in ("pre", "peri"):
+        model = decoder(norm_placement=placement, norm_scaling=True)
+        for layer in model.model.layers:
+            layer.attention.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        with torch.inference_mode():
+            model(LONG)
+    found = [float(x.pow(2).mean().sqrt()) for x in seen]
+    assert found == pytest.approx([1, 2**-0.5, 3**-0.5, 0.5] * 2, rel=0.05)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -155,7 +223,8 @@ def test_arms_start_equal() -> None:
 
 def test_both_mlps_have_the_same_number_of_parameters() -> None:
     count = {
-        m: sum(p.numel() for p in decoder(hidden_size=96, mlp=m).model.layers.parameters()) for m in MLPS
+        m: sum(p.numel() for p in decoder(hidden_size=96, mlp=m).model.layers.parameters())
+        for m in ("swiglu", "gelu")
     }
     assert count["swiglu"] == count["gelu"]
 
@@ -175,6 +244,8 @@ def test_layernorm_is_one_and_rmsnorm_is_another() -> None:
         ({"num_key_value_heads": 3}, "cannot share 3"),
         ({"norm_placement": "sideways"}, "There are pre, post"),
         ({"mix_fraction": 1.5}, "share from 0 to 1"),
+        ({"norm_scaling": True, "norm_placement": "post"}, "no norm stands before a branch"),
+        ({"init": "zeros"}, "There are weights, function"),
     ],
 )
 def test_a_configuration_that_makes_no_decoder_is_refused(given, said) -> None:

@@ -20,10 +20,13 @@ from tiny import WORDS
 from transect.cli.main import cli
 from transect.errors import TransectError
 from transect.train import pretrain as room
-from transect.train.data import excerpts, prepare
-from transect.train.perplexity import perplexity, unigram, windows
+from transect.train import vocabulary
+from transect.train.data import Stream, excerpts, prepare
+from transect.train.data import _documents as documents
+from transect.train.perplexity import Protocol, _told, groups_of, perplexity, unigram, windows
 from transect.train.pretrain import pretrain
 from transect.train.pretraining import Pretraining, marks, preset
+from transect.train.vocabulary import tokenizer_of
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,77 @@ def test_merges_are_learned_on_the_train_part_alone(at, tmp_path):
     data = prepare(recipe(at, texts=f"{tmp_path / 'train.txt'},{tmp_path / 'held.txt'}"), tmp_path / "data")
     assert "birthday" in "".join(data.tokenizer.get_vocab())
     assert not any("zyz" in token or "quo" in token for token in data.tokenizer.get_vocab())
-    assert data.parts["test"].documents == data.parts["validation"].documents == 20
+    assert data.parts["validation"].documents == 20
+    assert "test" not in data.parts
+    assert data.judged == "validation"
+
+
+def test_a_run_without_test_texts_is_judged_by_validation_and_says_so(at, tmp_path):
+    lines = (at / "t.txt").read_text().split("\n")
+    (tmp_path / "train.txt").write_text("\n".join(lines[:90]))
+    (tmp_path / "held.txt").write_text("\n".join(lines[90:]))
+    order = [
+        "--preset",
+        "tiny",
+        "--texts",
+        f"{tmp_path / 'train.txt'},{tmp_path / 'held.txt'}",
+        "--steps",
+        "8",
+    ]
+    done = CliRunner().invoke(cli, ["train", *order, "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert "  test:" not in done.output
+    assert "judged by validation" in done.output
+    told = result(tmp_path / "run")
+    assert "test" not in told
+    assert told["judged"] == "validation"
+    assert told["metrics"]["loss"] == told["validation"]["loss"]
+
+
+def test_a_set_is_read_from_local_copies_of_its_parts(tmp_path):
+    for name, word in (("a", "one"), ("b", "two"), ("c", "three")):
+        rows = [{"text": f" {word} word after another {k} . \n"} for k in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
+    a, b, c = (str(tmp_path / f"{name}.jsonl") for name in "abc")
+    found = documents(f"wikitext2@{a},{b},{c}")
+    assert {part: texts[0].split()[0] for part, texts in found.items()} == {
+        "train": "one",
+        "validation": "two",
+        "test": "three",
+    }
+    assert list(documents(f"wikitext2@{a},{b}")) == ["train", "validation"]
+    with pytest.raises(TransectError, match="4 files of text"):
+        documents(f"wikitext2@{a},{b},{c},{a}")
+
+
+def test_gpt2_files_and_ranks_are_the_tokenizer_that_they_came_from(at, tmp_path):
+    lines = (at / "t.txt").read_text().split("\n")
+    made = tokenizer_of("bpe", 320, lines)
+    told = json.loads(made.backend_tokenizer.to_str())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(told["vocab"]))
+    merges = [m if isinstance(m, str) else " ".join(m) for m in told["merges"]]
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    again = tokenizer_of(str(tmp_path), 0, [])
+    text = "Berlin's birthday, über\n  two days 12"
+    assert again(text)["input_ids"] == made(text)["input_ids"]
+    assert again.eos_token == "<|endoftext|>"
+    assert again.decode(again(text)["input_ids"]) == text
+    letters = {letter: byte for byte, letter in vocabulary._letters().items()}
+    names = [*sorted(letters, key=letters.get), *(m.replace(" ", "") for m in merges)]  # bytes, then merges
+    ranks = {bytes(letters[c] for c in name): k for k, name in enumerate(names)}
+    ranked = vocabulary.from_ranks(ranks, len(ranks))
+    assert ranked.convert_ids_to_tokens(ranked(text)["input_ids"]) == made.tokenize(text)
+    assert ranked.eos_token_id == len(ranks)
+    (tmp_path / "merges.txt").write_text("no merge of it")
+    with pytest.raises(TransectError, match="make no tokenizer"):
+        tokenizer_of(str(tmp_path), 0, [])
+
+
+def test_a_vocabulary_that_cannot_be_had_is_a_message(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+    with pytest.raises(TransectError, match="cannot be had") as caught:
+        tokenizer_of("tiktoken", 0, [])
+    assert "merges.txt" in caught.value.fix
 
 
 def test_characters_and_tokenizers_that_are_there(at, tmp_path):
@@ -157,15 +230,69 @@ def test_perplexity_is_the_mean_over_tokens_words_and_bytes(at, tmp_path):
         ((data.parts["train"].ids == ids.numpy()[3]).sum() + 1) / (len(data.parts["train"].ids) + size)
     )
     for stride in (32, 7):
-        told = perplexity(Fixed(table), stream, block=32, stride=stride, baseline=base, batch=3)
+        told = perplexity(Fixed(table), stream, Protocol(32, stride), baseline=base, batch=3)
         assert told.tokens == len(ids) - 1
         assert told.per_token == pytest.approx(math.exp(nll / (len(ids) - 1)), rel=1e-5)
         assert told.per_word == pytest.approx(math.exp(nll / stream.words), rel=1e-5)
         assert told.bits_per_byte == pytest.approx(nll / math.log(2) / stream.bytes, rel=1e-5)
         assert told.unigram_loss == pytest.approx(-base[ids.numpy()[1:]].mean(), rel=1e-9)
-    part = perplexity(Fixed(table), stream, block=32, blocks=2)
+    part = perplexity(Fixed(table), stream, Protocol(32, blocks=2))
     assert part.tokens < told.tokens
     assert math.isnan(part.per_word)
+
+
+def scored(at, tmp_path, seed, gap, noise):
+    """Scores of a test part of 20 groups whose documents differ by `noise`, `gap` nats below the unigram."""
+    draw = np.random.default_rng(seed)
+    tokens = draw.integers(300, 3000, 20).astype(float)
+    plain = tokens * draw.normal(5.47, 0.2, 20)
+    shift = draw.normal(0, noise, 20)
+    nats = plain - tokens * (gap + shift - (tokens * shift).sum() / tokens.sum())
+    sums = np.stack([nats, tokens, plain, tokens / 9], axis=1)
+    stream = Stream(np.zeros(1, int), 20, 0, 0)
+    return _told(sums, stream, 32, 32, whole=True)
+
+
+def test_a_collapsed_arm_has_not_learned_and_a_trained_one_has(at, tmp_path):
+    """Perplexity 234.6 against 238.4 is 0.016 nats; documents that differ by 0.08 do not tell it from 0."""
+    gap = math.log(238.4 / 234.6)
+    collapsed = [scored(at, tmp_path, k, gap, 0.08).over_baseline for k in range(20)]
+    assert all(g.value == pytest.approx(gap) and g.low < 0 < g.high for g in collapsed)
+    assert not any(g.learned for g in collapsed)
+    assert all(scored(at, tmp_path, k, 0.9, 0.08).over_baseline.learned for k in range(20))
+
+
+def test_groups_are_whole_documents_and_their_jackknife_covers(at, tmp_path):
+    data = prepare(recipe(at), tmp_path)
+    stream = data.parts["test"]
+    of = groups_of(stream)
+    assert of.max() + 1 == stream.documents == len(stream.group_bytes) == 8
+    assert sum(stream.group_bytes) == stream.bytes
+    for k in range(8):
+        text = data.tokenizer.decode(stream.ids[of == k].tolist())
+        assert text.count("<|endoftext|>") == 1
+        assert len(text.removesuffix("<|endoftext|>")) == stream.group_bytes[k]
+    draw, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        tokens = draw.lognormal(6, 0.7, 20)
+        gap = 0.3 + draw.normal(0, 0.2, 20)
+        sums = np.stack([-tokens * gap, tokens, 0 * tokens, tokens], axis=1)
+        told = _told(sums, stream, 32, 32, whole=True).over_baseline
+        hits += told.low < 0.3 < told.high
+    assert 0.91 <= hits / 400 <= 0.98
+
+
+def test_a_run_that_did_not_train_says_so(at, tmp_path):
+    order = ["--preset", "tiny", "--texts", str(at / "t.txt"), "--steps", "3", "--learning-rate", "1e-6"]
+    done = CliRunner().invoke(cli, ["train", *order, "--out", str(tmp_path / "run")])
+    assert "did not learn" in done.output
+    assert "nats a token" in done.output
+    told = result(tmp_path / "run")
+    assert told["learned"] is False
+    assert told["over_baseline_low"] < told["over_baseline"] < told["over_baseline_high"]
+    assert sum(told["test"]["groups"]["tokens"]) == told["test"]["tokens"]
+    for words in ("preparing texts", "training: 3 of 3", "; loss", "rate", "final evaluation, test"):
+        assert words in done.output, words
 
 
 # runs

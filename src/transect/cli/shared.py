@@ -124,9 +124,9 @@ PACE = 10.0
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress on stderr, one line a step: call with (step, done, total). Bars on a terminal, plain lines in
-    a log."""
+def bars() -> Iterator[Callable[..., None]]:
+    """Progress on stderr, one line a step: call with (step, done, total) and, where there is more to say, a
+    word beside the bar. Bars on a terminal, plain lines in a log."""
     if not sys.stderr.isatty():
         yield plain_lines()
         return
@@ -142,24 +142,25 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
 
     shown = [TextColumn("[progress.description]{task.description:<18}", markup=False), BarColumn()]
     shown += [MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
+    shown += [TextColumn("{task.fields[said]}", markup=False)]
     with Progress(*shown, console=Console(stderr=True)) as progress:
         tasks: dict[str, Any] = {}
 
-        def told(step: str, done: int, total: int) -> None:
+        def told(step: str, done: int, total: int, said: str = "") -> None:
             if step not in tasks or (progress.tasks[tasks[step]].finished and done < total):
-                tasks[step] = progress.add_task(step, total=total)
-            progress.update(tasks[step], completed=done, total=total)
+                tasks[step] = progress.add_task(step, total=total, said=said)
+            progress.update(tasks[step], completed=done, total=total, said=said)
 
         yield told
 
 
-def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[[str, int, int], None]:
+def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
     """Progress as lines with an estimate of what is left, one every ten seconds a step, and one at its
     end."""
     begun: dict[str, float] = {}
     last: dict[str, float] = {}
 
-    def told(step: str, done: int, total: int) -> None:
+    def told(step: str, done: int, total: int, said: str = "") -> None:
         now = clock()
         begun.setdefault(step, now)
         if done < total and now - last.get(step, begun[step]) < PACE:
@@ -167,7 +168,8 @@ def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[[str, i
         last[step] = now
         spent = now - begun[step]
         left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
-        click.echo(plain(f"transect: {step}: {done} of {total}, {spent:.0f} s{left}"), err=True)
+        also = f"; {said}" if said else ""
+        click.echo(plain(f"transect: {step}: {done} of {total}, {spent:.0f} s{left}{also}"), err=True)
         if done >= total:
             begun.pop(step), last.pop(step)
 

@@ -15,6 +15,7 @@ from transect.work.options import Option
 
 
 def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, **values: Any) -> None:
+    from transect.train.perplexity import OVER
     from transect.train.pretrain import pretrain
     from transect.train.pretraining import preset as preset_of
 
@@ -24,7 +25,7 @@ def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, *
         pretrain(
             preset_of(preset, **values),
             out,
-            progress=lambda done, total, said: told("training", done, total),
+            progress=told,
             **how,
         )
     result = json.loads((out / "result.json").read_text())
@@ -32,9 +33,10 @@ def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, *
         click.echo(json.dumps(result))
         return
     click.echo(
-        f"{out}: {result['parameters']:,} parameters, {result['tokens']:,} tokens, {result['seconds']:.0f} s"
+        f"{out}: {result['parameters']:,} parameters, {result['tokens']:,} tokens, "
+        f"{result['seconds']:.0f} s, started equal in {result['recipe'].get('init', 'weights')}"
     )
-    for part in ("validation", "test"):
+    for part in (p for p in ("validation", "test") if p in result):
         score = result[part]
         click.echo(
             f"  {part}: perplexity {score['per_token']:.4g} a token (unigram "
@@ -43,8 +45,15 @@ def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, *
             "tokens, "
             f"windows of {score['block']}, stride {score['stride']}"
         )
-    if not result["learned"]:
-        click.echo("! did not learn: the unigram model does as well on test", err=True)
+    if "test" not in result:
+        click.echo("  no test part: judged by validation, which also drew the curve")
+    over, low, high = (result.get(name) for name in OVER)
+    ends = f" [{low:.3g}, {high:.3g}]" if isinstance(low, float) and isinstance(high, float) else ""
+    words = f"{over:+.3g}{ends} nats a token over the unigram model on {result.get('judged', 'test')}"
+    if result["learned"]:
+        click.echo(f"  learned: {words}")
+    else:
+        click.echo(f"! did not learn: {words}; the interval (95 %, by documents) reaches 0", err=True)
 
 
 HELP = "seed: hours on a CPU; demo: about two minutes; tiny: seconds."

@@ -199,7 +199,12 @@ def random_model(config: Any, seed: int, dtype: Any) -> Any:
 
     with torch.random.fork_rng(devices=[]), loading(f"random {config.model_type}"):
         torch.manual_seed(seed)
-        return auto_class(config).from_config(config, dtype=torch.float32).to(dtype)
+        model = auto_class(config).from_config(config, dtype=torch.float32)
+        if finish := getattr(
+            model, "after_random", None
+        ):  # an initialisation that looks at what the model does
+            finish()
+        return model.to(dtype)
 
 
 def dequantised(file: Path, folder: Path | None = None) -> Path:

@@ -1,5 +1,5 @@
-"""Gradients of the next-token loss of single tokens by their own states, at every layer of the residual
-stream."""
+"""What the next-token loss owes to each depth: gradients of single tokens by their own states, and the loss
+where one block is skipped."""
 
 from typing import TYPE_CHECKING
 
@@ -52,3 +52,39 @@ def token_gradients(
             p.requires_grad_(True)
     sizes = [v.detach()[row, place].float().norm(dim=-1).cpu().numpy().astype(float) for v in seen.values()]
     return dict(zip(seen, zip(*norms, sizes, strict=True), strict=True))
+
+
+def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Site → (loss without the block that makes it minus the loss, nats a token, NaN for resid.0; mean square
+    of the state there, position 0 left out).
+
+    ids: tokens of one text, two or more. A block that is left out hands on what entered it.
+    """
+    import torch
+
+    taps = sites.discover(model.model)
+    chosen = [taps[s] for s in sites.select(list(taps), ["resid"])]
+    given = torch.from_numpy(np.asarray(ids, np.int64))[None].to(model.device)
+    sizes: dict[str, float] = {}
+
+    def keep(site: str, value: "torch.Tensor") -> None:
+        sizes[site] = float(value[:, 1:].double().pow(2).mean())
+
+    def loss() -> float:
+        logits = model.model(input_ids=given, use_cache=False).logits[0, :-1].float()
+        return float(torch.nn.functional.cross_entropy(logits, given[0, 1:]))
+
+    def handed_on(_: object, args: tuple, kwargs: dict, out: object) -> object:
+        x = args[0] if args else kwargs["hidden_states"]
+        return (x, *out[1:]) if isinstance(out, tuple) else x
+
+    with torch.inference_mode():
+        with hooked(chosen, keep):
+            usual, gained = loss(), [float("nan")]
+        for tap in chosen[1:]:  # the first reads what enters the first block
+            hook = tap.module.register_forward_hook(handed_on, with_kwargs=True)
+            try:
+                gained.append(loss() - usual)
+            finally:
+                hook.remove()
+    return {tap.site: (gain, sizes[tap.site]) for tap, gain in zip(chosen, gained, strict=True)}

@@ -62,7 +62,7 @@ def open_runs(
             model.name = _name(model.name, one, [s.name for s in stores])
             limit = max_length or length_limit(model)
             where = Path(out) / "stores" / folder_name(model.name)
-            bar = bar_of(progress, f"capture {model.name}"[:40])
+            bar = bar_of(progress, f"capture {shortened(model.name)}")
             stores.append(capture(model, opened, where, sites=sites, max_length=limit, progress=bar))
     for store in stores:
         if store.unfinished:
@@ -92,6 +92,12 @@ def bar_of(progress: Progress, step: str) -> Callable[[int, int], None] | None:
     return (lambda done, total: progress(step, done, total)) if progress else None
 
 
+def shortened(name: str, most: int = 40) -> str:
+    """A name that fits beside a bar, cut in the middle: what tells runs apart stands at the ends."""
+    left = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:left]}…{name[left + 1 - most :]}"
+
+
 def folder_name(name: str) -> str:
     """A run's name as a folder's."""
     return re.sub(r"[^\w.-]+", "_", name)
@@ -119,7 +125,7 @@ def random_control(
     model = reopen(store, random=True, seed=seed)
     model.name = f"{store.name}, random weights"
     where = Path(out) / "stores" / folder_name(model.name)
-    return recapture(store, model, where, progress=bar_of(progress, "random weights"), **changes)
+    return recapture(store, model, where, progress=bar_of(progress, shortened(model.name)), **changes)
 
 
 def shuffled_control(store: Store, out: str | Path, *, seed: int = 0, progress: Progress = None) -> Store:
@@ -127,7 +133,9 @@ def shuffled_control(store: Store, out: str | Path, *, seed: int = 0, progress: 
     model = reopen(store)
     model.name = f"{store.name}, shuffled tokens"
     where = Path(out) / "stores" / folder_name(model.name)
-    return recapture(store, model, where, shuffle_tokens=seed, progress=bar_of(progress, "shuffled tokens"))
+    return recapture(
+        store, model, where, shuffle_tokens=seed, progress=bar_of(progress, shortened(model.name))
+    )
 
 
 def model_of(store: Store) -> Model:

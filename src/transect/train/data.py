@@ -7,10 +7,13 @@ part.
     token
     DIR/prompts.jsonl    excerpts of held-out documents, to look at a model with
 
+Files TRAIN,VALIDATION have no test part: a run on them is judged by validation, and says so.
+
 Sequences are cut from the stream when they are needed, side by side; nothing is kept in memory.
 """
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -22,13 +25,15 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.files import read_json, whole_file, write_bytes, write_json
+from transect.texts.datasets import HUB
 from transect.texts.texts import open_texts
 from transect.train.pretraining import Pretraining
 from transect.train.state import whole
+from transect.train.vocabulary import tokenizer_of
 from transect.work.folders import SUMS, write_sums
 
 PARTS = ("train", "validation", "test")
-END = "<|endoftext|>"
+GROUPS = 20  # of whole documents, behind intervals of losses
 HELD = (
     0.05  # share of the documents that validation gets, and test; of few documents up to a quarter, at most 8
 )
@@ -42,6 +47,8 @@ class Stream:
     documents: int
     words: int
     bytes: int
+    end: int | None = None
+    group_bytes: tuple[int, ...] = ()
 
     def blocks(self, size: int) -> int:
         """How many sequences of `size` tokens with their next tokens lie side by side."""
@@ -54,12 +61,17 @@ class Stream:
 
 @dataclass(frozen=True)
 class Data:
-    """Streams of the three parts, the tokenizer, and the identity of both."""
+    """Streams of the parts, the tokenizer, and the identity of both."""
 
     folder: Path
     parts: dict[str, Stream]
     tokenizer: Any
     fingerprint: str
+
+    @property
+    def judged(self) -> str:
+        """The part that a run is judged by: test, or validation where there is no test part."""
+        return "test" if "test" in self.parts else "validation"
 
 
 def prepare(recipe: Pretraining, folder: Path) -> Data:
@@ -69,6 +81,10 @@ def prepare(recipe: Pretraining, folder: Path) -> Data:
     asked |= {"vocab": recipe.vocab} if recipe.tokenizer == "bpe" else {}
     if (folder / "data.json").is_file():
         told = read_json(folder / "data.json", "data")
+        if told.get("asked") == asked and _validation_twice(folder, told):
+            raise TransectError(
+                f"{folder}: its test part is its validation part.", "Delete the data folder and run again."
+            )
         if told.get("asked") != asked:
             raise TransectError(
                 f"{folder} holds the data of {told.get('asked')}, asked {asked}.", "Choose another --data."
@@ -78,22 +94,28 @@ def prepare(recipe: Pretraining, folder: Path) -> Data:
     return _check(_open(folder, told), recipe)
 
 
+def _validation_twice(folder: Path, told: dict[str, Any]) -> bool:
+    """Whether an earlier version wrote TRAIN,VALIDATION with validation as test."""
+    if told["parts"].get("test") != told["parts"]["validation"]:
+        return False
+    files = [folder / f"{part}.bin" for part in ("validation", "test")]
+    return all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes()
+
+
 def _open(folder: Path, told: dict[str, Any]) -> Data:
     from transect.models.checkpoints import load_tokenizer
 
-    parts = {}
+    parts, tokenizer = {}, load_tokenizer(folder / "tokenizer", {"local_files_only": True})
     for part, counts in told["parts"].items():
         file, size = folder / f"{part}.bin", np.dtype(told["dtype"]).itemsize
         if not file.is_file() or file.stat().st_size != counts["tokens"] * size:
             raise TransectError(f"{file} is missing or cut short.", "Delete the data folder and run again.")
         ids = np.memmap(file, told["dtype"], "r", shape=(counts["tokens"],))
-        parts[part] = Stream(ids, counts["documents"], counts["words"], counts["bytes"])
-    return Data(
-        folder,
-        parts,
-        load_tokenizer(folder / "tokenizer", {"local_files_only": True}),
-        str(told["fingerprint"]),
-    )
+        own = tuple(counts.get("group_bytes", ()))
+        parts[part] = Stream(
+            ids, counts["documents"], counts["words"], counts["bytes"], tokenizer.eos_token_id, own
+        )
+    return Data(folder, parts, tokenizer, str(told["fingerprint"]))
 
 
 def _check(data: Data, recipe: Pretraining) -> Data:
@@ -111,15 +133,15 @@ def _check(data: Data, recipe: Pretraining) -> Data:
 
 def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     documents = _documents(asked["texts"])
-    tokenizer = _tokenizer(asked, documents["train"])
+    tokenizer = tokenizer_of(asked["tokenizer"], asked.get("vocab", 0), documents["train"])
     kind = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
     with whole(folder / "tokenizer") as partial:
         tokenizer.save_pretrained(str(partial))
     digest, parts = hashlib.sha256(json.dumps(asked).encode()), {}
-    for part in PARTS:
+    for part in documents:
         parts[part] = _write(folder / f"{part}.bin", documents[part], tokenizer, kind)
         digest.update((folder / f"{part}.bin").read_bytes())
-    shown = [json.dumps({"text": text}) for text in excerpts(documents["test"])]
+    shown = [json.dumps({"text": text}) for text in excerpts(documents.get("test", documents["validation"]))]
     write_bytes(folder / "prompts.jsonl", "\n".join(shown).encode())
     told = {"asked": asked, "dtype": np.dtype(kind).name, "vocabulary": len(tokenizer), "parts": parts}
     told |= {
@@ -132,7 +154,13 @@ def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     return read_json(folder / "data.json", "data")
 
 
-def _write(file: Path, documents: list[str], tokenizer: Any, kind: Any) -> dict[str, int]:
+def group_sizes(documents: int, most: int = GROUPS) -> list[int]:
+    """Documents in each of at most `most` groups, as equal as can be; every group has one or more."""
+    count = min(most, documents)
+    return [(k + 1) * documents // count - k * documents // count for k in range(count)]
+
+
+def _write(file: Path, documents: list[str], tokenizer: Any, kind: Any) -> dict[str, Any]:
     """Encode documents one after the other; the end-of-text token closes each."""
     end, count = tokenizer.eos_token_id, 0
     limit = int(np.iinfo(kind).max)
@@ -142,12 +170,14 @@ def _write(file: Path, documents: list[str], tokenizer: Any, kind: Any) -> dict[
             assert not len(array) or array.max() <= limit
             sink.write(array.astype(kind).tobytes())
             count += len(array)
-    words = sum(len(d.split()) for d in documents)
+    words, sizes = sum(len(d.split()) for d in documents), [len(d.encode()) for d in documents]
+    cuts = np.cumsum([0, *group_sizes(len(documents))]).tolist()
     return {
         "documents": len(documents),
         "tokens": count,
         "words": words,
-        "bytes": sum(len(d.encode()) for d in documents),
+        "bytes": sum(sizes),
+        "group_bytes": [sum(sizes[a:b]) for a, b in itertools.pairwise(cuts)],
     }
 
 
@@ -174,17 +204,21 @@ def excerpts(documents: list[str], count: int = 60, characters: int = 400) -> li
 
 
 def _documents(spec: str) -> dict[str, list[str]]:
-    """Documents of each part. Files TRAIN,VALIDATION[,TEST] and sets with their own parts keep those; else
-    one document in twenty, by the hash of its content, goes to validation and one to test."""
+    """Documents of each part, train first. Files TRAIN,VALIDATION[,TEST] and sets with their own parts keep
+    those, also as SET@TRAIN,VALIDATION[,TEST]; else one document in twenty, by the hash of its content, goes
+    to validation and one to test."""
     if spec == "wikitext2":
         return {part: _whole(f"wikitext2:{part}") for part in PARTS}
-    if "," in spec:
-        files = [f.strip() for f in spec.split(",")]
-        if len(files) not in (2, 3):
+    name, at, copies = spec.partition("@")
+    known = bool(at) and name in HUB
+    if "," in (copies if known else spec):
+        files = [f.strip() for f in (copies if known else spec).split(",")]
+        if len(files) not in (2, 3) or not all(files):
             raise TransectError(
                 f"{len(files)} files of text.", "Give TRAIN,VALIDATION or TRAIN,VALIDATION,TEST."
             )
-        return {part: _whole(files[min(k, len(files) - 1)]) for k, part in enumerate(PARTS)}
+        read = [f"{name}@{f}" for f in files] if known else files
+        return {part: _whole(f) for part, f in zip(PARTS, read, strict=False)}
     documents = _whole(spec)
     if len(documents) < 3:
         raise TransectError(
@@ -193,7 +227,7 @@ def _documents(spec: str) -> dict[str, list[str]]:
         )
     order = sorted(documents, key=lambda d: hashlib.sha256(d.encode("utf-8", "surrogatepass")).hexdigest())
     held = max(1, round(HELD * len(order)), min(8, len(order) // 4))  # some to look at, in a small corpus too
-    return {"validation": order[:held], "test": order[held : 2 * held], "train": order[2 * held :]}
+    return {"train": order[2 * held :], "validation": order[:held], "test": order[held : 2 * held]}
 
 
 def _whole(spec: str) -> list[str]:
@@ -205,51 +239,3 @@ def _whole(spec: str) -> list[str]:
     for group, text in zip(opened.groups, opened.texts, strict=True):
         joined.setdefault(group, []).append(text)
     return ["\n\n".join(texts) for texts in joined.values()]
-
-
-# tokenizers
-
-
-def _tokenizer(asked: dict[str, Any], train: list[str]) -> Any:
-    if asked["tokenizer"] == "bpe":
-        return _bpe(train, asked["vocab"])
-    if asked["tokenizer"] == "char":
-        return _char(train)
-    from transect.models import checkpoints
-    from transect.models.models import smollm2_folder
-
-    name = asked["tokenizer"]
-    source = smollm2_folder() if name == "smollm2" else name
-    return checkpoints.load_tokenizer(source, checkpoints.hub_options(source, None, False))
-
-
-def _bpe(train: list[str], vocab: int) -> Any:
-    """Byte-level BPE with its merges learned on `train` alone."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    if vocab < 257:
-        raise TransectError(f"a vocabulary of {vocab} for BPE.", "Bytes and the end-of-text token take 257.")
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    made.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    how = {"vocab_size": vocab, "special_tokens": [END], "initial_alphabet": alphabet, "show_progress": False}
-    made.train_from_iterator(train, trainers.BpeTrainer(**how))
-    return _wrapped(made)
-
-
-def _char(train: list[str]) -> Any:
-    """Every character of `train` a token; others are unknown."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-
-    known = [END, "<unk>", *sorted({c for text in train for c in text})]
-    made = Tokenizer(models.WordLevel({c: k for k, c in enumerate(known)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")  # type: ignore[assignment]
-    made.decoder = decoders.Fuse()  # type: ignore[assignment]
-    return _wrapped(made, unk_token="<unk>")
-
-
-def _wrapped(made: Any, **special: str) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END, pad_token=END, **special)

@@ -7,6 +7,7 @@ else, weights included.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,87 +19,8 @@ from transformers.cache_utils import DynamicCache
 from transformers.generation.utils import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from transect.train.decoder_config import TransectConfig
-
-
-class RMSNorm(nn.RMSNorm):
-    """Root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467), computed in the precision of its
-    weight."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.to(self.weight.dtype))
-
-
-def make_norm(c: TransectConfig) -> nn.Module:
-    """A norm over the width: RMSNorm, or LayerNorm with its mean taken out and, where asked, a bias."""
-    if c.norm == "rmsnorm":
-        return RMSNorm(c.hidden_size, eps=c.norm_eps)
-    return nn.LayerNorm(c.hidden_size, eps=c.norm_eps, bias=c.norm_bias)
-
-
-class RoleLinear(nn.Linear):
-    """A linear map that knows what it is for: "score" (queries, keys), "value" (values, into the MLP),
-    "stream"."""
-
-    def __init__(self, role: str, ins: int, outs: int, bias: bool) -> None:
-        super().__init__(ins, outs, bias=bias)
-        self.role = role
-
-
-class Attention(nn.Module):
-    """Causal self-attention with grouped key-value heads. [texts, tokens, width] → the same."""
-
-    def __init__(self, c: TransectConfig, block: int) -> None:
-        super().__init__()
-        self.block, self.head_dim, self.groups = (
-            block,
-            c.head_dim,
-            c.num_attention_heads // c.num_key_value_heads,
-        )
-        narrow = c.num_key_value_heads * c.head_dim
-        self.q_proj = RoleLinear("score", c.hidden_size, c.hidden_size, c.bias)
-        self.k_proj = RoleLinear("score", c.hidden_size, narrow, c.bias)
-        self.v_proj = RoleLinear("value", c.hidden_size, narrow, c.bias)
-        self.o_proj = RoleLinear("stream", c.hidden_size, c.hidden_size, c.bias)
-
-    def forward(
-        self, x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor] | None, mask: Any, cache: Any
-    ) -> torch.Tensor:
-        shape = (*x.shape[:2], -1, self.head_dim)
-        q, k, v = (p(x).view(shape).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-        if rotation is not None:
-            q, k = rotate(q, rotation), rotate(k, rotation)
-        if cache is not None:
-            k, v = cache.update(k, v, self.block)
-        causal = mask is None and q.shape[2] > 1
-        heads = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.groups > 1
-        )
-        return self.o_proj(heads.transpose(1, 2).reshape(x.shape))
-
-
-def rotate(x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864), halves of a head as pairs: [texts, heads, tokens,
-    head]."""
-    cos, sin = (part.to(x.dtype) for part in rotation)
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
-
-
-class MLP(nn.Module):
-    """SwiGLU (Shazeer 2020, arXiv:2002.05202) or GELU. [texts, tokens, width] → the same."""
-
-    def __init__(self, c: TransectConfig) -> None:
-        super().__init__()
-        d, wide = c.hidden_size, c.intermediate_size
-        self.gate_proj = RoleLinear("value", d, wide, c.bias) if c.mlp == "swiglu" else None
-        self.up_proj = RoleLinear("value", d, wide, c.bias)
-        self.down_proj = RoleLinear("stream", wide, d, c.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.gate_proj is None:
-            return self.down_proj(F.gelu(self.up_proj(x), approximate="tanh"))
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+from transect.train.decoder_config import SHARE, TransectConfig
+from transect.train.decoder_layers import MLP, Attention, RoleLinear, make_norm
 
 
 class Block(nn.Module):
@@ -109,25 +31,82 @@ class Block(nn.Module):
         super().__init__()
         how = c.placement(block)
         self.scale = (2 * c.num_hidden_layers) ** 0.25 if how == "deepnorm" else 1.0
+        self.shrink = (block + 1) ** -0.5 if c.norm_scaling else 1.0
         before, added, whole = how in ("pre", "peri"), how == "peri", how in ("post", "deepnorm")
+        self.skip, fed = c.skip, c.mlp != "none"
         if before:
-            self.input_layernorm, self.pre_feedforward_layernorm = make_norm(c), make_norm(c)
+            self.input_layernorm = make_norm(c)
+            self.pre_feedforward_layernorm = make_norm(c) if fed else None
         if added:  # names that sites.py knows for norms of what is added
-            self.post_attention_layernorm, self.post_feedforward_layernorm = make_norm(c), make_norm(c)
+            self.post_attention_layernorm = make_norm(c)
+            self.post_feedforward_layernorm = make_norm(c) if fed else None
         if whole:
-            self.sum_norm_attention, self.sum_norm_mlp = make_norm(c), make_norm(c)
+            self.sum_norm_attention = make_norm(c)
+            self.sum_norm_mlp = make_norm(c) if fed else None
         self.before, self.added, self.whole = before, added, whole
-        self.attention, self.mlp = Attention(c, block), MLP(c)
+        self.attention, self.mlp = Attention(c, block), MLP(c) if fed else None
 
     def forward(self, x: torch.Tensor, rotation: Any, mask: Any, cache: Any) -> torch.Tensor:
-        y = self.attention(self.input_layernorm(x) if self.before else x, rotation, mask, cache)
-        y = self.post_attention_layernorm(y) if self.added else y
-        x = self.scale * x + y if self.scale != 1.0 else x + y
-        x = self.sum_norm_attention(x) if self.whole else x
-        y = self.mlp(self.pre_feedforward_layernorm(x) if self.before else x)
-        y = self.post_feedforward_layernorm(y) if self.added else y
-        x = self.scale * x + y if self.scale != 1.0 else x + y
-        return self.sum_norm_mlp(x) if self.whole else x
+        for branch, join, _ in self.steps(rotation, mask, cache):
+            x = join(x, branch(x))
+        return x
+
+    def steps(self, rotation: Any, mask: Any = None, cache: Any = None) -> Iterator[tuple[Any, Any, Any]]:
+        """(branch, how it joins the stream, the module that scales it) of attention, then of the MLP."""
+
+        def attend(x: torch.Tensor) -> torch.Tensor:
+            y = self.attention(self._normed(x, "input_layernorm"), rotation, mask, cache)
+            return self.post_attention_layernorm(y) if self.added else y
+
+        def feed(x: torch.Tensor) -> torch.Tensor:
+            y = self.mlp(self._normed(x, "pre_feedforward_layernorm"))  # type: ignore[misc]
+            return self.post_feedforward_layernorm(y) if self.added else y  # type: ignore[misc]
+
+        last = self.post_attention_layernorm if self.added else self.attention.o_proj
+        yield attend, self._joined("sum_norm_attention"), last
+        if self.mlp is not None:
+            last = self.post_feedforward_layernorm if self.added else self.mlp.down_proj
+            yield feed, self._joined("sum_norm_mlp"), last
+
+    def _normed(self, x: torch.Tensor, norm: str) -> torch.Tensor:
+        """What a branch sees: the stream, after the norm that stands before it where one does."""
+        if not self.before:
+            return x
+        y = getattr(self, norm)(x)
+        return y * self.shrink if self.shrink != 1.0 else y
+
+    def _joined(self, norm: str) -> Any:
+        def join(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            if self.skip:
+                y = self.scale * x + y if self.scale != 1.0 else x + y
+            return getattr(self, norm)(y) if self.whole else y
+
+        return join
+
+    @torch.no_grad()
+    def equalise(self, x: torch.Tensor, rotation: Any) -> torch.Tensor:
+        """Scale the branches until the block moves the stream by SHARE of it; without skips, until each keeps
+        its size. What leaves the block then, [texts, tokens, width] → the same."""
+        entered, steps = x, list(self.steps(rotation))
+        for branch, join, last in steps:
+            share = self.scale * SHARE / len(steps) ** 0.5 if self.skip else 1.0
+            if (size := rms(branch(x))) > 0:
+                last.weight.mul_(share * rms(x) / size)
+            x = join(x, branch(x))
+        unnormed = rms(entered) < 0.5 and self.whole  # the embedding: the block's own norm moves it most
+        for _ in range(
+            6 if self.skip and not unnormed else 0
+        ):  # branches are not at right angles to the stream
+            moved = rms(x - entered) / rms(entered)
+            for *_, last in steps:
+                last.weight.mul_(SHARE / moved)
+            x = self(entered, rotation, None, None)
+        return x
+
+
+def rms(x: torch.Tensor) -> float:
+    """Root mean square over the entries of [texts, tokens, width] without position 0."""
+    return float(x[:, 1:].double().pow(2).mean().sqrt())
 
 
 class TransectPreTrained(PreTrainedModel):
@@ -198,6 +177,20 @@ class TransectModel(TransectPreTrained):
             last_hidden_state=x, past_key_values=past_key_values, hidden_states=states
         )
 
+    @torch.no_grad()
+    def equalise(self) -> None:
+        """Scale the branches as `TransectConfig` states for init "function", on tokens that are always the
+        same."""
+        draw = torch.Generator().manual_seed(0)
+        size = (32, min(33, self.config.max_position_embeddings))  # as many tokens as a study's window
+        x = self.embed_tokens(torch.randint(0, self.config.vocab_size, size, generator=draw))
+        at = torch.arange(size[1])[None]
+        rotation = self._rotation(at) if self.config.positions == "rope" else None
+        x = x if rotation is not None else x + self.embed_positions(at)
+        for layer in self.layers:
+            assert isinstance(layer, Block)
+            x = layer.equalise(x, rotation)
+
     def _rotation(self, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         half = torch.arange(0, self.config.head_dim, 2, device=where.device, dtype=torch.int64).float()
         angles = where[:, None, :, None].float() / self.config.rope_theta ** (half / self.config.head_dim)
@@ -231,6 +224,11 @@ class TransectForCausalLM(TransectPreTrained, GenerationMixin):
         self.model = TransectModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def after_random(self) -> None:
+        """What remains to do when all weights are drawn."""
+        if self.config.init == "function":
+            self.model.equalise()
 
     def forward(
         self,

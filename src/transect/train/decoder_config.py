@@ -9,8 +9,11 @@ from transect.errors import TransectError
 
 PLACEMENTS = ("pre", "post", "peri", "mix", "deepnorm", "none")
 NORMS = ("rmsnorm", "layernorm")
-MLPS = ("swiglu", "gelu")
+MLPS = ("swiglu", "gelu", "none")
 POSITIONS = ("rope", "learned")
+INITS = ("weights", "function")
+#: Update / state of every block at the start of "function": root mean squares over tokens and width.
+SHARE = 0.3
 
 
 class TransectConfig(PretrainedConfig):
@@ -26,6 +29,13 @@ class TransectConfig(PretrainedConfig):
     stream divided by √(2L), the same in every arm and equal for equal seeds; deepnorm starts as its paper
     states (Xavier, gain β = (8L)^-¼ on values, output and MLP, 1 on queries and keys). GELU is the tanh form,
     as in GPT-2.
+
+    init: "weights" leaves them so. "function" then scales each branch's last map (peri: the norm behind it),
+    block by block and on fixed random tokens, until a block moves the stream by SHARE of its root mean
+    square: arms then start alike in what they do. Where a block norms the embedding, which is small, its
+    branches have that share before the norm. skip false: x becomes F x, without the sum (rank collapse, Dong
+    et al. 2021, arXiv:2103.03404); with mlp "none" the stack is attention alone.
+    norm_scaling: the norm before a branch of the l-th block, times 1/√l (Sun et al. 2025, arXiv:2502.05795).
     """
 
     model_type = "transect"
@@ -50,6 +60,9 @@ class TransectConfig(PretrainedConfig):
         rope_theta: float = 10000.0,
         bias: bool = False,
         initializer_range: float = 0.02,
+        init: str = "weights",
+        skip: bool = True,
+        norm_scaling: bool = False,
         tie_word_embeddings: bool = True,
         use_cache: bool = True,
         **more: Any,
@@ -64,6 +77,7 @@ class TransectConfig(PretrainedConfig):
         self.norm, self.norm_bias, self.norm_eps = norm, norm_bias, norm_eps
         self.mlp, self.positions, self.rope_theta, self.bias = mlp, positions, rope_theta, bias
         self.initializer_range, self.use_cache = initializer_range, use_cache
+        self.init, self.skip, self.norm_scaling = init, skip, norm_scaling
         check(self)
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(self, name, more.pop(name, None))
@@ -89,6 +103,7 @@ def check(c: TransectConfig) -> None:
         ("norm", NORMS),
         ("mlp", MLPS),
         ("positions", POSITIONS),
+        ("init", INITS),
     ):
         if getattr(c, name) not in allowed:
             raise TransectError(f"{name} {getattr(c, name)!r}.", f"There are {', '.join(allowed)}.")
@@ -118,3 +133,8 @@ def check(c: TransectConfig) -> None:
         )
     if not 0 <= c.mix_fraction <= 1:
         raise TransectError(f"mix_fraction = {c.mix_fraction:g}.", "Take a share from 0 to 1.")
+    if c.norm_scaling and c.norm_placement not in ("pre", "peri", "mix"):
+        raise TransectError(
+            f"norm_scaling with norm_placement {c.norm_placement!r}: no norm stands before a branch.",
+            "Take pre, peri or mix.",
+        )

@@ -3,15 +3,43 @@
 Windows of `block` tokens start every `stride` tokens; of each only what the one before did not predict
 counts. With stride = block they do not overlap, and a token has between 0 and block − 1 tokens before it; a
 smaller stride gives every token at least block − stride. Sums run over all processes before they are divided.
+
+Sums are kept by groups of whole documents: the unit of an interval is the document, not the token.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from transect.train.data import Stream
+from transect.inference.intervals import jackknife
+from transect.train.data import GROUPS, Stream, group_sizes
+
+#: Names of what a model gains on the unigram model, nats a token, and of the ends of its 95 % interval.
+OVER = ("over_baseline", "over_baseline_low", "over_baseline_high")
+
+
+class Protocol(NamedTuple):
+    """Windows of `block` tokens every `stride` (default: the block); only `blocks` of them, evenly."""
+
+    block: int
+    stride: int | None = None
+    blocks: int | None = None
+
+
+class Gap(NamedTuple):
+    """The unigram model's loss minus the model's, in nats a token, and its 95 % interval by documents."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def learned(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.low > 0
 
 
 @dataclass(frozen=True)
@@ -29,10 +57,29 @@ class Perplexity:
     block: int
     stride: int
     accuracy: float
+    groups: np.ndarray
+    group_bytes: tuple[int, ...] = ()
 
     def told(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(self).items()}
+        """As plain values for JSON; groups: nats, tokens, the unigram model's nats and bytes of each."""
+        flat = asdict(self) | dict.fromkeys(("groups", "group_bytes"))
+        told = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in flat.items()}
+        del told["group_bytes"]
+        kept = {k: self.groups[:, c].tolist() for c, k in enumerate(("nats", "tokens", "unigram_nats"))}
+        return told | {"groups": kept | {"bytes": list(self.group_bytes)}}
+
+    @property
+    def over_baseline(self) -> Gap:
+        """How much the model is better than the unigram model, with an interval over groups of documents.
+
+        Delete-a-group jackknife of a ratio of sums. NaN ends where there is one group.
+        """
+        nats, tokens, plain = self.groups[self.groups[:, 1] > 0, :3].T
+        gap, total, count = plain - nats, (plain - nats).sum(), tokens.sum()
+        value = float(total / count)
+        if len(gap) < 2:
+            return Gap(value, math.nan, math.nan)
+        return Gap(value, *jackknife(value, (total - gap) / (count - tokens)))
 
 
 def unigram(train: Stream, vocabulary: int) -> np.ndarray:
@@ -58,41 +105,59 @@ def windows(tokens: int, block: int, stride: int) -> list[tuple[int, int, int]]:
 def perplexity(
     model: Any,
     stream: Stream,
+    protocol: Protocol,
     *,
-    block: int,
-    stride: int | None = None,
-    blocks: int | None = None,
     baseline: np.ndarray | None = None,
     batch: int = 16,
     share: tuple[int, int] = (0, 1),
+    progress: Callable[[int, int], None] | None = None,
 ) -> Perplexity:
-    """Perplexity of `model` on a part; `blocks` scores only that many windows, spread evenly over it.
+    """Perplexity of `model` on a part, by windows as the protocol says.
 
     baseline: log probabilities of the unigram model, [vocabulary]. share: (k, n), this process scores every
-    n-th window from the k-th on.
+    n-th window from the k-th on. progress: called with windows done and windows in all.
     """
     import torch
 
-    stride = stride or block
+    block, stride, blocks = protocol.block, protocol.stride or protocol.block, protocol.blocks
     every = windows(len(stream.ids), block, stride)
     partly = blocks is not None and blocks < len(every)
     if blocks is not None and partly:
         every = [every[round(k * (len(every) - 1) / max(1, blocks - 1))] for k in range(blocks)]
-    mine, sums = every[share[0] :: share[1]], torch.zeros(4, dtype=torch.float64)
+    mine, of = every[share[0] :: share[1]], groups_of(stream)
+    sums = torch.zeros((int(of.max()) + 1, 4), dtype=torch.float64)
     was = model.training
     model.eval()
     with torch.inference_mode():
         for k in range(0, len(mine), batch):
-            sums += _scored(model, stream, mine[k : k + batch], baseline)
+            sums += _scored(model, stream, mine[k : k + batch], baseline, of)
+            if progress:
+                progress(min(k + batch, len(mine)), len(mine))
     model.train(was)
     if share[1] > 1:
         torch.distributed.all_reduce(sums)
-    return _told(sums.tolist(), stream, block, stride, whole=not partly)
+    return _told(sums.numpy(), stream, block, stride, whole=not partly)
 
 
-def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None) -> Any:
-    """Sums over a batch of windows: negative log likelihood, tokens, unigram's, right guesses. [4]
-    float64."""
+def groups_of(stream: Stream) -> np.ndarray:
+    """The group of each token, int64 [tokens]: whole documents, as many in each group, in their order.
+
+    The groups are those of any tokenizer. Where documents are too few, groups are stretches of equal length.
+    """
+    ends = np.flatnonzero(stream.ids == stream.end) if stream.end is not None else np.empty(0, int)
+    if len(ends) != stream.documents or stream.documents < FEWEST:
+        return np.arange(len(stream.ids)) * min(GROUPS, len(stream.ids)) // len(stream.ids)
+    last = ends[np.cumsum(group_sizes(stream.documents)) - 1]
+    return np.searchsorted(last, np.arange(len(stream.ids)))
+
+
+#: Documents below which groups are stretches of the stream.
+FEWEST = 6
+
+
+def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None, of: np.ndarray) -> Any:
+    """Sums over a batch of windows by group: negative log likelihood, tokens, unigram's, right guesses.
+    [groups, 4] float64."""
     import torch
 
     longest = max(end - start for start, _, end in part)
@@ -105,14 +170,16 @@ def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None) 
     chosen = torch.from_numpy(counted[:, 1:]).to(given.device)
     targets = given[:, 1:][chosen]
     scores = logits[chosen].float()
-    nll = torch.nn.functional.cross_entropy(scores, targets, reduction="none").double().sum()
-    right = (scores.argmax(-1) == targets).sum().double()
-    plain = -baseline[targets.cpu().numpy()].sum() if baseline is not None else math.nan
-    return torch.tensor([float(nll), float(len(targets)), float(plain), float(right)], dtype=torch.float64)
+    nll = torch.nn.functional.cross_entropy(scores, targets, reduction="none").double()
+    right = (scores.argmax(-1) == targets).double()
+    plain = -baseline[targets.cpu().numpy()] if baseline is not None else np.full(len(targets), math.nan)
+    told = torch.stack([nll.cpu(), torch.ones(len(nll)).double(), torch.from_numpy(plain), right.cpu()], 1)
+    group = np.concatenate([of[first:end] for _, first, end in part])
+    return torch.zeros((int(of.max()) + 1, 4)).double().index_add(0, torch.from_numpy(group), told)
 
 
-def _told(sums: list[float], stream: Stream, block: int, stride: int, whole: bool) -> Perplexity:
-    nll, count, plain, right = sums
+def _told(sums: np.ndarray, stream: Stream, block: int, stride: int, whole: bool) -> Perplexity:
+    nll, count, plain, right = (float(v) for v in sums.sum(axis=0))
     return Perplexity(
         loss=nll / count,
         tokens=int(count),
@@ -124,6 +191,8 @@ def _told(sums: list[float], stream: Stream, block: int, stride: int, whole: boo
         block=block,
         stride=stride,
         accuracy=right / count,
+        groups=sums,
+        group_bytes=stream.group_bytes if whole and len(stream.group_bytes) == len(sums) else (),
     )
 
 

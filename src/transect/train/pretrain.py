@@ -29,7 +29,7 @@ from transect.errors import TransectError
 from transect.files import make_folder, write_json, writing
 from transect.random import rng
 from transect.train.data import Data, prepare
-from transect.train.perplexity import Perplexity, perplexity, unigram
+from transect.train.perplexity import OVER, Perplexity, Protocol, perplexity, unigram
 from transect.train.pretraining import Pretraining, config_of
 from transect.train.state import (
     check_folder,
@@ -45,7 +45,8 @@ from transect.train.state import (
 )
 from transect.train.world import World, joined
 
-Progress = Callable[[int, int, str], None]
+#: Called with the stage, how much of it is done, of how much, and what there is to say.
+Progress = Callable[[str, int, int, str], None]
 
 
 def pretrain(
@@ -61,7 +62,8 @@ def pretrain(
     resumes.
 
     data: folder of the token streams, shared between runs of one corpus. capture: texts that another process
-    captures every checkpoint on, into OUT/stores. Returns the folder. TransectError when the folder holds
+    captures every checkpoint on, into OUT/stores. progress: called with stage, done, total and words (loss,
+    rate). Returns the folder. TransectError when the folder holds
     something else, the texts are too short, or loss or gradient stop being finite: the checkpoints written
     before stay.
     """
@@ -75,14 +77,21 @@ def pretrain(
             )
         config = config_of(recipe, 1)  # a shape that makes no decoder is refused before the texts are read
         where = Path(data) if data else out / "data"
+        said = progress if progress and world.rank == 0 else _silent
+        said("preparing texts", 0, 1, recipe.texts)
         if world.rank == 0:
             prepare(recipe, where)
         world.meet()
         opened = prepare(recipe, where)
         config.vocab_size = len(opened.tokenizer)
+        said("preparing texts", 1, 1, f"{len(opened.parts['train'].ids):,} tokens")
         config.eos_token_id = config.pad_token_id = opened.tokenizer.eos_token_id
-        _Run(recipe, opened, config, out, world, capture).train(progress)
+        _Run(recipe, opened, config, out, world, capture).train(said)
     return out
+
+
+def _silent(stage: str, done: int, total: int, said: str) -> None:
+    """Progress that nobody sees."""
 
 
 class _Run:
@@ -124,7 +133,7 @@ class _Run:
         optimiser = torch.optim.AdamW(groups, lr=r.learning_rate, betas=r.betas, fused=True)
         return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, r.shape)
 
-    def train(self, progress: Progress | None) -> None:
+    def train(self, progress: Progress) -> None:
         """Steps, evaluations, checkpoints, and the result."""
         r, begun = self.recipe, time.time()
         with writing(self.out):
@@ -136,13 +145,13 @@ class _Run:
         while step < r.steps:
             self.steps.append({"step": step + 1} | self._step(step))
             step += 1
-            if progress and self.world.rank == 0:
-                progress(step, r.steps, f"loss {self.steps[-1]['loss']:.3f}")
+            last = self.steps[-1]
+            progress("training", step, r.steps, f"loss {last['loss']:.3f}, rate {last['learning_rate']:.2g}")
             if step % r.evaluate_every == 0 or step in r.checkpoints:
                 self._evaluate(step)
                 if step in r.checkpoints:
                     self._checkpoint(step)
-        self._finish(time.time() - begun)
+        self._finish(time.time() - begun, progress)
 
     def _begin(self) -> None:
         import torch
@@ -214,18 +223,19 @@ class _Run:
         chosen = [int(orders[w // n][w % n]) for w in wanted][self.world.rank :: self.world.size]
         return torch.from_numpy(stream.sequences(chosen, self.recipe.block)).to(self.world.device)
 
-    def _score(self, part: str, blocks: int | None = None) -> Perplexity:
+    def _score(
+        self, part: str, blocks: int | None = None, told: Callable[[int, int], None] | None = None
+    ) -> Perplexity:
         r, w = self.recipe, self.world
         with self._precision() or contextlib.nullcontext():
             return perplexity(
                 self.model,
                 self.data.parts[part],
-                block=r.block,
-                stride=None if blocks else r.stride,
-                blocks=blocks,
+                Protocol(r.block, None if blocks else r.stride, blocks),
                 baseline=self.unigram,
                 batch=r.batch,
                 share=(w.rank, w.size),
+                progress=told,
             )
 
     def _evaluate(self, step: int) -> None:
@@ -234,6 +244,7 @@ class _Run:
         losses = [row["loss"] for row in self.steps if row["step"] > since]
         row = {"step": step, "train_loss": float(np.mean(losses)) if losses else None, "loss": judged.loss}
         row |= {"perplexity": judged.per_token, "unigram_perplexity": judged.unigram_per_token}
+        row |= dict(zip(OVER, judged.over_baseline, strict=True))
         row |= {"accuracy": judged.accuracy, "learning_rate": self.schedule.get_last_lr()[0]}
         row |= {"tokens": step * self.recipe.batch * self.recipe.accumulate * self.recipe.block}
         self.log.append(row)
@@ -283,9 +294,12 @@ class _Run:
         self.steps = [dict(zip(names, row, strict=True)) for row in state["rows"]]
         return state["step"]
 
-    def _finish(self, seconds: float) -> None:
-        r = self.recipe
-        scores = {part: self._score(part) for part in ("validation", "test")}
+    def _finish(self, seconds: float, progress: Progress) -> None:
+        r, scores, stage = self.recipe, {}, "final evaluation"
+        for part in (p for p in ("validation", "test") if p in self.data.parts):
+            scores[part] = self._score(
+                part, told=lambda done, total, p=part: progress(f"{stage}, {p}", done, total, "")
+            )
         for process in self.beside:
             if process.wait():
                 raise TransectError(
@@ -293,21 +307,20 @@ class _Run:
                 )
         if self.world.rank == 0:
             self._save(self.out, r.steps)
-            test = scores["test"]
+            judge = scores[self.data.judged]
+            over = judge.over_baseline
             told: dict[str, Any] = {
                 "task": f"lm:{r.texts}",
                 "kind": "lm",
                 "headline": "loss",
                 "step": r.steps,
             }
-            told |= {"metrics": {"loss": test.loss, "perplexity": test.per_token}, "n": test.tokens}
-            told |= {part: score.told() for part, score in scores.items()}
-            told |= {"baseline": test.unigram_loss, "learned": test.loss < test.unigram_loss}
-            told |= {"over_baseline": test.unigram_loss - test.loss, "seconds": round(seconds, 1)}
+            told |= {"metrics": {"loss": judge.loss, "perplexity": judge.per_token}, "n": judge.tokens}
+            told |= {part: score.told() for part, score in scores.items()} | {"judged": self.data.judged}
+            told |= {"baseline": judge.unigram_loss, "learned": over.learned}
+            told |= dict(zip(OVER, over, strict=True)) | {"seconds": round(seconds, 1)}
             told |= {"parameters": sum(p.numel() for p in self.trained.values()), "recipe": asdict(r)}
-            told |= {
-                "tokens": r.steps * r.batch * r.accumulate * r.block,
-                "data_fingerprint": self.data.fingerprint,
-            }
+            told |= {"tokens": r.steps * r.batch * r.accumulate * r.block}
+            told |= {"data_fingerprint": self.data.fingerprint}
             write_result(self.out, told)
         self.world.meet()

@@ -14,7 +14,8 @@ from transect.work.options import Option, within
 
 #: Choices of the decoder's configuration.
 PLACEMENTS = ("pre", "post", "peri", "mix", "deepnorm", "none")
-NORMS, MLPS, POSITIONS = ("rmsnorm", "layernorm"), ("swiglu", "gelu"), ("rope", "learned")
+NORMS, MLPS, POSITIONS = ("rmsnorm", "layernorm"), ("swiglu", "gelu", "none"), ("rope", "learned")
+INITS = ("weights", "function")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Pretraining(Saved):
     """One pretraining run. Checkpoints: steps at which weights are kept; 0 and the last always are.
 
     Args:
-        texts: Corpus: sotu, brown, wikitext2, a file, TRAIN,VALIDATION,TEST files, …
-        tokenizer: bpe (trained here), char, or the folder or hub id of one.
+        texts: Corpus: sotu, brown, wikitext2, a file, TRAIN,VALIDATION[,TEST] files, wikitext2@ such files, …
+        tokenizer: bpe (trained here), char, tiktoken (GPT-2's), or the folder or hub id of one.
         vocab: Tokens that BPE makes.
         layers: Blocks.
         heads: Attention heads.
@@ -37,6 +38,9 @@ class Pretraining(Saved):
         mlp: Which MLP, at equal parameter count.
         positions: Position code.
         bias: Linear maps with a bias.
+        skip: Branches are added to the stream; without, they take its place.
+        norm_scaling: The norm before a branch of block l, times 1/√l.
+        init: Equal weights in every arm, or branches scaled to an equal share of the stream.
         tied: The embedding is also the head.
         seed: Seed of weights and batches.
         steps: Optimiser steps.
@@ -71,6 +75,11 @@ class Pretraining(Saved):
     mlp: Annotated[str, Option("swiglu", "Which MLP, at equal parameter count.", choices=MLPS)] = "swiglu"
     positions: Annotated[str, Option("rope", "Position code.", choices=POSITIONS)] = "rope"
     bias: bool = False
+    skip: bool = True
+    norm_scaling: bool = False
+    init: Annotated[str, Option("weights", "Arms start equal in weights or in function.", choices=INITS)] = (
+        "weights"
+    )
     tied: bool = True
     seed: int = 0
     steps: Annotated[int, within(1)] = 400
@@ -196,6 +205,9 @@ def config_of(recipe: Pretraining, vocabulary: int) -> Any:
         mlp=recipe.mlp,
         positions=recipe.positions,
         bias=recipe.bias,
+        skip=recipe.skip,
+        norm_scaling=recipe.norm_scaling,
+        init=recipe.init,
         tie_word_embeddings=recipe.tied,
         architectures=["TransectForCausalLM"],
     )

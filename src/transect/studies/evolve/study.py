@@ -8,7 +8,7 @@ initial weights.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from transect import __version__
 from transect.errors import TransectError
@@ -21,13 +21,15 @@ from transect.models import sites
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 from transect.store.store import Store
+from transect.studies.evolve.steps import chosen_steps
 from transect.studies.runs import open_runs
 from transect.studies.tokens.names import PANELS, TokenOptions
+from transect.studies.tokens.pictures import MOST, heatmaps
 from transect.studies.tokens.runs import arms_of
-from transect.studies.tokens.tables import curves, measured
+from transect.studies.tokens.tables import curves, measured, similarities
 from transect.studies.tokens.words import METHODS, origin_of
 from transect.texts.texts import Texts
-from transect.work.options import Work, group, only
+from transect.work.options import Work, group, only, within
 
 #: The table that --json prints.
 HEADLINE = "evolution"
@@ -43,6 +45,9 @@ CHANGES = {
 def evolve(
     run: str | Path | Sequence[Store],
     texts: str | Path | Texts | None = None,
+    *,
+    steps: str | None = None,
+    prompts: Annotated[int, within(1)] = 2,
     **options: Unpack[TokenOptions],
 ) -> Study:
     """Token geometry along the checkpoints of a run: before, after, and between.
@@ -53,35 +58,43 @@ def evolve(
         run: Folder that transect train wrote, with checkpoint-NNNNN in it; or stores in the order of their
         steps.
         texts: Texts to look at; by default the held-out excerpts of the run's own corpus.
+        steps: Checkpoints to look at: steps like 0,64,200, log, or how many; by default all.
+        prompts: Heatmaps of so many texts, at the first and the last checkpoint.
 
     Returns: a study with the tables of the token study, evolution (its curves with steps) and change. Stores
     that were captured beside the run, in RUN/stores, are taken where no texts are given.
     """
     only(options, TokenOptions)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)
-    stores = _stores(run, texts, work, design.seed)
+    stores = _stores(run, texts, work, design.seed, steps)
     arms = arms_of(stores, [])
-    steps = {a.name: k if a.step is None else a.step for k, a in enumerate(arms)}
-    stores = sorted(stores, key=lambda s: steps[s.name])
+    at = {a.name: k if a.step is None else a.step for k, a in enumerate(arms)}
+    wanted = chosen_steps(None if isinstance(run, str | Path) else steps, list(at.values()))
+    stores = sorted((s for s in stores if at[s.name] in wanted), key=lambda s: at[s.name])
+    arms = [a for a in arms if at[a.name] in wanted]
     if len(stores) < 2:
         raise TransectError(f"{run}: one checkpoint has no evolution.", "Train with --checkpoints log.")
     tables = measured(stores, design, work, how)
     long = curves(tables, arms)
-    of = {a.series: steps[a.name] for a in arms}
+    of = {a.series: at[a.name] for a in arms}
     tables["evolution"] = Table([row | {"step": of[row["series"]]} for row in long], long.provenance)
-    tables["change"] = _change(stores, steps, design, work)
+    tables["change"] = _change(stores, at, design, work)
+    tables["similarity"] = similarities([stores[0], stores[-1]], design.sites, prompts, design.position0)
     study = Study("evolve", "How does token geometry form during training?", tables)
-    _describe(study, stores, steps, design.items() | {"window": how.window})
+    _describe(study, stores, at, design.items() | {"window": how.window})
     return study
 
 
-def _stores(run: Any, texts: Any, work: Work, seed: int) -> list[Store]:
+def _stores(run: Any, texts: Any, work: Work, seed: int, steps: str | None) -> list[Store]:
     if not isinstance(run, str | Path):
         return open_runs(list(run))
     folder = local(run)
     found = sorted(folder.glob("checkpoint-*"))
     if not found:
         raise TransectError(f"{folder} holds no checkpoints.", "Give a folder that transect train wrote.")
+    number = {f: int(f.name.rpartition("-")[2]) for f in found if f.name.rpartition("-")[2].isdigit()}
+    wanted = chosen_steps(steps, list(number.values()))
+    found = [f for f in found if number.get(f) in wanted]
     beside = [folder / "stores" / f.name for f in found]
     if texts is None and all((s / "manifest.json").is_file() for s in beside):
         return open_runs(list(beside))
@@ -128,7 +141,9 @@ def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], give
     ]
     study.warnings = ["One run: what another seed would do is not known from it."]
     study.findings = _findings(study, steps)
-    caption = f"A line per layer; bands: 95 % by texts; dotted: the null of each measure. {origin}"
+    most = max(study.tables["evolution"].values("layer")) + 1
+    lines = "A line per layer" if most <= MOST else f"Lines: {MOST} of {most} layers, evenly over depth"
+    caption = f"{lines}; bands: 95 % by texts; dotted: the null of each measure. {origin}"
     there = study.tables["evolution"].values("curve")
     for name, title, wanted in PANELS:
         shown = [c for c in wanted if c in there]
@@ -149,7 +164,7 @@ def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], give
             change,
         ),
     )
-    study.figures += _before_after(study, stores, steps, there, origin)
+    study.figures += _before_after(study, stores, steps, there, origin) + heatmaps(study, origin)
 
 
 def _before_after(
@@ -181,6 +196,12 @@ def _before_after(
     return [Figure("ends", "token_curves", "ends", "Before and after training", caption, options)]
 
 
+def shown(row: dict[str, Any]) -> str:
+    """A value with its interval, where it has one."""
+    ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] is not None else ""
+    return f"{row['value']:.3g}{ends}"
+
+
 def _findings(study: Study, steps: dict[str, int]) -> list[str]:
     told, table = [], study.tables["evolution"]
     first, last = min(steps.values()), max(steps.values())
@@ -188,12 +209,8 @@ def _findings(study: Study, steps: dict[str, int]) -> list[str]:
     for curve in ("cosine in text", "rank residual", "effective rank unit"):
         at = {r["step"]: r for r in table.where(curve=curve, layer=deepest)}
         if first in at and last in at:
-            a, b = at[first], at[last]
-            told.append(
-                f"Layer {deepest}, {curve}: {a['value']:.3g} [{a['low']:.3g}, {a['high']:.3g}] at step "
-                f"{first}, {b['value']:.3g}"
-                f" [{b['low']:.3g}, {b['high']:.3g}] at step {last}."
-            )
+            words = " ".join(f"{shown(at[s])} at step {s}{',' * (s == first)}" for s in (first, last))
+            told.append(f"Layer {deepest}, {curve}: {words}.")
     for layer in (0, deepest):
         at = {r["step"]: r for r in study.tables["change"].where(curve="cka to last", layer=layer)}
         half = [s for s in sorted(at) if at[s]["value"] is not None and at[s]["value"] >= 0.9]

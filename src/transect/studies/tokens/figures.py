@@ -12,6 +12,7 @@ import numpy as np
 from transect.results.drawing import WIDTH, colours, named, panels
 from transect.results.study import Figure, Study
 from transect.results.table import Table
+from transect.studies.tokens.pictures import MOST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ def draw_token_curves(study: Study, figure: Figure) -> "Canvas":
     palette = colours(o["series"])
     depth = _depths(table)
     for ax, curve in zip(axes, o["curves"], strict=True):
-        part = table.where(curve=curve)
+        part = table.where(curve=curve).where(lambda row: row.get("comparable") is not False)
         for series in o["series"]:
             _line(ax, part.where(series=series, role="run"), palette[series], series, depth)
             _plain(ax, part.where(series=series, role="run"), "null", palette[series], ":", 0.8, depth)
@@ -60,7 +61,7 @@ def draw_token_grid(study: Study, figure: Figure) -> "Canvas":
         len(curves), len(columns), figsize=size, squeeze=False, layout="constrained", sharey="row"
     )
     for k, (row, curve) in enumerate(zip(grid, curves, strict=True)):
-        part = table.where(curve=curve)
+        part = table.where(curve=curve).where(lambda r: r.get("comparable") is not False)
         for ax, column in zip(row, columns, strict=True):
             for cell in (c for c in o["cells"] if c["column"] == column):
                 own = part.where(series=cell["series"], role="run")
@@ -138,7 +139,7 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
 
 
 def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
-    """Curves along training: a line per layer, dark to light with depth, over steps on a logarithmic axis."""
+    """Curves along training: a line per layer, eight at most, dark to light; steps on a log axis."""
     import matplotlib
     import matplotlib.ticker
 
@@ -150,7 +151,8 @@ def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
     shade = matplotlib.colormaps["viridis"]
     for ax, curve in zip(axes, names, strict=True):
         part = table.where(curve=curve)
-        for layer in sorted(set(part.column("layer").tolist())):
+        layers = sorted(set(part.column("layer").tolist()))
+        for layer in spread(layers, MOST):
             rows = sorted(part.where(layer=layer), key=lambda r: r["step"])
             x, y, low, high, null = (
                 np.array([np.nan if r.get(k) is None else r[k] for r in rows], float)
@@ -179,6 +181,12 @@ def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
 # pieces of a panel
 
 
+def spread(values: Sequence[Any], most: int) -> list[Any]:
+    """At most so many of the values, evenly over them, the first and the last among them."""
+    count = min(most, len(values))
+    return list(dict.fromkeys(values[round(k * (len(values) - 1) / max(1, count - 1))] for k in range(count)))
+
+
 def _piece(text: str) -> str:
     """A token as it is written, its space shown, nothing that a font may lack."""
     shown = text.replace("Ġ", "␣").replace("Ċ", "⏎").replace(" ", "␣").replace("\n", "⏎")
@@ -203,6 +211,8 @@ def _depth_label(depth: Depths) -> str:
 
 def _x(rows: Sequence[dict[str, Any]], depth: Depths) -> np.ndarray:
     layers = np.array([r["layer"] for r in rows], float)
+    if depth is not None and all(r.get("depth") is not None for r in rows):
+        return np.array([r["depth"] for r in rows], float)
     return layers if depth is None else layers / depth[rows[0].get("series") or rows[0]["contrast"]]
 
 
@@ -217,7 +227,7 @@ def _line(ax: "Axes", part: Table, colour: str, name: str, depth: Depths) -> Non
     )
     ax.plot(x, y, color=colour, marker="o", ms=2, label=named(name))
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-    if (rows[0].get("runs") or 1) > 1:
+    if (rows[0].get("runs") or rows[0].get("seeds") or 1) > 1:
         for k in ("seed_low", "seed_high"):
             ax.plot(x, [r[k] for r in rows], color=colour, lw=0.4, alpha=0.7)
 

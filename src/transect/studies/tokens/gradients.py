@@ -16,7 +16,7 @@ from transect.errors import TransectError
 from transect.inference.asks import Ask
 from transect.inference.evaluate import opened
 from transect.inference.per_text import summary
-from transect.models.gradients import token_gradients
+from transect.models.gradients import skipped_losses, token_gradients
 from transect.random import rng
 from transect.results.table import Table
 from transect.store.store import Store
@@ -76,12 +76,62 @@ def _rows(task: Gradients) -> list[dict[str, Any]]:
         return [{"measure": "gradient_norm", "run": store.name, "status": str(error)}]
 
 
-def gradient_rows(store: Store, model: "Model", task: Gradients) -> list[dict[str, Any]]:
-    """Rows of one store with its model; TransectError for a model that predicts no next token."""
+def skips_ask(
+    stores: Sequence[Store], *, texts: int = 12, longest: int = 96, groups: int = 10, seed: int = 0
+) -> Ask:
+    """skipped_block: the loss with a block left out minus the loss, nats a token, at the site that the block
+    makes; state_variance: mean square of the state, at every resid site.
+
+    Curse of depth (Sun et al. 2025, arXiv:2502.05795): the variance grows, and deep blocks come to nothing.
+    On the texts that the gradients are taken on; a model without a next token is a row that says so.
+    """
+    tasks = tuple(Gradients(str(s.path), s.content, texts, 4, longest, groups, seed) for s in stores)
+    return Ask(_skips, tasks, _joined, key=lambda task: f"skips-{task.key()}")
+
+
+def _skips(task: Gradients) -> list[dict[str, Any]]:
+    store = opened(task.path, task.content)
+    try:
+        model = model_of(store)
+        check_head(model)
+        drawn = _draw(store, task)
+    except TransectError as error:
+        return [{"measure": "skipped_block", "run": store.name, "status": str(error)}]
+    found = [skipped_losses(model, ids) for ids, _, _ in drawn]
+    base = {"run": store.name, "normalise": "raw", "design": "within", "n_texts": len(drawn)}
+    base |= {"position0": "dropped", "seed": task.seed, "n": sum(len(ids) - 1 for ids, _, _ in drawn)}
+    rows = []
+    for k, site in enumerate(found[0]):
+        gains, sizes = np.array([told[site] for told in found]).T  # each [texts]
+        size = summary(sizes, [], task.groups, task.seed, scale="log")
+        rows.append(base | {"measure": "state_variance", "site": site} | _alone(size))
+        if k:
+            told = summary(gains, [], task.groups, task.seed)
+            rows.append(base | {"measure": "skipped_block", "site": site} | _alone(told))
+    return rows
+
+
+def _alone(told: dict[str, Any]) -> dict[str, Any]:
+    """A number that has no null."""
+    empty = ("p", "null", "corrected", "corrected_low", "corrected_high")
+    return told | dict.fromkeys(empty)
+
+
+def check_head(model: "Model") -> None:
+    """Raises: TransectError for a model without a next token: an encoder, or a decoder without its head."""
     if model.kind != "decoder":
         raise TransectError(
             f"{model.name} is an {model.kind}: it has no next token.", "Gradients need a decoder."
         )
+    if model.model.get_output_embeddings() is None:
+        raise TransectError(
+            f"{model.name} was saved without its head and predicts nothing.", "Use the whole model."
+        )
+
+
+def gradient_rows(store: Store, model: "Model", task: Gradients) -> list[dict[str, Any]]:
+    """Rows of one store with its model; TransectError for a model that predicts no next token."""
+    check_head(model)
     drawn = _draw(store, task)
     told = [token_gradients(model, ids, at, other) for ids, at, other in drawn]
     base = {

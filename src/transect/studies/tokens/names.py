@@ -27,6 +27,8 @@ class Curve(NamedTuple):
     label: str
 
 
+#: Placements whose states have been through a norm when they leave a block.
+NORMED = ("post", "deepnorm", "mix")
 POOLED = ("anisotropy", "mean_norm", "effective_rank", "isoscore", "twonn")
 UPDATES = ("euclidean", "relative_update", "update_alignment", "knn_overlap")
 WITHIN = [
@@ -36,6 +38,20 @@ WITHIN = [
     ("cluster_count", "zero", {"cosine": CLUSTER}),
     ("cluster_count", "mean", {"cosine": CLUSTER}),
 ]
+
+
+#: Scales of intervals of what is no declared measure.
+SCALES: dict[str, str] = dict.fromkeys(
+    ("gradient_norm", "relative_gradient", "state_variance", "tortuosity"), "log"
+)
+
+
+def scale_of(measure: str) -> str:
+    """The scale on which intervals of a measure are symmetric, as its declaration says."""
+    from transect.measures.registry import registry
+
+    known = registry().get(measure)
+    return known.scale if known else SCALES.get(measure, "identity")
 
 
 def _within(measure: str, about: str, label: str) -> Curve:
@@ -67,6 +83,10 @@ CURVES: dict[str, Curve] = {
     "neighbours": Curve("updates", {"measure": "knn_overlap"}, "neighbours kept by the next layer"),
     "gradient": Curve("gradients", {"measure": "gradient_norm"}, "gradient norm per token"),
     "relative gradient": Curve("gradients", {"measure": "relative_gradient"}, "gradient norm × state norm"),
+    "block skipped": Curve(
+        "skips", {"measure": "skipped_block"}, "loss gained by the block\n(0: curse of depth)"
+    ),
+    "variance": Curve("skips", {"measure": "state_variance"}, "variance of the state"),
     "effective rank": _pooled("effective_rank", "effective rank"),
     "effective rank unit": _pooled("effective_rank", "effective rank, unit-norm", "unit"),
     "isoscore": _pooled("isoscore", "IsoScore"),
@@ -94,6 +114,11 @@ PANELS: list[tuple[str, str, list[str]]] = [
         ["norm", "update norm", "relative update", "alignment", "turning", "tortuosity"],
     ),
     ("gradients", "Gradient of a token's own loss at its states", ["gradient", "relative gradient"]),
+    (
+        "depth",
+        "Curse of depth: growth of the state, and what each block is worth",
+        ["variance", "block skipped"],
+    ),
     (
         "shape",
         "Dimensions filled, and neighbours kept",

@@ -15,9 +15,11 @@ from transect.inference.design import Design
 from transect.results.study import Study
 from transect.results.table import Table
 from transect.studies.runs import Run, Runs, open_runs
+from transect.studies.tokens.contrasts import contrasts, differences
+from transect.studies.tokens.losses import losses
 from transect.studies.tokens.names import TokenOptions
 from transect.studies.tokens.runs import arms_of, random_controls
-from transect.studies.tokens.tables import contrasts, curves, differences, measured, similarities
+from transect.studies.tokens.tables import curves, measured, similarities
 from transect.studies.tokens.words import describe
 from transect.texts.texts import Texts
 from transect.work.options import Work, group, only, within
@@ -47,9 +49,9 @@ def tokens(
         prompts: Heatmaps of so many texts.
         max_length: Cut texts at so many tokens; by default the context.
 
-    Returns: a study with the tables layers, centred, updates, within, paths, gradients, curves, differences,
-    similarity and arms. Final norms are no layer: `sites` is a family of layers. n is 300 by default, or what
-    every run holds.
+    Returns: a study with the tables layers, centred, updates, within, paths, gradients, skips, curves,
+    differences, losses, similarity and arms. Final norms are no layer: `sites` is a family of layers. n is
+    300 by default, or what every run holds.
     """
     only(options, TokenOptions)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)
@@ -66,6 +68,7 @@ def tokens(
     tables["curves"] = curves(tables, arms)
     if contrasts(arms):
         tables["differences"] = differences(tables, arms)
+        tables["losses"] = losses(arms)
     shown = {
         a.series: s for a, s in reversed([*zip(arms, stores, strict=False)])
     }  # the first run of each series
@@ -85,4 +88,6 @@ def spread(names: Sequence[str], most: int) -> list[str]:
 
 def _told(arm: Any) -> dict[str, Any]:
     told = {"role": arm.role, "series": arm.series, "seed": arm.seed, "step": arm.step}
+    over = arm.over or (None, None, None)
+    told |= {"over_baseline": over[0], "over_baseline_low": over[1], "over_baseline_high": over[2]}
     return told | {"learned": arm.learned, "loss": arm.loss} | arm.choices

@@ -10,14 +10,15 @@ import numpy as np
 from transect.inference.asks import Ask, answer
 from transect.inference.design import Design
 from transect.inference.draws import common_n
-from transect.inference.intervals import jackknife
 from transect.inference.per_text import trajectories_ask, windows, within_ask
+from transect.inference.seeds import seeds_interval
 from transect.inference.sweep import ask
 from transect.models import sites
 from transect.results.table import Table, merge
 from transect.store.store import Store
-from transect.studies.tokens.gradients import gradients_ask
-from transect.studies.tokens.names import CURVES, POOLED, UPDATES, WITHIN
+from transect.studies.tokens.contrasts import deepest_layers
+from transect.studies.tokens.gradients import gradients_ask, skips_ask
+from transect.studies.tokens.names import CURVES, NORMED, POOLED, UPDATES, WITHIN, scale_of
 from transect.studies.tokens.runs import Arm
 from transect.work.options import Work
 
@@ -42,15 +43,21 @@ def measured(stores: Sequence[Store], design: Design, work: Work, how: Any) -> d
     if how.gradients:
         own = {"texts": how.gradient_texts, "positions": how.gradient_positions}
         asks["gradients"] = [gradients_ask(stores, groups=design.groups, seed=design.seed, **own)]
+        asks["skips"] = [skips_ask(stores, texts=how.gradient_texts, groups=design.groups, seed=design.seed)]
     return {name: merge(several) for name, several in answer(asks, work, "token geometry").items()}
 
 
 def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
-    """Long rows: curve, series, site; mean over seeds with its interval by texts, the least and largest seed,
-    the null."""
+    """Long rows: curve, series, site; mean over seeds, its interval, the least and largest seed, the null.
+
+    low, high: by texts for one run; over seeds and texts for three runs or more; none for two. comparable:
+    False for the update into the first norm of a placement that norms the embedding.
+    """
     members: dict[tuple[str, str], list[str]] = {}
     for arm in arms:
         members.setdefault((arm.role, arm.series), []).append(arm.name)
+    normed = {a.series for a in arms if a.choices.get("placement") in NORMED}
+    deepest = deepest_layers(tables)
     rows: list[dict[str, Any]] = []
     for name, curve in CURVES.items():
         if curve.table not in tables:
@@ -60,7 +67,11 @@ def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
             own = [r for r in part if r["run"] in runs]
             for site in dict.fromkeys(r["site"] for r in own):
                 here = [r for r in own if r["site"] == site]
-                rows.append({"curve": name, "series": series, "role": role, "site": site} | _mean(here))
+                told = _mean(here)
+                told |= {"depth": (told["layer"] or 0) / deepest.get(here[0]["run"], 1)}
+                first = curve.table == "updates" and series in normed and told["layer"] == 0
+                told |= {"comparable": not first}
+                rows.append({"curve": name, "series": series, "role": role, "site": site} | told)
     return Table(rows, next(iter(tables.values())).provenance)
 
 
@@ -74,8 +85,8 @@ def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     told |= {"runs": len(rows), "layer": sites.layer(rows[0]["site"]), "status": "ok"}
     nulls = [r["null"] for r in rows if r["null"] is not None]
     told |= {"null": float(np.mean(nulls)) if nulls else None}
-    low, high = jackknife(told["value"], replicated(rows))
-    if len(rows) == 1 and math.isnan(low):
+    low, high = seeds_interval(values, replicated(rows), scale=scale_of(rows[0]["measure"]))
+    if len(rows) == 1:
         low, high = rows[0]["low"], rows[0]["high"]
     spread = [[r[k] for r in rows if r.get(k) is not None] for k in ("text_low", "text_high")]
     told |= {k: float(np.mean(v)) for k, v in zip(("text_low", "text_high"), spread, strict=True) if v}
@@ -89,76 +100,6 @@ def replicated(rows: Sequence[dict[str, Any]]) -> np.ndarray:
     if len(kept) < len(rows) or len({len(k) for k in kept}) != 1:
         return np.empty(0)
     return np.array([[math.nan if v is None else v for v in k] for k in kept], float).mean(axis=0)
-
-
-def contrasts(arms: Sequence[Arm]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(name "B − A", pairs of runs (A, B) that differ in that choice alone); runs without choices against the
-    first one."""
-    runs = [a for a in arms if a.role == "run"]
-    found: list[tuple[str, list[tuple[str, str]]]] = []
-    for choice in dict.fromkeys(c for a in runs for c in a.choices):
-        levels = list(dict.fromkeys(a.choices.get(choice, "") for a in runs))
-        if len(levels) < 2 or not all(a.choices for a in runs):
-            continue
-        rest = {
-            a.name: (*sorted((k, v) for k, v in a.choices.items() if k != choice), a.seed, a.step)
-            for a in runs
-        }
-        for level in levels[1:]:
-            pairs = [
-                (a.name, b.name)
-                for a in runs
-                for b in runs
-                if a.choices[choice] == levels[0]
-                and b.choices[choice] == level
-                and rest[a.name] == rest[b.name]
-            ]
-            if pairs:
-                found.append((f"{level} − {levels[0]}", pairs))
-    first = runs[0]
-    plain = [a for a in runs[1:] if not (a.choices and first.choices) and a.series != first.series]
-    return found + [(f"{a.series} − {first.series}", [(first.name, a.name)]) for a in plain]
-
-
-def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
-    """B − A at every site: the mean over matched pairs, with an interval over the pairs where there are three
-    or more, by groups of texts where there are fewer."""
-    rows: list[dict[str, Any]] = []
-    for name, curve in CURVES.items():
-        if curve.table not in tables:
-            continue
-        at = {(r["run"], r["site"]): r for r in tables[curve.table].where(status="ok", **curve.where)}
-        for contrast, pairs in contrasts(arms):
-            names = [
-                s
-                for s in dict.fromkeys(s for _, s in at)
-                if all((run, s) in at for pair in pairs for run in pair)
-            ]
-            for site in names:
-                told = _difference([(at[a, site], at[b, site]) for a, b in pairs])
-                rows.append(
-                    {"curve": name, "contrast": contrast, "site": site, "layer": sites.layer(site)} | told
-                )
-    return Table(rows, next(iter(tables.values())).provenance)
-
-
-def _difference(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    from scipy.stats import t
-
-    gaps = np.array([b["value"] - a["value"] for a, b in pairs])
-    told = {
-        "value": float(gaps.mean()),
-        "pairs": len(gaps),
-        "status": "ok",
-        "measure": pairs[0][0]["measure"],
-    }
-    if len(gaps) >= 3:
-        half = float(t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps)))
-        return told | {"low": told["value"] - half, "high": told["value"] + half, "basis": "matched pairs"}
-    left, right = (replicated([pair[k] for pair in pairs]) for k in (0, 1))
-    again = right - left if len(left) == len(right) else np.empty(0)
-    low, high = jackknife(told["value"], again)
-    return told | {"low": low, "high": high, "basis": "texts"}
 
 
 def similarities(

@@ -5,15 +5,13 @@ from typing import Any
 
 from transect import __version__
 from transect.models import sites
-from transect.results.study import Figure, Study, describe_run
+from transect.results.study import Study, describe_run
 from transect.results.table import Table
 from transect.results.words import flagged
 from transect.store.store import Store
-from transect.studies.tokens.names import CURVES, HEADLINES, PANELS
+from transect.studies.tokens.names import CURVES, HEADLINES, NORMED
+from transect.studies.tokens.pictures import pictures
 from transect.studies.tokens.runs import Arm
-
-#: Placements whose states have been through a norm when they leave a block.
-NORMED = ("post", "deepnorm", "mix")
 
 
 def describe(
@@ -28,7 +26,7 @@ def describe(
     study.findings = _findings(study, arms)
     study.warnings = [*notes, *_warnings(study, stores, arms)]
     study.methods = METHODS
-    study.figures = _figures(study, stores, arms, origin)
+    study.figures = pictures(study, arms, origin)
 
 
 def origin_of(study: Study, stores: Sequence[Store], given: dict[str, Any]) -> str:
@@ -74,16 +72,24 @@ METHODS = [
     " random in many dimensions). Path length / distance covered: from the first layer on (null: steps of "
     "the same lengths"
     " at right angles). Random weights: the same architecture with initial weights, the same texts.",
-    "Differences: B − A of runs that differ in the named choice alone, at equal seeds, averaged over the "
-    "matched pairs; 95 %"
-    " intervals over pairs (t) where there are three or more, else by groups of texts. They are not "
-    "corrected for the number"
-    " of layers and measures.",
+    "Curse of depth (Sun et al. 2025): the mean square of the state at each depth, and the loss with "
+    "one block left out minus the loss, nats a token, on the texts of the gradients. A block whose "
+    "interval reaches 0 changes nothing that can be told.",
+    "Seeds: the unit of a claim about training is the seed. With three seeds or more an interval "
+    "holds both the spread of seeds (t) and the texts' (jackknife); with two there is none, and both "
+    "values are shown; with one it is of the texts alone.",
+    "Differences: B − A of runs that differ in the named choice alone (and in choices of the recipe "
+    "that follow it, which are named), at equal seeds; pairs of one seed are averaged before seeds "
+    "are compared. Layers are called apart from 0 by a band that holds the whole curve at once, with "
+    "the share of resamples whose largest difference stands at the same layer. Stacks of different "
+    "depth are compared at equal shares of their depth, between layers by a straight line. Loss gaps "
+    "are paired by the same documents.",
 ]
 
 
 def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
-    told = []
+    """For every series, however many there are: where its curves go; then contrasts, in loss and geometry."""
+    told: list[str] = []
     table = study.tables["curves"]
     series = list(dict.fromkeys(a.series for a in arms if a.role == "run"))
     for name in series:
@@ -99,33 +105,112 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
             random = _ordered(table.where(curve=curve, series=name, role="control"))
             line += f", random weights {random[-1]['value']:.3g})" if random else ")"
             told.append(line + (f", {last['runs']} seeds." if last["runs"] > 1 else "."))
-    return told + _contrasted(study)
+        told += _curse(name, own)
+    return told + _apart_in_loss(study) + _contrasted(study)
+
+
+def _curse(name: str, own: Table) -> list[str]:
+    """Growth of the state through depth, and the block that the loss would miss least."""
+    grown, blocks = (_ordered(own.where(curve=c)) for c in ("variance", "block skipped"))
+    if len(grown) < 3 or not blocks:
+        return []
+    first, last = grown[1], grown[-1]
+    least = min(blocks, key=lambda r: r["value"])
+    known = [r for r in blocks if r["low"] is not None]
+    idle = [r for r in known if r["low"] <= 0]
+    growth = last["value"] / first["value"]
+    line = f"{name}, curse of depth: the variance of the state changes {growth:.3g} times"
+    line += (
+        f" from {first['site']} to {last['site']}; of {len(blocks)} blocks, leaving out the one that makes"
+    )
+    line += f" {least['site']} costs least, {_at(least)} nats a token"
+    return [line + (f"; {len(idle)} cost nothing that can be told from 0." if known else ".")]
+
+
+def _apart_in_loss(study: Study) -> list[str]:
+    told = []
+    for r in study.tables["losses"].where(status="ok") if "losses" in study.tables else ():
+        told.append(
+            f"{r['contrast']}, loss on {r['part']}: {r['value']:+.3g}{_ends(r)} {r['unit']} "
+            f"({_units(r)}; paired by the same documents)."
+        )
+    return told
+
+
+def _ends(row: dict[str, Any]) -> str:
+    """The interval; of two seeds their values."""
+    if row["low"] is not None:
+        return f" [{row['low']:.3g}, {row['high']:.3g}]"
+    return (
+        f" (seeds {row['seed_low']:.3g} and {row['seed_high']:.3g})"
+        if row.get("seed_low") is not None
+        else ""
+    )
+
+
+def _units(row: dict[str, Any]) -> str:
+    words = f"{row['pairs']} matched pair{'s' * (row['pairs'] > 1)}"
+    by = {
+        "texts": "one seed, interval over texts",
+        "seeds and texts": f"interval over {row['seeds']} seeds and texts",
+    }
+    return f"{words}, {by.get(row['basis'], 'two seeds: nothing is tested')}"
 
 
 def _contrasted(study: Study) -> list[str]:
-    """For each contrast and headline curve, the layer where its interval is farthest from 0."""
+    """For each contrast and headline curve, the layer where the whole curve's band is farthest from 0."""
     told = []
     if "differences" not in study.tables:
         return told
     table = study.tables["differences"]
     for contrast in table.values("contrast"):
         for curve in HEADLINES:
-            rows = [r for r in table.where(contrast=contrast, curve=curve) if r["low"] is not None]
-            sure = [r for r in rows if r["low"] > 0 or r["high"] < 0]
+            rows = list(table.where(contrast=contrast, curve=curve))
             if not rows:
                 continue
+            banded = [r for r in rows if r["band_low"] is not None]
+            sure = [r for r in banded if r["band_low"] > 0 or r["band_high"] < 0]
             top = max(sure or rows, key=lambda r: abs(r["value"]))
-            words = (
-                f"{len(sure)} of {len(rows)} layers apart from 0, most at"
-                if sure
-                else "no layer apart from 0; largest at"
+            words = "largest at"
+            if banded:
+                words = "no layer apart from 0; largest at"
+            if sure:
+                words = f"{len(sure)} of {len(rows)} layers apart from 0, most at"
+            ends = f" [{top['band_low']:.3g}, {top['band_high']:.3g}]" if banded else _ends(top)
+            agree = (
+                f", the largest in {top['agreement']:.0%} of resamples"
+                if top["agreement"] is not None
+                else ""
             )
             told.append(
-                f"{contrast}, {_plain(curve)}: {words} {top['site']}: {top['value']:+.3g} [{top['low']:.3g},"
-                f" {top['high']:.3g}] ({top['pairs']} matched pair{'s' * (top['pairs'] > 1)}, interval "
-                f"over {top['basis']})."
+                f"{contrast}, {_plain(curve)}: {words} {top['site']}: {top['value']:+.3g}{ends}"
+                f" ({_units(top)}{agree})."
             )
     return told
+
+
+def _starts(study: Study) -> list[str]:
+    """Whether the controls do alike: update / state of random weights, from the second block on."""
+    rows = study.tables["curves"].where(curve="relative update", role="control")
+    sizes: dict[str, list[float]] = {}
+    for r in rows:
+        if r["layer"]:
+            sizes.setdefault(r["series"], []).append(r["value"])
+    typical = {s: sum(v) / len(v) for s, v in sizes.items()}
+    if len(typical) < 2 or max(typical.values()) < 1.5 * min(typical.values()):
+        return []
+    low, high = (pick(typical, key=lambda s: typical[s]) for pick in (min, max))
+    return [
+        f"With random weights a block moves the stream by {typical[low]:.2g} of it ({low}) to "
+        f"{typical[high]:.2g} ({high}): the arms' controls do not start alike in function. "
+        "Train with --init function to start them alike."
+    ]
+
+
+def _judged(arm: Arm) -> str:
+    if arm.over is None:
+        return arm.name
+    return f"{arm.name} ({arm.over[0]:+.3g} [{arm.over[1]:.3g}, {arm.over[2]:.3g}] nats a token)"
 
 
 def _plain(curve: str) -> str:
@@ -137,8 +222,8 @@ def _ordered(table: Table) -> list[dict[str, Any]]:
 
 
 def _at(row: dict[str, Any]) -> str:
-    spread = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] is not None else ""
-    return f"{row['value']:.3g}{spread}"
+    several = row["runs"] > 1 or row["low"] is not None
+    return f"{row['value']:.3g}{_ends(row) if several else ''}"
 
 
 def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> list[str]:
@@ -148,21 +233,28 @@ def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> lis
         told.append(
             "No run with random weights: what training added cannot be told from what the architecture does."
         )
-    if len(runs) > 1 and len({a.series for a in runs}) == len(runs):
+    counts = {s: sum(a.series == s for a in runs) for s in dict.fromkeys(a.series for a in runs)}
+    if len(runs) > 1 and max(counts.values()) == 1:
         told.append("One run for each series: differences between series may be differences between seeds.")
-    if failed := [a.name for a in runs if a.learned is False]:
+    if 2 in counts.values():
         told.append(
-            f"Did not learn (no better than the unigram model on test): {', '.join(failed)}. What they "
-            "show is the geometry"
-            " of a run that failed with this recipe, not of the architecture trained."
+            "Two seeds of a series: both values are shown, and nothing is tested. Three seeds can be."
         )
-    losses = [a.loss for a in runs if a.loss is not None]
-    if losses and max(losses) > 1.1 * min(losses):
+    if failed := [_judged(a) for a in runs if a.learned is False]:
         told.append(
-            f"The arms differ in loss ({min(losses):.3g} to {max(losses):.3g} nats a token): a difference "
-            "between them may be"
-            " one of how far they have learned."
+            f"Did not learn (not above the unigram model by the interval): {', '.join(failed)}. What they "
+            "show is the geometry of a run that failed with this recipe, not of the architecture trained."
         )
+    gaps = list(study.tables["losses"].where(status="ok")) if "losses" in study.tables else []
+    if apart := [r for r in gaps if r["low"] is not None and (r["low"] > 0 or r["high"] < 0)]:
+        told.append(
+            f"Arms differ in loss by more than their interval ({', '.join(r['contrast'] for r in apart)}): a "
+            "difference between them may be one of how far they have learned."
+        )
+    if "losses" in study.tables:
+        for reason in dict.fromkeys(r["status"] for r in study.tables["losses"] if r["status"] != "ok"):
+            told.append(f"Losses of arms are not compared: {reason}.")
+    told += _starts(study)
     if any(a.choices.get("placement") in NORMED for a in runs):
         told.append(
             "Where a block ends in a norm (post, deepnorm, mix), resid is the normed state: its norm is "
@@ -175,75 +267,5 @@ def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> lis
             "The runs have different tokens (tokenizers, or lengths): they are compared as clouds, not by "
             "token."
         )
-    told += flagged(study.tables, skip=("arms", "curves", "differences", "similarity"))
+    told += flagged(study.tables, skip=("arms", "curves", "differences", "losses", "similarity"))
     return told
-
-
-# figures
-
-
-def _figures(study: Study, stores: Sequence[Store], arms: Sequence[Arm], origin: str) -> list[Figure]:
-    series = list(dict.fromkeys(a.series for a in arms if a.role == "run"))
-    base = {"series": series, "controls": [a.series for a in arms if a.role == "control"]}
-    seeds = max((r["runs"] for r in study.tables["curves"]), default=1)
-    thin = f"; thin lines: least and largest of {seeds} seeds" if seeds > 1 else ""
-    tail = f"Bands: 95 % by texts{thin}. {origin}"
-    many = len(series) > 5
-    made: list[Figure] = []
-    if many:
-        made += _grid(arms, base, tail)
-    for name, title, wanted in PANELS:
-        there = [c for c in wanted if len(study.tables["curves"].where(curve=c))]
-        if there:
-            caption = f"Dashed: random weights; dotted: the null of each measure. {tail}"
-            made.append(Figure(name, "token_curves", "curves", title, caption, base | {"curves": there}))
-    if "differences" in study.tables:
-        caption = (
-            "B − A of runs that differ in one choice alone; bands: 95 % over matched pairs, or by texts "
-            "where there are"
-            f" fewer than three. {origin}"
-        )
-        shown = [
-            c
-            for c in (*HEADLINES, "alignment", "effective rank unit")
-            if c in study.tables["differences"].values("curve")
-        ]
-        options = {"curves": shown, "contrasts": study.tables["differences"].values("contrast")}
-        made.append(
-            Figure("differences", "token_differences", "differences", "Differences", caption, options)
-        )
-    return made + _heatmaps(study, origin)
-
-
-def _grid(arms: Sequence[Arm], base: dict[str, Any], tail: str) -> list[Figure]:
-    """Small multiples: a column for each level of the choice with most to tell, colours for the rest."""
-    runs = [a for a in arms if a.role == "run"]
-    varied = [c for c in runs[0].choices if len({a.choices.get(c) for a in runs}) > 1]
-    if not varied:
-        return []
-    by = varied[0]
-    cells = [
-        {"series": s, "column": arm.choices[by], "line": " ".join(arm.choices[c] for c in varied if c != by)}
-        for s in base["series"]
-        for arm in [next(a for a in runs if a.series == s)]
-    ]
-    options = base | {"curves": HEADLINES, "by": by, "cells": cells}
-    caption = f"A column for each {by}; thin dashed: random weights; dotted grey: the null, averaged. {tail}"
-    return [Figure("grid", "token_grid", "curves", "Comparison grid", caption, options)]
-
-
-def _heatmaps(study: Study, origin: str) -> list[Figure]:
-    table, made = study.tables["similarity"], []
-    for prompt in table.values("prompt"):
-        caption = (
-            "Cosine between the states of the tokens of one text, raw (above) and with the mean of all "
-            "texts taken out (below);"
-            f" in the titles the mean cosine of tokens of different texts at equal positions. {origin}"
-        )
-        for k, run in enumerate(table.where(prompt=prompt).values("run")):
-            title = f"Token similarity in one text, {run}"
-            name = f"tokens-{prompt + 1}" + (f"-{k + 1}" if k else "")
-            made.append(
-                Figure(name, "token_heatmap", "similarity", title, caption, {"run": run, "prompt": prompt})
-            )
-    return made
