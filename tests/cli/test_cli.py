@@ -171,3 +171,45 @@ def test_a_message_is_wrapped_and_cannot_drive_the_terminal() -> None:
     assert "\x1b" not in text
     assert "\x07" not in text
     assert text.splitlines()[-1] == "          Change it."
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["drfit", "s"], "Did you mean drift?"),
+        (["measure", "sinkorn", "s"], "Did you mean sinkhorn?"),
+        (["measure", "cka", "{store}", "--sites", "mlp.act.1"], "Did you mean mlp.1.act"),
+        (["measure", "cka", "{store}", "--sites", "resid,resdi.1"], "Did you mean resid.1"),
+    ],
+)
+def test_near_names_are_suggested(words: list[str], said: str, folder: Path) -> None:
+    done = run(*(w.format(store=folder / "store") for w in words))
+    assert said in done.stderr
+    assert done.returncode == 2
+
+
+def test_the_default_that_help_names_is_the_one_that_is_used() -> None:
+    from transect.inference import draws
+    from transect.studies.compare import study as compare
+    from transect.studies.tokens import tables as tokens
+
+    for command, points in (("drift", draws.POINTS), ("compare", compare.POINTS), ("tokens", tokens.POINTS)):
+        shown = run(command, "--help").stdout
+        assert f"by default {points}" in " ".join(shown.split()), command
+
+
+def test_a_step_is_named_as_it_begins_and_reaches_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    from transect.cli.shared import plain_lines
+
+    now = [0.0]
+    told = plain_lines(lambda: now[0])
+    for seconds, done in ((0, 0), (3, 1), (11, 2), (12, 3), (40, 10)):
+        now[0] = float(seconds)
+        told("capture x", done, 10)
+    lines = capsys.readouterr().err.splitlines()
+    assert len({line.partition(": ")[2].partition(": ")[0] for line in lines}) == 1
+    assert [line.removeprefix("transect: capture x: ") for line in lines] == [
+        "0 of 10",
+        "2 of 10, 11 s, about 44 s left",
+        "10 of 10, 40 s",
+    ]

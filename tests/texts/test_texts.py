@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib import colors
 
+import transect as ts
 from tiny import tiny_tokenizer
 from transect.errors import TransectError
 from transect.texts import datasets as sources
@@ -445,3 +446,15 @@ def test_texts_too_short_to_have_a_geometry():
 def test_ids_must_be_unique():
     with pytest.raises(TransectError, match="ids are not unique"):
         Texts(["a b", "c d"], ["1", "1"])
+
+
+def test_texts_and_studies_are_shown_in_a_line() -> None:
+    from transect.results.study import Study
+    from transect.results.table import Table
+
+    texts = ts.open_texts("birthdays:50")
+    assert repr(texts).startswith("<texts birthdays: 50 texts")
+    assert "labels date" in repr(texts)
+    assert len(repr(texts)) < 200
+    study = Study("drift", "How far?", {"adjacent": Table([{"value": 1.0}] * 1000)}, findings=["x" * 500] * 9)
+    assert repr(study) == "<study drift: 1 tables, 1000 rows, 0 figures, 9 findings>"

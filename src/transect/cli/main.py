@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from transect import __version__
-from transect.errors import TransectError
+from transect.errors import TransectError, nearest
 from transect.files import plain
 
 #: Files of this folder that are no commands.
@@ -36,8 +36,8 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command in the file of that name, else the one of the study."""
-        if cmd_name not in self.list_commands(ctx):
-            return None
+        if cmd_name not in (known := self.list_commands(ctx)):
+            raise click.UsageError(f"No such command {cmd_name!r}.{nearest(cmd_name, known)}", ctx)
         if (Path(__file__).parent / f"{cmd_name}.py").is_file() and cmd_name not in INNER:
             return getattr(importlib.import_module(f"transect.cli.{cmd_name}"), cmd_name)
         from transect.cli.studies import study_command

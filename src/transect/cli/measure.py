@@ -10,6 +10,7 @@ import click
 from transect.cli.options import as_option, parameters
 from transect.cli.shared import ENGINE, JSON, SHARE, bars, show
 from transect.cli.studies import shared_parameters
+from transect.errors import nearest
 from transect.inference.design import StudyOptions
 from transect.measures.contract import Measure
 from transect.measures.registry import registry
@@ -28,8 +29,9 @@ class Measures(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of one measure."""
-        found = registry().get(cmd_name)
-        return None if found is None else _command(found)
+        if (found := registry().get(cmd_name)) is None:
+            raise click.UsageError(f"No such measure {cmd_name!r}.{nearest(cmd_name, registry())}", ctx)
+        return _command(found)
 
 
 @click.group(cls=Measures)

@@ -155,13 +155,17 @@ def bars() -> Iterator[Callable[..., None]]:
 
 
 def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
-    """Progress as lines with an estimate of what is left, one every ten seconds a step, and one at its
-    end."""
+    """Progress as lines with an estimate of what is left: one as a step begins, one every ten seconds, and
+    one at its end."""
     begun: dict[str, float] = {}
     last: dict[str, float] = {}
 
     def told(step: str, done: int, total: int, said: str = "") -> None:
         now = clock()
+        if step not in begun and done < total:
+            begun[step] = last[step] = now
+            click.echo(plain(f"transect: {step}: {done} of {total}"), err=True)
+            return
         begun.setdefault(step, now)
         if done < total and now - last.get(step, begun[step]) < PACE:
             return

@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 
-from transect.errors import TransectError
+from transect.errors import TransectError, nearest
 from transect.measures.contract import REGISTRY, Measure
 
 
@@ -26,5 +26,5 @@ def find(name: "str | Measure") -> Measure:
     if name in REGISTRY:  # looking through the installed packages takes tens of milliseconds
         return REGISTRY[name]
     if name not in (known := registry()):
-        raise TransectError(f"no measure {name!r}.", f"There are: {', '.join(known)}.")
+        raise TransectError(f"no measure {name!r}.{nearest(name, known)}", f"There are: {', '.join(known)}.")
     return known[name]

@@ -45,7 +45,7 @@ def loading(what: str) -> Iterator[None]:
     except TransectError:
         raise
     except Exception as error:  # what a damaged file makes a library raise is no list that anyone knows
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(str(error).split())[:4000]
         raise TransectError(f"{what} cannot be loaded: {type(error).__name__}: {said}", NO_HUB) from error
     finally:
         logging.set_verbosity(level)
@@ -181,7 +181,7 @@ def load_weights(
         body.state_dict(prefix=f"{model.base_model_prefix}." if body is not model else "")
     )
     if lost or report["mismatched_keys"]:
-        names = ", ".join(sorted(map(str, lost or report["mismatched_keys"])))[:300]
+        names = ", ".join(sorted(map(str, lost or report["mismatched_keys"])))[:4000]
         raise TransectError(
             f"{source} lacks weights its configuration asks for: {names}.", "The checkpoint is damaged."
         )

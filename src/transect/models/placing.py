@@ -41,7 +41,7 @@ def _check_device(device: str, cuda: bool) -> None:
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        said = str(error).splitlines()[0][:200]
+        said = str(error).splitlines()[0]
         raise TransectError(
             f"device {device!r:.60}: torch cannot use it here ({said}).", "Use --device cpu."
         ) from error

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from transect.errors import TransectError
+from transect.errors import TransectError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,8 +74,10 @@ def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int
         hit = [s for s in available if name in (s, family(s), family(s).split("coder.")[-1])]
         if not hit:
             there = ", ".join(dict.fromkeys(family(s) for s in available))
+            like = nearest(name, [*available, *(family(s) for s in available)])
             raise TransectError(
-                f"no site {name!r} here.", f"Families here: {there}; one site is written like {available[0]}."
+                f"no site {name!r} here.{like}",
+                f"Families here: {there}; one site is written like {available[0]}.",
             )
         chosen.update(s for s in hit if keep is None or layer(s) is None or layer(s) in keep)
     if not chosen:

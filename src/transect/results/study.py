@@ -42,6 +42,11 @@ class Study:
     methods: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        rows = sum(len(table) for table in self.tables.values())
+        counts = f"{len(self.tables)} tables, {rows} rows, {len(self.figures)} figures"
+        return f"<study {self.name}: {counts}, {len(self.findings)} findings>"
+
     def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
         """Write every table as OUT/NAME.parquet, then the rest, with their checksums, as OUT/study.json.
 

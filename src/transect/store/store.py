@@ -20,7 +20,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from transect.errors import TransectError
+from transect.errors import TransectError, nearest
 from transect.files import Place, file_hash, is_remote, is_sealed, place, read_json
 from transect.models import sites as site_names
 from transect.store.checks import ELSEWHERE, check_hash, check_index, check_manifest
@@ -116,7 +116,8 @@ class Store:
         """One label, [texts]."""
         if name not in self.labels:
             raise TransectError(
-                f"{self.path}: no label {name!r}.", f"Labels here: {', '.join(self.labels) or 'none'}."
+                f"{self.path}: no label {name!r}.{nearest(name, self.labels)}",
+                f"Labels here: {', '.join(self.labels) or 'none'}.",
             )
         return self.labels[name]
 
@@ -147,7 +148,8 @@ class Store:
         if site not in self.manifest["sites"]:
             families = ", ".join(dict.fromkeys(site_names.family(s) for s in self.sites))
             raise TransectError(
-                f"{self.path}: no site {site!r}; captured: {families} ({self.sites[0]} … {self.sites[-1]}).",
+                f"{self.path}: no site {site!r}; captured: {families} ({self.sites[0]} … {self.sites[-1]})."
+                f"{nearest(site, self.sites)}",
                 f"Capture again with --sites {site_names.family(site)}.",
             )
         return site

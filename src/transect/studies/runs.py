@@ -58,7 +58,11 @@ def open_runs(
                 f"{one} is no store.", "Name a folder that transect capture wrote, or give --texts and --out."
             )
         else:
+            if progress:
+                progress(f"opening {one}"[:40], 0, 1)
             model = open_model(one)
+            if progress:
+                progress(f"opening {one}"[:40], 1, 1)
             model.name = _name(model.name, one, [s.name for s in stores])
             limit = max_length or length_limit(model)
             where = Path(out) / "stores" / folder_name(model.name)

@@ -69,7 +69,7 @@ def _one(conversation: list[dict[str, str]], tokenizer: Any, where: str) -> str:
         RecursionError,
         MemoryError,
     ) as error:
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(str(error).split())[:4000]
         raise TransectError(f"text {where} does not fit the chat template: {said}.") from error
     if len(string) > MOST_CHARACTERS:
         raise TransectError(

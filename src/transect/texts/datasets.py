@@ -85,7 +85,7 @@ def hub_rows(name: str, *, config: str | None, split: str | None, file: Path | N
     try:
         data = load_dataset(path, config, split=split or (known.split if known else "train"))
     except (OSError, ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(str(error).split())[:4000]
         raise TransectError(f"data set {name!r} cannot be loaded: {said}", HUBLESS) from error
     columns = {column: list(data[column]) for column in data.column_names}
     return Rows(columns) if known is None else _mapped(name, known, columns)

@@ -56,6 +56,11 @@ class Texts:
     notes: list[str] = field(default_factory=list)
     strict: bool = False
 
+    def __repr__(self) -> str:
+        held = [f"labels {', '.join(self.labels)}"] if self.labels else []
+        held += [f"landmarks {', '.join(self.landmarks)}"] if self.landmarks else []
+        return f"<texts {self.name}: {'; '.join([f'{len(self.texts)} texts', *held])}>"
+
     def __post_init__(self) -> None:
         for what, column in self._columns().items():
             assert len(column) == len(self.texts), f"{what}: {len(column)} values for {len(self.texts)} texts"

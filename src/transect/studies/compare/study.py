@@ -8,7 +8,7 @@ matrices, drift and score.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
@@ -26,7 +26,7 @@ from transect.studies.compare.contrasts import contrasts
 from transect.studies.compare.tables import curves, difference, entering, means, ranking, relation, with_drift
 from transect.studies.compare.words import describe
 from transect.studies.runs import Run, Runs, open_runs
-from transect.work.options import Work, only
+from transect.work.options import Option, Work, only
 
 PAIRED = ("cka", "procrustes", "rsa", "knn_overlap", "cosine", "euclidean")
 CLOUDS = ("sinkhorn", "bures")
@@ -34,6 +34,15 @@ CLOUDS = ("sinkhorn", "bures")
 HEADLINE = "layers"
 #: Points of a cloud where nobody says, and of a cell of the matrices.
 POINTS, MATRIX_POINTS = 500, 300
+
+
+class CompareOptions(RunOptions, total=False):
+    """How runs are compared."""
+
+    n: Annotated[
+        int | None,
+        Option(None, "Points per cloud; by default 500 (300 in matrices), or what the texts hold.", least=2),
+    ]
 
 
 def compare(
@@ -46,7 +55,7 @@ def compare(
     measures: str = ",".join((*PAIRED, *CLOUDS)),
     matrix: str = "cka",
     matrices: bool = True,
-    **options: Unpack[RunOptions],
+    **options: Unpack[CompareOptions],
 ) -> Study:
     """What training changed: each run against the first one, the base, on the same tokens, layer by layer.
 
@@ -64,7 +73,7 @@ def compare(
     matrices, score, and relation where weights are given. tokens: classes of tokens, separated by commas.
     Runs whose token ids differ are refused.
     """
-    only(options, RunOptions)
+    only(options, CompareOptions)
     design, work = Design.of(options), Work.of(options)
     opened = open_runs(stores, options.get("texts"), work.out, seed=design.seed, progress=work.progress)
     if len(opened) < 2:

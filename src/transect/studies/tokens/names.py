@@ -13,6 +13,9 @@ CLUSTER = 0.9
 class TokenOptions(StudyOptions, total=False):
     """How token geometry is measured beyond its design."""
 
+    n: Annotated[
+        int | None, Option(None, "Points per cloud; by default 300, or what every run holds.", least=2)
+    ]
     window: Annotated[int | None, Option(None, "Tokens of each text in the measures within texts.", least=3)]
     gradients: Annotated[bool, Option(True, "Gradients of the tokens' losses; they need the model.")]
     gradient_texts: Annotated[int, Option(12, "Texts behind the gradients.", least=4)]
