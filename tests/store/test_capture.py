@@ -429,3 +429,21 @@ def test_a_landmark_that_a_text_lacks_is_missing_there_and_not_its_first_token(t
     assert made.select("landmark:verb+1").missing == (1,)
     with pytest.raises(TransectError, match="1 of 3 texts have no token"):
         made.points("resid.0", "landmark:verb")
+
+
+def test_points_leave_out_what_studies_leave_out(tmp_path: Path) -> None:
+    """Without sinks and massive tokens the points are those that a sweep draws from."""
+    from planted import planted_store
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 8)).astype(np.float32)
+    X[::10, 0] += 300  # position 0 of every text
+    X[5] *= 50
+    store = planted_store(tmp_path / "s", [X], [10] * 12)
+    kept = store.points("resid.0", position0=False, massive=10)
+    assert len(kept) == 120 - 12 - 1
+    assert len(store.points("resid.0")) == 120
+    (row,) = ts.sweep("participation_ratio", store, n=84, workers=1, groups=4, permutations=0)
+    assert row["massive_dropped"] == 1
+    assert ts.measures.participation_ratio(kept) == pytest.approx(row["value"], rel=0.25)
+    assert ts.measures.participation_ratio(store.points("resid.0")) < 0.6 * row["value"]

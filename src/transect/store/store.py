@@ -164,14 +164,21 @@ class Store:
         return positions(self, tokens, position0)
 
     def points(
-        self, site: str, tokens: str | int = "all", *, position0: bool = True, missing: str = "refuse"
+        self,
+        site: str,
+        tokens: str | int = "all",
+        *,
+        position0: bool = True,
+        massive: float | int | None = None,
+        missing: str = "refuse",
     ) -> np.ndarray:
         """Points of one site, float32 [n, width], in the order of the texts.
 
         tokens: "all" · "last" (the last that is not special) · "mean" (one point per text) · "landmark:month"
         · "landmark:month+3" · an absolute position, from the end when negative. position0=False leaves out
-        the first real token of every text. A text without such a token is refused, or left out with
-        missing="drop"; `select` says which text and position each row is.
+        the first real token of every text, massive=10 those whose norm exceeds 10 × the median: what studies
+        leave out, as a few such tokens rule every statistic of second moments. A text without such a token is
+        refused, or left out with missing="drop"; `select` says which text and position each row is.
         """
         chosen = self.select(tokens, position0)
         if chosen.missing and missing != "drop":
@@ -180,7 +187,11 @@ class Store:
                 f"(first: {self.ids[chosen.missing[0]]}).",
                 'Pass missing="drop" to leave those texts out.',
             )
-        return self.take(site, chosen)
+        X = self.take(site, chosen)
+        if massive:
+            norms = np.linalg.norm(X, axis=1)
+            X = X[norms <= massive * np.median(norms)]
+        return X
 
     def take(self, site: str, chosen: Selection) -> np.ndarray:
         """The points of a selection, float32 [n, width]; "mean" averages each text's rows in float64."""
