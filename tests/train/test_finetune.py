@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -414,3 +415,49 @@ def test_learned_holds_its_level_in_small_sets() -> None:
     draws = np.random.default_rng(0)
     gaps = draws.normal(size=(4000, 10))
     assert np.mean([learned(g, np.zeros(10))[0] for g in gaps]) == pytest.approx(0.025, abs=0.008)
+
+
+GLUE_ROWS = {
+    "sst2": [{"sentence": f"it 's a charming {k}", "label": k % 2, "idx": k} for k in range(6)],
+    "rte": [
+        {"sentence1": f"No weapons {k}.", "sentence2": f"Weapons {k}.", "label": k % 2, "idx": k}
+        for k in range(6)
+    ],
+    "mrpc": [
+        {"sentence1": f"Amrozi {k} .", "sentence2": f"Referring {k} .", "label": k % 2, "idx": k}
+        for k in range(6)
+    ],
+}
+
+
+@pytest.mark.parametrize("name", GLUE_ROWS)
+def test_the_columns_of_glue_as_they_are_published(name: str, tmp_path: Path) -> None:
+    """Names, pairs, labels and idx as the data sets have them; the test split's label of −1 is refused."""
+    rows = GLUE_ROWS[name]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    task = open_task(f"{name}@{tmp_path / 't.jsonl'},{tmp_path / 't.jsonl'}")
+    assert (task.name, task.kind, task.labels) == (name, "classify", [0, 1])
+    assert task.headline == ("f1" if name == "mrpc" else "accuracy")
+    first = task.train[1]
+    assert first["label"] == 1
+    assert first["text"] == rows[1].get("sentence", rows[1].get("sentence1"))
+    assert first["pair"] == rows[1].get("sentence2")
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(r | {"label": -1}) for r in rows))
+    with pytest.raises(TransectError, match="these rows have no labels"):
+        open_task(f"{name}@{tmp_path / 't.jsonl'},{tmp_path / 't.jsonl'}")
+
+
+def test_a_row_of_squad_v2_with_several_answers_and_one_without(tmp_path: Path) -> None:
+    context = "The Normans were the people who in the 10th and 11th centuries gave their name to Normandy."
+    rows = [
+        {"id": "56ddde6b", "context": context, "question": "When were the Normans there? ",
+         "answers": {"text": ["10th and 11th centuries", "in the 10th and 11th centuries"],
+                     "answer_start": [context.index("10th"), context.index("in the 10th")]}},
+        {"id": "5ad39d53", "title": "Normans", "context": context, "question": "Who gave their name?",
+         "answers": {"text": [], "answer_start": []}},
+    ]  # fmt: skip
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    task = open_task(f"squad_v2@{tmp_path / 's.jsonl'},{tmp_path / 's.jsonl'}")
+    assert [len(e["answers"]) for e in task.train] == [2, 0]
+    assert task.train[0]["question"] == "When were the Normans there?"
+    assert overlap("the 10th century", [t for _, t in task.train[0]["answers"]]) == pytest.approx(2 / 6)
