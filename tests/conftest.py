@@ -2,6 +2,7 @@
 imported."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TRANSECT_THREADS", "1")  # workers are started where a test asks for them
@@ -11,7 +12,26 @@ os.environ.setdefault(
 
 from jaxtyping import install_import_hook
 
-install_import_hook("transect", "beartype.beartype")
+SRC = Path(__file__).parent.parent / "src"
+#: Inner loops, called a hundred thousand times by a study: checking their arguments would take most of the
+#: tests' time. They declare no shapes; what calls them does.
+INNER = {
+    "files", "random", "inference.draws", "inference.evaluate", "inference.intervals", "inference.per_text",
+    "inference.rows", "measures.arrays", "measures.contract", "measures.registry", "models.sites",
+    "numeric.change_points", "numeric.estimators", "numeric.outlying", "numeric.permute", "numeric.sinkhorn",
+    "results.table", "store.shards", "store.store",
+}  # fmt: skip
+
+
+def checked_modules() -> list[str]:
+    """Every module of ours but the inner loops."""
+    files = (p.relative_to(SRC / "transect").with_suffix("") for p in (SRC / "transect").rglob("*.py"))
+    names = sorted(".".join(p.parts) for p in files if p.name != "__init__")
+    assert set(names) >= INNER, INNER - set(names)
+    return [f"transect.{name}" for name in names if name not in INNER]
+
+
+install_import_hook(checked_modules(), "beartype.beartype")
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:

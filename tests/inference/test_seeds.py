@@ -42,7 +42,6 @@ def test_two_seeds_have_no_interval():
     assert (low, high) == pytest.approx((0.89667 - half, 0.89667 + half), rel=1e-3)
 
 
-@pytest.mark.parametrize("seeds", [1, 3, 5])
 def test_intervals_keep_to_the_scale_of_a_number():
     values, replicates = np.array([0.008, 0.012, 0.02]), np.array([0.013, 0.0135, 0.0138])
     plain, log = seeds_interval(values, replicates), seeds_interval(values, replicates, scale="log")
@@ -50,6 +49,7 @@ def test_intervals_keep_to_the_scale_of_a_number():
     assert seeds_interval(-values, -replicates, scale="log") == seeds_interval(-values, -replicates)
 
 
+@pytest.mark.parametrize("seeds", [1, 3, 5])
 def test_the_band_holds_the_whole_curve(seeds):
     rng, hits, tries = np.random.default_rng(2), 0, 250
     for _ in range(tries):

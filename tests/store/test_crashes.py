@@ -369,7 +369,7 @@ def test_nothing_is_written_over_another_kind(model: ts.Model, whole: ts.Store, 
         a_study(1.0).save(copy)
     assert files(copy) == before
     a_study(1.0).save(tmp_path / "study")
-    with pytest.raises(TransectError, match="is no store"):
+    with pytest.raises(TransectError, match="holds a study; a store is not written over it"):
         ts.capture(model, make_texts(6), tmp_path / "study", **SMALL)
     other = a_study(1.0)
     other.name = "compare"
