@@ -29,9 +29,7 @@ def few_texts(count: int) -> list[str]:
     return (
         []
         if not count < 20
-        else [
-            f"{count} texts: intervals of so few groups cover less than they say (docs/calibration.md)."
-        ]
+        else [f"{count} texts: intervals of so few groups cover less than they say (docs/calibration.md)."]
     )
 
 
