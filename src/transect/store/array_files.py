@@ -21,6 +21,8 @@ from transect.store.shards import LONGEST_HEADER, NUMPY, safetensors_header
 #: What a file may hold beside points: ids, masks, lengths, labels.
 OTHERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?"}
 NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
+#: What transformers and serving engines call the states of all layers.
+STATES = "hidden_states"
 SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
 
 
@@ -145,7 +147,7 @@ def _torch(file: Path, scratch: Path) -> Any:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError) as error:
         raise TransectError(
-            f"{file}: holds more than tensors, or is no file of torch ({str(error).splitlines()[0]:.120}).",
+            f"{file}: holds more than tensors, or is no file of torch.",
             "Save a dict of tensors with torch.save; nothing else of a pickle is run.",
         ) from error
     if isinstance(found, torch.Tensor):
@@ -154,14 +156,15 @@ def _torch(file: Path, scratch: Path) -> Any:
         return _tensors(file, list(found))
     if not isinstance(found, dict):
         raise TransectError(f"{file}: holds a {type(found).__name__}.", "Save a dict of tensors.")
-    return {str(name): _tensors(file, value) for name, value in found.items()}
+    return {str(k): _tensors(file, v, block=k != STATES) for k, v in found.items()}
 
 
-def _tensors(file: Path, value: Any) -> Any:
-    """A tensor or a list of them; of a block's tuple of outputs, the first: its hidden states."""
+def _tensors(file: Path, value: Any, block: bool = False) -> Any:
+    """A tensor or a list of them; of the tuple that a block gives, the first: its hidden states."""
     import torch
 
-    if isinstance(value, tuple) and value and isinstance(value[0], torch.Tensor) and value[0].ndim == 3:
+    several = isinstance(value, tuple) and bool(value)
+    if block and several and isinstance(value[0], torch.Tensor) and value[0].ndim == 3:
         return value[0]
     if isinstance(value, torch.Tensor) or (
         isinstance(value, list | tuple) and all(isinstance(v, torch.Tensor) for v in value)

@@ -132,7 +132,7 @@ def _masked(site: str, raw: Raw, mask: Any) -> Samples:
     if mask is None:
         raise TransectError(
             f"{site}: an array {list(shape)} without a mask: which tokens are padding?",
-            'Give mask, [samples, tokens], True where a token is real; mask="all" where nothing is padded.',
+            'Give mask (--mask), [samples, tokens], True where a token is real; "all": none is padded.',
         )
     keep = np.ones(shape[:2], bool) if isinstance(mask, str) and mask == "all" else as_mask(mask)
     if keep.shape != shape[:2]:
