@@ -94,7 +94,7 @@ def tokens_of(texts: Texts, lengths: np.ndarray, tokens: Any, pooled: bool) -> T
         number = {t: k for k, t in enumerate(sorted({t for row in given for t in row}))}
         ids, pieces = [[number[t] for t in row] for row in given], given
     else:
-        ids, pieces = given, [[str(t) if tokens is not None else "" for t in row] for row in given]
+        ids, pieces = given, [[str(t) if tokens is not None else "…" for t in row] for row in given]
     offsets = [_offsets(text, row) for text, row in zip(texts.texts, pieces, strict=True)]
     special = [[False] * len(row) for row in ids]
     return Tokenized(ids, offsets, special, texts.texts, kept=list(range(len(ids))), pieces=pieces)
