@@ -7,7 +7,9 @@ against the size of the file before any of it is believed.
 import contextlib
 import shutil
 import tempfile
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,11 @@ STATES = "hidden_states"
 SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
 
 
+#: What damaged headers and archives raise in the libraries that read them.
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError)
+UNREADABLE = (*UNREADABLE, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
+
+
 @contextlib.contextmanager
 def open_arrays(file: Path) -> Iterator[Any]:
     """What a file holds while the block runs: name → array, or a list of them. Raises: TransectError.
@@ -38,9 +45,10 @@ def open_arrays(file: Path) -> Iterator[Any]:
         raise TransectError(f"no file {file}.", HINT)
     with tempfile.TemporaryDirectory(prefix="transect-") as scratch:
         try:
-            yield READERS[file.suffix](file, Path(scratch))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            found = READERS[file.suffix](file, Path(scratch))
+        except UNREADABLE as error:
             raise TransectError(f"{file} cannot be read ({error!s:.200}).", HINT) from error
+        yield found
 
 
 HINT = f"Give a file {', '.join(SUFFIXES)}, or a folder of .safetensors."
@@ -92,8 +100,16 @@ def _npz(file: Path, scratch: Path) -> dict[str, Raw]:
                     shutil.copyfileobj(source, target, 1 << 20)
                 found[name] = _npy_at(aside, 0)
             else:
+                _check(archive, info)
                 found[name] = _npy_at(file, _data_of(file, info))
     return found
+
+
+def _check(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Read a member once: a checksum that is another raises."""
+    with archive.open(info) as source:
+        while source.read(1 << 20):
+            pass
 
 
 def _data_of(file: Path, info: zipfile.ZipInfo) -> int:
@@ -143,6 +159,8 @@ def _torch(file: Path, scratch: Path) -> Any:
         with zipfile.ZipFile(file) as archive:
             if any(i.file_size > LONGEST_HEADER for i in archive.infolist() if i.filename.endswith(".pkl")):
                 raise ValueError("its table of tensors is too long")
+            for info in archive.infolist():
+                _check(archive, info)
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError) as error:

@@ -35,13 +35,13 @@ SHARD_BYTES, BLOCK_BYTES = 512 << 20, 32 << 20
 
 
 def store_from_arrays(
-    points: Mapping[str, Any] | Sequence[Any],
+    points: Any,
     out: Place,
     name: str | None = None,
     texts: Sequence[str] | Texts | None = None,
-    labels: Mapping[str, Sequence[Any]] | None = None,
-    tokens: Sequence[Sequence[Any]] | None = None,
-    groups: Sequence[Any] | None = None,
+    labels: Any = None,
+    tokens: Any = None,
+    groups: Any = None,
     mask: Any = None,
 ) -> Store:
     """Write points that are there already into a store, and open it; no model is needed.

@@ -15,9 +15,9 @@ from transect.texts.texts import Texts, Tokenized
 def about(
     sites: Mapping[str, Samples],
     texts: Sequence[str] | Texts | None,
-    labels: Mapping[str, Sequence[Any]] | None,
-    tokens: Sequence[Sequence[Any]] | None,
-    groups: Sequence[Any] | None,
+    labels: Any,
+    tokens: Any,
+    groups: Any,
 ) -> Texts:
     """The samples with texts, labels and groups. Raises: TransectError where sites or columns do not fit."""
     (first, one), *_ = sites.items()
@@ -39,6 +39,8 @@ def about(
     rows = [str(i) for i in range(count)] if texts is None else list(texts.texts if opened else texts)
     wanted = {"texts": rows, "tokens": tokens, "groups": groups}
     for what, column in (wanted | {f"label {n}": v for n, v in columns.items()}).items():
+        if column is not None and not hasattr(column, "__len__"):
+            raise TransectError(f"{what}: a {type(column).__name__} is no list.", "Give one a sample.")
         if column is not None and len(column) != count:
             raise TransectError(
                 f"{what}: {len(column)} for {count} samples.", "Give one a sample, in their order."
