@@ -543,7 +543,8 @@ def test_no_pickle_is_run(tmp_path: Path) -> None:
 
     torch.save({"resid.0": Evil()}, tmp_path / "a.pt")
     np.save(tmp_path / "b.npy", np.array([Evil(), np.ones(3)], object), allow_pickle=True)
-    np.savez(tmp_path / "c.npz", **{"resid.0": np.array([Evil(), np.ones(3)], object)})
+    evil: dict[str, Any] = {"resid.0": np.array([Evil(), np.ones(3)], object)}
+    np.savez(tmp_path / "c.npz", **evil)
     for file in ("a.pt", "b.npy", "c.npz"):
         with pytest.raises(TransectError, match=r"more than tensors|Python objects"):
             import_arrays(tmp_path / file, tmp_path / "s", site="resid.0")
@@ -556,7 +557,7 @@ def test_no_pickle_is_run(tmp_path: Path) -> None:
 def test_damaged_files_are_refused(kind: str, wanted: ts.Store, tmp_path: Path) -> None:
     file, more = write(kind, tmp_path)
     data = file.read_bytes()
-    keep = {"mask": "keep"} if more else {}
+    keep: dict[str, Any] = {"mask": "keep"} if more else {}
     rng = np.random.default_rng(1)
     heads = [data[: len(data) // 2], b"", data[:4], b"\xff" * 8 + data[8:], b"\0" * 64 + data[64:]]
     flipped = [data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :] for at in rng.integers(0, 300, 20)]

@@ -11,7 +11,6 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from transect.models.foreign import sites_of
 from transect.store.manifest import begin, identified, make_index, tokens_hash
 from transect.store.recapture import ARRAYS
 from transect.store.sample_texts import about, tokens_of
-from transect.store.samples import Samples, as_raw, cast, samples_of, stored_dtype
+from transect.store.samples import Samples, as_raw, runs, samples_of, stored_dtype
 from transect.store.shard_write import make_shard
 from transect.store.shards import NUMPY, SAFETENSORS, ShardWriter, widen
 from transect.store.store import Store, open_store
@@ -128,12 +127,15 @@ def write_samples(
     widths = {site: s.width for site, s in sites.items()}
     row_bytes = NUMPY[SAFETENSORS[dtype]].itemsize * sum(widths.values())
     tokenized = tokens_of(texts, one.lengths, tokens, one.pooled)
-    plan = _plan(one.lengths, max(1, SHARD_BYTES // row_bytes))
+    shards = runs(one.lengths, max(1, SHARD_BYTES // row_bytes))
+    plan = [[list(range(a, b))] for a, b in shards]
     pool = "given" if one.pooled else None
     told = f"stored as {dtype}: came as {', '.join(dtypes)}"
     notes = [*notes, *texts.notes, *([told] if dtypes != [dtype] else [])]
+    if not out.exists():
+        _check_space(out, row_bytes, [int(one.lengths[a:b].sum()) for a, b in shards])
     manifest = _manifest(
-        name or Path(str(out)).name, _digest(sites, dtype), texts, tokenized, widths, dtype, plan, pool, notes
+        name or _name_of(out), _digest(sites, dtype), texts, tokenized, widths, dtype, plan, pool, notes
     )
     kept = [np.arange(n) for n in one.lengths]
     begin(out, manifest, plan, make_index(texts, tokenized, kept, one.lengths.tolist(), plan, "all", pool))
@@ -141,21 +143,13 @@ def write_samples(
     store.check_receipts()
     _check_space(out, row_bytes, [store.rows_in(k) for k in store.unfinished])
     for k in store.unfinished:
-        make_shard(store, k, widths, functools.partial(_fill, sites, plan[k][0], dtype))
+        make_shard(store, k, widths, functools.partial(_fill, sites, *shards[k], dtype))
     return open_store(out)
 
 
-def _plan(lengths: np.ndarray, shard_rows: int) -> list[list[list[int]]]:
-    """Shards of samples in their order, which is how they are read."""
-    plan: list[list[list[int]]] = []
-    filled = 0
-    for i, n in enumerate(lengths.tolist()):
-        if not plan or filled + n > shard_rows:
-            plan.append([[]])
-            filled = 0
-        plan[-1][0].append(i)
-        filled += n
-    return plan
+def _name_of(out: Place) -> str:
+    """The name of a folder, "." too."""
+    return (out if is_remote(out) else out.resolve()).name or "arrays"
 
 
 def _manifest(
@@ -196,51 +190,56 @@ def _manifest(
 
 
 def _digest(sites: Mapping[str, Samples], dtype: str) -> str:
-    """sha256 over sites, widths and all points as they will be stored. Raises: TransectError for NaN and
-    inf."""
+    """sha256 over sites, widths, lengths and all points as they will be stored. Raises: TransectError for NaN
+    and inf."""
     whole = hashlib.sha256()
     for site, samples in sites.items():
-        whole.update(f"{site}:{dtype}:{samples.width}\n".encode())
-        for i, n in enumerate(samples.lengths.tolist()):
-            raw = samples.part(i)
-            rows = cast(raw, dtype)
-            bad = int(n * samples.width - np.isfinite(widen(rows)).sum())
-            if bad:
-                came = np.isfinite(widen(raw.array)).all()
-                why = "beyond float32" if came else "NaN or inf"
-                raise TransectError(
-                    f"{site}: {bad} of {rows.size} values of sample {i} are {why}.",
-                    "Leave that sample out, or scale it." if came else "Leave that sample out, or mend it.",
-                )
-            whole.update(f"{n}\n".encode() + memoryview(rows).cast("B"))
+        whole.update(f"{site}:{dtype}:{samples.width}:{samples.lengths.tolist()}\n".encode())
+        for first, rows in samples.blocks(0, len(samples.lengths), dtype, BLOCK_BYTES):
+            finite = np.isfinite(widen(rows))
+            if not finite.all():
+                _refuse(site, samples, first, finite)
+            whole.update(rows.data.cast("B"))
     return whole.hexdigest()
 
 
+def _refuse(site: str, samples: Samples, first: int, finite: np.ndarray) -> None:
+    """Name the first sample with values that are not finite: rows `finite` begin with sample `first`."""
+    row = int(np.argmin(finite.all(axis=1)))
+    ends = np.cumsum(samples.lengths[first:])
+    i = first + int(np.searchsorted(ends, row, side="right"))
+    begin = int(ends[i - first] - samples.lengths[i])
+    own = finite[begin : begin + samples.lengths[i]]
+    came = all(np.isfinite(widen(raw.array)).all() for raw in samples.part(i, i + 1))
+    raise TransectError(
+        f"{site}: {int((~own).sum())} of {own.size} values of sample {i} are "
+        f"{'beyond float32' if came else 'NaN or inf'}.",
+        f"Leave that sample out, or {'scale' if came else 'mend'} it.",
+    )
+
+
 def _fill(
-    sites: Mapping[str, Samples], members: list[int], dtype: str, writer: ShardWriter
+    sites: Mapping[str, Samples], first: int, end: int, dtype: str, writer: ShardWriter
 ) -> dict[str, Any]:
-    """Put the samples of one shard, site by site in blocks of bounded size; what its receipt says of them."""
+    """Put samples `first` to `end` - 1 into a shard, site by site; what its receipt says of them."""
     peak = {}
     for site, samples in sites.items():
-        row, highest = 0, 0.0
-        most = max(1, BLOCK_BYTES // (NUMPY[SAFETENSORS[dtype]].itemsize * samples.width))
-        for block in _blocks(members, samples.lengths, most):
-            rows = np.concatenate([cast(samples.part(i), dtype) for i in block])
-            highest = max(highest, float(np.abs(widen(rows)).max()))
-            writer.put(site, row, memoryview(rows).cast("B"))
+        row, peak[site] = 0, 0.0
+        for _, rows in samples.blocks(first, end, dtype, BLOCK_BYTES):
+            peak[site] = max(peak[site], float(np.abs(widen(rows)).max()))
+            writer.put(site, row, rows.data.cast("B"))
             row += len(rows)
-        peak[site] = highest
     return {"max_abs": peak, "splits": []}
-
-
-def _blocks(members: list[int], lengths: np.ndarray, most: int) -> Iterable[list[int]]:
-    for (block,) in _plan(lengths[members], most):
-        yield [members[k] for k in block]
 
 
 def _check_space(out: Place, row_bytes: int, rows: list[int]) -> None:
     need = row_bytes * (max(rows, default=0) if is_remote(out) else sum(rows))
-    free = shutil.disk_usage(tempfile.gettempdir() if is_remote(out) else out).free
+    disk = (
+        tempfile.gettempdir()
+        if is_remote(out)
+        else next(p for p in (out, *out.absolute().parents) if p.exists())
+    )
+    free = shutil.disk_usage(disk).free
     if need > free:
         raise TransectError(
             f"{out}: the points need {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free.",

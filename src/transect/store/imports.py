@@ -255,9 +255,9 @@ def _from_states(files: Sequence[Path], out: Place, o: Told) -> Store:
     if not lengths.all():
         raise TransectError(f"{files[int(lengths.argmin())]} is empty.", "Leave out prompts without tokens.")
 
-    def part(k: int, i: int) -> Raw:
-        raw = opened(i)[0]
-        return Raw(raw.array[k] if axis == 0 else raw.array[:, k], raw.dtype)
+    def part(k: int, a: int, b: int) -> list[Raw]:
+        found = [opened(i)[0] for i in range(a, b)]
+        return [Raw(raw.array[k] if axis == 0 else raw.array[:, k], raw.dtype) for raw in found]
 
     dtypes = frozenset(opened(i)[0].dtype for i in range(len(files)))
     numbers = _numbers(o.layers, counts.pop())

@@ -52,6 +52,7 @@ def about(
         belongs = texts.groups if opened else None
     else:
         belongs = [str(g) for g in _plain(groups)]
+        whole_characters("a group", belongs)
     if opened:
         return Texts(
             rows, texts.ids, labels=columns, name=texts.name, spec=texts.spec, groups=belongs,
@@ -92,11 +93,11 @@ def tokens_of(texts: Texts, lengths: np.ndarray, tokens: Any, pooled: bool) -> T
             raise TransectError(
                 f"sample {i} has {len(row)} tokens and {n} points.", "Give a token for every point."
             )
-    if kinds <= {str}:
-        number = {t: k for k, t in enumerate(sorted({t for row in given for t in row}))}
-        ids, pieces = [[number[t] for t in row] for row in given], given
-    else:
-        ids, pieces = given, [[str(t) if tokens is not None else "…" for t in row] for row in given]
+    pieces: list[list[str]] = [["…" if tokens is None else str(t) for t in row] for row in given]
+    for row in pieces:
+        whole_characters("a token", row)
+    number = {t: k for k, t in enumerate(sorted({t for row in given for t in row}))} if kinds <= {str} else {}
+    ids: list[list[int]] = [[number[t] for t in row] if number else row for row in given]
     offsets = [_offsets(text, row) for text, row in zip(texts.texts, pieces, strict=True)]
     special = [[False] * len(row) for row in ids]
     return Tokenized(ids, offsets, special, texts.texts, kept=list(range(len(ids))), pieces=pieces)

@@ -4,7 +4,8 @@ A list of arrays, a padded array with its mask, one array of all rows with lengt
 Nothing is copied before it is written.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,33 @@ class Raw:
 
 @dataclass(frozen=True)
 class Samples:
-    """One site: `part(i)` gives the points [tokens, width] of sample i as they came, `lengths` [samples]."""
+    """One site: `part(a, b)` gives the points of samples a to b - 1 as they came, as arrays [rows, width] to
+    lay end to end; `lengths` [samples] are their rows."""
 
-    part: Callable[[int], Raw]
+    part: Callable[[int, int], list[Raw]]
     lengths: np.ndarray
     width: int
     dtypes: frozenset[str]
     pooled: bool
+
+    def blocks(self, first: int, end: int, dtype: str, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(sample, rows [n, width] from it on, in the stored dtype), at most `size` bytes or one sample at a
+        time."""
+        most = max(1, size // (NUMPY[SAFETENSORS[dtype]].itemsize * self.width))
+        for a, b in runs(self.lengths[first:end], most):
+            rows = [cast(raw, dtype) for raw in self.part(first + a, first + b)]
+            yield first + a, rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+def runs(lengths: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """Samples in runs [a, b) of at most `most` rows; a longer one is a run of its own."""
+    edges, filled = [0], 0
+    for i, n in enumerate(lengths.tolist()):
+        if filled and filled + n > most:
+            edges.append(i)
+            filled = 0
+        filled += n
+    return list(itertools.pairwise([*edges, len(lengths)]))
 
 
 def as_raw(value: Any, what: str) -> Raw:
@@ -124,7 +145,8 @@ def _listed(site: str, value: Sequence[Any]) -> Samples:
         parts.append(Raw(array, raw.dtype))
     lengths = np.array([len(p.array) for p in parts], np.int64)
     width = parts[0].array.shape[1] if parts else 0
-    return _sound(site, Samples(parts.__getitem__, lengths, width, frozenset(p.dtype for p in parts), False))
+    dtypes = frozenset(p.dtype for p in parts)
+    return _sound(site, Samples(lambda a, b: parts[a:b], lengths, width, dtypes, False))
 
 
 def _masked(site: str, raw: Raw, mask: Any) -> Samples:
@@ -141,13 +163,12 @@ def _masked(site: str, raw: Raw, mask: Any) -> Samples:
             f"The mask of these points is {list(shape[:2])}.",
         )
 
-    def part(i: int) -> Raw:
-        row = keep[i]
-        return Raw(raw.array[i] if row.all() else raw.array[i][row], raw.dtype)
+    lengths = keep.sum(axis=1).astype(np.int64)
 
-    return _sound(
-        site, Samples(part, keep.sum(axis=1).astype(np.int64), shape[2], frozenset([raw.dtype]), False)
-    )
+    def part(a: int, b: int) -> list[Raw]:
+        return [Raw(raw.array[a:b][keep[a:b]], raw.dtype)]
+
+    return _sound(site, Samples(part, lengths, shape[2], frozenset([raw.dtype]), False))
 
 
 def as_mask(mask: Any) -> np.ndarray:
@@ -171,8 +192,8 @@ def _cut(site: str, raw: Raw, lengths: np.ndarray, pooled: bool) -> Samples:
         )
     start = np.concatenate([[0], np.cumsum(lengths)])
 
-    def part(i: int) -> Raw:
-        return Raw(raw.array[start[i] : start[i + 1]], raw.dtype)
+    def part(a: int, b: int) -> list[Raw]:
+        return [Raw(raw.array[start[a] : start[b]], raw.dtype)]
 
     return _sound(site, Samples(part, lengths, raw.array.shape[1], frozenset([raw.dtype]), pooled))
 
