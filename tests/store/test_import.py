@@ -2,6 +2,7 @@
 misfit refused before anything is written."""
 
 import itertools
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def twins(folder: Path, name: str, layers: list[np.ndarray], sites: list[str]) -
         folder / "captured" / name, layers, LENGTHS, name=name, labels=labels, sites=sites
     )
     tokens = [["a"] * n for n in LENGTHS]
-    given = {"labels": labels, "tokens": tokens, "name": name}
+    given = {"labels": labels, "tokens": tokens, "name": name, "texts": ["a" * n for n in LENGTHS]}
     points = dict(zip(sites, rows, strict=True))
     return captured, ts.store_from_arrays(points, folder / "arrays" / name, **given)
 
@@ -236,6 +237,9 @@ def test_a_pooled_store_goes_through_the_studies(tmp_path: Path) -> None:
     store = ts.store_from_arrays(points, tmp_path / "s", labels={"month": MONTHS})
     study = ts.studies.manifold(store, label="month", period=12, permutations=3, workers=1)
     assert set(study.tables["map"].column("token")) == {"all"}
+    words = " ".join([*study.findings, *study.warnings, *study.methods, *(f.caption for f in study.figures)])
+    assert "24 samples" in words
+    assert not re.search(r"\b[Tt]exts?\b", words), words
     assert len(ts.sweep("cka", store, n=12, groups=2, permutations=2, workers=1)) == 2
 
 
@@ -438,40 +442,33 @@ def write(kind: str, folder: Path) -> tuple[Path, list[Any]]:
     """One file of every kind with the same points; what the command needs beside it."""
     points = equal()
     whole, mask = padded(points)
-    path, flat = folder / f"{kind}.{kind.split('-')[0]}", {k: torch.cat(v) for k, v in points.items()}
-    lengths, tuple_ = torch.tensor(LENGTHS), tuple(whole.values())
+    flat, states = {k: torch.cat(v) for k, v in points.items()}, tuple(whole.values())
+    hooks = ("blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
+    modules = ("model.layers.0.input", "model.layers.0.output", "model.layers.1.output")
+    keep, lengths, packed = {"mask": torch.tensor(mask)}, {"lengths": torch.tensor(LENGTHS)}, {"keep": mask}
+    contents: dict[str, Any] = {
+        "npz": numpy(whole) | {"attention_mask": mask.astype(int)},
+        "npz-packed": numpy(whole) | packed,
+        "npz-lengths": numpy(flat | lengths),
+        "npz-layers": {"hidden_states": torch.stack(states).numpy(), "mask": mask},
+        "safetensors": whole | keep,
+        "safetensors-lengths": flat | lengths,
+        "pt": whole | {"attention_mask": keep["mask"].long()},
+        "pt-lists": points,
+        "pt-states": states,
+        "pt-outputs": {"hidden_states": states} | keep,
+        "pt-cache": dict(zip(hooks, states, strict=True)) | keep | {"blocks.0.attn.hook_z2": torch.ones(2)},
+        "pt-modules": {n: (v,) for n, v in zip(modules, states, strict=True)} | keep,
+    }
+    suffix = kind.split("-")[0]
+    path, content = folder / f"{kind}.{suffix}", contents[kind]
+    if suffix == "npz":
+        (np.savez_compressed if kind == "npz-packed" else np.savez)(path, **content)
+    else:
+        (save_file if suffix == "safetensors" else torch.save)(content, path)
     np.save(folder / "mask.npy", mask)
-    if kind == "npz":
-        np.savez(path, **numpy(whole), attention_mask=mask)
-    elif kind == "npz-packed":
-        np.savez_compressed(path, **numpy(whole), keep=mask)
-        return path, ["--mask", "keep"]
-    elif kind == "npz-lengths":
-        np.savez(path, **numpy(flat), lengths=LENGTHS)
-    elif kind == "npz-layers":
-        np.savez(path, hidden_states=torch.stack(tuple_).numpy(), mask=mask)
-    elif kind == "safetensors":
-        save_file(whole | {"mask": torch.tensor(mask)}, path)
-    elif kind == "safetensors-lengths":
-        save_file(flat | {"lengths": lengths}, path)
-    elif kind == "pt":
-        torch.save(whole | {"attention_mask": torch.tensor(mask).long()}, path)
-    elif kind == "pt-lists":
-        torch.save(points, path)
-    elif kind == "pt-states":
-        torch.save(tuple_, path)
-        return path, ["--mask", folder / "mask.npy"]
-    elif kind == "pt-outputs":
-        torch.save({"hidden_states": tuple_, "attention_mask": torch.tensor(mask)}, path)
-    elif kind == "pt-cache":
-        names = ("blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
-        cache = dict(zip(names, tuple_, strict=True)) | {"blocks.0.attn.hook_pattern": torch.ones(2, 3, 3)}
-        torch.save(cache | {"mask": torch.tensor(mask)}, path)
-    elif kind == "pt-modules":
-        names = ("model.layers.0.input", "model.layers.0.output", "model.layers.1.output")
-        values = {n: (v, None)[:1] for n, v in zip(names, tuple_, strict=True)}
-        torch.save(values | {"mask": torch.tensor(mask)}, path)
-    return path, []
+    more = {"npz-packed": ["--mask", "keep"], "pt-states": ["--mask", folder / "mask.npy"]}
+    return path, more.get(kind, [])
 
 
 KINDS = ["npz", "npz-packed", "npz-lengths", "npz-layers", "safetensors", "safetensors-lengths", "pt"]

@@ -72,7 +72,7 @@ def evolve(
     tables["change"] = _change(stores, steps, design, work)
     study = Study("evolve", "How does token geometry form during training?", tables)
     _describe(study, stores, steps, design.items() | {"window": how.window})
-    return study
+    return study.in_units_of(stores)
 
 
 def _stores(run: Any, texts: Any, work: Work, seed: int) -> list[Store]:
