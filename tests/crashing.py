@@ -14,6 +14,7 @@ CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "replace", "rename", "
 #: Calls to the disk of each writer: a test stops it before every one of them. They stand in docs/faults.md.
 STOPS = {
     "a capture": 71,
+    "an import": 105,
     "a sweep": 13,
     "a study": 23,
     "a study over an old one": 21,

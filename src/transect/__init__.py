@@ -55,6 +55,7 @@ _PUBLIC = {
     "open_texts": "transect.texts.texts:open_texts",
     "open_store": "transect.store.store:open_store",
     "capture": "transect.store.capture:capture",
+    "store_from_arrays": "transect.store.arrays:store_from_arrays",
     "sweep": "transect.inference.sweep:sweep",
     "SupervisedMDS": "transect.numeric.smds:SupervisedMDS",
     "report": "transect.page.report:report",

@@ -113,8 +113,11 @@ def _describe(opened: Any) -> None:
     for site in opened.sites:
         families.setdefault(sites.family(site), []).append(site)
     peaks, additive = opened.ranges(), m["additive_error"]
-    model, kept = m["model"], "one mean per text" if m["pool"] else f"positions {m['positions']}"
-    _say(f"{opened.path}: {len(opened)} texts, {int(opened.start[-1]):,} rows, {len(opened.plan)} shards")
+    model, kept = m["model"], f"positions {m['positions']}"
+    if m["pool"]:
+        kept = f"one {'point' if m['pool'] == 'given' else m['pool']} per {opened.unit}"
+    count = f"{len(opened)} {opened.unit}s, {int(opened.start[-1]):,} rows"
+    _say(f"{opened.path}: {count}, {len(opened.plan)} shards")
     _say(f"  model    {model['spec']} ({model['kind']}), weights {model['fingerprint']['weights'][:12]}")
     _say(f"  texts    {m['texts']['spec']}, fingerprint {m['texts']['fingerprint']}")
     _say(

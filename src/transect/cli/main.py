@@ -8,6 +8,7 @@ with what to change.
 import ast
 import importlib
 import importlib.util
+import keyword
 import pkgutil
 import sys
 import textwrap
@@ -32,14 +33,14 @@ class Commands(click.Group):
         from transect.studies import names
 
         files = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in INNER]
-        return sorted({*files, *names()})
+        return sorted({*(file.rstrip("_") for file in files), *names()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command in the file of that name, else the one of the study."""
         if cmd_name not in (known := self.list_commands(ctx)):
             raise click.UsageError(f"No such command {cmd_name!r}.{nearest(cmd_name, known)}", ctx)
-        if (Path(__file__).parent / f"{cmd_name}.py").is_file() and cmd_name not in INNER:
-            return getattr(importlib.import_module(f"transect.cli.{cmd_name}"), cmd_name)
+        if (file := _file(cmd_name)).is_file() and cmd_name not in INNER:
+            return getattr(importlib.import_module(f"transect.cli.{file.stem}"), file.stem)
         from transect.cli.studies import study_command
 
         return study_command(cmd_name)
@@ -51,11 +52,16 @@ class Commands(click.Group):
             formatter.write_dl(rows)
 
 
+def _file(name: str) -> Path:
+    """The file of a command; a word of Python has `_` behind it."""
+    return Path(__file__).parent / f"{name}{'_' * keyword.iskeyword(name)}.py"
+
+
 def _summary(name: str) -> str:
     """First sentence of a command's docstring."""
     from transect.studies import names
 
-    file, function = Path(__file__).parent / f"{name}.py", name
+    file, function = _file(name), name
     if not file.is_file():
         module, _, function = names()[name].partition(":")
         spec = importlib.util.find_spec(module)

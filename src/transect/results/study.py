@@ -1,7 +1,9 @@
 """A study: tables, the figures to draw from them, and the words that go with both. Saved as a folder of plain
 files."""
 
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,11 @@ class Figure:
             raise TransectError(f"figure {self.name}: its words are no text.", "Run the study again.")
 
 
+#: The word for what a point belongs to, where it is no text.
+SAMPLES = {"text": "sample", "texts": "samples", "Text": "Sample", "Texts": "Samples"}
+WORD = re.compile(r"\b[Tt]exts?\b")
+
+
 @dataclass
 class Study:
     """Answers to one question. `findings` are sentences with their numbers, `warnings` what limits them."""
@@ -46,6 +53,23 @@ class Study:
         rows = sum(len(table) for table in self.tables.values())
         counts = f"{len(self.tables)} tables, {rows} rows, {len(self.figures)} figures"
         return f"<study {self.name}: {counts}, {len(self.findings)} findings>"
+
+    def in_units_of(self, stores: Iterable[Any]) -> "Study":
+        """This study, saying "samples" for "texts" where every store holds samples that are no texts."""
+        stores = list(stores)
+        if any(store.unit != "sample" for store in stores):
+            return self
+        names = {n for s in stores for n in (s.name, str(s.path), *s.labels) if WORD.search(n)}
+        pattern = re.compile("|".join([*map(re.escape, sorted(names)), WORD.pattern]))
+
+        def said(sentence: str) -> str:
+            return pattern.sub(lambda m: m[0] if m[0] in names else SAMPLES[m[0]], sentence)
+
+        self.findings, self.warnings, self.methods = (
+            [said(s) for s in part] for part in (self.findings, self.warnings, self.methods)
+        )
+        self.figures = [replace(f, title=said(f.title), caption=said(f.caption)) for f in self.figures]
+        return self
 
     def save(self, out: str | Path, *, overwrite: bool = False) -> Path:
         """Write every table as OUT/NAME.parquet, then the rest, with their checksums, as OUT/study.json.
@@ -143,4 +167,4 @@ def describe_run(store: Any) -> str:
     m = store.manifest
     weights = str(m["model"]["fingerprint"].get("weights", ""))[:8]
     opened = f"{store.name} ({m['dtype']['compute']}, weights {weights})"
-    return f"{opened} on {m['texts']['spec']}, {len(store)} texts, {int(store.start[-1]):,} tokens"
+    return f"{opened} on {m['texts']['spec']}, {len(store)} {store.unit}s, {int(store.start[-1]):,} tokens"

@@ -107,7 +107,8 @@ class Table:
         return made
 
     def __repr__(self) -> str:
-        return f"<table: {len(self)} rows, {', '.join(sorted(set(self.arrow['measure'].to_pylist())))}>"
+        names = {str(m) for m in self.arrow["measure"].to_pylist() if m is not None}
+        return f"<table: {len(self)} rows, {', '.join(sorted(names))}>"
 
     @property
     def columns(self) -> list[str]:

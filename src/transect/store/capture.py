@@ -20,7 +20,7 @@ from transect.models.probe import probe
 from transect.store.capture_shard import ShardJob, opening_of, write_shard
 from transect.store.manifest import begin, make_index, make_manifest
 from transect.store.options import Asked, CaptureOptions
-from transect.store.recapture import in_dtype_of, same_tokens_or_refuse, stored_texts
+from transect.store.recapture import in_dtype_of, model_or_refuse, same_tokens_or_refuse, stored_texts
 from transect.store.shards import NUMPY, SAFETENSORS
 from transect.store.store import Store, open_store
 from transect.texts.texts import Texts, tokenize
@@ -100,6 +100,7 @@ def recapture(
     The tokens are the store's own (`shuffle_tokens` puts them in another order), the dtypes are the store's
     too. Raises: TransectError when this model's tokenizer gives other tokens.
     """
+    model_or_refuse(store, "another capture")
     m, texts = store.manifest, stored_texts(store)
     kept: dict[str, Any] = {name: m.get(name) for name in TOLD}
     if changes.get("max_length", kept["max_length"]) != kept["max_length"]:

@@ -5,20 +5,18 @@ in the store.
 """
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from transect.errors import TransectError
-from transect.files import is_remote
 from transect.models import sites
 from transect.models.forward import Batch, kept_positions, make_batch, run
 from transect.store.recapture import stored_tokens
+from transect.store.shard_write import make_shard
 from transect.store.shards import ShardWriter
 from transect.store.store import Store, open_store
-from transect.work.folders import clear_partials, locked
 
 if TYPE_CHECKING:
     import torch
@@ -87,46 +85,19 @@ class ShardJob:
 
     def write(self, store: Store, k: int, done: int, total: int, progress: Progress | None) -> int:
         """Capture shard k; `done` of `total` rows were there before, and what is there now comes back."""
-        size = int(sum(store.rows[i] for batch in store.plan[k] for i in batch))
-        lock = store.shard(k).with_suffix(".lock")
-        busy = f"{store.path}: another process is capturing shard {k + 1} of {len(store.plan)}."
-        with locked(lock, busy):
-            if not store.receipt(k).exists():  # another process may have finished it meanwhile
-                if not is_remote(store.path):
-                    clear_partials(lock.parent, store.shard(k).name)
-                self._write(store, k, done, total, progress)
-        return done + size
 
-    def _write(self, store: Store, k: int, done: int, total: int, progress: Progress | None) -> None:
-        begun, rows = time.time(), store.rows.tolist()
-        self.peak, self.splits = dict.fromkeys(self.widths, 0.0), []
-        size = sum(rows[i] for batch in store.plan[k] for i in batch)
-        try:
-            writer = ShardWriter(store.shard(k), self.widths, size, str(self.dtype).removeprefix("torch."))
-        except OSError as error:
-            raise _unwritable(store, k, error) from error
-        row = 0
-        try:
+        def fill(writer: ShardWriter) -> dict[str, Any]:
+            self.peak, self.splits = dict.fromkeys(self.widths, 0.0), []
+            row, rows = 0, store.rows.tolist()
             for batch in store.plan[k]:
                 self._batch(writer, batch, row, rows)
                 row += sum(rows[i] for i in batch)
                 if progress:
                     progress(done + row, total)
-            writer.finish(
-                {
-                    "capture": store.fingerprint,
-                    "rows": size,
-                    "max_abs": self.peak,
-                    "splits": self.splits,
-                    "seconds": round(time.time() - begun, 3),
-                }
-            )
-        except OSError as error:
-            writer.abandon()
-            raise _unwritable(store, k, error) from error
-        except BaseException:
-            writer.abandon()
-            raise
+            return {"max_abs": self.peak, "splits": self.splits}
+
+        make_shard(store, k, self.widths, fill)
+        return done + store.rows_in(k)
 
     def _batch(self, writer: ShardWriter, members: list[int], row: int, rows: list[int]) -> None:
         """One pass; when memory runs out the batch is halved, and the receipt says so."""
@@ -196,15 +167,6 @@ class ShardJob:
             f"{self.model.name}: {site} is not finite (NaN or inf).",
             "The weights hold NaN or overflow in this dtype; try --dtype float32.",
         )
-
-
-def _unwritable(store: Store, k: int, error: OSError) -> TransectError:
-    kept = len(store.plan) - len(store.unfinished)
-    return TransectError(
-        f"{store.path}: shard {k + 1} of {len(store.plan)} cannot be written ({error.strerror}); "
-        f"{kept} are kept.",
-        "Make room or allow writing, and run the same capture again: it resumes.",
-    )
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -58,16 +58,22 @@ def make_manifest(
         "device": str(model.device),
         "threads": torch.get_num_threads(),
     }
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
     state = {
         "additive_error": probe.additive,
         "texts_apart": probe.apart,
         "opening": model.opening,
         "notes": [*model.notes, *texts.notes, *tokenized.notes],
         "origin": origin,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    return {"format": FORMAT, "fingerprint": fingerprint, **identity, **state}
+    return identified(identity, state)
+
+
+def identified(identity: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """A manifest: what was captured, whose hash is its fingerprint, and the circumstances, which do not
+    count."""
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"format": FORMAT, "fingerprint": fingerprint, **identity, **state, "created": created}
 
 
 def tokens_hash(tokenized: Tokenized) -> str:
@@ -184,7 +190,8 @@ def make_index(
         "rows": rows,
         "length": [len(t) for t in tokenized.ids],
         "tokens": pa.array(tokenized.ids, pa.list_(pa.int32())),
-        "pieces": [
+        "pieces": tokenized.pieces
+        or [
             [text[a:b] for a, b in spans]
             for text, spans in zip(tokenized.texts, tokenized.offsets, strict=True)
         ],

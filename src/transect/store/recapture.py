@@ -10,6 +10,8 @@ from transect.texts.texts import Texts, Tokenized
 if TYPE_CHECKING:
     from transect.models.models import Model
 
+#: Kind of model in the manifest of a store that was made from arrays.
+ARRAYS = "arrays"
 #: Arguments of open_model that a manifest may give. Never leave to run code: a store can come from anywhere.
 REOPENED = ("quantize", "revision", "device_map", "tokenizer")
 
@@ -70,6 +72,15 @@ def same_tokens_or_refuse(store: Store, tokenized: Tokenized) -> None:
         )
 
 
+def model_or_refuse(store: Store, what: str) -> None:
+    """TransectError where a store was made from arrays, and `what` needs the model behind the points."""
+    if store.manifest["model"]["kind"] == ARRAYS:
+        raise TransectError(
+            f"{store.path} was made from arrays, without a model: {what} needs one.",
+            "Leave it out, or capture with the model: transect capture MODEL TEXTS --out DIR.",
+        )
+
+
 def reopen(store: Store, *, random: bool = False, seed: int | None = None) -> "Model":
     """Open the model of a store as it was opened then: dtype, revision, quantisation, tokenizer and seed.
 
@@ -79,6 +90,7 @@ def reopen(store: Store, *, random: bool = False, seed: int | None = None) -> "M
     """
     from transect.models.models import open_model
 
+    model_or_refuse(store, "another capture with random weights" if random else "another capture")
     told, before = store.manifest["model"], store.manifest.get("opening")
     source = told["fingerprint"].get("source") or {}
     opening: dict[str, Any] = {key: before.get(key) for key in REOPENED} if isinstance(before, dict) else {}

@@ -46,7 +46,7 @@ def map_shard(path: Place) -> Shard:
     remote = is_remote(path)
     try:
         size = path.stat().st_size
-        length, header = _header(path, size)
+        length, header = safetensors_header(path, size)
         raw = None if remote else np.memmap(path, np.uint8, "r")
         arrays: dict[str, Any] = {}
         for site, entry in header.items():
@@ -72,7 +72,7 @@ def damaged_shard(path: Place) -> str:
     return f"Delete it and {path.stem}.json, and capture again."
 
 
-def _header(path: Place, size: int) -> tuple[int, dict[str, Any]]:
+def safetensors_header(path: Place, size: int) -> tuple[int, dict[str, Any]]:
     """(length, header) of a safetensors file of `size` bytes; ValueError where there is none."""
     if is_remote(path):
         read = lambda begin, end: path.fs.cat_file(path.path, start=begin, end=end)  # noqa: E731

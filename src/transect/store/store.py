@@ -81,13 +81,18 @@ class Store:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        counts = f"{len(self)} texts, {self.start[-1]} rows, {len(self.sites)} sites"
+        counts = f"{len(self)} {self.unit}s, {self.start[-1]} rows, {len(self.sites)} sites"
         return f"<store {self.path}: {self.name}, {counts}>"
 
     @property
     def name(self) -> str:
         """The model's short name, as figures show it."""
         return self.manifest["model"]["name"]
+
+    @property
+    def unit(self) -> str:
+        """What one sample is called: "text", or "sample" where arrays came without texts."""
+        return "sample" if self.manifest.get("unit") == "sample" else "text"
 
     @property
     def fingerprint(self) -> str:
@@ -246,7 +251,7 @@ class Store:
                 "Run the same capture again: it resumes.",
             )
         self.told(k)
-        found, rows = map_shard(self.shard(k)), int(self.rows[self._shard == k].sum())
+        found, rows = map_shard(self.shard(k)), self.rows_in(k)
         for site in self.sites:
             if site not in found.arrays or found.arrays[site].shape != (rows, self.width(site)):
                 raise TransectError(
@@ -264,6 +269,10 @@ class Store:
     def receipt(self, k: int) -> Place:
         """What was noted when shard k was finished."""
         return self.shard(k).with_suffix(".json")
+
+    def rows_in(self, k: int) -> int:
+        """Rows that shard k holds when it is finished."""
+        return int(self.rows[self._shard == k].sum())
 
     @property
     def unfinished(self) -> list[int]:

@@ -14,7 +14,7 @@ from transect.files import local
 from transect.inference.intervals import student
 from transect.models.models import Model, open_model
 from transect.store.capture import capture, recapture
-from transect.store.recapture import reopen
+from transect.store.recapture import model_or_refuse, reopen
 from transect.store.store import Store, open_store
 from transect.texts.texts import Texts, open_texts
 
@@ -145,6 +145,7 @@ def shuffled_control(store: Store, out: str | Path, *, seed: int = 0, progress: 
 def model_of(store: Store) -> Model:
     """The model that a store was captured from; TransectError when it cannot be opened or has changed
     since."""
+    model_or_refuse(store, "a gradient")
     told = store.manifest["model"]
     source = told["fingerprint"].get("source") or {}
     model = open_model(

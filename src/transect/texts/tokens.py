@@ -21,6 +21,7 @@ class Tokenized:
     `landmarks[name][i]` is the LAST token that overlaps the landmark's span, `first_landmarks` the first;
     None where the text has no such landmark or truncation cut it. `truncated[i]`: text i was longer than
     max_length. `kept` are the numbers of the given texts that these are; `notes` say which were left out.
+    `pieces`: the tokens as strings, where they are not what stands at their offsets.
     """
 
     ids: list[list[int]]
@@ -32,6 +33,7 @@ class Tokenized:
     truncated: list[bool] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    pieces: list[list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

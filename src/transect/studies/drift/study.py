@@ -106,7 +106,7 @@ def drift(
             "of norm entropy, "
             "jumps and blocks instead of a rolling z. --as-published shows the difference."
         )
-    return study
+    return study.in_units_of([*opened, *others])
 
 
 def _asks(
@@ -129,9 +129,10 @@ def _asks(
     once: dict[str, Any] = {**given, "permutations": 0}
     asks: dict[str, list[Ask]] = {
         "adjacent": [ask(measure, s, halves=resamples, normalise=h, **apart) for s in every for h in hows]
-        + [ask(more, s, normalise=h, **apart) for s in every for h in hows]
-        + [ask(plans, s, normalise=h, **{**same, "pca": pca}) for s in every for h in hows]
-        + [ask(SIMPLE, s, normalise=h, permutations=19, **same) for s in every for h in hows],
+        + [ask(more, s, normalise=h, **apart) for s in stores for h in hows]
+        + [ask(plans, s, normalise=h, **{**same, "pca": pca}) for s in stores for h in hows]
+        + [ask(SIMPLE, s, normalise=h, permutations=19, **same) for s in stores for h in hows]
+        + [a for s in others for a in _beside(s, more, apart, {**same, "pca": pca})],
         "pairs": [
             ask(measure, s, pairs="all", normalise=h, halves=resamples if h == "unit" else 0, **apart)
             for s in stores
@@ -154,6 +155,16 @@ def _asks(
             ask([measure, "cosine", "euclidean"], [stores[0], s], pairs="same", **given) for s in kin
         ]
     return asks
+
+
+def _beside(control: Store, transport: list[str], apart: dict[str, Any], same: dict[str, Any]) -> list[Ask]:
+    """What a control is drawn with in figures of other measures than the study's own, and no more."""
+    few = {**same, "permutations": 19}
+    return [
+        ask(transport, control, normalise="unit", **apart),
+        ask([*(m for m in SIMPLE if m != "plan"), "wasserstein"], control, normalise="unit", **few),
+        ask("plan", control, normalise="raw", **few),
+    ]
 
 
 def _controls(

@@ -82,7 +82,7 @@ def evolve(
     tables["similarity"] = similarities([stores[0], stores[-1]], design.sites, prompts, design.position0)
     study = Study("evolve", "How does token geometry form during training?", tables)
     _describe(study, stores, at, design.items() | {"window": how.window})
-    return study
+    return study.in_units_of(stores)
 
 
 def _stores(run: Any, texts: Any, work: Work, seed: int, steps: str | None) -> list[Store]:

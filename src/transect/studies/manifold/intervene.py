@@ -13,6 +13,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.results.study import Figure, Study, describe_run
 from transect.results.table import Table
+from transect.store.recapture import model_or_refuse
 from transect.store.store import Store
 from transect.studies.manifold.moves import next_token, plan_move
 from transect.studies.manifold.plan import MapJob, read_labels
@@ -52,6 +53,7 @@ def intervene(
     has words: how much the log-odds of the new label's word over the old one's rise. null: random subspace;
     `covariance`: drawn from the points' covariance. Means and
     intervals over groups of texts, or label values where there are none."""
+    model_or_refuse(store, "an intervention")
     check_model(model, store)
     words, word_of, asked = WORDS.get(job.label[0], ([], lambda y: 0, ""))
     prompt = asked if prompt is None else prompt
@@ -175,6 +177,7 @@ def add_intervention(
     token."""
     import json
 
+    model_or_refuse(store, "an intervention")
     told = study.provenance
     shape = tuple(told["shapes"][0])
     kept = {k: told[k] for k in ("group", "alpha", "scale", "folds", "seed")}

@@ -37,6 +37,8 @@ def columns(
     first token of any text (the sink).
     """
     pieces = store.index["pieces"].to_pylist()
+    if tokens is None and store.manifest["pool"]:
+        tokens = ["all"]  # one point a text: no position to choose
     if tokens is not None:
         return [_asked(store, str(token), pieces, position0) for token in tokens], []
     anchors, notes = _anchors(store)
