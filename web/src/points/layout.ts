@@ -42,6 +42,7 @@ export function indexLayout(sites: { site: string; count: number }[]): Layout {
 
 export const stressLine = (fit?: Row): string =>
   fit
-    ? `Map: stress ${told(fit["value"])} (shuffled columns ${told(fit["null"])}); halves of the texts ` +
+    ? `Map: stress ${told(fit["value"])} (texts permuted by neuron ${told(fit["null"])}); ` +
+      "halves of the texts " +
       `agree to ${told(fit["reproducibility"])}; n = ${told(fit["n"])} tokens, ${told(fit["n_texts"])} texts`
     : "";

@@ -17,7 +17,8 @@ const COMMAND = [
   "transect manifold runs/days --label date --control runs/days-random",
 ].join("\n");
 const CAPTION =
-  "Filled dot: p ≤ 0.05 over the whole map, above the null (max-T) or above random weights (Holm). Hatched: not computed, with the reason " +
+  "Filled dot: p ≤ 0.05 over the whole map, above the null (max-T) or above random weights (Holm). " +
+  "Hatched: not computed, with the reason " +
   "on hover. ▸ landmarks. A high score says that the label can be read there, not that the model uses it.";
 
 interface Show {

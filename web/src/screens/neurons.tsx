@@ -168,7 +168,7 @@ function Hover({ site, neuron, fit }: { site: string; neuron: number; fit?: Row 
       <br />
       {fit ? (
         <>
-          stress {told(fit["value"])} (shuffled columns {told(fit["null"])}), halves agree to{" "}
+          stress {told(fit["value"])} (texts permuted by neuron {told(fit["null"])}), halves agree to{" "}
           {told(fit["reproducibility"])}, n = {told(fit["n"])}
         </>
       ) : (
