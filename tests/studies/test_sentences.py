@@ -72,9 +72,13 @@ def test_the_verdict_gives_factors_low_before_high() -> None:
 def test_a_jump_that_controls_have_is_said_to_be_theirs_too() -> None:
     row = BASE | {"kind": "jump", "site": "resid.3", "site2": "resid.4", "z": 5.0, "support": 0.5}
     rows = [row | {"resamples": 8, "beyond_control": beyond} for beyond in (True, False)]
-    beyond, shared = drift_words._changed(study(changes=rows), "r", True)
+    beyond, alone = drift_words._changed(study(changes=rows), "r", ["c"])
     assert "difference from every control" in beyond
-    assert "a control has it too" in shared
+    assert "no control has a jump there" in alone
+    theirs = row | {"run": "c", "resamples": 8, "beyond_control": None}
+    _, shared = drift_words._changed(study(changes=[*rows, theirs]), "r", ["c"])
+    assert "c has it too" in shared
+    assert "its misfit is 5.0 × that of the other steps" in shared
 
 
 def pair(i: int, j: int, value: float) -> dict:
@@ -255,8 +259,6 @@ def test_only_held_out_texts_are_moved_and_towards_their_new_label(tmp_path: Pat
 
 def test_counts_in_words_are_those_of_the_rows() -> None:
     """A sentence about nothing found names no layer."""
-    (line,) = drift_words._changed(
-        study(changes=[BASE | {"status": "none found", "kind": "jump"}]), "r", False
-    )
+    (line,) = drift_words._changed(study(changes=[BASE | {"status": "none found", "kind": "jump"}]), "r", [])
     assert not re.search(r"resid", line)
     assert ts.Study is Study

@@ -35,7 +35,8 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
             _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
         shown = name if by == "measure" else o["measures"][0]
         beside = "excess over the null" if o.get("value") == "corrected" else o.get("reference", "")
-        ax.set_ylabel(_wrapped(label(str(shown))) + (f"\n{beside}" if beside else ""))
+        words = label(str(shown)) if not o.get("reference") else label(str(shown)).partition(" (")[0]
+        ax.set_ylabel(_wrapped(words) + (f"\n{beside}" if beside else ""))
         if by == "normalise":
             ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
         elif by != "measure":
@@ -51,7 +52,11 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         plain = o.get("xlabel") or ("layer l → l + 1" if _paired(part) else "layer")
         ax.set_xlabel("depth (fraction of blocks)" if several else plain)
     values = [table.where(**{by: name}).column(o.get("value", "value")) for name in names]
-    scale_alike(axes, values, same=by == "skip", log=o.get("log", False))
+    if by == "measure":  # each panel is a quantity of its own
+        for ax, column in zip(axes, values, strict=True):
+            scale_alike([ax], [column], log=o.get("log", False))
+    else:
+        scale_alike(axes, values, same=by == "skip", log=o.get("log", False))
     if o.get("changes"):
         _mark_changes(study, axes, [str(n) for n in names], palette, o)
     legend_below(canvas, axes, 4)
@@ -151,12 +156,17 @@ def _mark_changes(
     study: Study, axes: "Sequence[Axes]", names: list[str], palette: dict[str, str], o: dict[str, Any]
 ) -> None:
     for ax, name in zip(axes, names, strict=True):
-        for row in study.tables["changes"].where(normalise=name, kind="jump", status="ok"):
+        found = study.tables["changes"].where(normalise=name, kind="jump", status="ok")
+        last, height = -9, 1.0
+        for row in sorted(found, key=lambda r: sites.order(r["site"])):
             if row["run"] in palette and row["run"] not in o.get("controls", ()):
-                ax.axvline(sites.layer(row["site"]) or 0, color=palette[row["run"]], ls=":", lw=0.9)
+                at = sites.layer(row["site"]) or 0
+                height = height - 0.07 if at - last < 4 else 1.0  # words of near neighbours go lower
+                last = at
+                ax.axvline(at, color=palette[row["run"]], ls=":", lw=0.9)
                 ax.annotate(
                     f"{row['support']:.0%}" if row["support"] is not None else "",
-                    (sites.layer(row["site"]), 1),
+                    (at, height),
                     xycoords=("data", "axes fraction"),
                     fontsize=6,
                     ha="left",

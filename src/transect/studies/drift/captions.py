@@ -30,8 +30,8 @@ def _figures(
             "adjacent",
             "Drift beyond the split-half null",
             f"{label} between each layer and the next less its null, tokens of different texts; vertical "
-            "lines: jumps, with"
-            " the share of half-samples that find them.",
+            "lines: jumps, with the share of half-samples that find them. A band that reaches the lower edge "
+            "includes 0.",
             {
                 "measures": [measure],
                 "where": {"design": "disjoint"},
@@ -101,7 +101,7 @@ def _figures(
                 "measures": list(SPECTRA),
                 "where": {"normalise": "unit"},
                 "null": False,
-                "reference": f"over {reference}",
+                "reference": "over its reference",
                 "lines": {m: [1.0, "reference"] for m in SPECTRA},
                 **runs,
             },

@@ -83,9 +83,9 @@ def _matrix(table: Table, o: dict[str, Any]) -> tuple[list[str], np.ndarray, lis
 
 
 def _spans(matrix: np.ndarray) -> bool:
-    """Whether sizes span more than two decades about their median."""
+    """Whether sizes span more than two decades, the smallest twentieth left aside."""
     seen = np.abs(matrix[np.isfinite(matrix) & (matrix != 0)])
-    return bool(len(seen) and seen.max() > 100 * np.median(seen))
+    return bool(len(seen) and seen.max() > 100 * np.quantile(seen, 0.05))
 
 
 def _norm(matrix: np.ndarray) -> Any:
@@ -101,6 +101,11 @@ def _norm(matrix: np.ndarray) -> Any:
     return SymLogNorm(
         float(np.median(np.abs(seen[seen != 0]))), vmin=float(seen.min()), vmax=float(seen.max())
     )
+
+
+def _bare(measure: str) -> str:
+    """A measure's words without its unit: ranks have none."""
+    return label(measure).partition(" (")[0]
 
 
 def draw_scatter(study: Study, figure: Figure) -> "Canvas":
@@ -124,7 +129,7 @@ def draw_scatter(study: Study, figure: Figure) -> "Canvas":
             **{"of": o["measure"], "with": other, "run": o["run"]}, normalise=how
         ):
             ax.set_title(f"ρ = {row['value']:.2f}")
-        ax.set_xlabel(f"rank: {label(other)}")
-        ax.set_ylabel(f"rank: {label(o['measure'])},\nexcess over the null")
+        ax.set_xlabel(f"rank of the {_bare(other)}")
+        ax.set_ylabel(f"rank of the {_bare(o['measure'])}\nbeyond its null")
     canvas.colorbar(points, ax=axes, label="layer", shrink=0.8)
     return canvas

@@ -1,7 +1,8 @@
 """The drift study in words and figures: findings with their numbers, warnings, methods, captions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from transect.inference.design import Design
 from transect.inference.ruling import ruled
 from transect.measures.registry import find
 from transect.results.study import Study, describe_run
+from transect.results.table import Table
 from transect.results.words import few_texts, flagged, interval, other_texts, share
 from transect.store.store import Store
 from transect.studies.drift.captions import _figures
@@ -55,7 +57,7 @@ def _findings(study: Study, run: str, controls: Sequence[str], measure: str) -> 
         *_largest(study, run, measure),
         *_tested(study, run),
         *_verdict(study, run, controls),
-        *_changed(study, run, bool(controls)),
+        *_changed(study, run, controls),
     ]
 
 
@@ -114,26 +116,31 @@ def _verdict(study: Study, run: str, controls: Sequence[str]) -> list[str]:
     ]
 
 
-def _changed(study: Study, run: str, controlled: bool) -> list[str]:
+def _changed(study: Study, run: str, controls: Sequence[str]) -> list[str]:
     told = []
+    table = study.tables["changes"]
     words = {"jump": "a jump", "block": "a block ends"}
-    for row in study.tables["changes"].where(run=run, status="ok"):
-        beyond = row.get("beyond_control")
-        control = (
-            ""
-            if row["kind"] == "block" or not controlled
-            else "; also in the difference from every control"
-            if beyond
-            else "; a control has it too"
-        )
+    for row in table.where(run=run, status="ok"):
+        at = {k: row[k] for k in ("kind", "site", "normalise")}
+        beside = "" if row["kind"] == "block" or not controls else _beside(row, table.where(**at), controls)
         told.append(
-            f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; "
-            f"{row['z']:.1f} robust standard deviations out of line with its neighbours; "
-            f"{share(row['support'])} of {row['resamples']} half-samples find it{control})."
+            f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; its "
+            f"misfit is {row['z']:.1f} × that of the other steps, {share(row['support'])} of "
+            f"{row['resamples']} half-samples find it{beside})."
         )
     if not told:
         told.append(f"{run}: no jump and no block boundary was found.")
     return told
+
+
+def _beside(row: Mapping[str, Any], same: Table, controls: Sequence[str]) -> str:
+    """Whether controls have a jump of a run too, and whether it stands out of the difference from them."""
+    if row.get("beyond_control"):
+        return "; also in the difference from every control"
+    having = [c for c in controls if len(same.where(run=c, status="ok"))]
+    if having:
+        return f"; {', '.join(having)} has it too"
+    return "; no control has a jump there, and their difference does not single it out"
 
 
 def _warnings(study: Study, names: list[str]) -> list[str]:
