@@ -34,10 +34,27 @@ def checked_modules() -> list[str]:
 install_import_hook(checked_modules(), "beartype.beartype")
 
 
+#: Files that take longest, begun first: one of them at the end would leave the other worker idle.
+LONG = (
+    "work/test_engine.py", "house/test_faults.py", "studies/test_drift.py", "page/test_page_files.py",
+    "page/test_page.py", "train/test_finetune.py", "store/test_crashes.py", "studies/test_tokens_study.py",
+    "page/test_jobs.py", "cli/test_cli.py", "train/test_pretrain.py", "store/test_same_points.py",
+    "work/test_overwrite.py", "store/test_capture.py", "studies/test_neurons.py", "studies/test_compare.py",
+    "studies/test_selectors.py", "results/test_letters.py", "house/test_plugin.py", "store/test_import.py",
+)  # fmt: skip
+
+
+def _place(item: Any) -> int:
+    name = "/".join(item.path.parts[-2:])
+    return LONG.index(name) if name in LONG else len(LONG)
+
+
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
-    """Without a browser the page tests are left out and the last line says so; in CI they run, and fail."""
+    """Long files come first. Without a browser the page tests are left out and the last line says so; in CI
+    they run, and fail."""
     from browser import lacking
 
+    items.sort(key=_place)
     if not lacking() or os.environ.get("CI"):
         return
     left = [item for item in items if item.get_closest_marker("browser")]
