@@ -77,12 +77,7 @@ def draw_columns(study: Study, figure: Figure) -> "Canvas":
             part = table.where(run=run)
             if len(part):
                 x, order = np.array(_layers(part)), np.argsort(_layers(part))
-                control = run in o.get("controls", ())
-                told = named(f"{run} (control)" if control else run)
-                y = part.column(name)[order]
-                ax.plot(
-                    x[order], y, color=palette[run], marker="o", ms=2, ls="--" if control else "-", label=told
-                )
+                _line(ax, x[order], part.column(name)[order], run, palette[run], o)
         ax.set_ylabel(_wrapped(o["columns"][name]))
         ax.set_xlabel("layer l → l + 1" if _paired(table) else "layer")
         whole_ticks(ax)
@@ -108,6 +103,13 @@ def _layers(part: Table) -> list[int]:
     return [sites.layer(s) or 0 for s in part.column("site")]
 
 
+def _line(ax: "Axes", x: np.ndarray, y: np.ndarray, run: str, colour: str, o: dict[str, Any]) -> None:
+    """The line of one run: dashed, and named so, where it is a control."""
+    control = run in o.get("controls", ())
+    name = named(f"{run} (control)" if control else run)
+    ax.plot(x, y, color=colour, marker="o", ms=2, ls="--" if control else "-", label=name)
+
+
 def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) -> None:
     """One run: value with its interval, and its null as a band or a dotted line."""
     part = part.where(lambda row: row["value"] is not None)
@@ -124,16 +126,7 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
         for name in ("low", "high")
     )
     x = x[order]
-    control = run in o.get("controls", ())
-    ax.plot(
-        x,
-        y,
-        color=colour,
-        marker="o",
-        ms=2,
-        ls="--" if control else "-",
-        label=named(f"{run} (control)" if control else run),
-    )
+    _line(ax, x, y, run, colour, o)
     ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     null = part.column("null")[order]
     if value == "value" and o.get("null", True) and np.isfinite(null).any():
