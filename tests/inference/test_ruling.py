@@ -61,3 +61,14 @@ def test_nothing_rules_an_ordinary_cloud_and_many_large_tokens_are_no_few(tmp_pa
     assert ruling_tokens([planted(tmp_path / "c", 60.0)], Design(n=480)) == [], (
         "those are massive, and dropped"
     )
+
+
+def test_runs_without_a_residual_stream_are_read_where_a_sweep_reads_them(tmp_path: Path) -> None:
+    """Only neurons were captured: the default sites are then all there are, for the sweep and here alike."""
+    rng = np.random.default_rng(0)
+    layers = [rng.normal(size=(240, 8)).astype(np.float32) for _ in range(2)]
+    sites = ["mlp.0.act", "mlp.1.act"]
+    runs = [planted_store(tmp_path / n, layers, [10] * 24, name=n, sites=sites) for n in ("a", "b")]
+    assert ruling_tokens(runs, Design(n=96)) == []
+    given = {"n": 96, "groups": 4, "workers": 1, "matrices": False, "measures": "cosine"}
+    assert ts.studies.compare(runs, **given).tables["layers"].values("site") == sites

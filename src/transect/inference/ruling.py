@@ -13,7 +13,7 @@ import numpy as np
 
 from transect.inference.design import Design
 from transect.inference.evaluate import massive_tokens
-from transect.models import sites as site_names
+from transect.inference.sweep import sites_of_runs
 from transect.store.store import Store
 
 #: Norms from here on, in medians, are dropped where a statistic is shown without such tokens.
@@ -32,9 +32,10 @@ def ruling_tokens(stores: Sequence[Store], design: Design) -> list[dict[str, Any
     """
     if design.tokens == "mean":
         return []
-    rows = []
-    for store in (s for s in stores if not s.manifest["pool"]):
-        names = site_names.select(store.sites, [s.strip() for s in design.sites.split(",")])
+    rows, unpooled = [], [s for s in stores if not s.manifest["pool"]]
+    if not unpooled:
+        return []
+    for store, names in zip(unpooled, sites_of_runs(unpooled, design.sites), strict=True):
         chosen = store.select(design.tokens, design.position0)
         if design.massive:
             (gone,) = massive_tokens([store], [names], [chosen], design.massive)

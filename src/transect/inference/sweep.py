@@ -94,7 +94,7 @@ def ask(
     for m in chosen:
         m.check_options(rest)
     _check(shape, permutations, swaps, halves)
-    names = _sites(stores, points.sites)
+    names = sites_of_runs(stores, points.sites)
     setting = shape | {"tokens": points.tokens, "position0": points.position0, "n": points.n}
     setting |= {"groups": points.groups, "seed": points.seed, "left_out": _left_out(stores, names, points)}
     together: dict[Any, list[Measure]] = {}
@@ -165,7 +165,7 @@ def _job(
     )
 
 
-def _sites(stores: Sequence[Store], wanted: str | Sequence[str]) -> list[list[str]]:
+def sites_of_runs(stores: Sequence[Store], wanted: str | Sequence[str]) -> list[list[str]]:
     """Sites of every run, in order; the residual stream where it is asked for and there, else everything."""
     asked = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
     if asked == ["resid"] and not any(names_of.family(s).endswith("resid") for s in stores[0].sites):
