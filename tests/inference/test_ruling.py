@@ -72,3 +72,7 @@ def test_runs_without_a_residual_stream_are_read_where_a_sweep_reads_them(tmp_pa
     assert ruling_tokens(runs, Design(n=96)) == []
     given = {"n": 96, "groups": 4, "workers": 1, "matrices": False, "measures": "cosine"}
     assert ts.studies.compare(runs, **given).tables["layers"].values("site") == sites
+    from transect.studies.drift.tables import diagnostics
+
+    assert diagnostics(runs, Design(n=96)).values("site") == sites
+    assert diagnostics(runs, Design(n=96, sites="mlp.0.act,mlp.1.act")).values("site") == sites

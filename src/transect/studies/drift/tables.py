@@ -9,7 +9,7 @@ import numpy as np
 from transect.inference.controls import design_effect
 from transect.inference.design import Design
 from transect.inference.intervals import jackknife
-from transect.models import sites
+from transect.inference.sweep import sites_of_runs
 from transect.random import rng
 from transect.results.table import Table
 from transect.store.store import Store
@@ -116,12 +116,12 @@ def diagnostics(every: Sequence[Store], design: Design) -> Table:
     """Per layer: intraclass correlation and design effect by text, and the norm of position 0 over the median
     norm."""
     rows = []
-    for store in every:
+    for store, names in zip(every, sites_of_runs(every, design.sites), strict=True):
         chosen = store.select(design.tokens, design.position0)
         drawn = rng(design.seed, "diagnostics").choice(len(chosen), min(4000, len(chosen)), replace=False)
         some = np.sort(drawn)
         first = None if store.manifest["pool"] else store.select(0)
-        for site in sites.select(store.sites, [design.sites]):
+        for site in names:
             X = store.take(site, chosen.subset(some))
             icc, effect = design_effect(X, chosen.texts[some])
             sink = math.nan
