@@ -56,7 +56,8 @@ $(PEERS): $(STAMP) bench/peers.txt
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')')" \
 		> "$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/transect.pth"
-	.venv-peers/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --requirement bench/peers.txt
+	grep -o '^[A-Za-z0-9_.-]*==[^ ;]*' constraints.txt > .venv-peers/pins.txt
+	.venv-peers/bin/python -m pip install --quiet --no-compile --constraint .venv-peers/pins.txt --requirement bench/peers.txt
 	touch $@
 
 # Every bench in one run, about half an hour of one core: writes docs/benchmarks.md. QUICK=1 for a small one.
