@@ -47,7 +47,8 @@ def study_command(name: str, shown_as: str = "") -> click.Command:
             show(study.tables[getattr(room, "HEADLINE", next(iter(study.tables)))], as_json=True)
 
     extra = shared_parameters(ENGINE, SHARE, OVERWRITE, JSON)
-    needed = () if name in BESIDE else ("out", "texts") if name == "pruning" else ("out",)
+    needed = [p.name for p in inspect.signature(func).parameters.values() if p.default is p.empty]
+    needed += [] if name in BESIDE else ["out"]
     return command(func, run, name=shown_as or name, arguments=places, extra=extra, required=needed)
 
 

@@ -3,12 +3,14 @@ to resume from."""
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transect.files import CHECKSUM, checksum, loads, with_numbers, write_json
+from transect.results.table import Table, merge
 from transect.work.folders import clear_partials
 from transect.work.options import Work
 from transect.work.pool import run_blocks
@@ -30,7 +32,10 @@ class Ask:
 
 
 def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "measuring") -> dict[str, Any]:
-    """What every ask came to, by name; a name with several asks has a list."""
+    """What every ask came to, by name; a name with several asks has a list.
+
+    Tables stand in OUT/cells/NAME.parquet as soon as they are whole, whatever becomes of the rest.
+    """
     listed = [(name, ask) for name, own in asks.items() for ask in ([own] if isinstance(own, Ask) else own)]
     flat = [(k, t) for k, (_, ask) in enumerate(listed) for t in range(len(ask.tasks))]
     folder = None if work.out is None else Path(work.out) / "cells"
@@ -45,6 +50,19 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
     total = sum(listed[k][1].weight(listed[k][1].tasks[t]) for k, t in flat)
     told = _bar(work.progress, step, total)
     results: dict[tuple[int, int], Any] = {}
+    finished: dict[str, Any] = {}
+    waiting = Counter(listed[k][0] for k, _ in flat)
+
+    def finish(name: str) -> None:
+        own = [
+            ask.finish([results[k, t] for t in range(len(ask.tasks))])
+            for k, (of, ask) in enumerate(listed)
+            if of == name
+        ]
+        if folder is not None and own and all(isinstance(value, Table) for value in own):
+            merge(own).save(folder / f"{name}.parquet")
+        finished[name] = own[0] if isinstance(asks[name], Ask) else own
+
     done = run_blocks(
         functools.partial(_run, folder), blocks, engine=work.engine, workers=work.workers,
         receipt=functools.partial(_kept, folder) if folder else None,
@@ -53,14 +71,13 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
         k, t = place[id(block)]
         results[k, t] = value
         told(listed[k][1].weight(listed[k][1].tasks[t]))
-    finished: dict[str, Any] = {name: [] for name, own in asks.items() if not isinstance(own, Ask)}
-    for k, (name, ask) in enumerate(listed):
-        value = ask.finish([results[k, t] for t in range(len(ask.tasks))])
-        if isinstance(asks[name], Ask):
-            finished[name] = value
-        else:
-            finished[name].append(value)
-    return finished
+        waiting[listed[k][0]] -= 1
+        if not waiting[listed[k][0]]:
+            finish(listed[k][0])
+    for name in asks:
+        if name not in finished:  # it had no task
+            finish(name)
+    return {name: finished[name] for name in asks}
 
 
 def _run(folder: Path | None, block: tuple[Callable[[Any], Any], Any, str | None]) -> Any:

@@ -108,14 +108,26 @@ def _kinds() -> dict[str, Callable[[Study, Figure], Any]]:
 
 
 def save_all(study: Study, out: str | Path, formats: Sequence[str] = ("pdf", "svg", "png")) -> list[Path]:
-    """Write every figure of a study to OUT/figures; returns the files."""
+    """Write every figure of a study to OUT/figures; returns the files.
+
+    Raises: what drawing a figure raises, once all others are written.
+    """
     folder = Path(out) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
+    files: list[Path] = []
+    failed: list[Exception] = []
     for figure in study.figures:
-        for kind, content in render(study, figure, formats).items():
-            files.append(folder / f"{figure.name}.{kind}")
-            write_bytes(files[-1], content)
+        try:
+            for kind, content in render(study, figure, formats).items():
+                files.append(folder / f"{figure.name}.{kind}")
+                write_bytes(files[-1], content)
+        except (OSError, TransectError, MemoryError):  # of the disk and of files, not of one figure
+            raise
+        except Exception as error:
+            error.add_note(f"figure {figure.name}; every other figure of {out} is drawn")
+            failed.append(error)
+    if failed:
+        raise failed[0]
     return files
 
 

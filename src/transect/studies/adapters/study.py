@@ -4,15 +4,17 @@
 changes; or W − W_base of a full fine-tune. How it is found stands in `changes.py`. Only safetensors are read.
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 
 from transect.errors import TransectError
-from transect.files import read_json
+from transect.files import local, read_json
+from transect.inference.asks import Ask, answer
+from transect.random import rng
 from transect.results.study import Study
 from transect.results.table import Table
 from transect.studies.adapters.changes import (
@@ -24,30 +26,43 @@ from transect.studies.adapters.changes import (
     full_changes,
 )
 from transect.studies.adapters.words import DRAWS, describe
+from transect.work.keys import key_of
+from transect.work.options import Option, Work, WorkOptions, group, only
+
+#: The table that --json prints.
+HEADLINE = "modules"
+
+
+class AdapterOptions(WorkOptions, total=False):
+    """How ΔW is compared with W."""
+
+    top: Annotated[
+        int,
+        Option(16, "Leading singular directions of W whose share of ΔW is counted, beside random ones.", 1),
+    ]
+    seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
 
 
 def adapters(
-    folder: str | Path,
-    base: str,
-    *,
-    full: str | None = None,
-    top: int = 16,
-    seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    adapter: str | Path, base: str, *, full: str | None = None, **options: Unpack[AdapterOptions]
 ) -> Study:
-    """The study of what an adapter, or a full fine-tune, did to the weights of `base`.
+    """What a LoRA adapter did to the weights: size, spectrum and direction of ΔW in every module.
+
+    A full fine-tune can stand beside it, or take its place.
 
     Args:
-        folder: A LoRA adapter that peft wrote, or a model that was fine-tuned in full.
+        adapter: A LoRA adapter that peft wrote, or a model that was fine-tuned in full.
         base: The model that it was trained on.
-        full: A full fine-tune, to stand beside an adapter in the same modules.
-        top: How many leading singular directions of W the energy share counts, beside random directions.
-        seed: Of the random directions.
+        full: A full fine-tune of the same base, to stand beside an adapter in the same modules.
 
     Returns: a study with the tables modules (a row per module, measure and run), layers (‖ΔW‖ / ‖W‖ over all
     changed modules of a block; embeddings and head on their own), spectra.
     """
-    folder, config = Path(folder), {}
+    only(options, AdapterOptions)
+    how, work = group(options, AdapterOptions), Work.of(options)
+    folder, config = local(adapter), {}
+    if work.progress:
+        work.progress("opening the models", 0, 1)
     if (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         if full:
             raise TransectError(f"{folder} is a full fine-tune, and so is {full}.", "Leave --full out.")
@@ -66,19 +81,17 @@ def adapters(
     runs = {folder.name: changes}
     if full:
         runs[Path(full).name] = list(full_changes(full, [c.name for c in changes], base_weights(base)))
-    rows, spectra, total = [], [], sum(map(len, runs.values()))
-    for run, changes in runs.items():
-        for change in changes:
-            rows += _rows(run, change, top, seed)
-            spectra += _spectrum(run, change)
-            if progress:
-                progress("modules", len({(r["run"], r["site"]) for r in rows}), total)
+    if work.progress:
+        work.progress("opening the models", 1, 1)
+    tasks = tuple((run, change, how.top, how.seed) for run, changes in runs.items() for change in changes)
+    told = answer({"modules": Ask(_measured, tasks, list, _key)}, work, "modules")["modules"]
+    rows, spectra = ([row for one in told for row in one[k]] for k in ("rows", "spectra"))
     study = Study("adapters", "What did training do to the weights, and in which directions?", {})
     study.tables = {"modules": Table(rows), "layers": Table(_layers(rows)), "spectra": Table(spectra)}
     scalings = Counter(c.scaling for c in runs[folder.name])
-    study.provenance = {"base": base, "adapter": config, "full": full, "top": top, "seed": seed}
+    study.provenance = {"base": base, "adapter": config, "full": full, "top": how.top, "seed": how.seed}
     study.warnings += warnings
-    describe(study, list(runs), base, _scaling(config, scalings), top)
+    describe(study, list(runs), base, _scaling(config, scalings), how.top)
     return study
 
 
@@ -87,6 +100,24 @@ def energy(change: Change, axes: np.ndarray) -> float:
     total = float((change.values**2).sum())
     inside = ((change.values[:, None] * (change.right @ axes.T)) ** 2).sum()
     return float(inside / total) if total > 0 else float("nan")
+
+
+Task = tuple[str, Change, int, int]  # run, its change, leading directions, seed
+
+
+def _measured(task: Task) -> dict[str, list[dict[str, Any]]]:
+    """All rows of one tensor."""
+    run, change, top, seed = task
+    return {"rows": _rows(run, change, top, seed), "spectra": _spectrum(run, change)}
+
+
+def _key(task: Task) -> str:
+    run, change, top, seed = task
+    digest = hashlib.sha256()
+    for array in (change.left, change.values, change.right, change.weight):
+        digest.update(np.ascontiguousarray(array).data)
+    told = [run, change.name, change.rank, change.scaling, top, seed, digest.hexdigest()]
+    return key_of(told, __name__)
 
 
 def _rows(run: str, change: Change, top: int, seed: int) -> list[dict[str, Any]]:
@@ -125,8 +156,8 @@ def _named(run: str, change: Change) -> dict[str, Any]:
 
 def _beside_random(change: Change, k: int, share: float, seed: int) -> dict[str, Any]:
     """The share of ‖ΔW‖² in the span of k random directions, and how often it reaches `share`."""
-    rng, n = np.random.default_rng([seed, 6]), change.weight.shape[1]
-    draws = [energy(change, np.linalg.qr(rng.standard_normal((n, k)))[0].T) for _ in range(DRAWS)]
+    draw, n = rng(seed, "directions"), change.weight.shape[1]
+    draws = [energy(change, np.linalg.qr(draw.standard_normal((n, k)))[0].T) for _ in range(DRAWS)]
     low, high = np.quantile(draws, [0.025, 0.975])
     return {
         "null": float(np.mean(draws)),

@@ -20,6 +20,7 @@ from transect.inference.sweep import ask
 from transect.models import sites
 from transect.results.study import Figure, Study
 from transect.results.table import Table
+from transect.results.words import few_texts, flagged
 from transect.store.store import Store
 from transect.studies.evolve.steps import chosen_steps
 from transect.studies.runs import open_runs
@@ -140,6 +141,7 @@ def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], give
         " same tokens at the same layer of two checkpoints. The first checkpoint has the initial weights.",
     ]
     study.warnings = ["One run: what another seed would do is not known from it."]
+    study.warnings += [*few_texts(min(map(len, stores))), *flagged(study.tables)]
     study.findings = _findings(study, steps)
     most = max(study.tables["evolution"].values("layer")) + 1
     lines = "A line per layer" if most <= MOST else f"Lines: {MOST} of {most} layers, evenly over depth"

@@ -6,6 +6,7 @@ from transect import __version__
 from transect.models import sites
 from transect.results.study import Figure, Study, describe_run
 from transect.results.table import Table
+from transect.results.words import few_texts
 from transect.store.store import Store
 from transect.studies.manifold.plan import MapJob
 
@@ -52,7 +53,7 @@ def describe(
     for table in study.tables.values():
         table.provenance = study.provenance
     study.findings = _findings(study, runs, controls, job)
-    study.warnings = [WARNING, *notes]
+    study.warnings = [WARNING, *few_texts(min(map(len, runs))), *notes]
     if not controls:
         study.warnings.append(
             "No random-weight control was given: what training added cannot be said (--control)."

@@ -26,6 +26,11 @@ from transect.work.options import Work, group, only, within
 
 #: The table that --json prints.
 HEADLINE = "curves"
+#: Said where tokens are chosen.
+SEVERAL = (
+    "Chosen tokens count in pooled measures; within a text, its paths, gradients and heatmaps need several "
+    "tokens of each and take its first ones."
+)
 
 
 def tokens(
@@ -56,7 +61,7 @@ def tokens(
     only(options, TokenOptions)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)
     stores = open_runs(runs, texts, work.out, max_length=max_length, seed=design.seed, progress=work.progress)
-    warnings: list[str] = []
+    warnings = [] if design.tokens == "all" else [SEVERAL]
     others = open_runs(list(controls)) if controls else []
     if random_weights and work.out is not None and not others:
         try:

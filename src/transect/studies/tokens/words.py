@@ -7,7 +7,7 @@ from transect import __version__
 from transect.models import sites
 from transect.results.study import Study, describe_run
 from transect.results.table import Table
-from transect.results.words import flagged
+from transect.results.words import few_texts, flagged
 from transect.store.store import Store
 from transect.studies.tokens.names import CURVES, HEADLINES, NORMED
 from transect.studies.tokens.pictures import pictures
@@ -227,7 +227,7 @@ def _at(row: dict[str, Any]) -> str:
 
 
 def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> list[str]:
-    told = []
+    told = few_texts(min(map(len, stores)))
     runs = [a for a in arms if a.role == "run"]
     if not any(a.role == "control" for a in arms):
         told.append(
