@@ -28,6 +28,7 @@ def test_tables_are_kept_when_a_later_ask_fails(tmp_path: Path) -> None:
         answer({"first": good, "second": bad}, Work(out=tmp_path, workers=1))
     assert Table.load(tmp_path / "cells" / "first.parquet").column("value").tolist() == [1.0, 2.0, 3.0]
     told = answer({"none": Ask(_row, (), Table), "both": [good, good]}, Work(out=tmp_path, workers=1))
-    assert list(told) == ["none", "both"] and len(told["none"]) == 0
+    assert list(told) == ["none", "both"]
+    assert len(told["none"]) == 0
     assert [len(t) for t in told["both"]] == [3, 3]
     assert len(Table.load(tmp_path / "cells" / "both.parquet")) == 6

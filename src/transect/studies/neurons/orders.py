@@ -59,7 +59,8 @@ def _leaves(target: np.ndarray) -> np.ndarray:
 def _fiedler(rho: np.ndarray) -> np.ndarray:
     """Second eigenvector of the normalised graph, float64 [N]; the first, known, is projected out.
 
-    The weights W = (1 + ρ)/2 without their diagonal are never formed: W v = (Σv + ρv)/2 − v.
+    The weights W = (1 + ρ)/2 without their diagonal are never formed: W v = (Σv + ρv)/2 − v. ρv is taken in
+    ρ's own type: a float32 matrix is not copied for each product.
     """
     from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -71,11 +72,11 @@ def _fiedler(rho: np.ndarray) -> np.ndarray:
     def product(v: np.ndarray) -> np.ndarray:
         along = first @ v
         x = root * (v - first * along)
-        out = root * ((x.sum() + rho @ x) / 2 - (1 + own) / 2 * x)
+        out = root * ((x.sum() + rho @ x.astype(rho.dtype)) / 2 - (1 + own) / 2 * x)
         return out - first * (first @ out + 2 * along)  # eigenvalue −2: below all others
 
     if n < 4:
         return np.linalg.eigh(np.stack([product(e) for e in np.eye(n)]))[1][:, -1] * root
     operator: Any = LinearOperator((n, n), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
     start = rng(0, "seriate").normal(size=n)
-    return eigsh(operator, k=1, which="LA", v0=start)[1][:, 0] * root
+    return eigsh(operator, k=1, which="LA", v0=start, tol=1e-6)[1][:, 0] * root
