@@ -108,7 +108,7 @@ def test_the_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
 
     code = (
         "import functools, pathlib, sys, time\nfrom transect.work.pool import run_blocks\n"
-        "from test_faults import marked\n"
+        "from blocks import marked\n"
         "list(run_blocks(functools.partial(marked, sys.argv[1]), range(400), workers=2))\n"
     )
     process = run_code(code, tmp_path)
@@ -122,13 +122,6 @@ def test_the_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
     process.communicate()
-
-
-def marked(folder: str, block: int) -> int:
-    """Leaves a file with the number of the process, and takes half a second."""
-    (Path(folder) / str(os.getpid())).touch()
-    time.sleep(0.5)
-    return block
 
 
 @pytest.mark.fault(

@@ -2,12 +2,10 @@
 for bit."""
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,64 +15,22 @@ import pytest
 import torch
 
 import transect as ts
+from blocks import (
+    complain,
+    die_always,
+    die_once,
+    own_threads,
+    read_receipt,
+    run_dry_once,
+    square,
+    write_receipt,
+)  # fmt: skip
 from planted import planted_store
 from tiny import make_texts, save_tiny
 from transect.errors import TransectError
 from transect.work.pool import PATIENCE, THREADS, run_blocks, threads
 
 ENGINES = ["serial", "local", "ray", "part"]
-
-
-def square(block: int) -> int:
-    return block * block
-
-
-def die_once(folder: Path, block: int) -> int:
-    mark = folder / str(block)
-    if block % 3 == 0 and not mark.exists():
-        mark.write_text("")
-        os.kill(os.getpid(), signal.SIGKILL)
-    return block * block
-
-
-def die_always(block: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return block
-
-
-def run_dry_once(folder: Path, block: int) -> int:
-    """Block 2 asks, the first time, for more memory than its process may have."""
-    mark = folder / f"dry-{block}"
-    if block == 2 and not mark.exists():
-        mark.write_text("")
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (2 << 40, hard))
-        try:
-            bytearray(3 << 40)
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    return block * block
-
-
-def complain(block: int) -> int:
-    raise TransectError(f"block {block} is wrong.", "Change it.")
-
-
-def own_threads(block: int) -> int:
-    return threads()
-
-
-def write_receipt(folder: Path, block: int) -> int:
-    (folder / f"{block}.partial").write_text(str(block * block))
-    (folder / f"{block}.partial").rename(folder / f"{block}.done")
-    with (folder / "log").open("a") as log:
-        log.write(f"{block}\n")
-    return block * block
-
-
-def read_receipt(folder: Path, block: int) -> int | None:
-    path = folder / f"{block}.done"
-    return int(path.read_text()) if path.exists() else None
 
 
 def given(engine: str, folder: Path) -> dict:
@@ -144,7 +100,7 @@ def test_parts_share_the_work_and_all_end_with_all_of_it(tmp_path: Path) -> None
     code = (
         "import sys; sys.path[:0] = sys.argv[3:]\n"
         "from functools import partial; from pathlib import Path\n"
-        "from test_engine import read_receipt, write_receipt\nfrom transect.work.pool import run_blocks\n"
+        "from blocks import read_receipt, write_receipt\nfrom transect.work.pool import run_blocks\n"
         "at = Path(sys.argv[1])\n"
         "how = {'engine': sys.argv[2], 'workers': 1, 'receipt': partial(read_receipt, at)}\n"
         "done = dict(run_blocks(partial(write_receipt, at), range(12), **how))\n"
@@ -320,7 +276,7 @@ def test_a_second_host_that_dies_loses_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, time; sys.path[:0] = sys.argv[2:]\n"
         "from functools import partial; from pathlib import Path\n"
-        "from ray.cluster_utils import Cluster\nfrom test_engine import slow_square\n"
+        "from ray.cluster_utils import Cluster\nfrom blocks import slow_square\n"
         "from transect.work.pool import run_blocks\n"
         "head = {'num_cpus': 1, 'include_dashboard': False}\n"
         "cluster = Cluster(initialize_head=True, head_node_args=head)\n"
@@ -352,19 +308,8 @@ def test_a_second_host_that_dies_loses_nothing(tmp_path: Path) -> None:
     assert len({p.read_text() for p in tmp_path.glob("*.node")}) == 2, "both hosts had done some of the work"
 
 
-def slow_square(folder: Path, block: int) -> int:
-    """Says on which host it was; the first blocks wait until both hosts have one."""
-    import ray
-
-    (folder / f"{block}.node").write_text(ray.get_runtime_context().get_node_id())
-    end = time.monotonic() + 60
-    while len({p.read_text() for p in folder.glob("*.node")}) < 2 and time.monotonic() < end:
-        time.sleep(0.05)
-    return block * block
-
-
 def test_threads_of_blas_do_not_decide_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from transect.work.pool import cores, threads
+    from transect.work.pool import cores
 
     here = len(os.sched_getaffinity(0))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
