@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Compiled modules are kept: without them each process that imports torch compiles it anew, four seconds of a core.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup peers demo browser page test check calibrate lint types bench mutants reproduce docs figures lock wheel clean
 
