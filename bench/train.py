@@ -90,7 +90,7 @@ def main() -> None:
         data = prepare(recipe, Path(folder) / "data")
         config = config_of(recipe, 4096)
         run = room._Run(recipe, data, config, Path(folder), World(0, 1, "cpu"), None)
-        batches = [run._batch(k) for k in range(4)]
+        batches = [run._ids(run._batch(k)) for k in range(4)]
         ours = cpu(run._step)
         floor = cpu(plain(random_model(config, 0, torch.float32).train(), batches, recipe))
         shape = {"vocab_size": 4096, "hidden_size": given.width, "num_hidden_layers": given.layers}

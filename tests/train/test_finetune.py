@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(at, tmp_p
         return (loss * float("nan") if sum(calls) > 5 and self.training else loss), out
 
     monkeypatch.setattr(heads.Tuned, "forward", broken)
-    with pytest.raises(TransectError, match=r"loss is nan at step 6.*Kept: checkpoint-00004"):
+    with pytest.raises(TransectError, match=r"step 6: the loss is nan.*Kept: checkpoint-00004"):
         finetune(recipe(at, steps=10, checkpoints=(4,)), tmp_path / "run")
     assert (tmp_path / "run/checkpoint-00004/model.safetensors").exists()
     assert not (tmp_path / "run/result.json").exists()

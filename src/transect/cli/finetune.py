@@ -43,7 +43,7 @@ def _run(
             preset(model, task, **values),
             out,
             device=device,
-            progress=lambda done, total: told("training", done, total),
+            progress=told,
         )
     result = json.loads((out / "result.json").read_text())
     if as_json:

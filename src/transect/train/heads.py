@@ -17,6 +17,7 @@ from transect.models.models import Model
 from transect.train.recipe import Recipe
 from transect.train.scores import classification, exact, overlap, plain
 from transect.train.tasks import Example, Task
+from transect.train.world import World
 
 Batch = dict[str, torch.Tensor]
 IGNORED = -100
@@ -161,15 +162,13 @@ def collate(rows: Sequence[dict[str, Any]], pad: int, device: Any) -> Batch:
 
 @torch.no_grad()
 def judge(
-    model: Any, task: Task, rows: Sequence[dict[str, Any]], pad: int, size: int, world: Any
+    model: Any, task: Task, rows: Sequence[dict[str, Any]], pad: int, size: int, world: World
 ) -> "Judged":
     """Losses, answers and the standard metrics over `rows`, which the processes of `world` share."""
-    from accelerate.utils import gather_object
-
     was, device = model.training, next(model.parameters()).device
     model.eval()
     told: list[tuple[int, float, Any]] = []
-    mine = range(world.process_index, len(rows), world.num_processes)
+    mine = range(world.rank, len(rows), world.size)
     for k in range(0, len(mine), size):
         chosen = list(mine[k : k + size])
         part = [rows[c] for c in chosen]
@@ -181,7 +180,7 @@ def judge(
             answers = [best_span(o, r) for o, r in zip(out.float().cpu().numpy(), part, strict=True)]
         told += zip(chosen, loss.float().tolist(), answers, strict=True)
     model.train(was)
-    every = sorted(gather_object(told), key=lambda t: t[0])
+    every = sorted(world.gather(told), key=lambda t: t[0])
     return Judged(task, rows, np.array([t[1] for t in every]), [t[2] for t in every])
 
 

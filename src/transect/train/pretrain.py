@@ -1,52 +1,27 @@
 """Pretraining: a Pretraining recipe → checkpoints that open like any model, with the perplexity of each.
 
-    DIR/recipe.json            the recipe, versions, the data's fingerprint
-    DIR/data/                  tokenizer and token streams (or wherever --data says)
-    DIR/metrics.csv            a row for each evaluation; DIR/steps.csv: the loss of every step
-    DIR/checkpoint-00040/      model, tokenizer and scores at that step; DIR/state.pt: what the run needs to
-    go on
-    DIR/                       the model at the end, and result.json with the perplexity of validation and
-    test
-
-Batches follow from seed and step alone, so that a resumed run is the unbroken one, bit for bit. Under
-torchrun every process takes its share of each batch. Nothing is captured by the training process.
+The loop and its files stand in loop.py; beside them DIR/data/ holds tokenizer and token streams (or wherever
+--data says). Nothing is captured by the training process.
 """
 
 import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from transect import __version__
 from transect.errors import TransectError
-from transect.files import make_folder, write_json, writing
-from transect.random import rng
+from transect.files import write_json
 from transect.train.data import Data, prepare
+from transect.train.loop import Loop, Progress, optimiser_of, silent
 from transect.train.perplexity import OVER, Perplexity, Protocol, perplexity, unigram
 from transect.train.pretraining import Pretraining, config_of
-from transect.train.state import (
-    check_folder,
-    kept,
-    load_state,
-    quiet,
-    restore,
-    save_state,
-    whole,
-    write_log,
-    write_result,
-    write_rows,
-)
+from transect.train.state import check_folder, quiet, whole, write_result
 from transect.train.world import World, joined
-
-#: Called with the stage, how much of it is done, of how much, and what there is to say.
-Progress = Callable[[str, int, int, str], None]
 
 
 def pretrain(
@@ -77,7 +52,7 @@ def pretrain(
             )
         config = config_of(recipe, 1)  # a shape that makes no decoder is refused before the texts are read
         where = Path(data) if data else out / "data"
-        said = progress if progress and world.rank == 0 else _silent
+        said = progress if progress and world.rank == 0 else silent
         said("preparing texts", 0, 1, recipe.texts)
         if world.rank == 0:
             prepare(recipe, where)
@@ -90,12 +65,8 @@ def pretrain(
     return out
 
 
-def _silent(stage: str, done: int, total: int, said: str) -> None:
-    """Progress that nobody sees."""
-
-
-class _Run:
-    """Model, data and optimiser of one run, as one process sees it."""
+class _Run(Loop):
+    """A decoder, its streams and its unigram baseline."""
 
     def __init__(
         self, recipe: Pretraining, data: Data, config: Any, out: Path, world: World, capture: str | None
@@ -104,54 +75,24 @@ class _Run:
 
         from transect.models.checkpoints import random_model
 
-        self.recipe, self.data, self.out, self.world, self.capture = recipe, data, out, world, capture
+        super().__init__(recipe, out, world, world.device)
+        self.data, self.capture = data, capture
+        self.rows, self.size = data.parts["train"].blocks(recipe.block), recipe.batch
         self.model = random_model(config, recipe.seed, torch.float32).to(world.device).train()
         self.model.generation_config.pad_token_id = config.pad_token_id
         self.trained = dict(self.model.named_parameters())
-        self.forward: Any = self.model
-        if world.size > 1:
-            self.forward = torch.nn.parallel.DistributedDataParallel(self.model)
+        self.forward = world.shared(self.model)
         if recipe.compile:
             self.forward = torch.compile(self.forward)
-        self.optimiser, self.schedule = self._optimiser()
-        self.unigram = unigram(data.parts["train"], config.vocab_size)
-        self.log: list[dict[str, Any]] = []
-        self.steps: list[dict[str, Any]] = []
-        self.beside: list[subprocess.Popen[bytes]] = []
-
-    def _optimiser(self) -> tuple[Any, Any]:
-        import torch
-
-        r = self.recipe
         matrices = [p for p in self.trained.values() if p.ndim > 1]
         others = [p for p in self.trained.values() if p.ndim <= 1]
         groups = [
-            {"params": matrices, "weight_decay": r.weight_decay},
+            {"params": matrices, "weight_decay": recipe.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        groups = [g for g in groups if g["params"]]
-        optimiser = torch.optim.AdamW(groups, lr=r.learning_rate, betas=r.betas, fused=True)
-        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, r.shape)
-
-    def train(self, progress: Progress) -> None:
-        """Steps, evaluations, checkpoints, and the result."""
-        r, begun = self.recipe, time.time()
-        with writing(self.out):
-            make_folder(self.out)
-        self.world.meet()
-        step = self._resume()
-        if not step:
-            self._begin()
-        while step < r.steps:
-            self.steps.append({"step": step + 1} | self._step(step))
-            step += 1
-            last = self.steps[-1]
-            progress("training", step, r.steps, f"loss {last['loss']:.3f}, rate {last['learning_rate']:.2g}")
-            if step % r.evaluate_every == 0 or step in r.checkpoints:
-                self._evaluate(step)
-                if step in r.checkpoints:
-                    self._checkpoint(step)
-        self._finish(time.time() - begun, progress)
+        self.optimiser, self.schedule = optimiser_of(groups, recipe.learning_rate, recipe.shape, recipe.betas)
+        self.unigram = unigram(data.parts["train"], config.vocab_size)
+        self.beside: list[subprocess.Popen[bytes]] = []
 
     def _begin(self) -> None:
         import torch
@@ -163,65 +104,24 @@ class _Run:
         self._evaluate(0)
         self._checkpoint(0)
 
-    def _step(self, step: int) -> dict[str, float]:
-        """One optimiser step over `accumulate` batches: loss, norm of the gradient before clipping, learning
-        rate."""
+    def _ids(self, rows: list[int]) -> Any:
+        """Blocks of token ids, [sequences, block + 1]."""
         import torch
 
-        r, total, rate = (
-            self.recipe,
-            torch.zeros((), device=self.world.device),
-            self.schedule.get_last_lr()[0],
-        )
-        ids = torch.empty(0)
-        for part in range(r.accumulate):
-            apart = self.world.size > 1 and part < r.accumulate - 1
-            ids = self._batch(step * r.accumulate + part)
-            with self.forward.no_sync() if apart else contextlib.nullcontext():
-                with self._precision():
-                    logits = self.forward(input_ids=ids[:, :-1], use_cache=False).logits
-                loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
-                (loss / r.accumulate).backward()
-            total += loss.detach() / r.accumulate
-        norm = torch.nn.utils.clip_grad_norm_(list(self.trained.values()), r.clip)
-        loss_value, norm_value = float(self.world.mean(total)), float(norm)
-        if not np.isfinite([loss_value, norm_value]).all():
-            self._stop(step, loss_value, norm_value, ids)
-        self.optimiser.step()
-        self.schedule.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        return {"loss": loss_value, "gradient_norm": norm_value, "learning_rate": rate}
+        ids = self.data.parts["train"].sequences(rows, self.recipe.block)
+        return torch.from_numpy(ids).to(self.device)
 
-    def _stop(self, step: int, loss: float, norm: float, ids: Any) -> None:
+    def _loss(self, rows: list[int]) -> Any:
+        import torch
+
+        ids = self._ids(rows)
+        logits = self.forward(input_ids=ids[:, :-1], use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+
+    def _where(self, rows: list[int]) -> str:
         from transect.train.divergence import told
 
-        raise TransectError(
-            f"{self.out}: step {step + 1}: the loss is {loss:g}, the gradient's norm {norm:g}; "
-            f"{told(self.model, ids[:, :-1])}.",
-            (
-                f"Kept: {kept(self.out)}. Lower the learning rate (now {self.recipe.learning_rate:g}), into "
-                "another --out."
-            ),
-        )
-
-    def _precision(self) -> Any:
-        """Arithmetic in bfloat16 where the recipe says so; weights and optimiser stay in float32."""
-        import torch
-
-        kind = self.world.device.split(":")[0]
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
-
-    def _batch(self, k: int) -> Any:
-        """This process's share of the k-th batch, [sequences, block + 1]: every epoch is a permutation of the
-        blocks."""
-        import torch
-
-        stream, size = self.data.parts["train"], self.recipe.batch
-        n = stream.blocks(self.recipe.block)
-        wanted = range(k * size, (k + 1) * size)
-        orders = {e: rng(self.recipe.seed, "epoch", e).permutation(n) for e in {w // n for w in wanted}}
-        chosen = [int(orders[w // n][w % n]) for w in wanted][self.world.rank :: self.world.size]
-        return torch.from_numpy(stream.sequences(chosen, self.recipe.block)).to(self.world.device)
+        return told(self.model, self._ids(rows)[:, :-1])
 
     def _score(
         self, part: str, blocks: int | None = None, told: Callable[[int, int], None] | None = None
@@ -238,20 +138,13 @@ class _Run:
                 progress=told,
             )
 
-    def _evaluate(self, step: int) -> None:
+    def _judge(self, step: int) -> dict[str, Any]:
         judged = self._score("validation", self.recipe.evaluate_blocks)
-        since = max((row["step"] for row in self.log), default=0)
-        losses = [row["loss"] for row in self.steps if row["step"] > since]
-        row = {"step": step, "train_loss": float(np.mean(losses)) if losses else None, "loss": judged.loss}
+        row: dict[str, Any] = {"loss": judged.loss}
         row |= {"perplexity": judged.per_token, "unigram_perplexity": judged.unigram_per_token}
         row |= dict(zip(OVER, judged.over_baseline, strict=True))
         row |= {"accuracy": judged.accuracy, "learning_rate": self.schedule.get_last_lr()[0]}
-        row |= {"tokens": step * self.recipe.batch * self.recipe.accumulate * self.recipe.block}
-        self.log.append(row)
-        if self.world.rank == 0:
-            write_log(self.out, self.log)
-            if self.steps:
-                write_rows(self.out / "steps.csv", self.steps)
+        return row | {"tokens": step * self.recipe.batch * self.recipe.accumulate * self.recipe.block}
 
     # files
 
@@ -261,20 +154,11 @@ class _Run:
             self.data.tokenizer.save_pretrained(str(partial))
             write_json(partial / "scores.json", next(r for r in self.log if r["step"] == step))
 
-    def _checkpoint(self, step: int) -> None:
-        """Weights to look at, and what the run needs to go on."""
-        if self.world.rank == 0:
-            folder = self.out / f"checkpoint-{step:05d}"
-            self._save(folder, step)
-            rows = {"rows": [[*row.values()] for row in self.steps], "trained": dict(self.trained)}
-            rows["trained"] = {n: p.detach() for n, p in self.trained.items()}
-            save_state(self.out, step, self.log, optimiser=self.optimiser.state_dict(), **rows)
-            if self.capture:
-                self._capture(folder)
-        self.world.meet()
-
-    def _capture(self, folder: Path) -> None:
+    def _kept(self, step: int) -> None:
         """Capture a checkpoint in a process of its own; training does not wait for it."""
+        if not self.capture:
+            return
+        folder = self.out / f"checkpoint-{step:05d}"
         order = ["capture", str(folder), str(self.capture), "--out", str(self.out / "stores" / folder.name)]
         order += ["--name", folder.name, "--max-length", str(self.recipe.block)]
         environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
@@ -284,17 +168,7 @@ class _Run:
             )
         self.beside.append(made)
 
-    def _resume(self) -> int:
-        state = load_state(self.out, self.world.device)
-        if state is None:
-            return 0
-        restore(self.trained, self.optimiser, self.schedule, state)
-        self.log = state["log"]
-        names = ("step", "loss", "gradient_norm", "learning_rate")
-        self.steps = [dict(zip(names, row, strict=True)) for row in state["rows"]]
-        return state["step"]
-
-    def _finish(self, seconds: float, progress: Progress) -> None:
+    def _finish(self, step: int, seconds: float, progress: Progress) -> None:
         r, scores, stage = self.recipe, {}, "final evaluation"
         for part in (p for p in ("validation", "test") if p in self.data.parts):
             scores[part] = self._score(

@@ -23,6 +23,24 @@ class World:
 
             torch.distributed.barrier()
 
+    def shared(self, model: Any, unused: bool = False) -> Any:
+        """The model, its gradients averaged over the processes; unused: parameters may have none."""
+        if self.size == 1:
+            return model
+        import torch
+
+        return torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=unused)
+
+    def gather(self, rows: list[Any]) -> list[Any]:
+        """The rows of every process, in the order of their ranks."""
+        if self.size == 1:
+            return rows
+        import torch
+
+        every: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(every, rows)
+        return [row for own in every for row in own]
+
     def mean(self, value: Any) -> Any:
         """The mean of a tensor over all processes."""
         if self.size > 1:

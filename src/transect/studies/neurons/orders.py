@@ -78,5 +78,5 @@ def _fiedler(rho: np.ndarray) -> np.ndarray:
     if n < 4:
         return np.linalg.eigh(np.stack([product(e) for e in np.eye(n)]))[1][:, -1] * root
     operator: Any = LinearOperator((n, n), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
-    start = rng(0, "seriate").normal(size=n)
-    return eigsh(operator, k=1, which="LA", v0=start, tol=1e-6)[1][:, 0] * root
+    given: Any = {"v0": rng(0, "seriate").normal(size=n), "tol": 1e-6}
+    return eigsh(operator, k=1, which="LA", **given)[1][:, 0] * root
