@@ -10,6 +10,7 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before NumPy and torch read it; two cores are shared by the workers
 
+import pytest
 from jaxtyping import install_import_hook
 
 SRC = Path(__file__).parent.parent / "src"
@@ -44,17 +45,24 @@ LONG = (
 )  # fmt: skip
 
 
+def _group(item: Any) -> str:
+    """Tests that one worker runs: those of a file; all that need a browser share one, and one folder."""
+    return "page" if item.get_closest_marker("browser") else "/".join(item.path.parts[-2:])
+
+
 def _place(item: Any) -> int:
     name = "/".join(item.path.parts[-2:])
     return LONG.index(name) if name in LONG else len(LONG)
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
-    """Long files come first. Without a browser the page tests are left out and the last line says so; in CI
+    """Long files come first, each in one worker. Without a browser the page tests are left out and the last line says so; in CI
     they run, and fail."""
     from browser import lacking
 
     items.sort(key=_place)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
     if not lacking() or os.environ.get("CI"):
         return
     left = [item for item in items if item.get_closest_marker("browser")]

@@ -34,7 +34,8 @@ class Ask:
 def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "measuring") -> dict[str, Any]:
     """What every ask came to, by name; a name with several asks has a list.
 
-    Tables stand in OUT/cells/NAME.parquet as soon as they are whole, whatever becomes of the rest.
+    Of several tables each stands in OUT/cells/NAME.parquet as soon as it is whole, whatever becomes of the
+    rest.
     """
     listed = [(name, ask) for name, own in asks.items() for ask in ([own] if isinstance(own, Ask) else own)]
     flat = [(k, t) for k, (_, ask) in enumerate(listed) for t in range(len(ask.tasks))]
@@ -59,7 +60,7 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
             for k, (of, ask) in enumerate(listed)
             if of == name
         ]
-        if folder is not None and own and all(isinstance(value, Table) for value in own):
+        if folder is not None and len(asks) > 1 and all(isinstance(value, Table) for value in own):
             merge(own).save(folder / f"{name}.parquet")
         finished[name] = own[0] if isinstance(asks[name], Ask) else own
 
