@@ -56,8 +56,8 @@ def _place(item: Any) -> int:
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
-    """Long files come first, each in one worker. Without a browser the page tests are left out and the last line says so; in CI
-    they run, and fail."""
+    """Long files come first, each in one worker. Without a browser the page tests are left out and the last
+    line says so; in CI they run, and fail."""
     from browser import lacking
 
     items.sort(key=_place)

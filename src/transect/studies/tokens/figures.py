@@ -116,16 +116,13 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
     image: Any = None
     for k, site in enumerate(names):
         part = table.where(site=site)
-        for row, value, null in ((0, "value", "null"), (1, "centred", "null_centred")):
+        for row, value, end in ((0, "value", ""), (1, "centred", "_centred")):
             ax = grid[row][k]
             M = part.column(value).reshape(len(pieces), len(pieces))  # rows stand in the order of i, then j
             image = ax.imshow(M, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", rasterized=True)
-            ax.set_title(
-                f"{site}\nother texts {part.column(null)[0]:.2f}"
-                if row == 0
-                else f"other texts {part.column(null)[0]:.2f}",
-                fontsize=7,
-            )
+            own, null = (part.column(f"{name}{end}")[0] for name in ("mean", "null"))
+            title = f"mean {own:.2f}, other texts {null:.2f}"
+            ax.set_title(title if row else f"{site}\n{title}", fontsize=7)
             ax.tick_params(length=0)
             ax.set_xticks([])
             ax.set_yticks(range(len(pieces)) if k == 0 else [], pieces if k == 0 else [], fontsize=5)

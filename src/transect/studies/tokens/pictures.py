@@ -98,7 +98,8 @@ def heatmaps(study: Study, origin: str) -> list[Figure]:
         caption = (
             "Cosine between the states of the tokens of one text, raw (above) and with the mean of all "
             "texts taken out (below);"
-            f" in the titles the mean cosine of tokens of different texts at equal positions. {origin}"
+            f" in the titles their mean without the diagonal, and that of tokens of different texts at equal"
+            f" positions. {origin}"
         )
         for k, run in enumerate(table.where(prompt=prompt).values("run")):
             title = f"Token similarity in one text, {run}"

@@ -128,6 +128,7 @@ def similarities(
                 pieces = store.tokens(text)[first : first + most]
                 base = {"measure": "cosine", "run": store.name, "site": site, "prompt": prompt, "text": text}
                 base |= {"null": across[0], "null_centred": across[1], "status": "ok", "n": len(X)}
+                base |= {"mean": _off_diagonal(raw), "mean_centred": _off_diagonal(centred)}
                 rows += [
                     base
                     | {
@@ -145,6 +146,12 @@ def similarities(
 
 def _unit(X: np.ndarray) -> np.ndarray:
     return X / np.maximum(np.linalg.norm(X, axis=-1, keepdims=True), np.finfo(float).tiny)
+
+
+def _off_diagonal(M: np.ndarray) -> float:
+    """Mean of a square matrix without its diagonal."""
+    n = len(M)
+    return float((M.sum() - np.trace(M)) / max(1, n * (n - 1)))
 
 
 def _across(points: np.ndarray) -> float:
