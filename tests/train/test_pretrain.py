@@ -163,7 +163,17 @@ def test_a_vocabulary_that_cannot_be_had_is_a_message(monkeypatch):
     monkeypatch.setitem(sys.modules, "tiktoken", None)
     with pytest.raises(TransectError, match="cannot be had") as caught:
         tokenizer_of("tiktoken", 0, [])
-    assert "merges.txt" in caught.value.fix
+    assert "--tokenizer gpt2" in caught.value.fix
+
+
+def test_gpt2_is_there_without_a_hub():
+    """Ids as tiktoken 0.14 gives them."""
+    made = tokenizer_of("gpt2", 0, [])
+    assert (len(made), made.eos_token_id) == (50257, 50256)
+    known = {"Hello world": [15496, 995], "I'll don't 12345": [40, 1183, 836, 470, 17031, 2231]}
+    known |= {"  two\n\n日本": [220, 734, 198, 198, 33768, 98, 17312, 105]}
+    for text, ids in known.items():
+        assert made(text)["input_ids"] == ids
 
 
 def test_characters_and_tokenizers_that_are_there(at, tmp_path):

