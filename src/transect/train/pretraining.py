@@ -24,7 +24,7 @@ class Pretraining(Saved):
 
     Args:
         texts: Corpus: sotu, brown, wikitext2, a file, TRAIN,VALIDATION[,TEST] files, wikitext2@ such files, …
-        tokenizer: bpe (trained here), char, tiktoken (GPT-2's), or the folder or hub id of one.
+        tokenizer: bpe (trained here), char, gpt2, tiktoken (the same), or the folder or hub id of one.
         vocab: Tokens that BPE makes.
         layers: Blocks.
         heads: Attention heads.
