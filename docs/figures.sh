@@ -36,7 +36,10 @@ neurons() {
 }
 
 tokens() {
-  OUT=$OUT/grid sh "$(dirname "$0")/../examples/token_grid.sh"
+  OUT=$OUT/grid PLACEMENTS="pre post" MLPS=swiglu SEEDS="0 1 2" STEPS=150 \
+    sh "$(dirname "$0")/../examples/token_grid.sh"
+  take "$OUT/grid/tokens" similarity=tokens-grid differences=tokens-differences
+  take "$OUT/grid/evolve" change=evolve-change ends=evolve-ends similarity=evolve-similarity
 }
 
 compare() {

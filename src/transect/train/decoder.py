@@ -124,7 +124,9 @@ class TransectPreTrained(PreTrainedModel):
         if isinstance(module, RoleLinear) and c.norm_placement == "deepnorm":
             gain = 1.0 if module.role == "score" else (8 * c.num_hidden_layers) ** -0.25
             init.xavier_normal_(module.weight, gain=gain)
-        elif isinstance(module, nn.Linear | nn.Embedding):
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=c.embedding_std)
+        elif isinstance(module, nn.Linear):
             narrow = math.sqrt(2 * c.num_hidden_layers) if getattr(module, "role", "") == "stream" else 1.0
             init.normal_(module.weight, std=c.initializer_range / narrow)
         elif isinstance(module, nn.RMSNorm | nn.LayerNorm):

@@ -25,10 +25,11 @@ class TransectConfig(PretrainedConfig):
     before the head where the last block is pre or peri; post and deepnorm end in one already, none has none.
 
     intermediate_size: 4 × hidden for GELU, two thirds of that for SwiGLU (three matrices instead of two),
-    when not given. Matrices and embeddings start as N(0, initializer_range), the two projections into the
-    stream divided by √(2L), the same in every arm and equal for equal seeds; deepnorm starts as its paper
-    states (Xavier, gain β = (8L)^-¼ on values, output and MLP, 1 on queries and keys). GELU is the tanh form,
-    as in GPT-2.
+    when not given. Matrices start as N(0, initializer_range), embeddings as N(0, embedding_std), the two
+    projections into the stream divided by √(2L), the same in every arm and equal for equal seeds; deepnorm
+    starts as its paper states (Xavier, gain β = (8L)^-¼ on values, output and MLP, 1 on queries and keys).
+    GELU is the tanh form, as in GPT-2. An Adam step moves an entry by about the learning rate, whatever its
+    size: small embeddings under post are carried to one direction within some tens of steps, and stay.
 
     init: "weights" leaves them so. "function" then scales each branch's last map (peri: the norm behind it),
     block by block and on fixed random tokens, until a block moves the stream by SHARE of its root mean
@@ -60,6 +61,7 @@ class TransectConfig(PretrainedConfig):
         rope_theta: float = 10000.0,
         bias: bool = False,
         initializer_range: float = 0.02,
+        embedding_std: float = 0.02,
         init: str = "weights",
         skip: bool = True,
         norm_scaling: bool = False,
@@ -76,7 +78,8 @@ class TransectConfig(PretrainedConfig):
         self.norm_placement, self.mix_fraction = norm_placement, mix_fraction
         self.norm, self.norm_bias, self.norm_eps = norm, norm_bias, norm_eps
         self.mlp, self.positions, self.rope_theta, self.bias = mlp, positions, rope_theta, bias
-        self.initializer_range, self.use_cache = initializer_range, use_cache
+        self.initializer_range, self.embedding_std = initializer_range, embedding_std
+        self.use_cache = use_cache
         self.init, self.skip, self.norm_scaling = init, skip, norm_scaling
         check(self)
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):

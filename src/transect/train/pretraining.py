@@ -41,6 +41,7 @@ class Pretraining(Saved):
         skip: Branches are added to the stream; without, they take its place.
         norm_scaling: The norm before a branch of block l, times 1/√l.
         init: Equal weights in every arm, or branches scaled to an equal share of the stream.
+        embedding_std: Standard deviation of the embedding's first weights.
         tied: The embedding is also the head.
         seed: Seed of weights and batches.
         steps: Optimiser steps.
@@ -80,6 +81,7 @@ class Pretraining(Saved):
     init: Annotated[str, Option("weights", "Arms start equal in weights or in function.", choices=INITS)] = (
         "weights"
     )
+    embedding_std: Annotated[float, within(above=0)] = 0.02
     tied: bool = True
     seed: int = 0
     steps: Annotated[int, within(1)] = 400
@@ -208,6 +210,7 @@ def config_of(recipe: Pretraining, vocabulary: int) -> Any:
         skip=recipe.skip,
         norm_scaling=recipe.norm_scaling,
         init=recipe.init,
+        embedding_std=recipe.embedding_std,
         tie_word_embeddings=recipe.tied,
         architectures=["TransectForCausalLM"],
     )
