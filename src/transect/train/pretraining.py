@@ -41,7 +41,8 @@ class Pretraining(Saved):
         skip: Branches are added to the stream; without, they take its place.
         norm_scaling: The norm before a branch of block l, times 1/√l.
         init: Equal weights in every arm, or branches scaled to an equal share of the stream.
-        embedding_std: Standard deviation of the embedding's first weights.
+        weight_std: Standard deviation of the first weights of matrices.
+        embedding_std: Standard deviation of the first weights of the embedding.
         tied: The embedding is also the head.
         seed: Seed of weights and batches.
         steps: Optimiser steps.
@@ -81,6 +82,7 @@ class Pretraining(Saved):
     init: Annotated[str, Option("weights", "Arms start equal in weights or in function.", choices=INITS)] = (
         "weights"
     )
+    weight_std: Annotated[float, within(above=0)] = 0.02
     embedding_std: Annotated[float, within(above=0)] = 0.02
     tied: bool = True
     seed: int = 0
@@ -210,6 +212,7 @@ def config_of(recipe: Pretraining, vocabulary: int) -> Any:
         skip=recipe.skip,
         norm_scaling=recipe.norm_scaling,
         init=recipe.init,
+        initializer_range=recipe.weight_std,
         embedding_std=recipe.embedding_std,
         tie_word_embeddings=recipe.tied,
         architectures=["TransectForCausalLM"],
