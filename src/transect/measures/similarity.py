@@ -163,25 +163,24 @@ def _grams(cloud: Centred, k: int, unbiased: bool) -> tuple[np.ndarray, np.ndarr
     token a text M is the U-centring of Székely & Rizzo 2014.
     """
     X = cloud.points.astype(np.float32) if cloud.single else cloud.points
-    K, n = (X @ X.T).astype(np.float64), len(X)
+    K, T, each = X @ X.T, len(X) // k, np.arange(len(X) // k)
     M = K
     if unbiased:
-        T, of = n // k, np.repeat(np.arange(n // k), k)
-        K *= of[:, None] != of
-        by_text = K.reshape(n, T, k).sum(axis=2)  # of a token with the tokens of another text
-        between = by_text.reshape(T, k, T).sum(axis=1)
-        rows, texts = by_text.sum(axis=1), between.sum(axis=1)
-        half = np.repeat(by_text, k, axis=1) - rows[:, None]
-        apart = texts.sum() + 2 * (between - texts[:, None] - texts)
-        M = (
-            K
-            + (half + half.T) / ((T - 2) * k)
-            + np.kron(apart, np.ones((k, k))) / ((T - 2) * (T - 3) * k * k)
-        )
-        M *= of[:, None] != of
-    size = float((K * M).sum())
-    scale = 1 / np.sqrt(size) if size > 0 else np.nan
-    return (K * scale).astype(np.float32), (M * scale).astype(np.float32)
+        blocks = K.reshape(T, k, T, k)
+        blocks[each, :, each] = 0
+        by_text = blocks.sum(axis=3, dtype=np.float64)  # [T, k, T]: of a token with those of another text
+        between = by_text.sum(axis=1)
+        texts = between.sum(axis=1)
+        one = (by_text - by_text.sum(axis=2, keepdims=True)) / ((T - 2) * k)
+        both = (texts.sum() + 2 * (between - texts[:, None] - texts)) / ((T - 2) * (T - 3) * k * k)
+        left = (one + both[:, None] / 2).astype(K.dtype)[..., None]
+        centred = blocks + left
+        centred += left.transpose(2, 3, 0, 1)
+        centred[each, :, each] = 0
+        M = centred.reshape(K.shape)
+    size = float(np.einsum("ij,ij->i", K, M).sum(dtype=np.float64))
+    scale = K.dtype.type(1 / np.sqrt(size) if size > 0 else np.nan)
+    return (K * scale).astype(np.float32, copy=False), (M * scale).astype(np.float32, copy=False)
 
 
 def _hsic(clouds: Sequence[Centred], unbiased: bool, k: int = 1) -> np.ndarray:
