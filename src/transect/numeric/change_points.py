@@ -102,8 +102,8 @@ def _outlying(
     alpha: float,
     tails: float,
 ) -> list[tuple[int, float, float, float]]:
-    """(index, z, p, size) of each jump: by the signed log, and where the curve is straight as it stands, if the
-    log does not explain it."""
+    """(index, z, p, size) of each jump: by the signed log; as it stands where the curve is straight, unless
+    the log explains it."""
     y, noise = _difference(curve, errors[0], reference, errors[1])
     curve = np.asarray(curve, float)
     if reference is not None or not straight(curve):
