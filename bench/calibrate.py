@@ -105,7 +105,7 @@ def alarms(cell: Cell, draws: int, rng: np.random.Generator) -> Rates:
         views = [cloud(rng, lengths, icc, shape) for _ in range(2 * draws)]
         store, pairs = planted(folder, views, lengths)
         for name, count in TESTED.items():
-            given = GIVEN | {"permutations": count, "groups": 4, "n": 200}
+            given = GIVEN | {"permutations": count, "groups": 4, "n": min(200, 6 * texts)}
             rows = ts.sweep(name, store, pairs=pairs, **given)
             hits[name] = share(p <= 0.05 for p in rows.column("p_cell"))
             if name == "cka":
@@ -113,7 +113,13 @@ def alarms(cell: Cell, draws: int, rng: np.random.Generator) -> Rates:
     with tempfile.TemporaryDirectory() as folder:
         views = [laid_out(X, shape) for _ in range(draws) for X in tokens(rng, lengths, icc, shape, copies=2)]
         store, pairs = planted(folder, views, lengths)
-        given = GIVEN | {"permutations": 0, "groups": 4, "n": 200, "swaps": 39, "design": "paired"}
+        given = GIVEN | {
+            "permutations": 0,
+            "groups": 4,
+            "n": min(200, 6 * texts),
+            "swaps": 39,
+            "design": "paired",
+        }
         for name in SWAPPED:
             rows = ts.sweep(name, store, pairs=pairs, **given)
             hits[f"swaps, {name}"] = share(p <= 0.05 for p in rows.column("p_cell"))
@@ -251,7 +257,7 @@ def main() -> None:
         "",
         f"Made by `make calibrate DRAWS={draws}`: {draws} draws a cell of the grid, seed {seed},",
         f"{time.process_time() / 60:.0f} CPU minutes.",
-        f"Clouds: {WIDTH} dimensions, at most 200 points; of intervals 4 a text.",
+        f"Clouds: {WIDTH} dimensions, at most 200 points, 6 a text; of intervals 4 a text.",
         "Texts share a part of their tokens (ICC). Lopsided: unequal lengths, a falling spectrum and an",
         "offset; heavy-tailed: Student's t with 4 degrees of freedom, the same spectrum and offset.",
         "A rate is in **bold** where it lies outside of its band by more than two standard errors of",
@@ -267,13 +273,15 @@ def main() -> None:
         "",
         "## Coverage of 95 % intervals of the population's value",
         "",
-        "Band: 92–98 %. CKA of heavy tails: its terms are fourth moments, which a t of 4 degrees does not have.",
+        "Band: 92–98 %. CKA of heavy tails: its terms are fourth moments, "
+        "which a t of 4 degrees does not have.",
         "",
         *table({c: p for c, (p, _) in covers.items()}, draws, (0.92, 0.98), 0.95),
         "",
         "## Coverage of 95 % intervals of readings at n",
         "",
-        "What is to be covered: the mean of the reading over all draws of the cell. Band: 92–98 %. Stable rank",
+        "What is to be covered: the mean of the reading over all draws of the cell. "
+        "Band: 92–98 %. Stable rank",
         "and top variance: directions from one half of the texts, variance in the other.",
         "",
         *table({c: n for c, (_, n) in covers.items()}, draws, (0.92, 0.98), 0.95),

@@ -136,7 +136,7 @@ def block_power(n: int, borders: list[int], noise: float, size: float, draws: in
 
 def floors(lengths: tuple[int, ...], rng: np.random.Generator, draws: int = 4000) -> list[str]:
     """Power of Student's t against the line through the other steps: of one who knows that the curve is
-    straight and its noise white, at the critical value of the largest |t| of t₃ noise, and of normal noise."""
+    straight and its noise white, at the critical value of the largest |t| of t₃, and of normal noise."""
     lines = [
         "What one reaches who knows that the curve is a line and its noise white: the t of each step against"
     ]

@@ -151,20 +151,21 @@ def _cka_permuted(
 ) -> list[np.ndarray]:
     """HSIC is an inner product of one Gram matrix with the other one centred, which permuting texts only
     re-orders."""
-    ready = {i: _grams(clouds[i], k, unbiased) for i in {i for pair in which for i in pair}}
+    ready = {}
+    for i in {i for pair in which for i in pair}:
+        X = clouds[i].points.astype(np.float32) if clouds[i].single else clouds[i].points
+        ready[i] = gram_pair(X @ X.T, k, unbiased)
     return [inner_products(ready[i][0], ready[j][1], order, k) for i, j in which]
 
 
-def _grams(cloud: Centred, k: int, unbiased: bool) -> tuple[np.ndarray, np.ndarray]:
+def gram_pair(K: np.ndarray, k: int, unbiased: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Gram matrix K and its centred form M(K) over √⟨K, M(K)⟩, float32 [n, n]; NaN where that is not
-    positive.
+    positive. K is spoilt.
 
     Unbiased: pairs of one text are 0, and ⟨K, M(L)⟩ is the estimate of `_hsic` over different texts. With one
     token a text M is the U-centring of Székely & Rizzo 2014.
     """
-    X = cloud.points.astype(np.float32) if cloud.single else cloud.points
-    K, T, each = X @ X.T, len(X) // k, np.arange(len(X) // k)
-    M = K
+    T, each, M = len(K) // k, np.arange(len(K) // k), K
     if unbiased:
         blocks = K.reshape(T, k, T, k)
         blocks[each, :, each] = 0

@@ -105,7 +105,7 @@ def straight(y: np.ndarray) -> bool:
     n, x = len(y), np.linspace(-1, 1, len(y))
     if n < SHORTEST:
         return False
-    slope, level = theilslopes(y, x)[:2]
+    slope, level = (float(v) for v in tuple(theilslopes(y, x))[:2])
     off = np.abs(y - level - slope * x)
     out = off > OUTLYING * MAD_TO_SIGMA * np.median(off)
     if out.sum() > n // 9:
