@@ -105,7 +105,11 @@ def test_a_planted_fault_would_be_seen(store: ts.Store, monkeypatch: pytest.Monk
     assert right < 0.1 < 0.3 < alarms()
 
 
-@pytest.mark.fault("bad input", "calibrate: sizes that cannot be planted, too few draws, too few texts")
+@pytest.mark.fault(
+    "bad input",
+    "calibrate: sizes that cannot be planted, too few draws, too few texts",
+    "refused with what to give, before anything is written",
+)
 def test_what_is_not_fit_is_refused(store: ts.Store, tmp_path: Path) -> None:
     with pytest.raises(TransectError, match="between 0 and 1"):
         ts.studies.calibrate(store, sizes=(1.5,), **FAST)
