@@ -6,7 +6,7 @@ import pytest
 from transect.errors import TransectError
 from transect.inference import controls
 from transect.inference.draws import draw
-from transect.inference.intervals import SCALES, agreement, jackknife, simultaneous
+from transect.inference.intervals import SCALES, _shrinkage, agreement, jackknife, simultaneous
 from transect.inference.tests import draws_needed, holm, max_t, permutation_p, reachable, require, studentised
 from transect.random import rng as stream
 from transect.store.selection import Selection
@@ -203,3 +203,12 @@ def test_column_shuffle_keeps_marginals_and_texts_and_breaks_relations() -> None
         assert {tuple(t) for t in moved[:, :, column].tolist()} == whole, "a text's column stays together"
     order = controls.within_texts(5, 4, rng).reshape(5, 4)
     assert (np.sort(order, 1) == np.arange(20).reshape(5, 4)).all()
+
+
+def test_correlations_of_few_groups_are_shrunk_and_true_ones_stay() -> None:
+    rng = np.random.default_rng(4)
+    apart = rng.normal(size=(30, 10))
+    alike = rng.normal(size=10) + 0.1 * rng.normal(size=(30, 10))
+    own = [x - x.mean(axis=1, keepdims=True) for x in (apart, alike)]
+    assert _shrinkage(own[0]) > 0.7
+    assert _shrinkage(own[1]) < 0.1
