@@ -206,8 +206,8 @@ def test_column_shuffle_keeps_marginals_and_texts_and_breaks_relations() -> None
 
 
 def test_correlations_of_few_groups_are_shrunk_and_true_ones_stay() -> None:
-    """Unrelated places of 10 groups: the variance of a correlation is its mean square, so nearly all goes.
-    Places alike but for a tenth keep two thirds or more: products of ten groups vary by 0.1 to 0.3 about 1."""
+    """Unrelated places of 10 groups: the variance of a correlation is its mean square, so most goes.
+    Places alike but for a tenth keep two thirds: products of ten groups vary by 0.1 to 0.3 about 1."""
     rng = np.random.default_rng(4)
     apart = rng.normal(size=(30, 10))
     alike = rng.normal(size=10) + 0.1 * rng.normal(size=(30, 10))
