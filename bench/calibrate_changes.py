@@ -134,6 +134,46 @@ def block_power(n: int, borders: list[int], noise: float, size: float, draws: in
     return float(np.mean(hits))
 
 
+def floors(lengths: tuple[int, ...], rng: np.random.Generator, draws: int = 4000) -> list[str]:
+    """Power of Student's t against the line through the other steps: of one who knows that the curve is
+    straight and its noise white, at the critical value of the largest |t| of t₃, and of normal noise."""
+    lines = [
+        "What one reaches who knows that the curve is a line and its noise white: the t of each step against"
+    ]
+    lines += [
+        "the line through the others, over 5 % of all curves of t₃ noise, or of normal noise alone.",
+        "",
+    ]
+    lines += [
+        f"| alarms hold for | {' | '.join(f'first or last, n = {n} | middle, n = {n}' for n in lengths)} |"
+    ]
+    lines += [f"|---|{'---|---|' * len(lengths)}"]
+    for name, law in (
+        ("t₃ noise", lambda size: rng.standard_t(3, size=size)),
+        ("normal noise alone", rng.normal),
+    ):
+        cells = []
+        for n in lengths:
+            noise = law(size=(draws, n))  # pyright: ignore[reportCallIssue]
+            critical = np.quantile(line_t(noise).max(axis=1), 0.95)
+            for at in (n - 1, n // 2):
+                spiked = line_t(rng.normal(size=(draws, n)) + 10 * (depth(n) == at))
+                cells.append(f"{(spiked[:, at] > critical).mean():.0%}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def line_t(Y: np.ndarray) -> np.ndarray:
+    """|t| of each step against the line through all others, [curves, n]."""
+    n = Y.shape[1]
+    M = np.column_stack([np.ones(n), depth(n)])
+    H = M @ np.linalg.pinv(M)
+    free = 1 - np.diag(H)
+    left = (Y - Y @ H) / free
+    rest = (((Y - Y @ H) ** 2).sum(axis=1, keepdims=True) - left**2 * free) / (n - 3)
+    return np.abs(left) / np.sqrt(rest / free)
+
+
 def table(draws: int = 400, seed: int = 0, lengths: tuple[int, ...] = (12, 30)) -> list[str]:
     """Markdown lines: alarms on every curve and matrix without a jump, and power at every step and border."""
     rng = np.random.default_rng(seed)
@@ -154,6 +194,7 @@ def table(draws: int = 400, seed: int = 0, lengths: tuple[int, ...] = (12, 30)) 
             found = [power(spiked, n, at, few, rng) for at in range(n)]
             cells += [found[0], found[-1], min(found), float(np.mean(found))]
         lines.append(f"| {name} | {' | '.join(f'{c:.0%}' for c in cells)} |")
+    lines += ["", *floors(lengths, rng)]
     lines += ["", f"| smooth path, all pairs | {head} |", f"|---|{rule}"]
     for name, law in SMOOTH.items():
         rates = " | ".join(f"{alarm_rate(law, n, draws, rng, blocks):.1%}" for n in lengths)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 PEERS = (
     "torch", "transformers", "numpy", "scipy", "scikit-learn", "safetensors", "ray", "POT", "geomloss",
     "pytorch-cka",
+    "calibrated-similarity",
     "representation-geometry", "transformer-lens", "nnsight", "scikit-dimension", "rsatoolbox",
 )  # fmt: skip
 #: What each bench is to reach.
@@ -30,6 +31,7 @@ REACH = {
         "W2 no slower than the scipy loop."
     ),
     "cka.py": "Reach: ≤ 2.0 CPU-s and ≤ 1 GB at n = 2000 (drawn clouds), one pass over the store.",
+    "nulls.py": "Reach: 199 draws of CKA, RSA and kNN in ≤ 3 × the value (31 layers, adjacent pairs).",
     "smds.py": "Reach: 13 shapes and 100 permutations in ≤ 3 × the map of one shape without a null.",
     "neurons.py": (
         "Reach: ≥ 70 % of the matmul rate; a layout faster than scikit-learn's at equal or lower stress."
@@ -44,6 +46,7 @@ BENCHES = {
     "peers.py": (["CLOUDS"], "Values and speed beside peers", ["--texts", "4"]),
     "sinkhorn.py": (["CLOUDS", "--sizes", "500", "1000"], "Transport", ["--pairs", "4"]),
     "cka.py": (["--points", "2000"], "Similarity of all layer pairs", ["--points", "500"]),
+    "nulls.py": ([], "Nulls and intervals", []),
     "smds.py": ([], "Supervised MDS map", ["--cells", "2"]),
     "neurons.py": ([], "Neurons", ["--width", "512"]),
     "train.py": ([], "Training step", []),

@@ -76,3 +76,12 @@ def test_runs_without_a_residual_stream_are_read_where_a_sweep_reads_them(tmp_pa
 
     assert diagnostics(runs, Design(n=96)).values("site") == sites
     assert diagnostics(runs, Design(n=96, sites="mlp.0.act,mlp.1.act")).values("site") == sites
+
+
+def test_a_number_that_stays_within_its_interval_is_not_told() -> None:
+    base = {"measure": "cka", "run": "a", "run2": "a", "site": "resid.1", "site2": "resid.2", "status": "ok"}
+    ruling = [base | {"count": 2, "n": 100, "token": "x", "value": 0.9}]
+    kept = [base | {"value": 0.5, "low": 0.4, "high": 0.6}]
+    assert ruled(ruling, kept, [base | {"value": 0.55}]) == []
+    assert len(ruled(ruling, kept, [base | {"value": 0.7}])) == 1
+    assert len(ruled(ruling, kept, [base | {"value": 0.3}])) == 1

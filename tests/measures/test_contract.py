@@ -246,3 +246,14 @@ def test_a_file_of_measures_can_be_imported_first(module: str) -> None:
     code = f"import transect.measures.{module} as m, transect as ts; ts.measures.cka; print(m.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == f"transect.measures.{module}", done.stderr
+
+
+@pytest.mark.parametrize("m", [m for m in TWO if m.cheap_null], ids=lambda m: m.name)
+@pytest.mark.parametrize("per_text", [1, 4])
+def test_draws_of_the_null_are_values_of_permuted_texts(m, per_text):
+    """What re-uses Gram matrices and neighbours equals the value on rows that are moved text by text."""
+    clouds = [A[:60] for A in data_for(m)]
+    order = np.array([np.random.default_rng(k).permutation(60 // per_text) for k in range(4)])
+    rows = [(p[:, None] * per_text + np.arange(per_text)).ravel() for p in order]
+    wanted = [m.values([clouds[0], clouds[1][r]], [(0, 1)], {}, per_text)[0] for r in rows]
+    assert m.null_values(clouds, [(0, 1)], order, per_text)[0] == pytest.approx(wanted, abs=2e-6)

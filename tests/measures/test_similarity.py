@@ -1,6 +1,8 @@
 """Similarity against analytic truths, naive float64 loops and other libraries; every hazard that peers fall
 into."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.linalg import subspace_angles as scipy_angles
@@ -58,6 +60,66 @@ def test_cka_is_songs_estimator_entry_by_entry(unbiased, n):
     assert cka(X, Y, unbiased=unbiased) == pytest.approx(naive_cka(X, Y, unbiased), rel=1e-10)
     single = cka(X.astype(np.float32), Y.astype(np.float32), unbiased=unbiased)
     assert single == pytest.approx(naive_cka(X, Y, unbiased), abs=2e-6)
+
+
+def tuples_cka(X, Y, k):
+    """CKA whose every product is of tokens of different texts, by loops over two, three and four texts."""
+
+    def hsic(K, L):
+        T, two, three, four = len(K) // k, 0.0, 0.0, 0.0
+        block = lambda M, s, t: M[s * k : s * k + k, t * k : t * k + k]  # noqa: E731
+        for s, t in itertools.permutations(range(T), 2):
+            two += (block(K, s, t) * block(L, s, t)).sum() / (T * (T - 1) * k**2)
+        for s, t, u in itertools.permutations(range(T), 3):
+            by_token = block(K, s, t).sum(axis=1) @ block(L, s, u).sum(axis=1)
+            three += by_token / (T * (T - 1) * (T - 2) * k**3)
+        for s, t, u, v in itertools.permutations(range(T), 4):
+            four += block(K, s, t).sum() * block(L, u, v).sum() / (T * (T - 1) * (T - 2) * (T - 3) * k**4)
+        return two - 2 * three + four
+
+    K, L = X @ X.T, Y @ Y.T
+    return hsic(K, L) / np.sqrt(hsic(K, K) * hsic(L, L))
+
+
+@pytest.mark.parametrize(("texts", "k"), [(5, 3), (7, 1), (9, 2), (4, 5)])
+def test_cka_of_a_sweep_multiplies_different_texts_alone(texts, k):
+    """The value and every draw of its null; uncentred Gram matrices, for an offset must not matter. A text
+    fewer than four is said."""
+    X, Y = views(texts * k)
+    rng = np.random.default_rng(texts)
+    of = np.repeat(np.arange(texts), k)
+    X, Y = X + 3 * rng.standard_normal((texts, 9))[of], Y + 3 * rng.standard_normal((texts, 6))[of]
+    order = np.array([rng.permutation(texts) for _ in range(5)])
+    rows = [(p[:, None] * k + np.arange(k)).ravel() for p in order]
+    truth = [tuples_cka(X, Y[r], k) for r in (slice(None), *rows)]
+    for dtype, near in ((np.float64, 1e-9), (np.float32, 1e-4)):
+        clouds = [X.astype(dtype), Y.astype(dtype)]
+        assert cka.values(clouds, [(0, 1)], {}, k) == pytest.approx(truth[:1], rel=near)
+        assert cka.null_values(clouds, [(0, 1)], order, k)[0] == pytest.approx(truth[1:], abs=1e-5)
+        assert cka.values(clouds, [(0, 0)], {}, k) == pytest.approx([1.0], rel=1e-6)
+    (few,) = cka.values([X[: 3 * k], Y[: 3 * k]], [(0, 1)], {}, k)
+    assert "4" in str(few)
+
+
+@pytest.mark.parametrize("icc", [0.0, 0.5])
+def test_cka_of_texts_is_that_of_their_population_and_zero_for_unrelated_views(icc):
+    """Y is X and noise of 0.5 of its variance, both with `icc` of it their texts': 1 / √(1 · 1.5²) = 2/3.
+    Twelve texts of four: pairs of one text would raise it by a tenth at an ICC of 0.5."""
+    rng, related, apart, naive = np.random.default_rng(8), [], [], []
+    of = np.repeat(np.arange(12), 4)
+
+    def cloud():
+        return np.sqrt(icc) * rng.normal(size=(12, 16))[of] + np.sqrt(1 - icc) * rng.normal(size=(48, 16))
+
+    for _ in range(60):
+        X, Z, U = cloud(), cloud(), cloud()
+        Y = X + np.sqrt(0.5) * Z
+        related.append(cka.values([X, Y], [(0, 1)], {}, 4)[0])
+        apart.append(cka.values([X, U], [(0, 1)], {}, 4)[0])
+        naive.append(cka(X, U))
+    for values, truth in ((related, 2 / 3), (apart, 0)):
+        assert abs(np.mean(values) - truth) < 3.5 * np.std(values) / np.sqrt(60) + 0.01
+    assert icc == 0 or np.mean(naive) > 0.03, "the planted fault: tokens as if they were independent"
 
 
 def test_cka_of_a_planted_mixture():

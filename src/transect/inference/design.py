@@ -5,8 +5,8 @@ from typing import Annotated, Any, TypedDict
 from transect.work.options import Option, Values, WorkOptions
 
 
-class DesignOptions(TypedDict, total=False):
-    """Which points are measured, and how they are drawn."""
+class PointOptions(TypedDict, total=False):
+    """Which points there are."""
 
     sites: Annotated[str, Option("resid", "Family or single site; several separated by commas.")]
     tokens: Annotated[str | int, Option("all", '"all", "last", "mean", "landmark:NAME+k", or a position.')]
@@ -21,6 +21,11 @@ class DesignOptions(TypedDict, total=False):
             least=0,
         ),
     ]
+
+
+class DesignOptions(PointOptions, total=False):
+    """Which points are measured, and how they are drawn."""
+
     n: Annotated[
         int | None, Option(None, "Points per cloud; by default 1000, or what the texts hold.", least=2)
     ]

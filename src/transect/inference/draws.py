@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 POINTS = 1000
 #: Fewest texts that a draw can be made of.
 FEWEST = 4
+#: Texts below which no draw goes for more tokens of each, where so many are there: the unit is the text.
+WANTED = 8
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,12 @@ def _groups(texts: int, groups: int, clouds: int) -> int:
 def _shape(sizes: np.ndarray, n: int | None, unit: int, clouds: int) -> tuple[int, int]:
     """(tokens a text, number of texts)."""
     wanted = (POINTS if n is None else n) * clouds
-    best = (0, 0, 0)
+    best, least = (0, 0, 0), min(WANTED, len(sizes), wanted) // unit * unit
     for k in range(1, int(sizes.max()) + 1):
         usable = int((sizes >= k).sum())
         count = min(usable, max(wanted // k, 0)) // unit * unit
+        if count < least and best[0] >= min(0.5 * wanted, wanted - unit):
+            break
         if count * k > best[0]:
             best = (count * k, k, count)
         if count * k >= 0.9 * wanted:

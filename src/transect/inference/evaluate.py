@@ -96,7 +96,7 @@ def evaluate(task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
                         for (i,) in which
                     ]
                 else:
-                    values = m.values(clouds, which, shared, **job.options[m.name])
+                    values = m.values(clouds, which, shared, rig.draws[0].k, **job.options[m.name])
                     if kind == "full" and job.permutations and m.paired:
                         _permuted(job, rig, m, clouds, which, shared, [answers[k][m.name] for k in chosen])
                 for k, value in zip(chosen, values, strict=True):
@@ -126,7 +126,7 @@ def _permuted(
             rows = controls.within_texts(len(d.texts), d.k, rng(job.seed, "within texts", b))
             arrays = [*clouds, *(clouds[j][rows] for _, j in pairs)]
             moved = m.values(
-                arrays, [(i, len(clouds) + k) for k, (i, _) in enumerate(pairs)], None, **options
+                arrays, [(i, len(clouds) + k) for k, (i, _) in enumerate(pairs)], None, d.k, **options
             )
             for row, value in zip(found, moved, strict=True):
                 row.append(value)

@@ -91,31 +91,71 @@ def _carried(value: float, error: float, there: Callable[[np.ndarray], np.ndarra
 
 
 def simultaneous(
-    values: np.ndarray, replicates: np.ndarray, level: float = 0.95, *, draws: int = 2000
+    values: np.ndarray,
+    replicates: np.ndarray,
+    level: float = 0.95,
+    *,
+    scale: str = "identity",
+    draws: int = 2000,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Band that holds a whole curve: values [m], leave-one-group-out values [m, G]; (low [m], high [m]).
 
-    The critical value is the `level` quantile of the largest |t| over the curve, from Gaussian multipliers of
-    the groups' pseudo-values over their own spread. Source: Montiel Olea & Plagborg-Møller 2019,
-    doi:10.1002/jae.2656.
+    `scale` as in `jackknife`. The critical value is that of `largest` over the groups' pseudo-values.
     """
-    from transect.random import rng
+    there, back = SCALES[scale]
+    centre, moved = there(np.asarray(values, float)), there(np.asarray(replicates, float))
+    if scale != "identity" and not (np.isfinite(centre).all() and np.isfinite(moved).all()):
+        return simultaneous(values, replicates, level, draws=draws)
+    G = moved.shape[1]
+    _, se, critical = largest([(G - 1) * (moved.mean(axis=1, keepdims=True) - moved)], G - 1, level, draws)
+    return back(centre - critical * se), back(centre + critical * se)
 
-    G = replicates.shape[1]
-    pseudo = (G - 1) * (replicates.mean(axis=1, keepdims=True) - replicates)
-    se = np.sqrt((pseudo**2).sum(axis=1) / (G * (G - 1)))
-    weights = rng(0, "multipliers").standard_normal((draws, G))
-    weights -= weights.mean(axis=1, keepdims=True)
-    scale = np.sqrt((weights**2).sum(axis=1, keepdims=True) / (G - 1))
-    shifts = weights @ pseudo.T / np.sqrt(G * (G - 1)) / scale
-    top = np.nanmax(np.abs(np.divide(shifts, se, out=np.zeros_like(shifts), where=se > 0)), axis=1)
+
+def largest(
+    sources: Sequence[np.ndarray], freedom: int, level: float = 0.95, draws: int = 2000
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Draws [draws, m] of the error of a curve, its standard error [m], and the critical value of the largest
+    |t|.
+
+    Args:
+        sources: For each source of variation the deviations of its units from their mean, [m, units].
+        freedom: Degrees of freedom of the standard error.
+        level: Share of the draws whose largest |error / se| stays below the critical value.
+        draws: Gaussian multipliers of the units.
+
+    Few units make unrelated places look related, and the largest |t| too small: correlations are shrunk
+    towards 0. A t has heavier tails than its multipliers: the critical value is carried over by tail area.
+    Source: Montiel Olea & Plagborg-Møller 2019, doi:10.1002/jae.2656; Schäfer & Strimmer 2005,
+    doi:10.2202/1544-6115.1175.
+    """
     from scipy.stats import norm, t
 
-    gaussian = float(np.quantile(top, level))
-    # a t of few groups has heavier tails than its Gaussian multipliers: the critical value is carried over by
-    # tail area
-    critical = float(t.isf(norm.sf(gaussian), G - 1))
-    return values - critical * se, values + critical * se
+    from transect.random import rng
+
+    draw, m = rng(0, "multipliers"), len(sources[0]) if len(sources) else 0
+    shifts, variance = np.zeros((draws, m)), np.zeros(m)
+    for part in sources:
+        units = part.shape[1]
+        se = np.sqrt((part**2).sum(axis=1) / (units * (units - 1)))
+        share = _shrinkage(part)
+        common = draw.standard_normal((draws, units)) @ part.T / np.sqrt(units * (units - 1))
+        shifts += np.sqrt(1 - share) * common + np.sqrt(share) * se * draw.standard_normal((draws, m))
+        variance += se**2
+    se = np.sqrt(variance)
+    top = np.nanmax(np.abs(np.divide(shifts, se, out=np.zeros_like(shifts), where=se > 0)), axis=1)
+    return shifts, se, float(t.isf(norm.sf(float(np.quantile(top, level))), freedom))
+
+
+def _shrinkage(part: np.ndarray) -> float:
+    """How far correlations over few units are to be drawn to 0: their variance over their squares, summed."""
+    units = part.shape[1]
+    size = np.sqrt((part**2).sum(axis=1, keepdims=True) / (units - 1))
+    Z = np.divide(part, size, out=np.zeros_like(part), where=size > 0)
+    R, squares = Z @ Z.T / units, (Z**2) @ (Z**2).T
+    off = ~np.eye(len(part), dtype=bool)
+    variance = (squares - units * R**2)[off].sum() * units / (units - 1) ** 3
+    total = ((R[off] * units / (units - 1)) ** 2).sum()
+    return float(min(1.0, variance / total)) if total > 0 else 0.0
 
 
 def agreement(picks: Sequence[int], pick: int) -> float:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transect.inference.intervals import SCALES, agreement, spread
-from transect.random import rng
+from transect.inference.intervals import SCALES, agreement, largest, spread
 
 #: Seeds below which no interval is made of several runs.
 FEWEST = 3
@@ -64,27 +63,19 @@ def seeds_band(values: np.ndarray, replicates: np.ndarray, level: float = 0.95, 
         level: Share of bands that hold the whole curve.
         draws: Gaussian multipliers of seeds and of groups of texts.
 
-    Source: Montiel Olea & Plagborg-Møller 2019, doi:10.1002/jae.2656, with a t of the seeds' (one seed: the
-    groups') degrees of freedom in place of its Gaussian, by tail area.
+    The critical value is that of `intervals.largest`, with a t of the seeds' (one seed: the groups') degrees
+    of freedom.
     """
-    from scipy.stats import norm, t
-
     mean, nothing = values.mean(axis=1), np.full(len(values), np.nan)
     seeds, groups = values.shape[1], replicates.shape[1]
     if 1 < seeds < FEWEST or (seeds == 1 and groups < 2) or not np.isfinite(values).all():
         return Band(nothing, nothing, float("nan"))
-    draw, shifts, variance = rng(0, "seeds band"), np.zeros((draws, len(values))), np.zeros(len(values))
     sources = [values - mean[:, None]] if seeds >= FEWEST else []
     if groups > 1 and np.isfinite(replicates).all():
         sources.append((groups - 1) * (replicates.mean(axis=1, keepdims=True) - replicates))
-    for part in sources:  # deviations of units from their mean, [m, units]
-        count = part.shape[1]
-        shifts += draw.standard_normal((draws, count)) @ part.T / np.sqrt(count * (count - 1))
-        variance += (part**2).sum(axis=1) / (count * (count - 1))
-    se = np.sqrt(variance)
-    top = np.abs(np.divide(shifts, se, out=np.zeros_like(shifts), where=se > 0)).max(axis=1)
-    freedom = (seeds if seeds >= FEWEST else groups) - 1
-    critical = float(t.isf(norm.sf(float(np.quantile(top, level))), freedom))
+    if not sources:
+        return Band(nothing, nothing, float("nan"))
+    shifts, se, critical = largest(sources, (seeds if seeds >= FEWEST else groups) - 1, level, draws)
     picks = np.abs(mean + shifts).argmax(axis=1).tolist()
     share = agreement(picks, int(np.abs(mean).argmax()))
     return Band(mean - critical * se, mean + critical * se, share)

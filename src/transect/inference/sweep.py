@@ -255,7 +255,7 @@ def _provenance(stores: Sequence[Store], jobs: Sequence[Job]) -> dict[str, Any]:
         for s in stores
     ]
     measures = {
-        name: {"options": job.options[name], "source": find(name).source, "estimand": find(name).estimand}
+        name: {"options": job.options[name], "source": find(name).source, "estimand": find(name).estimates}
         for job in jobs
         for name in job.measures
     }

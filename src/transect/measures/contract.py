@@ -153,7 +153,8 @@ class Measure:
 
     def pairs(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Attach `pairs(prepared, which, **options)`: one result for each (i, j) in `which`, in order, where
-        `prepared[i]` is what `prepare` made of cloud i; (i,) for a measure of one cloud."""
+        `prepared[i]` is what `prepare` made of cloud i; (i,) for a measure of one cloud. One that also takes
+        `per_text` is told how many rows each text has, rows text by text, and needs `min_points` texts."""
         self._pairs = func
         return func
 
@@ -184,6 +185,16 @@ class Measure:
         if self._population is None or not usual:
             return attempt(lambda: self(X, **options))
         return attempt(lambda: plain(self._population(self._checked(X)[0], texts)))  # type: ignore[misc]
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the fast path is told how many rows each text has."""
+        return self._pairs is not None and "per_text" in inspect.signature(self._pairs).parameters
+
+    def _few(self, texts: int) -> TransectError | None:
+        """What is wrong with so few texts."""
+        why = f"{self.name}: needs at least {self.min_points} texts, got {texts}."
+        return TransectError(why, "Add texts.") if texts < self.min_points else None
 
     @property
     def cheap_null(self) -> bool:
@@ -220,7 +231,7 @@ class Measure:
             for j, array in second.items():
                 at[j] = len(arrays)
                 arrays.append(array)
-            values = self.values(arrays, [(i, at[j]) for i, j in which], None, **options)
+            values = self.values(arrays, [(i, at[j]) for i, j in which], None, k, **options)
             for row, value in zip(moved, values, strict=True):
                 row.append(value)
         return moved
@@ -230,10 +241,11 @@ class Measure:
         clouds: Sequence[np.ndarray],
         which: Sequence[tuple[int, ...]],
         cache: dict[Any, Any] | None = None,
+        per_text: int = 1,
         **options: Any,
     ) -> list[Any]:
         """One result for each (i, j), or (i,) for a measure of one cloud, by the fast path where there is
-        one.
+        one; `per_text` rows of each text.
 
         An error comes as a result. Measures that share a `prepare` share its work through `cache`, which
         belongs to these very clouds.
@@ -241,6 +253,10 @@ class Measure:
         if self._pairs is None or self._prepare is None:
             return [attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
         prepared, failed, options = self._prepared(clouds, which, cache, options)
+        if self.clustered:
+            options["per_text"] = per_text
+            failed |= {k: error for k in prepared if (error := self._few(len(clouds[k]) // per_text))}
+            prepared = {k: made for k, made in prepared.items() if k not in failed}
         whole = [pair for pair in which if all(k in prepared for k in pair)]
         misfits = {
             pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))

@@ -146,17 +146,17 @@ def _knn_pairs(clouds: Mapping[int, np.ndarray], which: Pairs, k: int) -> list[f
 def _knn_permuted(
     clouds: Mapping[int, np.ndarray], which: Pairs, order: np.ndarray, tokens: int, *, k: int
 ) -> list[np.ndarray]:
-    member = {}
-    for i in {i for pair in which for i in pair}:
-        member[i] = np.zeros((len(clouds[i]), len(clouds[i])), np.float32)
-        np.put_along_axis(member[i], clouds[i], 1 / np.sqrt(len(clouds[i]) * k), axis=1)
-    flat = {i: not clouds[i].shape[1] for i in member}
-    return [
-        np.full(len(order), np.nan)
-        if flat[i] or flat[j]
-        else inner_products(member[i], member[j], order, tokens)
-        for i, j in which
-    ]
+    results = []
+    for i, j in which:
+        near, n = clouds[i], len(clouds[i])
+        if not near.shape[1] or not clouds[j].shape[1]:
+            results.append(np.full(len(order), np.nan))
+            continue
+        member = np.zeros((n, n), bool)
+        np.put_along_axis(member, clouds[j], True, axis=1)
+        moved = ((p[:, None] * tokens + np.arange(tokens)).ravel() for p in order)
+        results.append(np.array([member.ravel()[rows[:, None] * n + rows[near]].mean() for rows in moved]))
+    return results
 
 
 def squared_distances(Z: np.ndarray) -> np.ndarray:

@@ -120,7 +120,8 @@ def cka(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"], *, unbiased: b
     positive, as for points that are all equal, or all equally far apart. The biased form lies in 0 to 1 and
     reads about d / (n + d) on unrelated Gaussian views of d dimensions each (0.88 at n = 277, d = 2048):
     compare it with nothing but its own null. A few directions of large variance decide it, and so does a
-    single token of large norm. Float32 points have their Gram matrices in float32.
+    single token of large norm. Float32 points have their Gram matrices in float32. Points count as
+    independent; a sweep, which knows their texts, multiplies products of tokens of different texts alone.
     """
     return _cka_pairs({0: centre(X), 1: centre(Y)}, [(0, 1)], unbiased=unbiased)[0]
 
@@ -129,13 +130,16 @@ cka.prepare(centre)
 
 
 @cka.pairs
-def _cka_pairs(clouds: Mapping[int, Centred], which: Pairs, *, unbiased: bool = True) -> list[float]:
+def _cka_pairs(
+    clouds: Mapping[int, Centred], which: Pairs, *, unbiased: bool = True, per_text: int = 1
+) -> list[float]:
     """All pairs of clouds of one size in one product of their Gram matrices, which are never held whole."""
     results: dict[tuple[int, int], float] = {}
     for n in {len(clouds[i].points) for i, _ in which}:
         here = [pair for pair in which if len(clouds[pair[0]].points) == n]
         order = sorted({k for pair in here for k in pair})
-        at, hsic = {k: p for p, k in enumerate(order)}, _hsic([clouds[k] for k in order], unbiased)
+        at = {k: p for p, k in enumerate(order)}
+        hsic = _hsic([clouds[k] for k in order], unbiased, per_text if unbiased else 1)
         for i, j in here:
             results[i, j] = float(hsic[at[i], at[j]] / np.sqrt(hsic[at[i], at[i]] * hsic[at[j], at[j]]))
     return [results[pair] for pair in which]
@@ -145,56 +149,101 @@ def _cka_pairs(clouds: Mapping[int, Centred], which: Pairs, *, unbiased: bool = 
 def _cka_permuted(
     clouds: Mapping[int, Centred], which: Pairs, order: np.ndarray, k: int, *, unbiased: bool = True
 ) -> list[np.ndarray]:
-    """CKA is the cosine of centred Gram matrices (U-centred ones when unbiased), which permuting texts only
+    """HSIC is an inner product of one Gram matrix with the other one centred, which permuting texts only
     re-orders."""
-    ready = {i: _unit_gram(clouds[i], unbiased) for i in {i for pair in which for i in pair}}
-    return [inner_products(ready[i], ready[j], order, k) for i, j in which]
+    ready = {}
+    for i in {i for pair in which for i in pair}:
+        X = clouds[i].points.astype(np.float32) if clouds[i].single else clouds[i].points
+        ready[i] = gram_pair(X @ X.T, k, unbiased)
+    return [inner_products(ready[i][0], ready[j][1], order, k) for i, j in which]
 
 
-def _unit_gram(cloud: Centred, unbiased: bool) -> np.ndarray:
-    """Centred Gram matrix of unit norm, float32 [n, n]; NaN where it has no norm. U-centring: Székely & Rizzo
-    2014."""
-    X = cloud.points.astype(np.float32) if cloud.single else cloud.points
-    G, n = (X @ X.T).astype(np.float64), len(X)
-    if unbiased:
-        np.fill_diagonal(G, 0)
-        rows = G.sum(axis=1) / (n - 2)
-        G -= rows[:, None] + rows
-        G += rows.sum() / (n - 1)
-        np.fill_diagonal(G, 0)
-    size = np.linalg.norm(G)
-    return (G / size if size > 0 else np.full_like(G, np.nan)).astype(np.float32)
+def gram_pair(K: np.ndarray, k: int, unbiased: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Gram matrix K and its centred form M(K) over √⟨K, M(K)⟩, float32 [n, n]; NaN where that is not
+    positive. K is spoilt.
 
-
-def _hsic(clouds: Sequence[Centred], unbiased: bool) -> np.ndarray:
-    """[L, L] inner products of centred linear Gram matrices, up to one common factor.
-
-    Rows of a centred Gram matrix sum to 0, so that without its diagonal row i sums to −|x_i|²: Song's
-    correction terms follow from the norms, and only the sum over i > j of K_ij L_ij needs the matrices, a
-    block of rows at a time. A self-term that is 0 but for rounding (no variance, or all points equally far
-    apart) is NaN.
+    Unbiased: pairs of one text are 0, and ⟨K, M(L)⟩ is the estimate of `_hsic` over different texts. With one
+    token a text M is the U-centring of Székely & Rizzo 2014.
     """
-    n = len(clouds[0].points)
-    norms = np.stack([(c.points**2).sum(axis=1) for c in clouds])
+    T, each, M = len(K) // k, np.arange(len(K) // k), K
+    if unbiased:
+        blocks = K.reshape(T, k, T, k)
+        blocks[each, :, each] = 0
+        by_text = blocks.sum(axis=3, dtype=np.float64)  # [T, k, T]: of a token with those of another text
+        between = by_text.sum(axis=1)
+        texts = between.sum(axis=1)
+        one = (by_text - by_text.sum(axis=2, keepdims=True)) / ((T - 2) * k)
+        both = (texts.sum() + 2 * (between - texts[:, None] - texts)) / ((T - 2) * (T - 3) * k * k)
+        left = (one + both[:, None] / 2).astype(K.dtype)[..., None]
+        centred = blocks + left
+        centred += left.transpose(2, 3, 0, 1)
+        centred[each, :, each] = 0
+        M = centred.reshape(K.shape)
+    size = float(np.einsum("ij,ij->i", K, M).sum(dtype=np.float64))
+    scale = K.dtype.type(1 / np.sqrt(size) if size > 0 else np.nan)
+    return (K * scale).astype(np.float32, copy=False), (M * scale).astype(np.float32, copy=False)
+
+
+def _hsic(clouds: Sequence[Centred], unbiased: bool, k: int = 1) -> np.ndarray:
+    """[L, L] inner products of centred linear Gram matrices, up to one common factor; k tokens of each text.
+
+    Unbiased: Σ K_ij L_ij over two texts, K_ij L_il over three and K_ij L_lm over four different texts, as
+    Song's estimator does with points. Rows of a centred Gram matrix sum to 0, so that sums over other texts
+    follow from those within one, and only sums over i > j need the matrices, a block of rows at a time. A
+    self-term that is 0 but for rounding (no variance, or all points equally far apart) is NaN.
+    """
+    T = len(clouds[0].points) // k
     points = [c.points.astype(np.float32) if c.single else c.points for c in clouds]
-    below = np.zeros((len(clouds), len(clouds)))
-    for begin in range(0, n, BLOCK):
-        end = min(n, begin + BLOCK)
-        rows = np.empty((len(clouds), (end - begin) * end))
-        strict = np.tri(end - begin, k=-1, dtype=np.float32)
-        for k, X in enumerate(points):
-            G = X[begin:end] @ X[:end].T
-            G[:, begin:] *= strict
-            rows[k] = G.ravel()
-        below += rows @ rows.T
-    trace, corner = norms.sum(axis=1), norms @ norms.T
+    below, triples, quadruples = _below(points, k)
+    norms = np.stack([(c.points**2).sum(axis=1) for c in clouds])
+    corner = norms @ norms.T
     found = 2 * below + corner
     if unbiased:
-        found = 2 * below + np.outer(trace, trace) / ((n - 1) * (n - 2)) - 2 / (n - 2) * corner
+        sums = [c.points.reshape(T, k, -1).sum(axis=1) for c in clouds]
+        rows = np.stack(
+            [
+                np.einsum("ij,ij->i", c.points, np.repeat(s, k, axis=0))
+                for c, s in zip(clouds, sums, strict=True)
+            ]
+        )
+        texts = rows.reshape(len(clouds), T, k).sum(axis=2)
+        total = texts.sum(axis=1)
+        found = 2 * below - 2 / ((T - 2) * k) * (rows @ rows.T - triples)
+        four = np.outer(total, total) - 4 * texts @ texts.T + 4 * quadruples
+        found += four / ((T - 2) * (T - 3) * k * k)
     rounding = np.array([1e-7 if c.single else 1e-12 for c in clouds])
     nothing = np.diag(found) <= rounding * np.diag(corner)
     found[np.diag(nothing)] = np.nan
     return found
+
+
+def _below(points: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inner products [L, L] of Gram matrices below the diagonal of k × k blocks: of their entries; of their
+    sums over the tokens of either text; of their sums over both."""
+    n, L = len(points[0]), len(points)
+    below, triples, quadruples = np.zeros((L, L)), np.zeros((L, L)), np.zeros((L, L))
+    step = max(1, BLOCK // k) * k
+    for begin in range(0, n, step):
+        end = min(n, begin + step)
+        rows, single, double = [], [], []
+        strict = np.kron(np.tri((end - begin) // k, k=-1, dtype=np.float32), np.ones((k, k), np.float32))
+        for X in points:
+            G = X[begin:end] @ X[:end].T
+            G[:, begin:] *= strict
+            rows.append(G.ravel())
+            if k > 1:
+                left, upper = G.reshape(end - begin, -1, k).sum(axis=2), G.reshape(-1, k, end).sum(axis=1)
+                single.append(np.concatenate([left.ravel(), upper.ravel()]))
+                double.append(upper.reshape(len(upper), -1, k).sum(axis=2).ravel())
+        below += _products(rows)
+        if k > 1:
+            triples, quadruples = triples + _products(single), quadruples + _products(double)
+    return (below, triples, quadruples) if k > 1 else (below, 2 * below, below)
+
+
+def _products(rows: list[np.ndarray]) -> np.ndarray:
+    wide = np.stack(rows).astype(np.float64)
+    return wide @ wide.T
 
 
 @measure(

@@ -131,7 +131,7 @@ def stable_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
 
 
 _share_spectrum(stable_rank, lambda shares: float(1 / shares[0]))
-stable_rank.population(estimators.stable_rank, "population, cross-fitted: biased up")
+stable_rank.population(estimators.stable_rank, estimators.CROSS_FITTED)
 
 
 @measure(
@@ -194,7 +194,7 @@ def _top(shares: np.ndarray, k: int) -> float:
 
 
 _share_spectrum(top_variance, _top)
-top_variance.population(estimators.top_variance, "population, cross-fitted: biased down")
+top_variance.population(estimators.top_variance, estimators.CROSS_FITTED)
 
 
 @measure(

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from transect.errors import TransectError
-from transect.numeric.outlying import outlying
+from transect.numeric.outlying import outlying, straight
 
 LINEAR_RANGE = 10  # noise units up to which the signed log is nearly linear
 FEWEST = 6
+EXPLAINED = 0.3  # p on the signed log from which on a step is explained by it
 FLOOR = 0.02  # smallest scatter that is believed, on the log scale: a step within 7 % of its fit is no jump
 
 
@@ -82,18 +83,40 @@ def jumps(
     differ, values that are not finite. Bias: a jump as large as the noise of others is missed; noise with
     heavier tails than t₃ gives more alarms.
     """
-    y, noise = _difference(curve, errors, reference, reference_errors)
-    found = outlying(y, noise, alpha, FLOOR, tails)
+    y, _ = _difference(curve, errors, reference, reference_errors)
+    given = (errors, reference_errors)
+    found = _outlying(curve, reference, given, alpha, tails)
     beside = [reference] * len(resampled) if not len(resampled_reference) else list(resampled_reference)
     if len(beside) != len(resampled) or any(np.shape(r) != y.shape for r in resampled):
         raise TransectError(
             f"jumps: {len(resampled)} resampled curves, {len(beside)} of the reference.", "Pass one length."
         )
-    again = [
-        outlying(_difference(r, None, c, None)[0], noise, alpha, FLOOR, tails)
-        for r, c in zip(resampled, beside, strict=True)
-    ]
+    again = [_outlying(r, c, given, alpha, tails) for r, c in zip(resampled, beside, strict=True)]
     return [Jump(k, z, p, _support(k, again), size) for k, z, p, size in found]
+
+
+def _outlying(
+    curve: np.ndarray,
+    reference: np.ndarray | None,
+    errors: tuple[np.ndarray | None, np.ndarray | None],
+    alpha: float,
+    tails: float,
+) -> list[tuple[int, float, float, float]]:
+    """(index, z, p, size) of each jump: by the signed log; as it stands where the curve is straight, unless
+    the log explains it."""
+    y, noise = _difference(curve, errors[0], reference, errors[1])
+    curve = np.asarray(curve, float)
+    if reference is not None or not straight(curve):
+        return outlying(y, noise, alpha, FLOOR, tails)
+    open_to = {k for k, *_ in outlying(y, noise, EXPLAINED, FLOOR, tails)}
+    own = np.zeros(len(curve)) if errors[0] is None else np.asarray(errors[0], float)
+    found = outlying(curve, own, alpha, FLOOR * float(np.median(np.abs(curve))), tails, line=True)
+    scale = signed_log(curve)[1]
+    return [
+        (k, z, p, float(y[k] - np.arcsinh((curve[k] - gap) / scale)))
+        for k, z, p, gap in found
+        if k in open_to
+    ]
 
 
 def blocks(

@@ -11,6 +11,9 @@ from transect.errors import TransectError
 
 SPLITS = 8  # random splits into halves of texts that are averaged
 BLOCK = 256
+#: What `top_variance` and `stable_rank` estimate: no unbiased share of the best direction is known where
+#: eigenvalues lie close, but the share of a direction that half of the texts show is estimated without bias.
+CROSS_FITTED = "at n: directions from one half of the texts, variance in the other"
 
 
 def participation_ratio(X: np.ndarray, texts: np.ndarray) -> float:
@@ -43,8 +46,9 @@ def participation_ratio(X: np.ndarray, texts: np.ndarray) -> float:
 def stable_rank(X: np.ndarray, texts: np.ndarray, *, splits: int = SPLITS, seed: int = 0) -> float:
     """Stable rank tr C / λ_max, direction from one half of the texts, variance in the other; 1 or more.
 
-    Returns: one over `top_variance` with k = 1; inf where that is not positive. Bias: up, since the variance
-    along an estimated direction is below λ_max; small where λ_max stands well apart. Raises: as
+    Returns: one over `top_variance` with k = 1; inf where that is not positive. A reading at n, above the
+    population's, since the variance along an estimated direction is below λ_max; near it where λ_max stands
+    well apart. Raises: as
     `top_variance`.
     """
     share = top_variance(X, texts, k=1, splits=splits, seed=seed)
@@ -59,8 +63,9 @@ def top_variance(
     Directions come from one half, the variance along them and the total from pairs of different texts of the
     other; both ways and all random splits are averaged.
 
-    Returns: the share; noise of few texts may bring it below k / d. Bias: down, since estimated directions
-    hold less than the best ones; small where λ_k stands well apart from λ_k+1. Raises: TransectError for
+    Returns: the share; noise of few texts may bring it below k / d. A reading at n, below the population's,
+    since estimated directions hold less than the best ones; near it where λ_k stands well apart from λ_k+1.
+    Raises: TransectError for
     fewer than 4 texts, or k not between 1 and min(d, points of a half − 1). Source: Owen & Perry 2009,
     doi:10.1214/08-AOAS227 (bi-cross-validation).
     """

@@ -1,17 +1,10 @@
-"""Permutations of whole texts: inner products of square matrices under them, which nulls of CKA, RSA and kNN
-need, and activations whose neurons have nothing to do with each other.
+"""Permutations of whole texts: inner products of symmetric matrices under them, which nulls of CKA, RSA and
+kNN need, and activations whose neurons have nothing to do with each other.
 
-Rows come text by text, k of each of T texts. <A, P B Pᵀ> is a sum over pairs of texts (s, t) of <A_st,
-B_π(s)π(t)>, k × k blocks: all such products are one matrix product of 2 n² T² operations, after which a draw
-is T² look-ups. With many texts that costs more than permuting B for every draw, which is done then.
+Rows come text by text, k of each of T texts. A draw copies n² / 2 entries, k² at a time.
 """
 
 import numpy as np
-
-#: Operations of one gathered entry beside one of a matrix product, measured.
-GATHER = 40
-#: Most texts whose table of products is kept (T⁴ entries of float32).
-MOST = 80
 
 
 def text_permutations(texts: int, draws: int, generator: np.random.Generator) -> np.ndarray:
@@ -47,36 +40,27 @@ def inner_products(A: np.ndarray, B: np.ndarray, order: np.ndarray, k: int) -> n
     """Σ_ij A_ij B_π(i)π(j) for every permutation of texts, float64 [draws].
 
     Args:
-        A: Square matrix [n, n] over tokens, text by text.
+        A: Symmetric matrix [n, n] over tokens, text by text.
         B: The same for the other view.
         order: Permutations [draws, T] with T · k = n.
         k: Tokens of one text.
     """
     T = len(A) // k
-    if T <= MOST and GATHER * len(order) >= 2 * T * T:
-        return _by_table(A, B, order, k)
-    return _by_gathering(A, B, order, k)
+    s, t = np.tril_indices(T, -1)  # of symmetric matrices half the pairs of texts are enough
+    left, right = _blocks(A, k), _blocks(B, k)
+    half, moved = left[s * T + t].ravel(), np.empty((len(s), k * k), right.dtype)
+    own, other = left[:: T + 1].ravel(), right[:: T + 1]
+    out = np.empty(len(order))
+    for b, p in enumerate(order):
+        np.take(right, p[s] * T + p[t], axis=0, out=moved, mode="clip")
+        out[b] = 2 * float(half @ moved.ravel()) + float(own @ other[p].ravel())
+    return out
 
 
 def _blocks(A: np.ndarray, k: int) -> np.ndarray:
     """[T², k²]: the k × k blocks of a matrix, row of blocks by row of blocks."""
     T = len(A) // k
     return A.reshape(T, k, T, k).transpose(0, 2, 1, 3).reshape(T * T, k * k)
-
-
-def _by_table(A: np.ndarray, B: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:
-    T = len(A) // k
-    table = (_blocks(A, k) @ _blocks(B, k).T).reshape(T, T, T, T)
-    s, t = np.meshgrid(np.arange(T), np.arange(T), indexing="ij")
-    return np.array([table[s, t, p[:, None], p[None]].sum(dtype=np.float64) for p in order])
-
-
-def _by_gathering(A: np.ndarray, B: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:
-    out, flat = np.empty(len(order)), np.ascontiguousarray(A).ravel()
-    for b, p in enumerate(order):
-        rows = (p[:, None] * k + np.arange(k)).ravel()
-        out[b] = float(flat @ np.take(B[rows], rows, axis=1).ravel())
-    return out
 
 
 def row_sums(S: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""How many texts does an effect of a given size need?"""
