@@ -34,6 +34,11 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "gemma3": ("gemma3_text", _HEAD),
     "mistral": ("mistral", _HEAD),
     "mixtral": ("mixtral", {**_HEAD, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen2moe": (
+        "qwen2_moe",
+        {**_GQA, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+         "shared_expert_intermediate_size": 24},
+    ),
     "gptneox": ("gpt_neox", _FFN),
     "gptj": ("gptj", {**_GPT, "n_positions": 128, "rotary_dim": 4}),
     "opt": ("opt", {**_ROPE, "ffn_dim": 48, "word_embed_proj_dim": WIDTH, "max_position_embeddings": 128}),

@@ -14,7 +14,7 @@ from transect.models.forward import hooked
 #: cross-attention.
 ADDITIVE = set(FAMILIES) - {"bert", "roberta", "t5"}
 #: Fused experts have no single matrix of neurons.
-MIXTURES = {"mixtral"}
+MIXTURES = {"mixtral", "qwen2moe"}
 
 
 def run(family: str) -> tuple[dict[str, sites.Tap], dict[str, int], dict[str, torch.Tensor]]:

@@ -54,7 +54,7 @@ def _params() -> list[click.Parameter]:
 STRINGS = {"sites": "resid", "layers": None, "shard": "1/1", "name": None}
 HELP = {
     "out": "Folder of the store, or PROTOCOL://… that fsspec reaches, such as s3://.",
-    "sites": "Families or sites, separated by commas.",
+    "sites": "Families or sites, with commas; module:GLOB:in or module:GLOB:out; attention.",
     "layers": "Only these layers, like 0,5,10-20.",
     "shard": "Capture part k of n, like 2/8.",
     "name": "Short name of this run in tables and figures.",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from transect.errors import TransectError
-from transect.models.sites import FAMILIES, SITE, family
+from transect.models.sites import FAMILIES, MODULE, SITE, family
 
 _BLOCK = r"(?:[A-Za-z_]\w*\.)*(?:layers|layer|h|blocks|block)\.(\d+)"
 _ATTENTION = r"\.(?:self_attn|self_attention|attention|attn)"
@@ -56,9 +56,9 @@ _STACK = re.compile(r"(?:^|\.)(encoder|decoder)\.")
 
 
 def is_site(name: str) -> bool:
-    """Whether `name` is one of our own sites, such as resid.12, mlp.3.act, encoder.final_norm."""
+    """Whether `name` is one of our own sites, such as resid.12, encoder.final_norm, module:lm_head:in."""
     bare = family(name)
-    return bool(SITE.match(name)) and bare.removeprefix("encoder.").removeprefix("decoder.") in FAMILIES
+    return bool(MODULE.match(name)) or bool(SITE.match(name)) and bare.removeprefix("encoder.").removeprefix("decoder.") in FAMILIES
 
 
 def site_of(name: str) -> tuple[str, int]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transect.errors import TransectError
-from transect.models import sites
+from transect.models import readings, sites
 from transect.models.layout import Layout, aligned, layouts
 from transect.models.limits import check_fits
+from transect.models.modules import taps_for
 from transect.models.state import unchanged
 from transect.texts.texts import Texts, Tokenized, tokenize
 
@@ -67,9 +68,7 @@ def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
     fired: dict[str, int] = {}
     handles = []
 
-    def hand(site: str, value: Any) -> None:
-        while isinstance(value, tuple | list):
-            value = value[0]
+    def hand(site: str, value: "torch.Tensor") -> None:
         fired[site] = fired.get(site, 0) + 1
         put(site, value)
 
@@ -77,14 +76,14 @@ def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
         fired[tap.site] = 0
         if tap.reads == "input":
 
-            def hook(_module: Any, a: Any, kw: Any, site: str = tap.site) -> None:
-                hand(site, a[0] if a else kw["hidden_states"])
+            def hook(_module: Any, a: Any, kw: Any, tap: sites.Tap = tap) -> None:
+                hand(tap.site, readings.given(tap, a, kw))
 
             handles.append(tap.module.register_forward_pre_hook(hook, with_kwargs=True))
         else:
 
-            def after(_module: Any, _args: Any, result: Any, site: str = tap.site) -> None:
-                hand(site, result)
+            def after(_module: Any, _args: Any, result: Any, tap: sites.Tap = tap) -> None:
+                hand(tap.site, readings.returned(tap, result))
 
             handles.append(tap.module.register_forward_hook(after))
     try:
@@ -114,12 +113,24 @@ def _pass(model: "Model", taps: Sequence[sites.Tap], batch: Batch, put: Put) -> 
     import torch
 
     with torch.inference_mode(), unchanged(model.model, model.name), hooked(taps, put) as fired:
+        if any(tap.reads in readings.ATTENTION for tap in taps):
+            _eager(model)
         model.base(**inputs(model, batch))
     if wrong := [f"{site} ({n}×)" for site, n in fired.items() if n != 1]:
         raise TransectError(
             f"{model.name}: sites that did not fire once per pass: {', '.join(wrong[:5])}.",
             "Leave them out with --sites.",
         )
+
+
+def _eager(model: "Model") -> None:
+    """Have attention computed where its weights can be read, until `unchanged` puts back what was there."""
+    try:
+        model.model.set_attn_implementation("eager")
+    except (AttributeError, ValueError, NotImplementedError) as error:
+        raise TransectError(
+            f"{model.name} has no eager attention ({error!s:.80}).", "Leave attention out of --sites."
+        ) from error
 
 
 def _layouts_of(model: "Model", taps: Sequence[sites.Tap], batch: Batch) -> dict[str, Layout]:
@@ -195,8 +206,7 @@ def forward(
     width]."""
     tokenized = tokenize(texts, model.tokenizer, max_length)
     kept = kept_positions(tokenized, "all")
-    taps = sites.discover(model.model)
-    chosen = [taps[s] for s in sites.select(list(taps), wanted)]
+    chosen = list(taps_for(model.model, wanted).values())
     check_fits(model, tokenized.ids, [texts.ids[i] for i in tokenized.kept])
     lengths = [len(t) for t in tokenized.ids]
     for batch in make_plan(lengths, lengths, batch_tokens, sum(lengths))[0]:

@@ -19,7 +19,9 @@ def layouts(shape: tuple[int, ...], texts: int, tokens: int) -> list[Layout]:
     if len(shape) == 2:
         return ["flat"] if shape[0] == texts * tokens else []
     found: list[Layout] = []
-    if len(shape) > 2 and shape[0] == texts and shape[1] >= tokens:
+    if len(shape) == 3 and shape[0] == texts and shape[1] >= tokens:
+        found.append("texts first")
+    if len(shape) > 3 and shape[:2] == (texts, tokens):  # a longer second axis could be heads
         found.append("texts first")
     if len(shape) == 3 and shape[1] == texts and shape[0] >= tokens:
         found.append("tokens first")

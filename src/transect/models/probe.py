@@ -13,6 +13,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.models import sites
 from transect.models.forward import Batch, make_batch, run
+from transect.models.modules import taps_for
 from transect.texts.texts import Tokenized
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def probe(
 
     Raises: TransectError for points that are not finite, not the tokens', or differ from run to run.
     """
-    taps = sites.discover(model.model)
-    chosen = sites.select(list(taps), [wanted] if isinstance(wanted, str) else wanted, layers)
+    taken = taps_for(model.model, wanted, layers)
+    chosen = list(taken)
+    taps = _structure(model) | taken
     every = list(taps.values())
     shortest = min(range(len(tokenized)), key=lambda i: len(tokenized.ids[i]))
     batch = _of(model, tokenized.ids, [shortest], shortest)
@@ -78,6 +80,14 @@ def probe(
             "The model keeps state or draws random numbers while it runs; it cannot be captured.",
         )
     return Probe(used, {s: seen[s].shape[1] for s in chosen}, _additivity(seen), apart)
+
+
+def _structure(model: "Model") -> dict[str, sites.Tap]:
+    """The sites that tell whether sublayers add up; none where only modules can be named."""
+    try:
+        return sites.discover(model.model)
+    except TransectError:
+        return {}
 
 
 def _of(model: "Model", ids: Sequence[Sequence[int]], members: list[int], kept: int) -> Batch:

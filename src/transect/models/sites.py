@@ -4,8 +4,10 @@ second.
 `resid.0` enters block 0 and `resid.l` leaves the l-th block, before the final norm. In block k: `mlp.k.act`
 is the input of the down-projection (the neurons), `mlp.k.out` what the MLP adds to the stream, `attn.k.head`
 the input of the output projection (heads side by side), `attn.k.out` what attention adds. `final_norm` stands
-by itself, `mlp.k.router` holds router logits where experts are fused. An encoder–decoder has `encoder.` or
-`decoder.` in front.
+by itself, `mlp.k.router` holds router logits where experts are fused and `mlp.k.experts` the weight that each
+expert gets, 0 where it was not chosen. `attn.k.sink` is the share of attention that each head pays to the first
+token, `attn.k.entropy` how many nats it spreads over. An encoder–decoder has `encoder.` or `decoder.` in front.
+`module:NAME:in` and `module:NAME:out` are what enters and leaves any module (see `modules`).
 """
 
 import re
@@ -18,7 +20,26 @@ from transect.errors import TransectError, nearest
 if TYPE_CHECKING:
     from torch import nn
 
-FAMILIES = ("resid", "attn.head", "attn.out", "mlp.act", "mlp.out", "mlp.router", "final_norm")
+FAMILIES = (
+    "resid",
+    "attn.head",
+    "attn.out",
+    "attn.sink",
+    "attn.entropy",
+    "mlp.act",
+    "mlp.out",
+    "mlp.router",
+    "mlp.experts",
+    "final_norm",
+)
+#: One word for several families.
+GROUPS = {"attention": ("attn.sink", "attn.entropy")}
+#: What a site is of its module: what enters or leaves it, or a number made of what it returns (`readings`).
+Reads = Literal["input", "output", "sink", "entropy", "experts"]
+DERIVED = ("sink", "entropy", "experts")
+#: A site of any module; the first number in its name is its layer.
+MODULE = re.compile(r"^module:(?P<path>[^:]+):(?P<end>in|out)$")
+NUMBER = re.compile(r"(?<=[.:])\d+(?=[.:])")
 SITE = re.compile(
     r"^(?P<stack>(?:encoder|decoder)\.)?"
     r"(?:(?P<kind>resid|mlp|attn)\.(?P<layer>\d+)(?:\.(?P<part>\w+))?|final_norm)$"
@@ -39,16 +60,22 @@ class Tap:
 
     site: str
     module: "nn.Module"
-    reads: Literal["input", "output"]
+    reads: Reads
 
 
 def family(site: str) -> str:
-    """The family of a site: `mlp.3.act` → `mlp.act`; an encoder–decoder's prefix stays."""
+    """The family of a site: `mlp.3.act` → `mlp.act`; an encoder–decoder's prefix stays. That of a module has
+    `*` for its layer: `module:model.layers.*.mlp:out`."""
+    if MODULE.match(site):
+        return NUMBER.sub("*", site, count=1)
     return ".".join(part for part in site.split(".") if not part.isdigit())
 
 
 def layer(site: str) -> int | None:
-    """The number in a site's name, None for `final_norm`."""
+    """The number in a site's name, None for `final_norm`; the first one in a module's."""
+    if MODULE.match(site):
+        found = NUMBER.search(site)
+        return int(found[0]) if found else None
     match = SITE.match(site)
     if not match:
         raise TransectError(
@@ -58,11 +85,33 @@ def layer(site: str) -> int | None:
     return int(match["layer"]) if match["layer"] else None
 
 
-def order(site: str) -> tuple[str, int, int]:
-    """Sort key: stack, family, layer."""
+def order(site: str) -> tuple[str, int, str, int]:
+    """Sort key: stack, family, layer; modules stand last, by name and layer."""
     name = family(site)
+    if MODULE.match(site):
+        return "", len(FAMILIES), name, layer(site) or 0
     stack, _, bare = name.rpartition("coder.")
-    return stack, FAMILIES.index(bare), layer(site) or 0
+    return stack, FAMILIES.index(bare), "", layer(site) or 0
+
+
+def globbed(pattern: str, name: str) -> bool:
+    """Whether a dotted name fits a pattern: `*` stands for anything within one part of it, `**` for several
+    parts.
+
+    >>> globbed("model.layers.*.self_attn.?_proj", "model.layers.3.self_attn.q_proj")
+    True
+    """
+    wild = {"**": ".*", "*": "[^.:]*", "?": "[^.:]"}
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    return re.fullmatch("".join(wild.get(part, re.escape(part)) for part in parts), name) is not None
+
+
+def _names(wanted: str, site: str) -> bool:
+    """Whether a word of the user's names a site: itself, its family, a group of families, a glob of modules."""
+    if wanted.startswith("module:"):
+        return globbed(wanted, site)
+    own = (family(site), family(site).split("coder.")[-1])
+    return wanted == site or wanted in own or own[1] in GROUPS.get(wanted, ())
 
 
 def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int] | None = None) -> list[str]:
@@ -71,7 +120,7 @@ def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int
     chosen: set[str] = set()
     keep = None if layers is None else set(layers)
     for name in wanted:
-        hit = [s for s in available if name in (s, family(s), family(s).split("coder.")[-1])]
+        hit = [s for s in available if _names(name, s)]
         if not hit:
             there = ", ".join(dict.fromkeys(family(s) for s in available))
             like = nearest(name, [*available, *(family(s) for s in available)])
@@ -97,9 +146,13 @@ def base_of(model: Any) -> Any:
     return next((t for t in towers if hasattr(t, "config") and hasattr(t, "get_input_embeddings")), base)
 
 
-def discover(model: Any) -> dict[str, Tap]:
+def discover(model: Any, *, derived: bool = False) -> dict[str, Tap]:
     """Every site of a transformers model, in order. Works on the base model, one with a head, or a PEFT
-    wrapper."""
+    wrapper.
+
+    Args:
+        derived: Also the numbers that are made of what a module returns: attention and experts' choices.
+    """
     if hasattr(model, "_orig_mod"):
         raise TransectError(
             "a compiled model cannot be captured.", "Pass the model from before torch.compile."
@@ -112,7 +165,8 @@ def discover(model: Any) -> dict[str, Tap]:
             taps |= _stack(getattr(base, name), base.config, f"{name}.")
     else:
         taps = _stack(base, config, "")
-    return dict(sorted(taps.items(), key=lambda item: order(item[0])))
+    there = {site: tap for site, tap in taps.items() if derived or tap.reads not in DERIVED}
+    return dict(sorted(there.items(), key=lambda item: order(item[0])))
 
 
 def _stack(root: "nn.Module", config: Any, prefix: str) -> dict[str, Tap]:
@@ -154,12 +208,14 @@ def _blocks(root: "nn.Module", config: Any, prefix: str) -> "tuple[nn.Module, Se
 
 def _sublayers(
     block: "nn.Module", hidden: int
-) -> "Iterator[tuple[str, str, nn.Module, Literal['input', 'output']]]":
+) -> "Iterator[tuple[str, str, nn.Module, Reads]]":
     attention = next((m for n, m in block.named_modules() if n and _is_attention(m)), None)
     post = next((pair for pair in POST_NORMS if all(hasattr(block, n) for n in pair)), None)
     if attention is not None and (out := _last(_linears(attention), hidden)) is not None:
         yield "attn", "head", out, "input"
         yield "attn", "out", getattr(block, post[0]) if post else out, "output"
+        yield "attn", "sink", attention, "sink"
+        yield "attn", "entropy", attention, "entropy"
     experts = next((n for n, _ in block.named_modules() if n.endswith("experts")), None)
     if experts is not None:
         mixture = block.get_submodule(experts.rpartition(".")[0])
@@ -167,6 +223,7 @@ def _sublayers(
         router = next((m for n, m in mixture.named_children() if n in ("gate", "router")), None)
         if router is not None:
             yield "mlp", "router", router, "output"
+            yield "mlp", "experts", router, "experts"
     elif (down := _last(_linears(block, outside_attention=True), hidden)) is not None:
         yield "mlp", "act", down, "input"
         yield "mlp", "out", getattr(block, post[1]) if post else down, "output"

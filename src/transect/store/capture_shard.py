@@ -13,6 +13,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.models import sites
 from transect.models.forward import Batch, kept_positions, make_batch, run
+from transect.models.modules import taps_for
 from transect.store.recapture import stored_tokens
 from transect.store.shard_write import make_shard
 from transect.store.shards import ShardWriter
@@ -56,11 +57,11 @@ def _job(opening: tuple[tuple[str, Any], ...], folder: str, fingerprint: str) ->
         raise TransectError(
             f"{model.name} is another model here than the one {folder} was begun with.", "Compare files."
         )
-    taps = sites.discover(model.model)
     widths = {site: entry["width"] for site, entry in store.manifest["sites"].items()}
     told = stored_tokens(store)
     kept = kept_positions(told, store.manifest["positions"])
-    return ShardJob(model, [taps[s] for s in widths], widths, told.ids, kept, store.manifest)
+    taps = list(taps_for(model.model, list(widths)).values())
+    return ShardJob(model, taps, widths, told.ids, kept, store.manifest)
 
 
 class ShardJob:

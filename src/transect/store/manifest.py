@@ -16,6 +16,7 @@ from transect import __version__
 from transect.errors import TransectError
 from transect.files import Place, is_remote, make_folder, read_json, write_bytes, write_json, writing
 from transect.models.probe import Probe
+from transect.models.readings import ATTENTION
 from transect.store.store import FORMAT
 from transect.texts.texts import Texts, Tokenized
 from transect.work.folders import ELSEWHERE, check_kind, clear_partials, locked
@@ -48,7 +49,9 @@ def make_manifest(
         "tokens_hash": tokens_hash(tokenized),
         "sites": {site: {"width": width} for site, width in probe.widths.items()},
         "dtype": {"compute": str(model.dtype).removeprefix("torch."), "store": dtype},
-        "attention": getattr(model.base.config, "_attn_implementation", None),
+        "attention": "eager"
+        if any(tap.reads in ATTENTION for tap in probe.taps)
+        else getattr(model.base.config, "_attn_implementation", None),
         "plan_hash": hashlib.sha256(json.dumps(plan).encode()).hexdigest(),
         **options,
     }
