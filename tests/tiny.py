@@ -36,8 +36,13 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "mixtral": ("mixtral", {**_HEAD, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "qwen2moe": (
         "qwen2_moe",
-        {**_GQA, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
-         "shared_expert_intermediate_size": 24},
+        {
+            **_GQA,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 24,
+        },
     ),
     "gptneox": ("gpt_neox", _FFN),
     "gptj": ("gptj", {**_GPT, "n_positions": 128, "rotary_dim": 4}),

@@ -56,6 +56,7 @@ _PUBLIC = {
     "open_store": "transect.store.store:open_store",
     "capture": "transect.store.capture:capture",
     "store_from_arrays": "transect.store.arrays:store_from_arrays",
+    "align": "transect.store.align:align",
     "sweep": "transect.inference.sweep:sweep",
     "SupervisedMDS": "transect.numeric.smds:SupervisedMDS",
     "report": "transect.page.report:report",

@@ -10,7 +10,7 @@ import transect as ts
 from tiny import FAMILIES, HEADS, LAYERS, make_texts, save_tiny, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.models import sites
-from transect.models.modules import taps_for
+from transect.store.capture_shard import opening_of, write_shard
 
 QUERIES = "module:model.layers.*.self_attn.q_proj"
 
@@ -50,14 +50,20 @@ def test_a_module_is_captured_as_it_computes_and_used_like_any_site(tmp_path: Pa
 
 def test_workers_find_the_same_modules(tmp_path: Path) -> None:
     model = ts.open_model(str(save_tiny(tmp_path / "m", "llama")))
-    asked = [f"{QUERIES}:out", "attention"]
-    here = ts.capture(model, make_texts(6), tmp_path / "a", sites=asked, batch_tokens=40, shard_bytes=9000)
-    there = ts.capture(model, make_texts(6), tmp_path / "b", sites=asked, batch_tokens=40, shard_bytes=9000, workers=2)
+    asked = {"sites": [f"{QUERIES}:out", "attention"], "batch_tokens": 40, "shard_bytes": 9000}
+    here = ts.capture(model, make_texts(6), tmp_path / "a", **asked)
+    there = ts.capture(model, make_texts(6), tmp_path / "b", shard=(len(here.plan), len(here.plan)), **asked)
+    for k in there.unfinished:  # what a worker runs
+        write_shard(opening_of(model), (str(tmp_path / "b"), k))
     assert len(here.plan) > 1
-    assert here.content == there.content
+    assert here.content == ts.open_store(tmp_path / "b").content
 
 
-@pytest.mark.fault("bad input", "a module that is not there, or whose rows are no tokens", "refused by name, with the nearest names; nothing is written")  # fmt: skip
+@pytest.mark.fault(
+    "bad input",
+    "a module that is not there, or whose rows are no tokens",
+    "refused by name, with the nearest names; nothing is written",
+)
 def test_modules_that_cannot_be_captured_are_refused_by_name(tmp_path: Path) -> None:
     model = wrapped("llama")
     for asked, said in {

@@ -43,6 +43,7 @@ def row_of(
         "draws": job.permutations or job.swaps,
         "seed": job.seed,
         "status": "ok",
+        **aligned_of([stores[left[0]], *([stores[right[0]]] if right else [])]),
         **job.options[m.name],
     }
     if isinstance(full, dict):
@@ -60,6 +61,13 @@ def row_of(
     elif lost := _lost(m, found, splits):
         row |= dict.fromkeys(("corrected", "corrected_low", "corrected_high"), math.nan) | {"status": lost}
     return row
+
+
+def aligned_of(stores: Sequence[Store]) -> dict[str, Any]:
+    """How runs of other tokenizers were aligned, and the least share of their points that was; {} where they
+    were not."""
+    told = [s.manifest["aligned"] for s in stores if isinstance(s.manifest.get("aligned"), dict)]
+    return {"aligned": told[0]["how"], "aligned_share": min(t["share"] for t in told)} if told else {}
 
 
 def _unsolved(m: Measure, told: Any) -> str:

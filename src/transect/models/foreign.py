@@ -58,7 +58,9 @@ _STACK = re.compile(r"(?:^|\.)(encoder|decoder)\.")
 def is_site(name: str) -> bool:
     """Whether `name` is one of our own sites, such as resid.12, encoder.final_norm, module:lm_head:in."""
     bare = family(name)
-    return bool(MODULE.match(name)) or bool(SITE.match(name)) and bare.removeprefix("encoder.").removeprefix("decoder.") in FAMILIES
+    return bool(MODULE.match(name)) or (
+        bool(SITE.match(name)) and bare.removeprefix("encoder.").removeprefix("decoder.") in FAMILIES
+    )
 
 
 def site_of(name: str) -> tuple[str, int]:

@@ -12,9 +12,7 @@ from transect.errors import TransectError, nearest
 from transect.models.sites import MODULE, NUMBER, Tap, discover, globbed, select
 
 
-def taps_for(
-    model: Any, wanted: str | Sequence[str], layers: Iterable[int] | None = None
-) -> dict[str, Tap]:
+def taps_for(model: Any, wanted: str | Sequence[str], layers: Iterable[int] | None = None) -> dict[str, Tap]:
     """Site → tap of everything that `wanted` names, in order.
 
     Args:

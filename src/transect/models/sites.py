@@ -5,9 +5,9 @@ second.
 is the input of the down-projection (the neurons), `mlp.k.out` what the MLP adds to the stream, `attn.k.head`
 the input of the output projection (heads side by side), `attn.k.out` what attention adds. `final_norm` stands
 by itself, `mlp.k.router` holds router logits where experts are fused and `mlp.k.experts` the weight that each
-expert gets, 0 where it was not chosen. `attn.k.sink` is the share of attention that each head pays to the first
-token, `attn.k.entropy` how many nats it spreads over. An encoder–decoder has `encoder.` or `decoder.` in front.
-`module:NAME:in` and `module:NAME:out` are what enters and leaves any module (see `modules`).
+expert gets, 0 where it was not chosen. `attn.k.sink` is the share of attention that each head pays to the
+first token, `attn.k.entropy` how far it spreads, in nats. An encoder–decoder has `encoder.` or `decoder.` in
+front. `module:NAME:in` and `module:NAME:out` are what enters and leaves any module (see `modules`).
 """
 
 import re
@@ -107,7 +107,7 @@ def globbed(pattern: str, name: str) -> bool:
 
 
 def _names(wanted: str, site: str) -> bool:
-    """Whether a word of the user's names a site: itself, its family, a group of families, a glob of modules."""
+    """Whether a user's word names a site: itself, its family, a group of families, a glob of modules."""
     if wanted.startswith("module:"):
         return globbed(wanted, site)
     own = (family(site), family(site).split("coder.")[-1])
@@ -206,9 +206,7 @@ def _blocks(root: "nn.Module", config: Any, prefix: str) -> "tuple[nn.Module, Se
     return parent, list(blocks)
 
 
-def _sublayers(
-    block: "nn.Module", hidden: int
-) -> "Iterator[tuple[str, str, nn.Module, Reads]]":
+def _sublayers(block: "nn.Module", hidden: int) -> "Iterator[tuple[str, str, nn.Module, Reads]]":
     attention = next((m for n, m in block.named_modules() if n and _is_attention(m)), None)
     post = next((pair for pair in POST_NORMS if all(hasattr(block, n) for n in pair)), None)
     if attention is not None and (out := _last(_linears(attention), hidden)) is not None:

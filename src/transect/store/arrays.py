@@ -118,8 +118,10 @@ def write_samples(
     texts: Texts,
     tokens: Any = None,
     notes: Iterable[str] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> Store:
-    """The store of these samples: read once for their identity, then written shard by shard."""
+    """The store of these samples: read once for their identity, then written shard by shard. `more` stands in
+    the manifest as a part of what was captured."""
     out = place(str(out))
     one = next(iter(sites.values()))
     dtypes = sorted({d for s in sites.values() for d in s.dtypes})
@@ -135,8 +137,9 @@ def write_samples(
     if not out.exists():
         _check_space(out, row_bytes, [int(one.lengths[a:b].sum()) for a, b in shards])
     manifest = _manifest(
-        name or _name_of(out), _digest(sites, dtype), texts, tokenized, widths, dtype, plan, pool, notes
-    )
+        name or _name_of(out), _digest(sites, dtype), texts, tokenized, widths, dtype, plan, pool, notes,
+        more or {},
+    )  # fmt: skip
     kept = [np.arange(n) for n in one.lengths]
     begin(out, manifest, plan, make_index(texts, tokenized, kept, one.lengths.tolist(), plan, "all", pool))
     store = open_store(out)
@@ -162,6 +165,7 @@ def _manifest(
     plan: list,
     pool: str | None,
     notes: list[str],
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     weights = {"weights": digest, "adapter": None, "tokenizer": None, "config": None, "dtype": dtype}
     identity = {
@@ -184,6 +188,7 @@ def _manifest(
         "position0": True,
         "max_length": None,
         "shuffle_tokens": None,
+        **more,
     }
     origin = {"transect": __version__, "numpy": np.__version__, "python": platform.python_version()}
     return identified(identity, {"additive_error": None, "notes": notes, "origin": origin})

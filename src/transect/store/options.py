@@ -9,7 +9,7 @@ from transect.work.options import Option, Values
 class CaptureOptions(TypedDict, total=False):
     """Which points a capture keeps, and how the work is cut up."""
 
-    sites: Annotated[Sequence[str], Option(("resid",), "Families, single sites, module:GLOB:in or :out, or attention.")]
+    sites: Annotated[Sequence[str], Option(("resid",), "Families, sites, attention, module:GLOB:in or :out.")]
     layers: Annotated[Iterable[int] | None, Option(None, "Only these layers.")]
     positions: Annotated[
         str,

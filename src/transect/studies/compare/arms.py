@@ -112,8 +112,8 @@ def check_runs(base: Store, others: Sequence[Store]) -> None:
             raise TransectError(
                 f"{store.path} and {base.path} hold different token ids of the same texts: {why}.",
                 (
-                    "Capture both with one tokenizer and one --max-length; other tokenizers cannot be "
-                    "compared token by token."
+                    "Capture both with one tokenizer and one --max-length, or compare them where they agree: "
+                    "--align prefix."
                 ),
             )
         for what in ("positions", "pool"):

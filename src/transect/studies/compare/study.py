@@ -14,14 +14,17 @@ from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.inference.design import Design, RunOptions
 from transect.inference.draws import common_n
+from transect.inference.rows import aligned_of
 from transect.inference.ruling import MODERATE, ruling_tokens
 from transect.inference.sweep import ask
 from transect.measures.contract import Measure
 from transect.measures.registry import find
 from transect.results.study import Study
 from transect.results.table import Table, merge
+from transect.store.align import ALIGNMENTS, LEAST, WHAT
 from transect.store.store import Store
 from transect.studies.compare.arms import Arm, arm_of, check_runs, doubts, ends, matches, rows_of, siblings
+from transect.studies.compare.calibrated import DRAWS, aligned_runs, calibrated_row, sentence
 from transect.studies.compare.contrasts import contrasts
 from transect.studies.compare.tables import curves, difference, entering, means, ranking, relation, with_drift
 from transect.studies.compare.words import describe
@@ -42,6 +45,18 @@ class CompareOptions(RunOptions, total=False):
     n: Annotated[
         int | None,
         Option(None, "Points per cloud; by default 500 (300 in matrices), or what the texts hold.", least=2),
+    ]
+    align: Annotated[
+        str | None,
+        Option(
+            None,
+            "Compare runs of other tokenizers at tokens that end alike (prefix), ends of words (word), means "
+            "of texts (text) or their last tokens (last).",
+            choices=ALIGNMENTS,
+        ),
+    ]
+    least_aligned: Annotated[
+        float, Option(LEAST, "Share of every run's points that must be aligned.", above=0, most=1)
     ]
 
 
@@ -71,7 +86,8 @@ def compare(
 
     Returns: a study with the tables arms, layers, between, contrasts, ranking, curves, summary, matched,
     matrices, score, and relation where weights are given. tokens: classes of tokens, separated by commas.
-    Runs whose token ids differ are refused.
+    Runs whose token ids differ are refused unless `align` says where they are compared; the table calibrated
+    then holds the score of the best pair of layers.
     """
     only(options, CompareOptions)
     design, work = Design.of(options), Work.of(options)
@@ -90,20 +106,25 @@ def compare(
         *(("run", s) for s in runs),
         *((r, s) for r in ("seed", "noise", "random") for s in extra[r]),
     ]
+    if how := options.get("align"):
+        least = options.get("least_aligned", LEAST)
+        roles = aligned_runs(roles, how, work.out, design.sites, least)
+        base, runs = roles[0][1], [s for role, s in roles if role == "run"]
+        design = design.replace(tokens="all")
     every = [s for _, s in roles]
     check_runs(base, every[1:])
     classes = [t.strip() for t in str(design.tokens).split(",")]
     design = design.replace(
         tokens=classes[0], n=design.n or common_n(every, design.replace(tokens=classes[0]), POINTS)
     )
-    chosen = _measures(measures)
+    chosen, apart = _of_widths(_measures(measures), every)
     arms = [arm_of(s, role) for role, s in roles]
     asks = _asks(every, arms, classes, chosen, design)
     ruling = ruling_tokens(every, design)
     if ruling:
         asks["ruled"] = _without(every, chosen, design)
     if matrices:
-        asks |= _matrix_asks(base, runs, arms, matrix, design)
+        asks |= _matrix_asks(base, runs, arms, matrix, design, DRAWS if how else 3)
     found = answer(asks, work, "compare")
     by_name = {a.name: a for a in arms}
     rows, between = (with_drift([r for t in found[k] for r in t], by_name) for k in ("layers", "between"))
@@ -113,11 +134,16 @@ def compare(
         study.tables |= {"ruling": Table(ruling), "ruled": merge(found["ruled"])}
     if matrices:
         study.tables["matrices"] = _matrices(found)
+    if matrices and how:
+        study.tables["calibrated"] = Table([calibrated_row(t) for t in found["cross"]])
     if weights is not None:
         study.tables |= _weights(weights, rows, arms)
     study.warnings = doubts(arms, matches(arms), every)
     settings = design.items() | {"tokens": classes, "measures": [m.name for m in chosen]}
+    study.warnings += apart
     describe(study, every, arms, matrix, settings)
+    if how:
+        _told_aligned(study, every)
     return study.in_units_of(every)
 
 
@@ -126,6 +152,38 @@ def _measures(measures: str) -> list[Measure]:
     if odd := [m.name for m in chosen if m.data != ("X", "Y") or m.itself is None]:
         raise TransectError(f"{odd[0]} compares no two clouds.", f"Take of {', '.join((*PAIRED, *CLOUDS))}.")
     return chosen
+
+
+def _of_widths(chosen: list[Measure], every: Sequence[Store]) -> tuple[list[Measure], list[str]]:
+    """The measures that fit these runs, and what is to be said where widths or depths differ."""
+    widths = {tuple(s.width(site) for site in s.sites) for s in every}
+    if len(widths) == 1:
+        return chosen, []
+    told = "Models of other depths have no layers that correspond: read the matrices, not curves by layer."
+    said = [told] if len({len(w) for w in widths}) > 1 else []
+    if len({w for several in widths for w in several}) == 1:
+        return chosen, said
+    kept = [m for m in chosen if not m.one_space]
+    if not kept:
+        raise TransectError(
+            "these measures need points of one width, and the runs have several.",
+            f"Take of {', '.join(PAIRED)}.",
+        )
+    left = ", ".join(m.name for m in chosen if m.one_space)
+    return kept, [*said, *([f"Left out, as they need points of one width: {left}."] if left else [])]
+
+
+def _told_aligned(study: Study, every: Sequence[Store]) -> None:
+    """The share that was aligned in every row, and the calibrated score among the findings."""
+    told = aligned_of(every)
+    for name, table in study.tables.items():
+        study.tables[name] = Table([{**r, **told} for r in table], table.provenance)
+    shares = "; ".join(f"{s.name} {s.manifest['aligned']['share']:.0%}" for s in every)
+    what = WHAT[told["aligned"]]
+    study.methods.insert(
+        0, f"Runs were aligned by {told['aligned']}. Share of each run's own whose {what}: {shares}."
+    )
+    study.findings = [sentence(r) for r in study.tables.get("calibrated", ())] + study.findings
 
 
 def _asks(
@@ -174,7 +232,7 @@ def _without(every: Sequence[Store], chosen: Sequence[Measure], design: Design) 
 
 
 def _matrix_asks(
-    base: Store, runs: Sequence[Store], arms: Sequence[Arm], matrix: str, design: Design
+    base: Store, runs: Sequence[Store], arms: Sequence[Arm], matrix: str, design: Design, draws: int
 ) -> dict[str, list[Ask]]:
     """Layer × layer: each model with itself, and the base with each other."""
     final = {base.name, *(a.name for a in ends(arms))}
@@ -183,7 +241,7 @@ def _matrix_asks(
     some = [s for s in runs if s.name in final]
     return {
         "itself": [ask(matrix, s, pairs="all", **own) for s in [base, *some]],
-        "cross": [ask(matrix, [base, s], pairs="cross", **own) for s in some],
+        "cross": [ask(matrix, [base, s], pairs="cross", **{**own, "permutations": draws}) for s in some],
     }
 
 
@@ -194,7 +252,8 @@ def _matrices(found: dict[str, Any]) -> Table:
     for cross in found["cross"]:
         run = cross.values("run2")[0]
         rows += [r | {"panel": f"{run} × base", "kind": "cross"} for r in cross]
-        rows += difference(cross, within[0], run)
+        if {*cross.values("site")} == {*cross.values("site2")}:
+            rows += difference(cross, within[0], run)
     return Table(rows, within[0].provenance)
 
 

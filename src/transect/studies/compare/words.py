@@ -257,7 +257,7 @@ def _methods(n: int, texts: int, position: str, given: dict[str, Any], arms: Seq
     )
     return [
         (
-            f"All runs were captured on the same token ids. Points are tokens; position 0 is {position}. {n} "
+            f"All runs hold the same tokens. Points are tokens; position 0 is {position}. {n} "
             f"tokens were drawn from {texts} texts, the same number from each of {given['groups']} groups of "
             f"texts (seed {given['seed']}), and the same tokens were used at every layer of every run. Token "
             f"classes: {', '.join(given['tokens'])}."
