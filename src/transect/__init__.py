@@ -70,6 +70,7 @@ _PUBLIC = {
     "TransectError": "transect.errors:TransectError",
     "measures": "transect.measures",
     "studies": "transect.studies",
+    "integrations": "transect.integrations",
     "figures": "transect.results.drawing",
     "controls": "transect.inference.controls",
     "changes": "transect.numeric.change_points",

@@ -25,6 +25,7 @@ ROOMS = (
     "inference",
     "studies",
     "train",
+    "integrations",
 )
 ROOMS = (*ROOMS, "page", "cli")
 FILES = sorted(SOURCE.rglob("*.py"))

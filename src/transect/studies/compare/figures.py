@@ -142,20 +142,14 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
     least = min([0.0, *values])
     for ax, name in zip(axes, o["panels"], strict=True):
         part = table.where(panel=name)
-        names = sorted({*part.values("site"), *part.values("site2")}, key=sites.order)
-        at = {s: k for k, s in enumerate(names)}
-        matrix = np.full((len(names), len(names)), np.nan)
-        for row in part:
-            if row["value"] is not None:
-                matrix[at[row["site2"]], at[row["site"]]] = row["value"]
-                if row.get("run") == row.get("run2"):
-                    matrix[at[row["site"]], at[row["site2"]]] = row["value"]
         kind = part.values("kind")[0]
+        matrix = _layers_by_layers(part, kind)
         delta = kind == "difference"
         how = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if delta else {"vmin": least, "vmax": 1}
         if kind == "itself" and find(part.values("measure")[0]).itself == 1:
             np.fill_diagonal(matrix, 1.0)
-        images[delta] = ax.imshow(matrix, origin="lower", interpolation="nearest", **how)
+        aspect = "equal" if matrix.shape[0] == matrix.shape[1] else "auto"
+        images[delta] = ax.imshow(matrix, origin="lower", interpolation="nearest", aspect=aspect, **how)
         hatch(ax, [(int(j), int(i)) for i, j in np.argwhere(~np.isfinite(matrix))])
         ax.set_title(name.replace(" − base", "\n− base × base"), fontsize=7)
         base, other = (
@@ -170,6 +164,21 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
         words = "difference of two" if delta else label(table.values("measure")[0])
         canvas.colorbar(image, ax=list(axes), shrink=0.7, pad=0.01, label=words)
     return canvas
+
+
+def _layers_by_layers(part: Table, kind: str) -> np.ndarray:
+    """Values [layers of the other, layers of the base], NaN where there is none; models of two depths have
+    layers of their own, one model with itself is symmetric."""
+    own, other = ({*part.values(column)} for column in ("site", "site2"))
+    left = sorted(own if kind == "cross" else own | other, key=sites.order)
+    right = sorted(other if kind == "cross" else own | other, key=sites.order)
+    matrix = np.full((len(right), len(left)), np.nan)
+    for row in part:
+        if row["value"] is not None:
+            matrix[right.index(row["site2"]), left.index(row["site"])] = row["value"]
+            if row.get("run") == row.get("run2"):
+                matrix[right.index(row["site"]), left.index(row["site2"])] = row["value"]
+    return matrix
 
 
 def draw_compare_points(study: Study, figure: Figure) -> "Canvas":

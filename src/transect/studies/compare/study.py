@@ -159,7 +159,7 @@ def _of_widths(chosen: list[Measure], every: Sequence[Store]) -> tuple[list[Meas
     widths = {tuple(s.width(site) for site in s.sites) for s in every}
     if len(widths) == 1:
         return chosen, []
-    told = "Models of other depths have no layers that correspond: read the matrices, not curves by layer."
+    told = "Models of other depths have no layers that correspond: read the matrices; the table of layers pairs their numbers."
     said = [told] if len({len(w) for w in widths}) > 1 else []
     if len({w for several in widths for w in several}) == 1:
         return chosen, said
@@ -183,6 +183,8 @@ def _told_aligned(study: Study, every: Sequence[Store]) -> None:
     study.methods.insert(
         0, f"Runs were aligned by {told['aligned']}. Share of each run's own whose {what}: {shares}."
     )
+    if len({len(s.sites) for s in every}) > 1:  # no layer of one is the same layer of the other
+        study.findings, study.figures = [], [f for f in study.figures if f.name == "matrices"]
     study.findings = [sentence(r) for r in study.tables.get("calibrated", ())] + study.findings
 
 

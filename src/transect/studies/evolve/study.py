@@ -56,8 +56,8 @@ def evolve(
     With CKA and Sinkhorn divergence of every layer to the first and the last checkpoint.
 
     Args:
-        run: Folder that transect train wrote, with checkpoint-NNNNN in it; or stores in the order of their
-        steps.
+        run: Folder that transect train or a callback wrote, with checkpoint-NNNNN in it; or stores in the order
+        of their steps.
         texts: Texts to look at; by default the held-out excerpts of the run's own corpus.
         steps: Checkpoints to look at: steps like 0,64,200, log, or how many; by default all.
         prompts: Heatmaps of so many texts, at the first and the last checkpoint.
@@ -91,6 +91,8 @@ def _stores(run: Any, texts: Any, work: Work, seed: int, steps: str | None) -> l
         return open_runs(list(run))
     folder = local(run)
     found = sorted(folder.glob("checkpoint-*"))
+    if not found and texts is None and (kept := sorted(folder.glob("stores/checkpoint-*"))):
+        return open_runs(list(kept))  # a callback left them
     if not found:
         raise TransectError(f"{folder} holds no checkpoints.", "Give a folder that transect train wrote.")
     number = {f: int(f.name.rpartition("-")[2]) for f in found if f.name.rpartition("-")[2].isdigit()}

@@ -133,7 +133,8 @@ def _said(word: str, value: Any) -> str:
 def _arm(store: Store, role: str) -> Arm:
     told = store.manifest["model"]
     folder = Path(str(told["spec"]).removeprefix("random:")).expanduser()
-    seed, step, choices = (told["fingerprint"].get("source") or {}).get("seed"), None, {}
+    source = told["fingerprint"].get("source") or {}
+    seed, step, choices = source.get("seed"), source.get("step"), {}
     scores, result = (_read(folder / f"{name}.json") for name in ("scores", "result"))
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json", "model")
@@ -145,7 +146,7 @@ def _arm(store: Store, role: str) -> Arm:
             seed = recipe.get("seed") if seed is None else seed
             end = _read(home / "result.json") if home else {}
             result = result or (end if scores and end.get("step") == scores.get("step") else {})
-    step, loss = scores.get("step"), scores.get("loss")
+    step, loss = scores.get("step", step), scores.get("loss")
     if role != "run":
         return Arm(store.name, role, "", seed, step, choices)
     over = _over(result) or _over(scores)
