@@ -1,5 +1,5 @@
-"""Callbacks: real trainers on a tiny random model. What is logged is what the store holds; training is the same
-with them as without."""
+"""Callbacks: real trainers on a tiny random model. What is logged is what the store holds, and
+training is the same with them as without."""
 
 from pathlib import Path
 from typing import Any
@@ -184,5 +184,5 @@ def test_lightning_logs_and_leaves_the_same(tmp_path: Path) -> None:
     told = Path(logger.log_dir, "metrics.csv").read_text().splitlines()
     assert "transect/effective_rank/resid.3_low" in told[0]
     assert len(told) == 4
-    with pytest.raises(TransectError, match="no transformers model at .net"):
+    with pytest.raises(TransectError, match=r"no transformers model at \.net"):
         LightningCallback(TEXTS, tmp_path, tokenizer=None, attribute="net")._model(trainer.lightning_module)

@@ -1,4 +1,7 @@
-"""Inside other people's training: callbacks that look at a model while it is trained. Imported when asked for."""
+"""Inside other people's training: callbacks that look at a model while it is trained.
+
+Imported when asked for.
+"""
 
 from transect import publish
 

@@ -1,4 +1,4 @@
-"""A callback of Lightning: the same looks as with transformers' Trainer, logged through Lightning's loggers."""
+"""A callback of Lightning: the same looks as with transformers' Trainer, through Lightning's loggers."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from transect.errors import TransectError
 from transect.integrations.watch import Watch
 
 try:
-    from lightning.pytorch import Callback
+    from lightning.pytorch import Callback  # pyright: ignore[reportMissingImports]
 except ImportError as error:
     raise TransectError("Lightning is not installed.", "pip install 'transect[lightning]'") from error
 

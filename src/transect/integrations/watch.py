@@ -32,7 +32,7 @@ class Watch:
     Args:
         texts: Texts, or a spec that `open_texts` takes: a file, reviews:100, ….
         out: Folder for the stores, one a look.
-        steps: "log" (0, powers of two, the last), a number (every so many steps, 0 and the last), or the steps.
+        steps: "log" (powers of two), a number (every so many), or the steps; 0 and the last belong to all.
         measures: Of one cloud, or of two: these compare with the first look, on the same tokens.
         layers: Layers of the residual stream that are measured; by default the first, middle and last.
         capture: Options of `capture`: sites, layers, positions, pool, max_length, batch_tokens.
@@ -57,17 +57,17 @@ class Watch:
             raise TransectError(
                 f"{odd[0]} is no measure of one cloud, nor of the same tokens in two.", "Leave it out."
             )
-        self.options = {"max_length": None} | (capture or {})
-        self.design = {"groups": 5, "permutations": 0} | (design or {})
+        self.options: dict[str, Any] = capture or {}
+        self.design: dict[str, Any] = {"groups": 5, "permutations": 0} | (design or {})
         self.first: Store | None = None
         self.last: int | None = None
         self.seconds, self.begun = 0.0, time.monotonic()
 
     def due(self, step: int) -> bool:
         """Whether a look is due at this step, the first of training being 0."""
-        if step == 0 or isinstance(self.steps, int):
-            return step == 0 or step % int(self.steps) == 0
-        return step in self.steps if isinstance(self.steps, tuple) else step & (step - 1) == 0
+        if step == 0 or self.steps == "log":
+            return step & (step - 1) == 0
+        return step % self.steps == 0 if isinstance(self.steps, int) else step in tuple(self.steps)
 
     def begin(self, model: Any) -> None:
         """Refuse what cannot be looked at, before training begins. Raises: TransectError."""
@@ -75,7 +75,7 @@ class Watch:
         self.seconds, self.begun = 0.0, time.monotonic()
 
     def look(self, model: Any, tokenizer: Any, step: int) -> dict[str, float]:
-        """Capture and measure at a step: name → number, for the trainer's log; {} where it was done already."""
+        """Capture and measure at a step: name → number, for the trainer's log; {} where it was done."""
         if self.last == step:
             return {}
         begun = time.monotonic()
@@ -113,7 +113,7 @@ class Watch:
 
 
 def _checked_steps(steps: str | int | Sequence[int]) -> str | int | tuple[int, ...]:
-    if steps == "log" or (isinstance(steps, int) and steps > 0):
+    if isinstance(steps, str | int) and (steps == "log" or (isinstance(steps, int) and steps > 0)):
         return steps
     if isinstance(steps, str | int) or not all(isinstance(s, int) and s >= 0 for s in steps):
         raise TransectError(f"steps={steps!r}.", 'Give "log", every how many steps, or a list of steps.')
@@ -121,7 +121,7 @@ def _checked_steps(steps: str | int | Sequence[int]) -> str | int | tuple[int, .
 
 
 def whole(model: Any) -> Any:
-    """The model itself, out of wrappers that leave it whole. Raises: TransectError for one that is sharded."""
+    """The model itself, out of wrappers that leave it whole. Raises: TransectError for a sharded one."""
     while type(model).__name__ in WHOLE:
         model = getattr(model, "_orig_mod", None) or model.module
     kinds = [k.__name__ for one in (model, *model.modules(), *model.parameters()) for k in type(one).__mro__]

@@ -159,7 +159,10 @@ def _of_widths(chosen: list[Measure], every: Sequence[Store]) -> tuple[list[Meas
     widths = {tuple(s.width(site) for site in s.sites) for s in every}
     if len(widths) == 1:
         return chosen, []
-    told = "Models of other depths have no layers that correspond: read the matrices; the table of layers pairs their numbers."
+    told = (
+        "Models of other depths have no layers that correspond: read the matrices; the table of layers pairs "
+        "their numbers."
+    )
     said = [told] if len({len(w) for w in widths}) > 1 else []
     if len({w for several in widths for w in several}) == 1:
         return chosen, said

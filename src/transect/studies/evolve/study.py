@@ -56,8 +56,8 @@ def evolve(
     With CKA and Sinkhorn divergence of every layer to the first and the last checkpoint.
 
     Args:
-        run: Folder that transect train or a callback wrote, with checkpoint-NNNNN in it; or stores in the order
-        of their steps.
+        run: Folder that transect train or a callback wrote, with checkpoint-NNNNN in it; or stores in the
+        order of their steps.
         texts: Texts to look at; by default the held-out excerpts of the run's own corpus.
         steps: Checkpoints to look at: steps like 0,64,200, log, or how many; by default all.
         prompts: Heatmaps of so many texts, at the first and the last checkpoint.
