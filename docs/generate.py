@@ -2,6 +2,8 @@
 what is there with them."""
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,7 +130,56 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in lines)
 
 
-PAGES = {"reference/measures.md": measures, "reference/commands.md": commands, "faults.md": faults}
+def llms() -> str:
+    """The documentation for readers that are language models: pages in the order of the site, a line each."""
+    root = HERE.parent
+    about = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [f"# Transect\n\n> {about['description']}\n\nVersion {about['version']}, {about['license']}.\n"]
+    lines.append("## Pages\n")
+    for title, page in re.findall(r"- ([^:\n]+): (\S+\.md)$", (root / "mkdocs.yml").read_text(), re.M):
+        lines.append(f"- [{title}]({page}): {_first_sentence((HERE / page).read_text(encoding='utf-8'))}")
+    lines.append("\n## Public names\n")
+    import transect
+
+    lines += [f"- `ts.{name}`: `{where}`" for name, where in transect._PUBLIC.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of a page that is no heading, comment, picture or table."""
+    parts = [p.strip() for p in text.split("\n\n")]
+    prose = next((p for p in parts if p and p[0] not in "#<!|`-*["), parts[0].lstrip("# "))
+    return " ".join(prose.split()).partition(". ")[0].rstrip(".") + "."
+
+
+def recipe() -> str:
+    """A conda recipe with the dependencies and the version of pyproject.toml."""
+    about = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {"torch": "pytorch", "polars": "polars", "POT": "pot", "matplotlib": "matplotlib-base"}
+
+    def needs(several: list[str]) -> str:
+        parts = [re.fullmatch(r"([\w.-]+)(?:\[\w+\])?(.*)", line) for line in several]
+        return "".join(f"    - {names.get(m[1], m[1])} {m[2]}".rstrip() + "\n" for m in parts if m)
+
+    return (
+        "# Made by docs/generate.py from pyproject.toml.\n"
+        f"package:\n  name: {about['name']}\n  version: {about['version']}\n\nsource:\n  path: ..\n\n"
+        "build:\n  noarch: python\n  number: 0\n  script: python -m pip install . --no-deps --no-build-isolation\n"
+        "  entry_points:\n    - transect = transect.cli.main:main\n\n"
+        f"requirements:\n  host:\n    - python {about['requires-python']}\n    - pip\n    - hatchling\n"
+        f"  run:\n    - python {about['requires-python']}\n{needs(about['dependencies'])}\n"
+        "test:\n  imports:\n    - transect\n  commands:\n    - transect --help\n\n"
+        f"about:\n  license: {about['license']}\n  license_file: LICENSE\n  summary: {about['description']}\n"
+    )
+
+
+PAGES = {
+    "reference/measures.md": measures,
+    "reference/commands.md": commands,
+    "faults.md": faults,
+    "llms.txt": llms,
+    "../conda/meta.yaml": recipe,
+}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():

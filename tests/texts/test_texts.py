@@ -321,6 +321,31 @@ def test_hub_sets_by_their_columns(tmp_path, monkeypatch, name):
         open_texts(name)
 
 
+def test_a_streamed_set_is_read_as_far_as_it_is_asked(tmp_path, monkeypatch):
+    import datasets
+
+    read = []
+
+    def flow():
+        for k in range(100_000):
+            read.append(k)
+            yield {"text": f"Text number {k} of a set without end." if k % 40 else ""}
+
+    def load(path, config, split, streaming):
+        assert (path, streaming) == ("someone/texts", True)
+        return datasets.IterableDataset.from_generator(flow)
+
+    monkeypatch.setattr(sources, "hub_reachable", lambda: True)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    found = open_texts("someone/texts:20", stream=True)
+    assert len(set(found.texts)) == 20
+    assert len(read) < 12_000
+    assert open_texts("someone/texts:20", stream=True).fingerprint == found.fingerprint
+    for spec, said in (("someone/texts", "has no end"), ("brown:5", "is no data set on a hub")):
+        with pytest.raises(TransectError, match=said):
+            open_texts(spec, stream=True)
+
+
 def test_wikitext_keeps_paragraphs_and_columns_are_checked(tmp_path):
     rows = [{"text": t} for t in ("", " = Robert Boulter = \n", " A paragraph . \n", " = = Career = = \n")]
     assert open_texts(f"wikitext2@{jsonl(tmp_path / 'w.jsonl', rows)}").texts == [" A paragraph . \n"]

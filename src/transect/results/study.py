@@ -1,9 +1,11 @@
 """A study: tables, the figures to draw from them, and the words that go with both. Saved as a folder of plain
 files."""
 
+import base64
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from transect.errors import TransectError
 from transect.files import file_hash, is_sealed, plain_name, read_json, write_json
 from transect.results.table import Table, has_checksum
 from transect.work.folders import ELSEWHERE, check_kind, clear_partials, replacing
+from transect.work.shown import html, listed
 
 
 @dataclass
@@ -53,6 +56,19 @@ class Study:
         rows = sum(len(table) for table in self.tables.values())
         counts = f"{len(self.tables)} tables, {rows} rows, {len(self.figures)} figures"
         return f"<study {self.name}: {counts}, {len(self.findings)} findings>"
+
+    def _repr_html_(self) -> str:
+        from transect.results.drawing import render
+
+        shown = ""
+        if self.figures:
+            raw = base64.b64encode(render(self, self.figures[0], ("png",))["png"]).decode()
+            words = escape(self.figures[0].caption)
+            shown = f'<figure><img width="640" alt="{words}" src="data:image/png;base64,{raw}">'
+            shown += f"<figcaption>{words}</figcaption></figure>"
+        rows = [(name, len(table)) for name, table in self.tables.items()]
+        parts = [listed("Findings", self.findings), listed("Warnings", self.warnings)]
+        return f"<h3>{escape(self.question)}</h3>{shown}{''.join(parts)}{html(('table', 'rows'), rows)}"
 
     def in_units_of(self, stores: Iterable[Any]) -> "Study":
         """This study, saying "samples" for "texts" where every store holds samples that are no texts."""

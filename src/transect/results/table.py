@@ -5,6 +5,7 @@ Any Parquet reader opens them; the provenance is JSON in the schema's metadata u
 """
 
 import hashlib
+import importlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from transect.errors import TransectError
 from transect.files import dumps, loads, write_bytes
+from transect.work.shown import MOST_COLUMNS, MOST_ROWS, html
 
 #: Key in the footer of a table's file, followed by the sha256 of the file with zeros in its place.
 CHECKSUM = b"transect_sha256"
@@ -152,16 +154,62 @@ class Table:
                 out[at[row[index]], to[row[columns]]] = row[value]
         return left, right, out
 
+    def _repr_html_(self) -> str:
+        there = [n for n in self.columns if self.arrow[n].null_count < len(self)][:MOST_COLUMNS]
+        rows = [[row[name] for name in there] for row in self.arrow.slice(0, MOST_ROWS).to_pylist()]
+        return html(there, rows, repr(self)[1:-1], len(self) - len(rows))
+
     @property
     def frame(self) -> Any:
         """The rows as a polars data frame."""
+        return self.to_polars()
+
+    def to_polars(self) -> Any:
+        """A polars data frame."""
         import polars
 
         return polars.from_arrow(self.arrow)
 
     def to_pandas(self) -> Any:
-        """A pandas data frame."""
+        """A pandas data frame. Raises: TransectError without pandas."""
+        _needs("pandas")
         return self.arrow.to_pandas()
+
+    def to_xarray(self, *dims: str, values: Sequence[str] = ("value", "low", "high")) -> Any:
+        """An xarray data set of `values` over `dims`, NaN where there is no row.
+
+        Args:
+            dims: Columns; by default those of measure, run, run2, site, site2, token with several values.
+            values: Columns of numbers.
+
+        Raises: TransectError without xarray, and where several rows have the same place.
+        """
+        xarray = _needs("xarray")
+        usual = ("measure", "run", "run2", "site", "site2", "token")
+        names = list(dims or [n for n in usual if len(self.values(n)) > 1] or ["site"])
+        at = [{v: k for k, v in enumerate(self.values(n))} for n in names]
+        rows = [row for row in self if all(row[n] in places for n, places in zip(names, at, strict=True))]
+        index = [tuple(places[row[n]] for n, places in zip(names, at, strict=True)) for row in rows]
+        if len(set(index)) < len(index):
+            raise TransectError(
+                f"several rows have the same {', '.join(names)}.",
+                "Name more columns, or take rows with where().",
+            )
+        held: dict[str, Any] = {}
+        for value in values:
+            array = np.full([len(places) for places in at], np.nan)
+            for k, row in zip(index, rows, strict=True):
+                array[k] = math.nan if row[value] is None else row[value]
+            held[value] = (names, array)
+        return xarray.Dataset(held, {n: list(places) for n, places in zip(names, at, strict=True)})
+
+
+def _needs(package: str) -> Any:
+    """A package of the extra `frames`. Raises: TransectError where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise TransectError(f"{package} is not installed.", "pip install 'transect[frames]'.") from error
 
 
 def has_checksum(path: Path) -> bool:

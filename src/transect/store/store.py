@@ -26,17 +26,22 @@ from transect.models import sites as site_names
 from transect.store.checks import ELSEWHERE, check_hash, check_index, check_manifest
 from transect.store.selection import Selection, positions
 from transect.store.shards import Shard, damaged_shard, map_shard, widen
+from transect.store.shown import Shown
 
 FORMAT = 1
 
 
 def open_store(path: Place) -> "Store":
-    """The store in folder `path`, or at PROTOCOL://… (see `places`). TransectError when there is none, or it
-    is damaged."""
+    """The store in folder `path`, at hf://OWNER/NAME, or at PROTOCOL://… that fsspec reaches. TransectError
+    when there is none, or it is damaged."""
+    if str(path).startswith("hf://"):
+        from transect.store.hub import fetched
+
+        path = fetched(str(path))
     return Store(place(str(path)))
 
 
-class Store:
+class Store(Shown):
     """Captured points, read lazily and by site. Rows follow the order of the texts, then of their tokens."""
 
     def __init__(self, path: Place) -> None:

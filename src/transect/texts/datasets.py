@@ -71,8 +71,20 @@ HUB: dict[str, HubSet] = {
 }
 
 
-def hub_rows(name: str, *, config: str | None, split: str | None, file: Path | None = None) -> Rows:
-    """The data set `name` of HUB, or any hub id; `file` is a local copy with the same columns."""
+#: Rows of a streamed data set that are shuffled at a time.
+BUFFER = 10_000
+
+
+def hub_rows(
+    name: str,
+    *,
+    config: str | None,
+    split: str | None,
+    file: Path | None = None,
+    stream: tuple[int, int] | None = None,
+) -> Rows:
+    """The data set `name` of HUB, or any hub id; `file` is a local copy with the same columns. `stream`: read
+    no more than so many rows, from a buffer shuffled by the seed."""
     known = HUB.get(name)
     if file is not None:
         return read_file(file) if known is None else _mapped(name, known, read_file(file).columns)
@@ -83,11 +95,17 @@ def hub_rows(name: str, *, config: str | None, split: str | None, file: Path | N
     from datasets import load_dataset
 
     try:
-        data = load_dataset(path, config, split=split or (known.split if known else "train"))
+        chosen = split or (known.split if known else "train")
+        if stream is None:
+            data = load_dataset(path, config, split=chosen)
+            columns = {column: list(data[column]) for column in data.column_names}
+        else:
+            flow = load_dataset(path, config, split=chosen, streaming=True)
+            rows = list(flow.shuffle(seed=stream[1], buffer_size=BUFFER).take(stream[0]))
+            columns = {column: [row.get(column) for row in rows] for column in (rows[0] if rows else ())}
     except (OSError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())[:4000]
         raise TransectError(f"data set {name!r} cannot be loaded: {said}", HUBLESS) from error
-    columns = {column: list(data[column]) for column in data.column_names}
     return Rows(columns) if known is None else _mapped(name, known, columns)
 
 

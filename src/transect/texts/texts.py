@@ -124,6 +124,9 @@ class TextOptions(TypedDict, total=False):
     ]
     chat: Annotated[bool, Option(False, "Put each text into the chat template as a user's message.")]
     min_chars: Annotated[int, Option(0, "Leave out texts of fewer characters.", least=0)]
+    stream: Annotated[
+        bool, Option(False, "Of a hub data set read about as many rows as are asked for, not all of it.")
+    ]
     strict: Annotated[bool, Option(False, "Refuse rows without text and texts of fewer than two tokens.")]
 
 
@@ -151,7 +154,10 @@ def open_texts(spec: str | Path | Texts, **options: Unpack[TextOptions]) -> Text
         file = name.removeprefix("template:")
         made = generate(SETS[name]() if name in SETS else read_template(local(file)), n, o.seed)
         return replace(_generated(made, str(spec), o.seed, o.label, o.chat, o.min_chars), strict=o.strict)
-    rows = _rows(name, n, o.seed, split, o.config)
+    if o.stream and n is None:
+        raise TransectError(f"{spec}: a streamed data set has no end.", "Ask for so many texts: NAME:1000.")
+    stream = (2 * n + 100, o.seed) if o.stream and n is not None else None  # some rows hold no text
+    rows = _rows(name, n, o.seed, split, o.config, stream)
     return _selected(rows, name, str(spec), n, o)
 
 
@@ -192,7 +198,17 @@ def _parse(spec: str) -> tuple[str, int | None, str | None]:
     return spec, n, split
 
 
-def _rows(name: str, n: int | None, seed: int, split: str | None, config: str | None) -> Rows:
+def _rows(
+    name: str,
+    n: int | None,
+    seed: int,
+    split: str | None,
+    config: str | None,
+    stream: tuple[int, int] | None,
+) -> Rows:
+    known, _, copy = name.partition("@")
+    if stream and (copy or known not in HUB) and (name.count("/") != 1 or local(name).exists()):
+        raise TransectError(f"{name} is not streamed: it is no data set on a hub.", "Leave out stream.")
     if name == "-":
         return read_stdin()
     if name in HUBLESS_SETS:
@@ -201,9 +217,9 @@ def _rows(name: str, n: int | None, seed: int, split: str | None, config: str | 
         return entry.load()(config)
     if name == "gsm-symbolic":
         return sources.gsm_symbolic(n or 500, seed)
-    known, _, copy = name.partition("@")
     if known in HUB:
-        return sources.hub_rows(known, config=config, split=split, file=local(copy) if copy else None)
+        file = local(copy) if copy else None
+        return sources.hub_rows(known, config=config, split=split, file=file, stream=stream)
     path = local(name)
     if path.is_dir() and any(path.glob("*.parquet")):
         return read_file(path)
@@ -219,7 +235,7 @@ def _rows(name: str, n: int | None, seed: int, split: str | None, config: str | 
                 f"{', '.join(HUB)}. {HUBLESS}"
             ),
         )
-    return sources.hub_rows(name, config=config, split=split)
+    return sources.hub_rows(name, config=config, split=split, stream=stream)
 
 
 def _generated(made: Made, spec: str, seed: int, label: str | None, chat: bool, min_chars: int) -> Texts:
