@@ -1,11 +1,11 @@
-# make demo · make test · make check · make page · make setup · make lint · make types · make peers · make bench · make mutants · make reproduce · make docs
+# make demo · make test · make check · make page · make setup · make lint · make types · make peers · make bench · make mutants · make reproduce · make notebooks · make docs
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # Compiled modules are kept: without them each process that imports torch compiles it anew, four seconds of a core.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup peers demo browser page test check calibrate lint types bench mutants reproduce docs figures lock wheel clean
+.PHONY: setup notebooks peers demo browser page test check calibrate lint types bench mutants reproduce docs figures lock wheel clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,10 @@ browser:
 # The page in the package is built from web/ and committed, so that nobody needs Node to use it.
 page:
 	cd web && npm ci && npm run format:check && npm run build && npm test
+
+# The notebooks of examples/, from first cell to last.
+notebooks: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/house/test_notebooks.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -164,7 +164,8 @@ def recipe() -> str:
     return (
         "# Made by docs/generate.py from pyproject.toml.\n"
         f"package:\n  name: {about['name']}\n  version: {about['version']}\n\nsource:\n  path: ..\n\n"
-        "build:\n  noarch: python\n  number: 0\n  script: python -m pip install . --no-deps --no-build-isolation\n"
+        "build:\n  noarch: python\n  number: 0\n"
+        "  script: python -m pip install . --no-deps --no-build-isolation\n"
         "  entry_points:\n    - transect = transect.cli.main:main\n\n"
         f"requirements:\n  host:\n    - python {about['requires-python']}\n    - pip\n    - hatchling\n"
         f"  run:\n    - python {about['requires-python']}\n{needs(about['dependencies'])}\n"

@@ -55,6 +55,7 @@ _PUBLIC = {
     "open_texts": "transect.texts.texts:open_texts",
     "open_store": "transect.store.store:open_store",
     "capture": "transect.store.capture:capture",
+    "capture_images": "transect.store.images:capture_images",
     "store_from_arrays": "transect.store.arrays:store_from_arrays",
     "align": "transect.store.align:align",
     "sweep": "transect.inference.sweep:sweep",

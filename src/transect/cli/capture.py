@@ -83,6 +83,13 @@ def _capture(
 
         torch.set_num_threads(threads)
     part, layers = part_of(values.pop("shard")), _layers(values.pop("layers"))
+    if texts.startswith("images:"):
+        from transect.store.images import capture_images
+
+        kept, folder = values["sites"].split(","), texts.removeprefix("images:")
+        store = capture_images(model, folder, out, sites=kept, layers=layers, name=name)
+        click.echo(repr(store), err=True)
+        return
     opened = open_texts(texts, seed=seed, **given(values, open_texts))
     with spinner(f"opening {model}"):
         loaded = open_model(model, seed=seed, **given(values, open_model))
@@ -118,5 +125,5 @@ capture = Capture(
 
     MODEL: smollm2, minilm, a hub id, a folder, x.gguf, BASE+ADAPTER, random:SPEC. TEXTS: gsm-test:200,
     brown:300, sotu:50, reviews:1000, birthdays:1000, gsm8k:2000, wikitext2:test, file.jsonl, .csv, .parquet,
-    .txt, or - for stdin.""",
+    .txt, or - for stdin; images:FOLDER goes through the model's vision tower.""",
 )

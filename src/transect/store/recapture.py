@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Kind of model in the manifest of a store that was made from arrays.
 ARRAYS = "arrays"
+#: The same of a store of images.
+IMAGES = "images"
 #: Arguments of open_model that a manifest may give. Never leave to run code: a store can come from anywhere.
 REOPENED = ("quantize", "revision", "device_map", "tokenizer")
 
@@ -74,6 +76,8 @@ def same_tokens_or_refuse(store: Store, tokenized: Tokenized) -> None:
 
 def model_or_refuse(store: Store, what: str) -> None:
     """TransectError where a store was made from arrays, and `what` needs the model behind the points."""
+    if store.manifest["model"]["kind"] == IMAGES:
+        raise TransectError(f"{store.path} holds images, no texts: {what} needs texts.", "Leave it out.")
     if store.manifest["model"]["kind"] == ARRAYS:
         raise TransectError(
             f"{store.path} was made from arrays, without a model: {what} needs one.",

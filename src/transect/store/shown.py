@@ -23,7 +23,11 @@ class Shown:
         told += f"{len(self.sites)} sites from {self.sites[0]} to {self.sites[-1]}, {m['dtype']['store']}"
         return html(("", "id", self.unit, "tokens", "points"), rows, told, len(self) - len(rows))
 
-    def push_to_hub(self: "Store", repo: str, **options: Any) -> str:  # pyright: ignore[reportGeneralTypeIssues]
+    def push_to_hub(
+        self: "Store",  # pyright: ignore[reportGeneralTypeIssues]
+        repo: str,
+        **options: Any,
+    ) -> str:
         """Upload this store as a data set with a card made from its manifest; returns its address.
 
         Args:

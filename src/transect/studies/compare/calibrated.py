@@ -46,7 +46,8 @@ def calibrated(values: np.ndarray, null: np.ndarray) -> tuple[float, float, floa
     """
     top = np.nanmax(np.where(np.isfinite(null), null, -math.inf), axis=1)
     largest = float(np.nanmax(values))
-    threshold = float(np.quantile(top, 1 - LEVEL, method="higher"))
+    both = np.sort(np.append(top, largest))  # under the null the observed value is one of the draws
+    threshold = float(both[math.ceil((1 - LEVEL) * len(both)) - 1])
     score = max(0.0, (largest - threshold) / (1 - threshold)) if threshold < 1 else 0.0
     return score, threshold, permutation_p(largest, top)
 
