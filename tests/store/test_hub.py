@@ -120,8 +120,9 @@ def test_a_store_goes_to_a_hub_and_comes_back_with_a_card(hub: type[Hub], store:
 
 @pytest.mark.fault(
     "bad luck",
-    "a hub without rights, without the store, or that does not answer",
-    "a message that says which; nothing is half-written",
+    "a hub gives no rights, has no such store, or does not answer",
+    "a message that says which of them",
+    "set HF_TOKEN or HF_ENDPOINT and push again: a push is one commit",
 )
 def test_a_hub_without_rights_is_told(
     hub: type[Hub], store: ts.Store, monkeypatch: pytest.MonkeyPatch
