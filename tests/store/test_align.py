@@ -105,6 +105,20 @@ def test_real_tokenizers_align_where_both_end_and_special_tokens_do_not_count(tm
     assert np.array_equal(b.sample(3, "resid.2")[3], other.sample(3, "resid.2")[end]), "after one <s>"
 
 
+def test_the_last_token_of_a_text_is_its_own(tmp_path: Path) -> None:
+    """Not the </s> behind it, nor does the mean take that along."""
+    texts, words = make_texts(6), {"a": tiny_tokenizer(wrap=True), "b": tiny_tokenizer()}
+    runs = [
+        ts.capture(wrap_model(tiny_model("gpt2"), tokenizer, name), texts, tmp_path / name)
+        for name, tokenizer in words.items()
+    ]
+    last, mean = (ts.align(runs, tmp_path / how, how)[0].points("resid.2") for how in ("last", "text"))
+    for i in range(len(texts)):
+        own = runs[0].sample(i, "resid.2")
+        assert np.array_equal(last[i], own[-2])
+        assert np.allclose(mean[i], own[1:-1].mean(axis=0), atol=1e-6)
+
+
 def letters():
     """A tokenizer of single characters with <s> in front."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors

@@ -201,11 +201,16 @@ def _digest(sites: Mapping[str, Samples], dtype: str) -> str:
     for site, samples in sites.items():
         whole.update(f"{site}:{dtype}:{samples.width}:{samples.lengths.tolist()}\n".encode())
         for first, rows in samples.blocks(0, len(samples.lengths), dtype, BLOCK_BYTES):
-            finite = np.isfinite(widen(rows))
-            if not finite.all():
-                _refuse(site, samples, first, finite)
+            if not np.isfinite(_peak(rows)):
+                _refuse(site, samples, first, np.isfinite(widen(rows)))
             whole.update(rows.data.cast("B"))
     return whole.hexdigest()
+
+
+def _peak(rows: np.ndarray) -> float:
+    """Largest |x|, NaN where one is: both ends, so that nothing as large as the rows is made."""
+    values = widen(rows)
+    return max(float(values.max()), -float(values.min()), key=lambda v: (v != v, v))
 
 
 def _refuse(site: str, samples: Samples, first: int, finite: np.ndarray) -> None:
@@ -231,7 +236,7 @@ def _fill(
     for site, samples in sites.items():
         row, peak[site] = 0, 0.0
         for _, rows in samples.blocks(first, end, dtype, BLOCK_BYTES):
-            peak[site] = max(peak[site], float(np.abs(widen(rows)).max()))
+            peak[site] = max(peak[site], _peak(rows))
             writer.put(site, row, rows.data.cast("B"))
             row += len(rows)
     return {"max_abs": peak, "splits": []}

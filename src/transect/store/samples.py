@@ -163,9 +163,11 @@ def _masked(site: str, raw: Raw, mask: Any) -> Samples:
             f"The mask of these points is {list(shape[:2])}.",
         )
 
-    lengths = keep.sum(axis=1).astype(np.int64)
+    lengths, whole = keep.sum(axis=1).astype(np.int64), bool(keep.all())
 
     def part(a: int, b: int) -> list[Raw]:
+        if whole:
+            return [Raw(raw.array[a:b].reshape(-1, shape[2]), raw.dtype)]
         return [Raw(raw.array[a:b][keep[a:b]], raw.dtype)]
 
     return _sound(site, Samples(part, lengths, shape[2], frozenset([raw.dtype]), False))
