@@ -48,7 +48,7 @@ def test_the_best_of_many_pairs_of_unrelated_models_is_judged_at_its_level() -> 
     which = [(i, 3 + j) for i in range(3) for j in range(4)]
     for _ in range(runs):
         clouds = models(3) + models(4)
-        values = np.array(ts.measures.cka.values(clouds, which))
+        values = np.array(ts.measures.cka.values(clouds, which, None, k))
         order = text_permutations(texts, 39, rng)
         null = np.array(ts.measures.cka.null_values(clouds, which, order, k)).T
         score, threshold, p = calibrated(values, null)
