@@ -3,9 +3,9 @@
 # Union messages. One to two minutes a run on one core. STEPS, SEEDS, PLACEMENTS make it larger or smaller; a second call goes on.
 # A placement may have a rate and a warmup of its own: POST_RATE=5e-4 POST_WARMUP=100; the study then names them as part of
 # the contrast. With three SEEDS or more, seeds are tested.
-# All arms start alike in what they do (INIT=function), with a head of its own and an embedding of size 1 (EMBEDDING): so that
-# post-norm learns. With small, tied embeddings (EMBEDDING=0.02 TIED=1 INIT=weights) it predicts one token for ever at every
-# rate from 2e-4 to 2e-3: Adam carries such an embedding to one direction in some tens of steps.
+# All arms start with a head of their own, an embedding of size 1 and matrices of size 1/sqrt(width): so that post-norm learns
+# at a rate of 1e-3. With the small, tied weights that are usual under pre-norm (EMBEDDING=0.02 WEIGHTS=0.02 TIED=1) it predicts
+# one token for ever, whatever the rate from 2e-4 to 2e-3: Adam turns such tokens to one direction in some tens of steps.
 set -eu
 OUT=${OUT:-runs/token-grid}
 STEPS=${STEPS:-200}
@@ -14,20 +14,22 @@ SEEDS=${SEEDS:-0 1}
 PLACEMENTS=${PLACEMENTS:-pre post peri}
 NORMS=${NORMS:-rmsnorm layernorm}
 MLPS=${MLPS:-swiglu gelu}
-INIT=${INIT:-function}
+INIT=${INIT:-weights}
 EMBEDDING=${EMBEDDING:-1}
+WEIGHTS=${WEIGHTS:-0.09}
 RATE=${RATE:-1e-3}
+WARMUP=${WARMUP:-40}
 untied=--untied
 [ -z "${TIED:-}" ] || untied=
 
 recipe() { # options of a placement's own rate and warmup
   case $1 in
-    pre) rate=${PRE_RATE:-$RATE} warmup=${PRE_WARMUP:-} ;;
-    post) rate=${POST_RATE:-$RATE} warmup=${POST_WARMUP:-} ;;
-    peri) rate=${PERI_RATE:-$RATE} warmup=${PERI_WARMUP:-} ;;
-    *) rate=$RATE warmup= ;;
+    pre) rate=${PRE_RATE:-$RATE} warmup=${PRE_WARMUP:-$WARMUP} ;;
+    post) rate=${POST_RATE:-$RATE} warmup=${POST_WARMUP:-$WARMUP} ;;
+    peri) rate=${PERI_RATE:-$RATE} warmup=${PERI_WARMUP:-$WARMUP} ;;
+    *) rate=$RATE warmup=$WARMUP ;;
   esac
-  echo --learning-rate "$rate" ${warmup:+--warmup "$warmup"}
+  echo --learning-rate "$rate" --warmup "$warmup"
 }
 
 for seed in $SEEDS; do
@@ -35,7 +37,8 @@ for seed in $SEEDS; do
     for norm in $NORMS; do
       for mlp in $MLPS; do
         transect train --preset demo --texts sotu --norm-placement "$placement" --norm "$norm" --mlp "$mlp" \
-          --init "$INIT" --embedding-std "$EMBEDDING" $untied $(recipe "$placement") --steps "$STEPS" --batch "$BATCH" --seed "$seed" --data "$OUT/data" --out "$OUT/$placement-$norm-$mlp-$seed"
+          --init "$INIT" --embedding-std "$EMBEDDING" --weight-std "$WEIGHTS" $untied $(recipe "$placement") \
+          --steps "$STEPS" --batch "$BATCH" --seed "$seed" --data "$OUT/data" --out "$OUT/$placement-$norm-$mlp-$seed"
       done
     done
   done
