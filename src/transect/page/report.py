@@ -3,7 +3,7 @@ anything.
 
 Everything that comes from models or texts is escaped; a Content-Security-Policy forbids requests, and every
 script but that of the interactive part, which `static` leaves out. The data behind each figure is in the file
-as CSV, up to a budget; what was left out is said.
+as CSV, each table once and without its draws and replicates, up to a budget; what was left out is said.
 """
 
 import base64
@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pyarrow.types import is_list
+
 from transect import __version__
 from transect.errors import TransectError
 from transect.files import local, write_bytes
@@ -25,7 +27,7 @@ from transect.results.study import Figure, Study
 from transect.results.table import Table
 
 #: Bytes of CSV that go into one report, all figures together.
-DATA_BUDGET = 4 << 20
+DATA_BUDGET = 3 << 19
 #: Cells that a spreadsheet would run as a formula are written as text.
 FORMULA = re.compile(r"^\s*[=+\-@＝＋－＠]|^[\t\r\n]")
 
@@ -79,18 +81,21 @@ def load_studies(given: Study | str | Path) -> list[Study]:
 
 
 def _section(k: int, study: Study, budget: list[int], figures: Path | None) -> dict[str, Any]:
+    held: dict[str, str] = {}  # table → the figure that carries it
     return {
         "id": f"{study.name}-{k}",
         "study": study,
-        "figures": [_figure(study, f, budget, figures) for f in study.figures],
+        "figures": [_figure(study, f, budget, figures, held) for f in study.figures],
         "tables": [_table(name, table) for name, table in study.tables.items() if len(table)],
         "provenance": json.dumps(study.provenance, indent=1, default=str, ensure_ascii=False),
     }
 
 
-def _figure(study: Study, figure: Figure, budget: list[int], figures: Path | None) -> dict[str, Any]:
+def _figure(
+    study: Study, figure: Figure, budget: list[int], figures: Path | None, held: dict[str, str]
+) -> dict[str, Any]:
     table = study.tables[figure.table]
-    data = to_csv(table).encode()
+    data = b"" if figure.table in held else to_csv(table).encode()
     told = {
         "name": figure.name,
         "title": figure.title,
@@ -101,10 +106,13 @@ def _figure(study: Study, figure: Figure, budget: list[int], figures: Path | Non
     fits = len(data) <= budget[0]
     budget[0] -= len(data) if fits else 0
     csv_text = base64.b64encode(data).decode() if fits else ""
+    same = held.get(figure.table, "")
+    if csv_text:
+        held[figure.table] = figure.name
     drawn = (
         (figures / f"{figure.name}.svg").read_bytes() if figures else render(study, figure, ["svg"])["svg"]
     )
-    return told | {"svg": base64.b64encode(drawn).decode(), "csv": csv_text}
+    return told | {"svg": base64.b64encode(drawn).decode(), "csv": csv_text, "same": same}
 
 
 def _table(name: str, table: Table, most: int = 60) -> dict[str, Any]:
@@ -130,9 +138,14 @@ def _cell(value: Any) -> dict[str, Any]:
 
 
 def to_csv(table: Table) -> str:
-    """A table as CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
+    """A table as CSV, without lists and empty columns; text that a spreadsheet would take for a formula gets
+    an apostrophe."""
     sink = io.StringIO()
     writer = csv.writer(sink)
-    for row in (dict(zip(table.columns, table.columns, strict=True)), *table):
-        writer.writerow([f"'{v}" if isinstance(v, str) and FORMULA.match(v) else v for v in row.values()])
+    flat = [c for c in table.columns if not is_list(table.arrow.schema.field(c).type)]
+    kept = [c for c in flat if table.arrow[c].null_count < len(table)]
+    writer.writerow(kept)
+    for row in table:
+        cells = [row[c] for c in kept]
+        writer.writerow([f"'{v}" if isinstance(v, str) and FORMULA.match(v) else v for v in cells])
     return sink.getvalue()
