@@ -144,8 +144,6 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(sink)
     flat = [c for c in table.columns if not is_list(table.arrow.schema.field(c).type)]
     kept = [c for c in flat if table.arrow[c].null_count < len(table)]
-    writer.writerow(kept)
-    for row in table:
-        cells = [row[c] for c in kept]
+    for cells in (kept, *([row[c] for c in kept] for row in table)):
         writer.writerow([f"'{v}" if isinstance(v, str) and FORMULA.match(v) else v for v in cells])
     return sink.getvalue()
