@@ -37,7 +37,8 @@ import_ = click.Command(
     callback=_run,
     help="""Write the activations in FILE into a store in DIR, without a model.
 
-    FILE: .npz, .npy, .safetensors, .pt (tensors only), or a folder of .safetensors with one sample each.
+    FILE: .npz, .npy, .safetensors, .pt (tensors only), a data set (.parquet, or a folder that Hugging Face's
+    datasets wrote), or a folder of .safetensors with one sample each.
     Arrays are named as sites (resid.0, mlp.3.act), as in TransformerLens (blocks.0.hook_resid_pre) or as
     modules of Hugging Face (model.layers.0.output). An array is [samples, tokens, width] beside a mask,
     [rows, width] beside lengths, or [samples, width]: one point a sample.""",

@@ -1,7 +1,8 @@
 """A store from a file of activations: which of its arrays are points, masks, lengths, tokens and labels.
 
 Reads what NumPy, safetensors and torch write, transformers' hidden_states, caches of TransformerLens and
-nnsight by their names, and the files that serving engines write: `hidden_states` of one prompt a file.
+nnsight by their names, the files that serving engines write (`hidden_states` of one prompt a file), and data
+sets of activations.
 """
 
 import functools
@@ -17,6 +18,7 @@ from transect.files import Place, local
 from transect.models import sites as site_names
 from transect.models.foreign import site_of
 from transect.store.array_files import HINT, STATES, open_arrays
+from transect.store.array_tables import is_data_set, open_data_set
 from transect.store.arrays import chosen_names, last_note, write_samples
 from transect.store.recapture import ARRAYS
 from transect.store.sample_texts import about
@@ -26,6 +28,7 @@ from transect.texts.texts import Texts, open_texts
 from transect.work.options import Option, Values
 
 #: Names that files use for what stands beside points, where no option says which it is.
+SCALARS = (str, bool, int, float)  # what a column of labels holds
 MASKS, TOKENS = ("attention_mask", "mask"), ("input_ids", "token_ids", "tokens")
 
 
@@ -71,16 +74,19 @@ class Told(Values):
 
 
 def import_arrays(file: str | Path, out: Place, **options: Unpack[ImportOptions]) -> Store:
-    """Write the activations in a file, or in a folder of safetensors, into a store, and open it.
+    """Write the activations in a file, a folder of safetensors or a data set into a store, and open it.
 
     Args:
-        file: .npz, .npy, .safetensors, .pt, or a folder of .safetensors with one sample each.
+        file: .npz, .npy, .safetensors, .pt, .parquet, a folder that datasets wrote, or a folder of
+            .safetensors with one sample each.
         out: A folder, or PROTOCOL://… that fsspec reaches.
         **options: `ImportOptions`: which array is what, texts and labels.
 
     Raises: TransectError for names that are no sites, arrays that do not fit, and files that cannot be read.
     """
     o, path = Told(**options), local(str(file))
+    if is_data_set(path):
+        return _from_arrays(path, open_data_set(path), out, o)
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"), key=_natural)
         if not files:
@@ -126,6 +132,9 @@ def _from_arrays(path: Path, found: Any, out: Place, o: Told) -> Store:
     lengths = _taken(found, None, ("lengths",))
     tokens = _taken(found, o.tokens, TOKENS)
     names = [n.strip() for n in (o.label or "").split(",") if n.strip()]
+    words = found.pop("text", None) if isinstance(found.get("text"), list) else None
+    if not names and o.texts is None:
+        names = [n for n, v in found.items() if isinstance(v, list) and v and isinstance(v[0], SCALARS)]
     labels = {n: _listed(_taken(found, n, ())) for n in names if n in found}
     notes = _spread(found, o.layers)
     if o.sites is not None:
@@ -136,7 +145,7 @@ def _from_arrays(path: Path, found: Any, out: Place, o: Told) -> Store:
     sites = {site: samples_of(site, value, mask, lengths) for site, value in named.items()}
     first = next(iter(sites.values()))
     opened = _texts(o.texts, [n for n in names if n not in labels])
-    texts = about(sites, opened, labels, None, None)
+    texts = about(sites, words if opened is None else opened, labels, None, None)
     rows = None if tokens is None else _rows(tokens, mask, lengths, first)
     return write_samples(sites, out, o.name, texts, rows, [*notes, *left])
 
