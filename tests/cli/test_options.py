@@ -243,3 +243,28 @@ def test_a_path_that_leads_nowhere_is_refused(
     said = told(given)
     if "--out PATH" not in words and kind != "a file":
         assert said != "done", given
+
+
+@pytest.mark.parametrize(("name", "needed"), [("train", {"texts": "t"}), ("finetune", {"task": "t"})])
+def test_what_is_not_given_to_a_training_stays_as_the_recipe_has_it(
+    name: str, needed: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flags above all: a decoder without skips was trained where nobody had said so."""
+    taken: list[Any] = []
+
+    def begun(recipe: Any, *given: Any, **more: Any) -> None:
+        taken.append(recipe)
+        raise BegunError
+
+    monkeypatch.setattr(importlib.import_module(WORK[name][0]), WORK[name][1], begun)
+    arguments = [name, *(["m"] if name == "finetune" else []), "--out", str(home / f"{name}-new")]
+    arguments += [word for k, v in needed.items() for word in (f"--{k}", v)]
+    assert told(arguments, cli) == "begun"
+    if name == "train":
+        from transect.train.pretraining import preset as demo
+
+        assert taken == [demo("demo", **needed)]
+    else:
+        from transect.train.recipe import preset
+
+        assert taken == [preset("m", "t")]

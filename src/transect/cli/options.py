@@ -145,6 +145,7 @@ def as_option(name: str, hint: Any, option: Option, *, required: bool = False) -
     if option.default is not None and option.default is not False and option.default != () and not required:
         shown |= {"default": option.default, "show_default": True}
     if bool in kinds:
+        shown.setdefault("default", option.default)  # without one click takes "no" for an answer
         return click.Option([f"{flag}/--no-{name.replace('_', '-')}"], **shown)
     if literal := next((k for k in kinds if typing.get_origin(k) is Literal), None):
         return click.Option([flag], type=click.Choice([str(c) for c in typing.get_args(literal)]), **shown)
