@@ -5,7 +5,7 @@
 # the contrast. With three SEEDS or more, seeds are tested.
 # All arms start with a head of their own, an embedding of size 1 and matrices of size 1/sqrt(width): so that post-norm learns
 # at a rate of 1e-3. With the small, tied weights that are usual under pre-norm (EMBEDDING=0.02 WEIGHTS=0.02 TIED=1) it predicts
-# one token for ever, whatever the rate from 2e-4 to 2e-3: Adam turns such tokens to one direction in some tens of steps.
+# one token for ever at that rate: Adam turns such tokens to one direction in some tens of steps.
 set -eu
 OUT=${OUT:-runs/token-grid}
 STEPS=${STEPS:-200}
