@@ -60,7 +60,7 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
             for k, (of, ask) in enumerate(listed)
             if of == name
         ]
-        if folder is not None and len(asks) > 1 and all(isinstance(value, Table) for value in own):
+        if folder is not None and len(asks) > 1 and own and all(isinstance(value, Table) for value in own):
             merge(own).save(folder / f"{name}.parquet")
         finished[name] = own[0] if isinstance(asks[name], Ask) else own
 

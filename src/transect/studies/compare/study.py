@@ -118,7 +118,7 @@ def compare(
     study.warnings = doubts(arms, matches(arms), every)
     settings = design.items() | {"tokens": classes, "measures": [m.name for m in chosen]}
     describe(study, every, arms, matrix, settings)
-    return study.in_units_of(every)
+    return study.marked().in_units_of(every)
 
 
 def _measures(measures: str) -> list[Measure]:
