@@ -1,6 +1,7 @@
 """Stores with planted points: written by the store's own writer, without a model."""
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -87,3 +88,22 @@ def planted_store(
         }
     )
     return ts.open_store(out)
+
+
+def tuples_cka(X, Y, k):
+    """CKA whose every product is of tokens of different texts, by loops over two, three and four texts."""
+
+    def hsic(K, L):
+        T, two, three, four = len(K) // k, 0.0, 0.0, 0.0
+        block = lambda M, s, t: M[s * k : s * k + k, t * k : t * k + k]  # noqa: E731
+        for s, t in itertools.permutations(range(T), 2):
+            two += (block(K, s, t) * block(L, s, t)).sum() / (T * (T - 1) * k**2)
+        for s, t, u in itertools.permutations(range(T), 3):
+            by_token = block(K, s, t).sum(axis=1) @ block(L, s, u).sum(axis=1)
+            three += by_token / (T * (T - 1) * (T - 2) * k**3)
+        for s, t, u, v in itertools.permutations(range(T), 4):
+            four += block(K, s, t).sum() * block(L, u, v).sum() / (T * (T - 1) * (T - 2) * (T - 3) * k**4)
+        return two - 2 * three + four
+
+    K, L = X @ X.T, Y @ Y.T
+    return hsic(K, L) / np.sqrt(hsic(K, K) * hsic(L, L))

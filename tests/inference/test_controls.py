@@ -130,11 +130,14 @@ def test_p_values() -> None:
     assert permutation_p(100.0, null) == pytest.approx(1 / 20)
     assert permutation_p(17.0, null) == pytest.approx(3 / 20)
     assert permutation_p(1.0, null, "less") == pytest.approx(3 / 20)
-    assert permutation_p(18.0, null, "two") == pytest.approx(4 / 20)
+    assert np.isnan(permutation_p(100.0, null, "two")), "of 19 draws the least two-sided p is 0.1"
+    assert permutation_p(38.0, np.arange(39.0), "two") == pytest.approx(4 / 40)
     assert np.isnan(permutation_p(1.0, []))
+    assert np.isnan(permutation_p(100.0, null[1:])), "18 draws"
     assert holm([0.01, np.nan, 0.04, 0.03])[[0, 2, 3]].tolist() == pytest.approx([0.03, 0.06, 0.06])
-    values, draws = np.array([3.0, 0.5]), np.array([[1.0, 2.0], [0.1, 4.0], [0.2, 0.3]])
-    assert max_t(values, draws).tolist() == [2 / 4, 3 / 4]
+    values, draws = np.array([18.5, 0.5]), np.stack([np.arange(20.0), np.zeros(20)], axis=1)
+    assert max_t(values, draws).tolist() == [2 / 21, 20 / 21]
+    assert np.isnan(max_t(values, draws[:18])).all()
 
 
 def test_holm_is_that_of_statsmodels() -> None:

@@ -1,8 +1,6 @@
 """Similarity against analytic truths, naive float64 loops and other libraries; every hazard that peers fall
 into."""
 
-import itertools
-
 import numpy as np
 import pytest
 from scipy.linalg import subspace_angles as scipy_angles
@@ -12,7 +10,7 @@ from sklearn.cross_decomposition import CCA
 from sklearn.neighbors import NearestNeighbors
 
 import transect as ts
-from planted import planted_store
+from planted import planted_store, tuples_cka
 from transect.errors import TransectError
 from transect.measures.neighbours import knn_overlap, rsa
 from transect.measures.similarity import BLOCK, cka, cosine, procrustes
@@ -60,25 +58,6 @@ def test_cka_is_songs_estimator_entry_by_entry(unbiased, n):
     assert cka(X, Y, unbiased=unbiased) == pytest.approx(naive_cka(X, Y, unbiased), rel=1e-10)
     single = cka(X.astype(np.float32), Y.astype(np.float32), unbiased=unbiased)
     assert single == pytest.approx(naive_cka(X, Y, unbiased), abs=2e-6)
-
-
-def tuples_cka(X, Y, k):
-    """CKA whose every product is of tokens of different texts, by loops over two, three and four texts."""
-
-    def hsic(K, L):
-        T, two, three, four = len(K) // k, 0.0, 0.0, 0.0
-        block = lambda M, s, t: M[s * k : s * k + k, t * k : t * k + k]  # noqa: E731
-        for s, t in itertools.permutations(range(T), 2):
-            two += (block(K, s, t) * block(L, s, t)).sum() / (T * (T - 1) * k**2)
-        for s, t, u in itertools.permutations(range(T), 3):
-            by_token = block(K, s, t).sum(axis=1) @ block(L, s, u).sum(axis=1)
-            three += by_token / (T * (T - 1) * (T - 2) * k**3)
-        for s, t, u, v in itertools.permutations(range(T), 4):
-            four += block(K, s, t).sum() * block(L, u, v).sum() / (T * (T - 1) * (T - 2) * (T - 3) * k**4)
-        return two - 2 * three + four
-
-    K, L = X @ X.T, Y @ Y.T
-    return hsic(K, L) / np.sqrt(hsic(K, K) * hsic(L, L))
 
 
 @pytest.mark.parametrize(("texts", "k"), [(5, 3), (7, 1), (9, 2), (4, 5)])

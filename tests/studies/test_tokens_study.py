@@ -228,7 +228,7 @@ def test_runs_that_differ_in_their_recipe_are_no_seeds(at, tmp_path):
     assert [a.series for a in arms] == ["learning rate 0.0001", "learning rate 0.003", "learning rate 0.003"]
     assert [a.seed for a in arms] == [0, 0, 1]
     assert [name for name, _ in contrasts(arms)] == ["learning rate 0.003 − learning rate 0.0001"]
-    covered = {"layers", "heads", "kv_heads", "width", "block", "tied", "vocab"} | set(CHOICES)
+    covered = {"layers", "heads", "kv_heads", "width", "block", "tied", "vocab", "weight_std"} | set(CHOICES)
     unchanging = {"seed", "checkpoints", "evaluate_every", "evaluate_blocks", "stride", "compile"}
     assert {f.name for f in fields(Pretraining)} - covered - unchanging == set(RECIPE)
 

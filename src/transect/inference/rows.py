@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from transect.inference.calibration import marks
 from transect.inference.evaluate import Cell, Job, Rig
 from transect.inference.intervals import jackknife
-from transect.inference.tests import max_t, permutation_p, reachable, studentised
+from transect.inference.tests import max_t, permutation_p, studentised, untested
 from transect.measures.contract import Measure
 from transect.store.store import Store
 
@@ -56,6 +57,7 @@ def row_of(
     row["value"] = value
     splits = [results[s][m.name] for s in _splits(job, cell)]
     row |= _judged(m, job, value, found, splits)
+    row["calibration"] = marks(row, m.name)
     if not math.isfinite(value):
         row["status"] = "undefined: the measure is NaN on these points"
     elif lost := _lost(m, found, splits):
@@ -166,7 +168,7 @@ def family_p(m: Measure, job: Job, rows: list[dict[str, Any]]) -> None:
     """p of every row over the family of rows (max-T of studentised values), p_cell of the row alone.
 
     Measures of one cloud have references beside them and no tests. Below 19 draws no p can reach 0.05, so
-    there is none.
+    there is none; the column `untested` says how many draws would give one.
     """
     if not (m.paired or job.swaps or "y" in m.data):
         return
@@ -174,7 +176,11 @@ def family_p(m: Measure, job: Job, rows: list[dict[str, Any]]) -> None:
     if m.paired and m.itself == 0:
         side = "less"
     known = [r for r in rows if r["status"] == "ok" and np.isfinite(r.get("null_draws") or [math.nan]).all()]
-    if not known or not reachable(len(known[0]["null_draws"])):
+    if not known:
+        return
+    if why := untested(len(known[0]["null_draws"])):
+        for r in known:
+            r["untested"] = why
         return
     for r in known:
         r["p_cell"] = permutation_p(r["value"], r["null_draws"], side)

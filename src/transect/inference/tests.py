@@ -9,14 +9,16 @@ from transect.errors import TransectError
 
 #: The level that a test is for.
 LEVEL = 0.05
+#: Tests that a side is: twice the smaller of two is one of two.
+SIDES = {"greater": 1, "less": 1, "two": 2}
 
 
 def permutation_p(value: float, null: Sequence[float] | np.ndarray, side: str = "greater") -> float:
     """(1 + #{null at least as extreme}) / (1 + B); side "greater", "less", or "two" (twice the smaller, at
-    most 1)."""
+    most 1). NaN where so few draws cannot give a p of LEVEL."""
     draws = np.asarray(null, float)
     draws = draws[np.isfinite(draws)]
-    if not len(draws) or not np.isfinite(value):
+    if not reachable(len(draws), SIDES[side]) or not np.isfinite(value):
         return float("nan")
     above = (1 + (draws >= value).sum()) / (1 + len(draws))
     below = (1 + (draws <= value).sum()) / (1 + len(draws))
@@ -36,8 +38,11 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 def max_t(values: np.ndarray, null: np.ndarray) -> np.ndarray:
     """Single-step max-T p-values: `values` [m], `null` [B, m], each null draw permuting all m at once.
 
-    Source: Westfall & Young 1993. Values must be comparable: studentise them first (`studentised`).
+    Source: Westfall & Young 1993. Values must be comparable: studentise them first (`studentised`). NaN where
+    so few draws cannot give a p of LEVEL.
     """
+    if not reachable(len(null)):
+        return np.full(len(values), np.nan)
     top = np.nanmax(null, axis=1)
     return (1 + (top[None] >= values[:, None]).sum(axis=1)) / (1 + len(top))
 
@@ -64,6 +69,13 @@ def draws_needed(family: int, level: float = LEVEL) -> int:
     """Draws of the null that Holm over a family needs to reach `level`; max-T needs those of a family of
     one."""
     return math.ceil(family / level) - 1
+
+
+def untested(draws: int, family: int = 1) -> str | None:
+    """Why a row has no p, and how many draws would give one; None where there are enough."""
+    if reachable(draws, family):
+        return None
+    return f"{draws} draws cannot give a p of {LEVEL:g}; {draws_needed(family)} can"
 
 
 def require(draws: int, family: int, what: str) -> None:

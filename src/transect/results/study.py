@@ -11,7 +11,7 @@ from typing import Any
 
 from transect.errors import TransectError
 from transect.files import file_hash, is_sealed, plain_name, read_json, write_json
-from transect.results.table import Table, has_checksum
+from transect.results.table import WITHIN, Table, has_checksum
 from transect.work.folders import ELSEWHERE, check_kind, clear_partials, replacing
 from transect.work.shown import html, listed
 
@@ -70,6 +70,20 @@ class Study:
         parts = [listed("Findings", self.findings), listed("Warnings", self.warnings)]
         return f"<h3>{escape(self.question)}</h3>{shown}{''.join(parts)}{html(('table', 'rows'), rows)}"
 
+    def marked(self) -> "Study":
+        """This study, whose warnings and captions name the intervals outside of their band."""
+        if told := _uncalibrated(self.tables.values()):
+            self.warnings.append(f"Intervals outside of their band (docs/calibration.md): {told}.")
+        if bare := [name for name, table in self.tables.items() if _unmarked(table)]:
+            self.warnings.append(f"Intervals of these tables are not calibrated: {', '.join(bare)}.")
+        for k, figure in enumerate(self.figures):
+            table = self.tables.get(figure.table, Table())
+            shown = figure.options.get("measures") or [figure.options.get("measure")]
+            table = table.where(measure=shown) if any(shown) else table
+            if said := _uncalibrated([table]):
+                self.figures[k] = replace(figure, caption=f"{figure.caption} Intervals: {said}.")
+        return self
+
     def in_units_of(self, stores: Iterable[Any]) -> "Study":
         """This study, saying "samples" for "texts" where every store holds samples that are no texts."""
         stores = list(stores)
@@ -122,6 +136,21 @@ class Study:
                 )
         figures = [Figure(**figure) for figure in told["figures"]]
         return cls(tables=tables, figures=figures, **{k: told[k] for k in FIELDS})
+
+
+def _uncalibrated(tables: Iterable[Table]) -> str:
+    """What the rows' marks say, each with its measures; "" where every interval is within its band."""
+    found: dict[str, dict[str, None]] = {}
+    for table in tables:
+        for row in table.where(lambda r: r.get("calibration") not in (None, WITHIN)):
+            for part in row["calibration"].split("; "):
+                found.setdefault(part, {})[row["measure"]] = None
+    return "; ".join(f"{mark}: {', '.join(names)}" for mark, names in found.items())
+
+
+def _unmarked(table: Table) -> bool:
+    """Whether a table has intervals that no calibration was made of."""
+    return any(r["calibration"] is None and r["low"] is not None for r in table)
 
 
 def check_study(out: Path, name: str) -> None:

@@ -52,8 +52,11 @@ COLUMNS: dict[str, pa.DataType] = {
     "control": pa.string(),
     "draws": pa.int64(),
     "seed": pa.int64(),
+    "calibration": pa.string(),
     "status": pa.string(),
 }
+#: The mark, in the column `calibration`, of an interval whose coverage is as it should be.
+WITHIN = "within its band"
 
 
 class Table:

@@ -24,17 +24,6 @@ def share(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.0%}"
 
 
-#: Fewer texts than this are warned of.
-ENOUGH_TEXTS = 20
-
-
-def few_texts(count: int) -> list[str]:
-    """A warning for results from fewer than 20 texts."""
-    if count >= ENOUGH_TEXTS:
-        return []
-    return [f"{count} texts: intervals of so few groups cover less than they say (docs/calibration.md)."]
-
-
 def other_texts(stores: Sequence[Any]) -> list[str]:
     """A warning for runs that stand side by side and hold other texts."""
     first, *rest = [s.manifest for s in stores]

@@ -92,7 +92,7 @@ def adapters(
     study.provenance = {"base": base, "adapter": config, "full": full, "top": how.top, "seed": how.seed}
     study.warnings += warnings
     describe(study, list(runs), base, _scaling(config, scalings), how.top)
-    return study
+    return study.marked()
 
 
 def energy(change: Change, axes: np.ndarray) -> float:

@@ -19,7 +19,7 @@ def describe(study: Study, runs: list[str], base: str, scaling: str, top: int) -
             most, least = part[0], part[-1]
             spread = f"largest in block {most['layer']} ({most['value']:.3g}), smallest in block"
             spread += f" {least['layer']} ({least['value']:.3g})"
-            study.findings.append(f"{run}: ‖ΔW‖ / ‖W‖ is {spread}.")
+            study.findings.append(f"{run}: ‖ΔW‖ / ‖W‖ is {spread} (exact for these weights).")
         ranks = modules.where(run=run, measure="stable_rank", status="ok").column("value")
         share = modules.where(run=run, measure="energy_in_top", status="ok")
         if len(ranks):

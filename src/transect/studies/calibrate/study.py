@@ -79,7 +79,7 @@ def calibrate(
     study = Study("calibrate", "How many texts does an effect need?", {"needed": needed, **tables})
     study.provenance = provenance
     describe(study, told)
-    return study.in_units_of(opened)
+    return study.marked().in_units_of(opened)
 
 
 def _massive(stores: Sequence[Store], names: list[list[str]], design: Any) -> Sequence[tuple[int, ...]]:

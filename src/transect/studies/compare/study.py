@@ -144,7 +144,7 @@ def compare(
     describe(study, every, arms, matrix, settings)
     if how:
         _told_aligned(study, every)
-    return study.in_units_of(every)
+    return study.marked().in_units_of(every)
 
 
 def _measures(measures: str) -> list[Measure]:

@@ -8,7 +8,7 @@ import numpy as np
 from transect.inference.ruling import ruled
 from transect.measures.registry import find
 from transect.results.study import Figure, Study, describe_run
-from transect.results.words import few_texts, flagged, interval, share
+from transect.results.words import flagged, interval, share
 from transect.store.store import Store
 from transect.studies.compare.arms import MATCHED, Arm, ends, judgement
 from transect.studies.compare.contrasts import SEEDS
@@ -31,7 +31,7 @@ def describe(
     )
     study.provenance = {"runs": [s.manifest | {"path": s.path.name} for s in every], "settings": given}
     study.findings = _findings(study, arms)
-    study.warnings += [*few_texts(texts), *_warnings(study, arms)]
+    study.warnings += _warnings(study, arms)
     if "ruling" in study.tables:
         raw = layers.where(normalise="raw")
         study.warnings += ruled(list(study.tables["ruling"]), list(raw), list(study.tables["ruled"]))
@@ -153,7 +153,8 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
         steps = [r for r in steps if r["low"] is not None and r["low"] > 0][:3]
         if steps:
             best = "; ".join(
-                f"{r['site']} → {r['site2']} {interval(r, digits=3)} ({share(r['top3'])} in the top 3)"
+                f"{r['site']} → {r['site2']} {interval(r, digits=3)} ({share(r['top3'])} of replicates in "
+                f"the top 3{_controls(study, arms, 'entering', r)})"
                 for r in steps
             )
             told.append(
@@ -162,7 +163,8 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
         first = list(study.tables["ranking"].where(run=arm.name, measure="cka", normalise="raw"))[:3]
         if first:
             best = "; ".join(
-                f"{r['site']} {interval(r, digits=3)} ({share(r['top3'])} of replicates in the top 3)"
+                f"{r['site']} {interval(r, digits=3)} ({share(r['top3'])} of replicates in the top 3"
+                f"{_controls(study, arms, 'ranking', r)})"
                 for r in first
             )
             told.append(f"{arm.name}: largest accumulated drift from the base (1 − unbiased CKA) at {best}.")
@@ -185,6 +187,14 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
                 f" (n = {row['n']} layers, which are not independent)."
             )
     return told
+
+
+def _controls(study: Study, arms: Sequence[Arm], table: str, row: dict[str, Any]) -> str:
+    """The number of every control in the place of a row."""
+    names = [a.name for a in arms if a.role in ("noise", "random", "seed")]
+    same = {k: row[k] for k in ("measure", "site", "token", "normalise")}
+    found = study.tables[table].where(run=names, **same)
+    return "".join(f"; {r['run']} {interval(r, digits=3)}" for r in found)
 
 
 def _mean_drift(study: Study, arm: Arm, row: dict[str, Any]) -> str:

@@ -106,7 +106,7 @@ def drift(
             "of norm entropy, "
             "jumps and blocks instead of a rolling z. --as-published shows the difference."
         )
-    return study.in_units_of([*opened, *others])
+    return study.marked().in_units_of([*opened, *others])
 
 
 def _asks(

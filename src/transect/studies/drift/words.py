@@ -11,7 +11,7 @@ from transect.inference.ruling import ruled
 from transect.measures.registry import find
 from transect.results.study import Study, describe_run
 from transect.results.table import Table
-from transect.results.words import few_texts, flagged, interval, other_texts, share
+from transect.results.words import flagged, interval, other_texts, share
 from transect.store.store import Store
 from transect.studies.drift.captions import _figures
 from transect.studies.drift.names import STABLE
@@ -54,18 +54,18 @@ def _position(study: Study, design: Design) -> str:
 
 def _findings(study: Study, run: str, controls: Sequence[str], measure: str) -> list[str]:
     return [
-        *_largest(study, run, measure),
-        *_tested(study, run),
+        *_largest(study, run, measure, controls),
+        *_tested(study, run, controls),
         *_verdict(study, run, controls),
         *_changed(study, run, controls),
     ]
 
 
-def _largest(study: Study, run: str, measure: str) -> list[str]:
-    """The largest step of the disjoint excess, with the share of half-samples that pick it too."""
-    part = study.tables["adjacent"].where(
-        run=run, measure=measure, design="disjoint", normalise="unit", status="ok"
-    )
+def _largest(study: Study, run: str, measure: str, controls: Sequence[str] = ()) -> list[str]:
+    """The largest step of the disjoint excess, with the share of half-samples that pick it too, and the
+    excess of the controls there."""
+    steps = study.tables["adjacent"].where(measure=measure, design="disjoint", normalise="unit", status="ok")
+    part = steps.where(run=run)
     if not len(part):
         return []
     k = int(np.argmax(part.column("corrected")))
@@ -77,14 +77,16 @@ def _largest(study: Study, run: str, measure: str) -> list[str]:
         "the largest step is" if not picks or agree >= AGREED else "the largest step is not settled; first is"
     )
     tail = f"; {share(agree)} of {len(picks)} half-samples of texts pick the same" if picks else ""
+    there = steps.where(run=list(controls), site=row["site"], site2=row["site2"])
+    beside = "".join(f"; {r['run']} has {interval(r, 'corrected')} there" for r in there)
     return [
         f"{run}: {word} {row['site']} → {row['site2']}: excess {interval(row, 'corrected')} over a "
         "split-half null of"
-        f" {row['null']:.4g} ({find(measure).label}, unit-norm points of different texts){tail}."
+        f" {row['null']:.4g} ({find(measure).label}, unit-norm points of different texts){tail}{beside}."
     ]
 
 
-def _tested(study: Study, run: str) -> list[str]:
+def _tested(study: Study, run: str, controls: Sequence[str] = ()) -> list[str]:
     told = []
     for name in study.tables["tests"].values("measure"):
         rows = [
@@ -92,10 +94,17 @@ def _tested(study: Study, run: str) -> list[str]:
         ]
         if rows:
             hits = sum(r["p"] <= 0.05 for r in rows)
+            theirs = study.tables["tests"].where(run=list(controls), measure=name, status="ok")
+            theirs = theirs.where(lambda r: r["p"] is not None)
+            beside = "".join(
+                f"; {c}: {(own.column('p') <= 0.05).sum()} of {len(own)}"
+                for c in theirs.values("run")
+                if len(own := theirs.where(run=c))
+            )
             told.append(
                 f"{run}: at {hits} of {len(rows)} steps the two layers differ in distribution "
                 f"({find(name).label}; whole texts swapped between them, {rows[0]['draws']} draws; p ≤ 0.05 "
-                "by the largest statistic over all steps)."
+                f"by the largest statistic over all steps){beside}."
             )
     return told
 
@@ -158,7 +167,6 @@ def _warnings(study: Study, names: list[str]) -> list[str]:
         told.append(
             f"Position 0 is a sink: its norm reaches {np.nanmax(sink):.0f} × the median of the others."
         )
-    told += few_texts(int(study.tables["adjacent"].column("n_texts").min()))
     if "ruling" in study.tables:
         adjacent = study.tables["adjacent"].where(design="disjoint", normalise="raw")
         told += ruled(list(study.tables["ruling"]), list(adjacent), list(study.tables["ruled"]))

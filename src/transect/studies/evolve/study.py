@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
+import numpy as np
+
 from transect import __version__
 from transect.errors import TransectError
 from transect.files import local
@@ -20,7 +22,7 @@ from transect.inference.sweep import ask
 from transect.models import sites
 from transect.results.study import Figure, Study
 from transect.results.table import Table
-from transect.results.words import few_texts, flagged
+from transect.results.words import flagged, interval
 from transect.store.store import Store
 from transect.studies.evolve.steps import chosen_steps
 from transect.studies.runs import open_runs
@@ -83,7 +85,7 @@ def evolve(
     tables["similarity"] = similarities([stores[0], stores[-1]], design.sites, prompts, design.position0)
     study = Study("evolve", "How does token geometry form during training?", tables)
     _describe(study, stores, at, design.items() | {"window": how.window})
-    return study.in_units_of(stores)
+    return study.marked().in_units_of(stores)
 
 
 def _stores(run: Any, texts: Any, work: Work, seed: int, steps: str | None) -> list[Store]:
@@ -143,7 +145,7 @@ def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], give
         " same tokens at the same layer of two checkpoints. The first checkpoint has the initial weights.",
     ]
     study.warnings = ["One run: what another seed would do is not known from it."]
-    study.warnings += [*few_texts(min(map(len, stores))), *flagged(study.tables)]
+    study.warnings += flagged(study.tables)
     study.findings = _findings(study, steps)
     most = max(study.tables["evolution"].values("layer")) + 1
     lines = "A line per layer" if most <= MOST else f"Lines: {MOST} of {most} layers, evenly over depth"
@@ -201,9 +203,9 @@ def _before_after(
 
 
 def shown(row: dict[str, Any]) -> str:
-    """A value with its interval, where it has one."""
-    ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] is not None else ""
-    return f"{row['value']:.3g}{ends}"
+    """A value with its interval and its null, where it has them."""
+    null = "" if row["null"] is None else f" ({row['control']}: {row['null']:.3g})"
+    return f"{interval(row, digits=3)}{null}"
 
 
 def _findings(study: Study, steps: dict[str, int]) -> list[str]:
@@ -217,10 +219,20 @@ def _findings(study: Study, steps: dict[str, int]) -> list[str]:
             told.append(f"Layer {deepest}, {curve}: {words}.")
     for layer in (0, deepest):
         at = {r["step"]: r for r in study.tables["change"].where(curve="cka to last", layer=layer)}
-        half = [s for s in sorted(at) if at[s]["value"] is not None and at[s]["value"] >= 0.9]
-        words = f"reaches 0.9 at step {half[0]}" if half else "stays below 0.9 before the last"
+        reached = _reached({s: r["value"] for s, r in at.items()})
+        words = "stays below 0.9 before the last"
+        if reached is not None:
+            words = f"reaches 0.9 at step {reached}, {shown(at[reached])}"
+        kept = [r.get("replicates") for r in at.values()]
+        if all(kept):
+            picks = [_reached(dict(zip(at, drop, strict=True))) for drop in zip(*kept, strict=True)]
+            words += f"; {np.mean([p == reached for p in picks]):.0%} of resamples say the same"
         told.append(
-            f"Layer {layer}: CKA to the last checkpoint {words} (at step {min(at)}: "
-            f"{at[min(at)]['value']:.3g})."
+            f"Layer {layer}: CKA to the last checkpoint {words} (at step {min(at)}: {shown(at[min(at)])})."
         )
     return told
+
+
+def _reached(values: dict[int, float | None], level: float = 0.9) -> int | None:
+    """The first step whose value is at least `level`; None where there is none."""
+    return next((s for s in sorted(values) if (v := values[s]) is not None and v >= level), None)

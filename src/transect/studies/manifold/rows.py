@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from transect.inference.asks import Ask, answer
-from transect.inference.tests import holm, max_t, permutation_p
+from transect.inference.tests import holm, max_t, permutation_p, untested
 from transect.store.store import Store
 from transect.studies.manifold.map import evaluate_site
 from transect.studies.manifold.plan import MapJob
@@ -128,13 +128,14 @@ def _cell(answer: dict[str, Any], random: Sequence[dict[str, Any] | None], job: 
     }
     row |= {"corrected": level.mean(), "corrected_low": corrected_low, "corrected_high": corrected_high}
     row |= {"p": permutation_p(answer["statistic"], answer["null"]), "replicates": level.tolist()}
+    row |= {"untested": untested(len(answer["null"]))}
     row |= {"share": answer["share"], "null_share": answer["null_share"]}
     row |= {"target_rank": answer["rank"], "status": "ok"}
     known = [r for r in random if r and r["status"] == "ok"]
     if known:
         theirs = np.mean([correct(r["scores"], _null(r)) for r in known], axis=0)
         row |= {"random": theirs.mean(), "random_share": float(np.mean([r["share"] for r in known]))}
-        row |= {"added": (level - theirs).mean()}
+        row |= {"added": (level - theirs).mean(), "added_replicates": (level - theirs).tolist()}
         row["added_low"], row["added_high"] = interval(level - theirs, ratio)
         row["added_p"] = paired_p(level - theirs, ratio)
     return row

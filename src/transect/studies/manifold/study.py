@@ -150,7 +150,7 @@ def manifold(
     if how.intervene:
         moves = {"shift": how.shift, "at": how.at, "prompt": how.prompt}
         add_intervention(study, runs[0], progress=work.progress, **moves)
-    return study.in_units_of([*runs, *others])
+    return study.marked().in_units_of([*runs, *others])
 
 
 def _with_source(

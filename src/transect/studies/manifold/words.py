@@ -1,12 +1,16 @@
 """The manifold study in words and figures: findings with their numbers, warnings, methods, captions."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from transect import __version__
+from transect.inference.intervals import agreement
 from transect.models import sites
 from transect.results.study import Figure, Study, describe_run
 from transect.results.table import Table
-from transect.results.words import few_texts
+from transect.results.words import interval, share
 from transect.store.store import Store
 from transect.studies.manifold.plan import MapJob
 
@@ -53,7 +57,7 @@ def describe(
     for table in study.tables.values():
         table.provenance = study.provenance
     study.findings = _findings(study, runs, controls, job)
-    study.warnings = [WARNING, *few_texts(min(map(len, runs))), *notes]
+    study.warnings = [WARNING, *notes]
     if not controls:
         study.warnings.append(
             "No random-weight control was given: what training added cannot be said (--control)."
@@ -77,18 +81,24 @@ def _findings(study: Study, runs: list[Store], controls: list[Store], job: MapJo
                 f"{_p(top, 'added_p_max', 'paired over folds, Holm over the map')}: corrected "
                 f"{top['corrected']:.2f}{_p(top, 'p_max', 'permuted labels, max-T')} (score "
                 f"{top['value']:.2f}, null {top['null']:.2f}) against {top['random']:.2f}; the subspace "
-                f"holds {top['share']:.1%} of the variance there."
+                f"holds {top['share']:.1%} of the variance there; {_same(rows, 'added_replicates')}."
             )
         high = [r for r in rows if r["corrected_low"] > 0 and (r.get("p_max") or 1) <= 0.05]
+        above = f"{len(high)} of {len(rows)} cells score above the null (max-T p ≤ 0.05, interval above 0)"
         told.append(
-            f"{store.name}: {len(high)} of {len(rows)} cells score above the null (max-T p ≤ 0.05, "
-            "interval above 0);"
-            f" corrected up to {max(r['corrected'] for r in rows):.2f}. Decodable is not the same as "
-            "being there."
+            f"{store.name}: {top['untested'] or above};"
+            f" corrected up to {interval(max(rows, key=lambda r: r['corrected']), 'corrected', 2)}. "
+            "Decodable is not the same as being there."
         )
         told += _before(store, rows, job) + _transfer(study, store, job)
     told += _shapes(study)
     return told
+
+
+def _same(rows: Sequence[dict[str, Any]], column: str) -> str:
+    """Share of the folds whose largest number stands in the first row's cell."""
+    drops = np.array([r[column] for r in rows], float)
+    return f"{share(agreement(np.argmax(drops, axis=0).tolist(), 0))} of folds and repeats pick the same cell"
 
 
 def _p(row: dict[str, Any], name: str, test: str) -> str:
@@ -126,10 +136,13 @@ def _transfer(study: Study, store: Store, job: MapJob) -> list[str]:
             if r["token"] != job.source
         ]
         if rows:
-            top = max(rows, key=lambda r: r["corrected"])
+            rows.sort(key=lambda r: -r["corrected"])
+            top = rows[0]
+            random = top.get("random")
+            beside = "" if random is None else f", random weights {random:.2f}"
             told.append(
-                f"{store.name}: {phrase} best at {where(top)}: corrected {top['corrected']:.2f}"
-                f" [{top['corrected_low']:.2f}, {top['corrected_high']:.2f}]."
+                f"{store.name}: {phrase} best at {where(top)}: corrected {interval(top, 'corrected', 2)} "
+                f"(null {top['null']:.2f}{beside}); {_same(rows, 'replicates')}."
             )
     return told
 

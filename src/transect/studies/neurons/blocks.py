@@ -1,6 +1,7 @@
 """What a neuron study asks of a block of neurons, and of two blocks: importable tasks with JSON answers."""
 
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +73,7 @@ def block(task: Block) -> dict[str, Any]:
         "value": fits["whole"],
         "null": fits["control"],
         "control": "texts permuted by neuron",
+        "half_ratios": [_ratio(laid, rho, k) for k in (0, 1)],
         "reproducibility": align(laid["half 0"], laid["half 1"])[1],
         "reproducibility_null": align(laid["control half 0"], laid["control half 1"])[1],
         "neurons": len(whole),
@@ -138,6 +140,12 @@ def repeat(task: Block) -> dict[str, Any]:
 
 
 # below: helpers in reading order
+
+
+def _ratio(laid: dict[str, np.ndarray], rho: dict[str, np.ndarray], half: int) -> float:
+    """Stress of the map of half of the texts over that of its control."""
+    own, control = (stress(laid[k], targets(rho[k])) for k in (f"half {half}", f"control half {half}"))
+    return own / control if control > 0 else math.nan
 
 
 def _named(split: SplitMoments) -> dict[str, Moments]:

@@ -112,7 +112,7 @@ def neurons(
     if work.out is not None:
         _save(Path(work.out), run, positions, place.dim)
     describe(study, run, shown, place)
-    return study.in_units_of([run])
+    return study.marked().in_units_of([run])
 
 
 def _check(store: Runs, place: Any) -> None:

@@ -87,7 +87,7 @@ def pruning(
         own = model_moments(loaded, samples, ["mlp.act"], **given) if need else {}
         asked: dict[str, Any] = {"scope": told.scope, "compensate": told.compensation, "seed": seed}
         save_pruned(prune(loaded, own, save, method=methods[0], **asked), Path(out) / "model", told.scope)
-    return study
+    return study.marked()
 
 
 def curve(

@@ -28,6 +28,7 @@ CHOICES = {
     "bias": "bias",
     "tie_word_embeddings": "tied",
     "initializer_range": "initial scale",
+    "embedding_std": "embedding scale",
     "init": "start",
     "skip": "skips",
     "norm_scaling": "scaled norms",

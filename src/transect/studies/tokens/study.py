@@ -82,7 +82,7 @@ def tokens(
     tables["arms"] = Table([{"measure": "arm", "run": a.name, "status": "ok", **_told(a)} for a in arms])
     study = Study("tokens", "How alike do tokens become with depth, and how do models differ in it?", tables)
     describe(study, [*stores, *others], arms, design.items() | {"window": how.window}, warnings)
-    return study.in_units_of([*stores, *others])
+    return study.marked().in_units_of([*stores, *others])
 
 
 def spread(names: Sequence[str], most: int) -> list[str]:

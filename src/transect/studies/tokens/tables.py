@@ -83,6 +83,8 @@ def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     told |= {"value": float(values.mean()), "seed_low": float(values.min()), "seed_high": float(values.max())}
     told |= {"runs": len(rows), "layer": sites.layer(rows[0]["site"]), "status": "ok"}
+    told |= {"replicates": replicated(rows).tolist()}
+    told |= {"calibration": rows[0].get("calibration") if len(rows) == 1 else None}
     nulls = [r["null"] for r in rows if r["null"] is not None]
     told |= {"null": float(np.mean(nulls)) if nulls else None}
     low, high = seeds_interval(values, replicated(rows), scale=scale_of(rows[0]["measure"]))

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from transect import __version__
+from transect.inference.intervals import agreement, jackknife
 from transect.models import sites
 from transect.results.study import Study, describe_run
 from transect.results.table import Table
-from transect.results.words import few_texts, flagged
+from transect.results.words import flagged, share
 from transect.store.store import Store
 from transect.studies.tokens.names import CURVES, HEADLINES, NORMED
 from transect.studies.tokens.pictures import pictures
@@ -103,14 +106,15 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
             line += f" {last['site']}"
             line += f" (tokens of other texts {last['null']:.3g}"
             random = _ordered(table.where(curve=curve, series=name, role="control"))
-            line += f", random weights {random[-1]['value']:.3g})" if random else ")"
+            line += f", random weights {_at(random[-1])})" if random else ")"
             told.append(line + (f", {last['runs']} seeds." if last["runs"] > 1 else "."))
-        told += _curse(name, own)
+        told += _curse(name, own, table.where(series=name, role="control"))
     return told + _apart_in_loss(study) + _contrasted(study)
 
 
-def _curse(name: str, own: Table) -> list[str]:
-    """Growth of the state through depth, and the block that the loss would miss least."""
+def _curse(name: str, own: Table, control: Table) -> list[str]:
+    """Growth of the state through depth beside that of random weights, and the block that the loss would miss
+    least, with the share of resamples that pick it too."""
     grown, blocks = (_ordered(own.where(curve=c)) for c in ("variance", "block skipped"))
     if len(grown) < 3 or not blocks:
         return []
@@ -118,13 +122,26 @@ def _curse(name: str, own: Table) -> list[str]:
     least = min(blocks, key=lambda r: r["value"])
     known = [r for r in blocks if r["low"] is not None]
     idle = [r for r in known if r["low"] <= 0]
-    growth = last["value"] / first["value"]
-    line = f"{name}, curse of depth: the variance of the state changes {growth:.3g} times"
-    line += (
-        f" from {first['site']} to {last['site']}; of {len(blocks)} blocks, leaving out the one that makes"
-    )
+    line = f"{name}, curse of depth: the variance of the state changes {_growth(first, last)} times"
+    line += f" from {first['site']} to {last['site']}"
+    random = _ordered(control.where(curve="variance"))
+    line += f" (random weights {_growth(random[1], random[-1])})" if len(random) > 2 else ""
+    line += f"; of {len(blocks)} blocks, leaving out the one that makes"
     line += f" {least['site']} costs least, {_at(least)} nats a token"
+    again = [r["replicates"] for r in blocks]
+    if all(again) and len({len(a) for a in again}) == 1:
+        picks = np.argmin(np.array(again, float), axis=0).tolist()
+        line += f" ({share(agreement(picks, blocks.index(least)))} of resamples pick the same)"
     return [line + (f"; {len(idle)} cost nothing that can be told from 0." if known else ".")]
+
+
+def _growth(first: dict[str, Any], last: dict[str, Any]) -> str:
+    """Ratio of two points of a curve, with its interval where both have resamples."""
+    ends, value = [r["replicates"] or [] for r in (first, last)], last["value"] / first["value"]
+    if len(ends[0]) != len(ends[1]) or len(ends[0]) < 2:
+        return f"{value:.3g}"
+    low, high = jackknife(value, np.array(ends[1], float) / np.array(ends[0], float), scale="log")
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _apart_in_loss(study: Study) -> list[str]:
@@ -227,7 +244,7 @@ def _at(row: dict[str, Any]) -> str:
 
 
 def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> list[str]:
-    told = few_texts(min(map(len, stores)))
+    told: list[str] = []
     runs = [a for a in arms if a.role == "run"]
     if not any(a.role == "control" for a in arms):
         told.append(
