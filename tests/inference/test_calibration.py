@@ -50,6 +50,7 @@ def test_coverage_within_the_band_is_rarely_marked_and_less_is(rate: float) -> N
     assert np.mean([outside(t.tolist(), 40) is not None for t in tables]) <= 0.05 + 2 * 0.013
     worse = rng.binomial(40, rate - 0.15, size=(100, 9))
     assert np.mean([outside(t.tolist(), 40) is not None for t in worse]) >= 0.95
+    assert outside([40] * 9, 40) == (1.0, None), "intervals that always hold are too wide"
 
 
 def test_what_is_kept_is_of_measures_that_there_are() -> None:
