@@ -1,5 +1,5 @@
 #!/bin/sh
-# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons tokens compare (all without a word).
+# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons tokens compare depth (all without a word).
 # On one core: drift 6 minutes, manifold 10, neurons 5, tokens an hour, compare two hours. A second call goes on; OUT says where.
 set -eu
 OUT=${OUT:-runs/docs}
@@ -48,4 +48,9 @@ compare() {
   take "$OUT/reviews/weights" energy=compare-energy
 }
 
-for page in ${*:-drift manifold neurons tokens compare}; do "$page"; done
+depth() {
+  transect depth smollm2 --texts gsm-test:24 --judges 16 --longest 32 --random-weights --out "$OUT/depth"
+  take "$OUT/depth" damage=depth-damage apart=depth-apart prediction=depth-prediction
+}
+
+for page in ${*:-drift manifold neurons tokens compare depth}; do "$page"; done
