@@ -1,5 +1,5 @@
 #!/bin/sh
-# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons tokens compare depth (all without a word).
+# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons tokens compare depth lens (all without a word).
 # On one core: drift 6 minutes, manifold 10, neurons 5, tokens an hour, compare two hours. A second call goes on; OUT says where.
 set -eu
 OUT=${OUT:-runs/docs}
@@ -53,4 +53,9 @@ depth() {
   take "$OUT/depth" damage=depth-damage apart=depth-apart prediction=depth-prediction
 }
 
-for page in ${*:-drift manifold neurons tokens compare depth}; do "$page"; done
+lens() {
+  transect lens smollm2 --texts gsm-test:60 --judges 12 --longest 48 --random-weights --shuffled-tokens --out "$OUT/lens"
+  take "$OUT/lens" logit=lens-logit tuned=lens-tuned
+}
+
+for page in ${*:-drift manifold neurons tokens compare depth lens}; do "$page"; done

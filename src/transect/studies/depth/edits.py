@@ -11,8 +11,7 @@ import numpy as np
 from transect.inference.evaluate import opened
 from transect.models.edit import Blocks, Routes
 from transect.models.forward import make_batch, make_plan
-from transect.store.store import Store
-from transect.studies.runs import model_of
+from transect.studies.runs import blocks_of
 from transect.work.keys import key_of
 
 if TYPE_CHECKING:
@@ -65,19 +64,6 @@ def edits(depth: int, kinds: Sequence[str], spans: Sequence[int]) -> list[Edit]:
             Edit("remove", k, n, dict.fromkeys(range(k, k + n), ())) for k in range(depth - n + 1) if n > 1
         ]
     return made
-
-
-_BLOCKS: dict[tuple[str, str], Blocks] = {}
-
-
-def blocks_of(store: Store) -> Blocks:
-    """The blocks of a store's model, kept between the tasks of one process. Raises: TransectError for a model
-    that cannot be opened or edited."""
-    key = (str(store.path), store.content)
-    if key not in _BLOCKS:
-        _BLOCKS.clear()
-        _BLOCKS[key] = Blocks(model_of(store))
-    return _BLOCKS[key]
 
 
 def judged(task: Judged) -> dict[str, Any]:

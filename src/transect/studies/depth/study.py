@@ -9,15 +9,14 @@ from typing import Annotated, Any, Unpack
 
 from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
-from transect.random import rng
 from transect.results.study import Study
 from transect.results.table import merge
 from transect.store.store import Store
-from transect.studies.depth.edits import KINDS, TEXTS, Judged, blocks_of, edits, judged
+from transect.studies.depth.edits import KINDS, TEXTS, Judged, edits, judged
 from transect.studies.depth.similar import Similarity, similar
 from transect.studies.depth.tables import collected, damages, distances, foretold, worth
 from transect.studies.depth.words import describe
-from transect.studies.runs import Run, open_runs, random_control
+from transect.studies.runs import Run, blocks_of, drawn, open_runs, random_control
 from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
 
 #: The table that --json prints.
@@ -86,25 +85,11 @@ def depth(
 
 
 def _checked(store: Store) -> Store:
-    """The store. Raises: TransectError where it does not hold every token of enough texts at every layer."""
-    if store.manifest["pool"] or store.manifest["positions"] != "all":
-        raise TransectError(
-            f"{store.path} does not hold all tokens of its texts.", "Capture without --pool and --positions."
-        )
+    """The store. Raises: TransectError where it does not hold every layer."""
     names = [s for s in store.sites if s.startswith("resid.")]
     if names != [f"resid.{k}" for k in range(len(names))] or len(names) < 3:
         raise TransectError(f"{store.path} does not hold every resid site.", "Capture with --sites resid.")
     return store
-
-
-def drawn(store: Store, judges: int, seed: int) -> list[int]:
-    """Texts that judge, in the store's order, by the seed. Raises: TransectError for too few of 3 tokens."""
-    enough = [i for i in range(len(store)) if store.lengths[i] > 2]
-    if len(enough) < FEWEST:
-        raise TransectError(
-            f"{store.path}: {len(enough)} texts have 3 tokens; half samples need {FEWEST}.", "Add texts."
-        )
-    return sorted(rng(seed, "depth").permutation(enough)[:judges].tolist())
 
 
 def _measured(
@@ -115,7 +100,7 @@ def _measured(
     deep = len([n for n in stores[0].sites if n.startswith("resid.")]) - 1
     every = edits(deep, kinds, spans)
     for store in stores:
-        members, where = drawn(store, how.judges, how.seed), (str(store.path), store.content)
+        members, where = drawn(store, "depth", how.judges, how.seed, FEWEST), (str(store.path), store.content)
         cut = [tuple(members[k : k + TEXTS]) for k in range(0, len(members), TEXTS)]
         tasks = tuple(Judged(*where, part, how.longest, kinds, spans) for part in cut)
         asks[f"judged {store.name}"] = Ask(

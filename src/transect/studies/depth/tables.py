@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transect.inference.intervals import agreement, jackknife
-from transect.random import rng
+from transect.inference.intervals import agreement, jackknife, ratios
 from transect.results.table import Table
 from transect.studies.depth.edits import Edit
 from transect.studies.depth.similar import BY_TOKEN, MEASURES, half_samples
@@ -44,13 +43,6 @@ class Sums(NamedTuple):
         count = self.tokens[members].sum()
         return self.sums[measure][:, members].sum(axis=1) / count
 
-    def left_out(self) -> list[np.ndarray]:
-        """All texts but those of each group."""
-        every = np.arange(len(self.tokens))
-        order = rng(self.seed, "groups").permutation(every)
-        parts = np.array_split(order, min(self.groups, len(every)))
-        return [np.setdiff1d(every, part) for part in parts]
-
 
 def collected(
     run: str, asked: list[Edit], answers: Sequence[Mapping[str, Any]], similar: dict[str, Any], **how: Any
@@ -71,12 +63,10 @@ def collected(
 def damages(told: Sums) -> Table:
     """Every edit: KL to the whole model, rise of the loss, share of tokens with the same top token. `share`:
     the rise beside the whole model's loss."""
-    every, out = np.arange(len(told.tokens)), told.left_out()
     whole = float(told.whole.sum() / told.tokens.sum())
     rows = []
     for measure, scale in DAMAGE.items():
-        values = told.damage(measure, every)
-        drops = np.stack([told.damage(measure, members) for members in out], axis=1)
+        values, drops = ratios(told.sums[measure], told.tokens, told.groups, told.seed)
         for edit, value, replicates in zip(told.edits, values.tolist(), drops, strict=True):
             low, high = jackknife(value, replicates, scale=scale)
             row = told.base() | {"measure": measure, "edit": edit.kind, "blocks": edit.count}
@@ -98,12 +88,11 @@ def distances(told: Sums) -> Table:
     names = told.similar["sites"]
     upper = list(zip(*np.triu_indices(len(names), 1), strict=True))
     count = np.asarray(told.similar["tokens"], float)
-    rows, out = [], told.left_out()
+    rows = []
     kinds = [(m, "all", np.asarray(told.similar[m]), count) for m in BY_TOKEN]
     kinds.append(("angular_distance", "last", np.asarray(told.similar["last"]), np.ones(len(count))))
     for measure, token, sums, weight in kinds:
-        values = sums.sum(axis=0) / weight.sum()
-        drops = np.stack([sums[m].sum(axis=0) / weight[m].sum() for m in out], axis=1)
+        values, drops = ratios(sums.T, weight, told.groups, told.seed)
         for (i, j), value, replicates in zip(upper, values.tolist(), drops, strict=True):
             low, high = jackknife(value, replicates, scale="log")
             row = told.base() | {"measure": measure, "token": token, "site": names[i], "site2": names[j]}
