@@ -37,7 +37,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ts.Study:
     folder = tmp_path_factory.mktemp("depth")
     planted_model().save_pretrained(folder / "model")
     tiny_tokenizer().save_pretrained(folder / "model")
-    given = {"judges": 12, "longest": 12, "halves": 20, "groups": 4, "spans": [2], "workers": 1}
+    given = {"judges": 12, "longest": 12, "halves": 20, "groups": 4, "spans": [3], "workers": 1}
     return ts.studies.depth(str(folder / "model"), texts=make_texts(14), out=folder / "out", **given)
 
 

@@ -67,7 +67,7 @@ def similar(task: Similarity) -> dict[str, Any]:
             sums[name].append(found[name].sum(axis=0)[upper].tolist())
         last.append(found["angular_distance"][-1][upper].tolist())
     told: dict[str, Any] = {"tokens": [X.shape[1] for X in texts], "sites": names, "last": last} | sums
-    pairs = [(k, k + n) for n in (1, *task.spans) for k in range(len(names) - n)]
+    pairs = [(k, k + n) for n in sorted({1, 2, *task.spans}) for k in range(len(names) - n)]
     draws = [np.arange(len(texts)), *half_samples(len(texts), task.halves, task.seed)]
     return told | {"pairs": pairs, "cka": _cka(texts, pairs, draws, task.seed)}
 

@@ -107,7 +107,7 @@ def _figures(study: Study, runs: list[str], controls: list[str], origin: str) ->
             "model: 0.",
             shown
             | {"measures": ["kl_divergence"], "panels": "edit", "log": True, "where": {"blocks": [1, 2]}}
-            | {"reference": "from the whole model (nats)"},
+            | {"labels": {"kl_divergence": "KL (nats)"}},
         ),
         Figure(
             "apart",

@@ -100,7 +100,12 @@ def _methods(how: Any) -> list[str]:
 
 
 def _figure(lens: str, runs: list[str], origin: str) -> Figure:
-    shown = {"kl_divergence": "KL", "top1_agreement": "agreement", "next_rank": "rank", "entropy": "entropy"}
+    shown = {
+        "kl_divergence": "KL from the output (nats)",
+        "top1_agreement": "agreement with the top token (share)",
+        "next_rank": "rank of the true next token",
+        "entropy": "entropy (nats)",
+    }
     return Figure(
         lens,
         "depth",
@@ -109,7 +114,14 @@ def _figure(lens: str, runs: list[str], origin: str) -> Figure:
         f"{origin} {lens.capitalize()} lens: KL from the model's output and entropy in nats, share of tokens "
         "with the model's top token, geometric mean rank of the true next token; 95 % by text. Dotted: a "
         "constant state.",
-        {"measures": list(shown), "runs": runs, "controls": runs[1:], "where": {"lens": lens}},
+        {
+            "measures": list(shown),
+            "labels": shown,
+            "logs": ["next_rank"],
+            "runs": runs,
+            "controls": runs[1:],
+            "where": {"lens": lens},
+        },
     )
 
 
