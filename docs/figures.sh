@@ -1,5 +1,5 @@
 #!/bin/sh
-# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons tokens compare (all without a word).
+# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons tokens compare depth lens probe (all without a word).
 # On one core: drift 6 minutes, manifold 10, neurons 5, tokens an hour, compare two hours. A second call goes on; OUT says where.
 set -eu
 OUT=${OUT:-runs/docs}
@@ -48,4 +48,24 @@ compare() {
   take "$OUT/reviews/weights" energy=compare-energy
 }
 
-for page in ${*:-drift manifold neurons tokens compare}; do "$page"; done
+depth() {
+  transect depth smollm2 --texts gsm-test:24 --judges 16 --longest 32 --random-weights --out "$OUT/depth"
+  take "$OUT/depth" damage=depth-damage apart=depth-apart prediction=depth-prediction
+}
+
+lens() {
+  layers=resid.0,resid.5,resid.10,resid.15,resid.20,resid.25,resid.30
+  [ -d "$OUT/depth/stores/smollm2" ] || depth
+  transect lens "$OUT/depth/stores/smollm2" --sites $layers --judges 12 --longest 48 --random-weights --out "$OUT/lens"
+  take "$OUT/lens" logit=lens-logit tuned=lens-tuned
+}
+
+probe() {
+  layers=resid.0,resid.5,resid.10,resid.15,resid.20,resid.25,resid.30 from=$OUT/depth/stores
+  [ -d "$from/smollm2" ] || depth
+  transect probe "$from/smollm2" --label position --control "$from/smollm2_random_weights" --sites $layers \
+    --out "$OUT/probe"
+  take "$OUT/probe" probe=probe selectivity=probe-selectivity
+}
+
+for page in ${*:-drift manifold neurons tokens compare depth lens probe}; do "$page"; done

@@ -82,6 +82,22 @@ def jackknife(
     return float(back(np.asarray(centre - half))), float(back(np.asarray(centre + half)))
 
 
+def ratios(sums: np.ndarray, weights: np.ndarray, groups: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means over tokens from sums by text: (values [m], leave-one-group-of-texts-out values [m, G]).
+
+    Args:
+        sums: [m, texts].
+        weights: Tokens of each text, [texts].
+    """
+    from transect.random import rng
+
+    order = rng(seed, "groups").permutation(len(weights))
+    parts = np.array_split(order, min(groups, len(weights)))
+    total, count = sums.sum(axis=1), weights.sum()
+    drops = [(total - sums[:, part].sum(axis=1)) / (count - weights[part].sum()) for part in parts]
+    return total / count, np.stack(drops, axis=1)
+
+
 def _carried(value: float, error: float, there: Callable[[np.ndarray], np.ndarray]) -> float:
     """A standard error on the number's own scale, carried over to the line by a step to either side that
     exists."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transect.models import sites
+from transect.models.edit import Blocks
 from transect.models.forward import hooked
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, fl
     """
     import torch
 
-    taps = sites.discover(model.model)
+    taps, blocks = sites.discover(model.model), Blocks(model)
     chosen = [taps[s] for s in sites.select(list(taps), ["resid"])]
     given = torch.from_numpy(np.asarray(ids, np.int64))[None].to(model.device)
     sizes: dict[str, float] = {}
@@ -74,17 +75,10 @@ def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, fl
         logits = model.model(input_ids=given, use_cache=False).logits[0, :-1].float()
         return float(torch.nn.functional.cross_entropy(logits, given[0, 1:]))
 
-    def handed_on(_: object, args: tuple, kwargs: dict, out: object) -> object:
-        x = args[0] if args else kwargs["hidden_states"]
-        return (x, *out[1:]) if isinstance(out, tuple) else x
-
     with torch.inference_mode():
         with hooked(chosen, keep):
             usual, gained = loss(), [float("nan")]
-        for tap in chosen[1:]:  # the first reads what enters the first block
-            hook = tap.module.register_forward_hook(handed_on, with_kwargs=True)
-            try:
+        for k in range(len(blocks)):
+            with blocks.routed({k: ()}):
                 gained.append(loss() - usual)
-            finally:
-                hook.remove()
     return {tap.site: (gain, sizes[tap.site]) for tap, gain in zip(chosen, gained, strict=True)}

@@ -36,6 +36,7 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         shown = name if by == "measure" else o["measures"][0]
         beside = "excess over the null" if o.get("value") == "corrected" else o.get("reference", "")
         words = label(str(shown)) if not o.get("reference") else label(str(shown)).partition(" (")[0]
+        words = o.get("labels", {}).get(shown, words)
         ax.set_ylabel(_wrapped(words) + (f"\n{beside}" if beside else ""))
         if by == "normalise":
             ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
@@ -53,8 +54,8 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         ax.set_xlabel("depth (fraction of blocks)" if several else plain)
     values = [table.where(**{by: name}).column(o.get("value", "value")) for name in names]
     if by == "measure":  # each panel is a quantity of its own
-        for ax, column in zip(axes, values, strict=True):
-            scale_alike([ax], [column], log=o.get("log", False))
+        for ax, name, column in zip(axes, names, values, strict=True):
+            scale_alike([ax], [column], log=o.get("log", False) or name in o.get("logs", ()))
     else:
         scale_alike(axes, values, same=by == "skip", log=o.get("log", False))
     if o.get("changes"):

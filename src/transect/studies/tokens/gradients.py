@@ -16,6 +16,7 @@ from transect.errors import TransectError
 from transect.inference.asks import Ask
 from transect.inference.evaluate import opened
 from transect.inference.per_text import summary
+from transect.models.edit import check_head
 from transect.models.gradients import skipped_losses, token_gradients
 from transect.random import rng
 from transect.results.table import Table
@@ -95,9 +96,9 @@ def _skips(task: Gradients) -> list[dict[str, Any]]:
         model = model_of(store)
         check_head(model)
         drawn = _draw(store, task)
+        found = [skipped_losses(model, ids) for ids, _, _ in drawn]
     except TransectError as error:
         return [{"measure": "skipped_block", "run": store.name, "status": str(error)}]
-    found = [skipped_losses(model, ids) for ids, _, _ in drawn]
     base = {"run": store.name, "normalise": "raw", "design": "within", "n_texts": len(drawn)}
     base |= {"position0": "dropped", "seed": task.seed, "n": sum(len(ids) - 1 for ids, _, _ in drawn)}
     rows = []
@@ -115,18 +116,6 @@ def _alone(told: dict[str, Any]) -> dict[str, Any]:
     """A number that has no null."""
     empty = ("p", "null", "corrected", "corrected_low", "corrected_high")
     return told | dict.fromkeys(empty)
-
-
-def check_head(model: "Model") -> None:
-    """Raises: TransectError for a model without a next token: an encoder, or a decoder without its head."""
-    if model.kind != "decoder":
-        raise TransectError(
-            f"{model.name} is an {model.kind}: it has no next token.", "Gradients need a decoder."
-        )
-    if model.model.get_output_embeddings() is None:
-        raise TransectError(
-            f"{model.name} was saved without its head and predicts nothing.", "Use the whole model."
-        )
 
 
 def gradient_rows(store: Store, model: "Model", task: Gradients) -> list[dict[str, Any]]:

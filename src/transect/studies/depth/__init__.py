@@ -1,0 +1,1 @@
+"""What each block is worth, and what foretells it."""

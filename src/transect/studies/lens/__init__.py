@@ -1,0 +1,1 @@
+"""What a state already says about the next token."""

@@ -1,0 +1,120 @@
+"""Cells of a probe's map: states of a site and token, their labels, permuted labels, control task."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.inference.evaluate import opened
+from transect.inference.intervals import jackknife
+from transect.random import rng
+from transect.store.store import Store
+from transect.studies.manifold.plan import block_permutation, group_folds
+from transect.studies.probe.fit import held_out, score, targets
+from transect.work.keys import key_of
+
+#: Labels that every store has, of its tokens.
+STANDARD = ("position", "token")
+#: Kinds of token that token identity is read of, the most frequent ones.
+TYPES = 20
+
+
+class Probe(NamedTuple):
+    """One task: a site at a token, with everything that its score needs."""
+
+    path: str
+    content: str
+    site: str
+    token: str
+    label: str
+    kind: str
+    group: str | None
+    folds: int
+    permutations: int
+    groups: int
+    seed: int
+
+    def key(self) -> str:
+        """Name of the task's answer."""
+        return key_of(list(self)[1:], __name__)
+
+
+class Units(NamedTuple):
+    """Rows of a site, each with label, text, group of texts, and the kind of token that stands there."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    types: np.ndarray
+
+
+def units_of(store: Store, task: Probe) -> Units:
+    """What is probed. Raises: TransectError for labels that some texts lack, or that are all the same."""
+    chosen = store.select("all" if task.label in STANDARD else task.token, position0=False)
+    if chosen.pooled:
+        raise TransectError("a probe reads tokens, not means.", "Give last, landmark:NAME+k or a position.")
+    first = store.start[chosen.texts]
+    types = np.array([store.token_ids(t)[p] for t, p in zip(chosen.texts, chosen.rows - first, strict=True)])
+    rows, texts = chosen.rows, chosen.texts
+    if task.label == "position":
+        labels = (chosen.rows - first).astype(float)
+    elif task.label == "token":
+        names, count = np.unique(types, return_counts=True)
+        kept = np.isin(types, names[np.argsort(-count, kind="stable")[:TYPES]])
+        rows, texts, labels, types = rows[kept], texts[kept], types[kept], types[kept]
+    else:
+        labels = store.label(task.label)[texts]
+    if len(np.unique(labels)) < 2:
+        raise TransectError(f"label {task.label} has one value at {task.token}.", "Choose another.")
+    groups = texts if task.group is None else store.label(task.group)[texts]
+    return Units(rows, labels, np.unique(groups, return_inverse=True)[1], types)
+
+
+def labellings(units: Units, task: Probe) -> np.ndarray:
+    """[n, 2 + permutations]: the labels, the control task, and labels permuted.
+
+    Labels of texts move between whole groups. Labels that differ within texts turn round within each text by
+    an offset of its own: neighbours stay neighbours, which a free permutation would take apart. The control
+    task (Hewitt & Liang 2019, arXiv:1909.03368) gives each kind of token a label drawn from all of them.
+    """
+    names, code = np.unique(units.labels, return_inverse=True)
+    draw = rng(task.seed, "control task")
+    kinds, kind = np.unique(units.types, return_inverse=True)
+    columns = [code, draw.choice(code, len(kinds))[kind]]
+    for k in range(task.permutations):
+        generator = rng(task.seed, "probe", k)
+        columns.append(_turned(code, units.groups, generator) if task.label in STANDARD
+                       else code[block_permutation(units.groups, generator)])  # fmt: skip
+    table = np.stack(columns, axis=1)
+    return table if task.kind == "classes" else np.asarray(names, float)[table]
+
+
+def _turned(code: np.ndarray, groups: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    out = code.copy()
+    for g in np.unique(groups):
+        own = np.flatnonzero(groups == g)
+        out[own] = np.roll(code[own], generator.integers(len(own)))
+    return out
+
+
+def probed(task: Probe) -> dict[str, Any]:
+    """Score of the labels with its interval, of the control task, of permuted labels; share of variance."""
+    store = opened(task.path, task.content)
+    units = units_of(store, task)
+    X = store.read(task.site, units.rows).astype(np.float64)
+    if not np.ptp(X, axis=0).max() > 0:
+        return {"status": "the points are the same in all texts"}
+    Y = targets(labellings(units, task), task.kind)
+    folds = group_folds(units.groups, task.folds, rng(task.seed, "probe folds"))
+    predicted, share = held_out(X, Y, folds, units.groups)
+    scores = score(predicted, Y, task.kind)
+    parts = rng(task.seed, "groups").permutation(int(units.groups.max()) + 1) % task.groups
+    drops = []
+    for g in np.unique(parts):
+        kept = parts[units.groups] != g
+        drops.append(float(score(predicted[kept, :1], Y[kept, :1], task.kind)[0]))
+    low, high = jackknife(float(scores[0]), drops)
+    told = {"value": float(scores[0]), "low": low, "high": high, "variance": share, "n": len(X)}
+    several = len(np.unique(units.types)) > 1
+    told |= {"control_task": float(scores[1]) if several else None, "null": scores[2:].tolist()}
+    return told | {"n_texts": int(units.groups.max()) + 1, "status": "ok"}
