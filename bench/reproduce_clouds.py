@@ -13,8 +13,8 @@ import transect as ts
 from reproduce_parts import HEAD, LAYER, Made, Section, num, span, told, within_bounds
 from transect.inference.design import Design
 from transect.inference.draws import draw
-from transect.numeric.change_points import jumps
 from transect.results.table import Table
+from transect.studies.drift.changes import changes
 from transect.studies.drift.published import WINDOW, published
 
 if TYPE_CHECKING:
@@ -82,10 +82,11 @@ def _above(table: Table) -> str:
 def _changes(as_published: Table, ours: Table, twin: Table) -> tuple[str, ...]:
     """The rolling z of the published curve, our jumps, and those of random weights."""
     z = np.abs(as_published.column("rolling_z"))
-    halves = [np.array(h, float) for h in zip(*ours.column("halves"), strict=True)]
-    found = jumps(ours.column("corrected"), resampled=halves)
-    shown = ", ".join(f"{ours.column('site2')[c.index]} (in {c.support:.0%} of half-samples)" for c in found)
-    in_twin = ", ".join(str(twin.column("site2")[c.index]) for c in jumps(twin.column("corrected")))
+    own, other = (
+        changes(table, Table(), "sinkhorn", []).where(kind="jump", status="ok") for table in (ours, twin)
+    )
+    shown = ", ".join(f"{r['site2']} (in {r['support']:.0%} of half-samples)" for r in own)
+    in_twin = ", ".join(r["site2"] for r in other)
     return (
         f"change layers: \\|z\\| > 2 in a window of {WINDOW}",
         f"largest \\|z\\| {num(z.max())}, none can pass {num((WINDOW - 1) ** 0.5)}; fires at "
@@ -128,6 +129,7 @@ def _bases(store: "Store", table: dict[str, Any]) -> tuple[str, ...]:
     own = [theirs.emd(a[k], a[k + 1]) for k in range(len(a) - 1)]
     paired = table | {"design": "paired"}
     one, whole = (ts.sweep("wasserstein", store, **(paired | {"pca": k})) for k in (50, None))
+    apart = ts.sweep("wasserstein", store, **(table | {"design": "disjoint", "pca": 50}))
     return (
         "exact transport of the same tokens at adjacent layers, 50 axes",
         f"a basis for each layer: mean {num(float(np.mean(own)))}",
@@ -135,7 +137,7 @@ def _bases(store: "Store", table: dict[str, Any]) -> tuple[str, ...]:
         f"{num(whole.column('value').mean())}",
         "halves of one layer: a basis each "
         f"{num(float(np.mean([theirs.emd(*p) for p in zip(a, b, strict=True)])))}, one basis "
-        f"{num(one.column('null').mean())}",
+        f"{num(apart.column('null').mean())}",
     )
 
 
