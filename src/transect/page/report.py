@@ -27,7 +27,7 @@ from transect.results.study import Figure, Study
 from transect.results.table import Table
 
 #: Bytes of CSV that go into one report, all figures together.
-DATA_BUDGET = 3 << 19
+DATA_BUDGET = 5 << 18
 #: Cells that a spreadsheet would run as a formula are written as text.
 FORMULA = re.compile(r"^\s*[=+\-@＝＋－＠]|^[\t\r\n]")
 
