@@ -78,8 +78,8 @@ def test_rows_captions_and_warnings_carry_the_mark(tmp_path: Path, monkeypatch: 
     assert study.figures[0].caption == "bures by layer. Intervals: value covers 86% at 12 texts: bures."
     assert study.figures[1].caption == "cosine by layer."
     assert study.warnings == [
-        "Intervals that calibration does not vouch for (docs/calibration.md): value covers 86% at 12 texts: bures; "
-        "excess not calibrated: cka.",
+        "Intervals that calibration does not vouch for (docs/calibration.md): "
+        "value covers 86% at 12 texts: bures; excess not calibrated: cka.",
         "Intervals of these tables are not calibrated: gaps.",
     ]
     monkeypatch.setattr(calibration, "kept", lambda: FOUND | {"excess": FOUND["value"]})

@@ -73,7 +73,9 @@ class Study:
     def marked(self) -> "Study":
         """This study, whose warnings and captions name the intervals outside of their band."""
         if told := _uncalibrated(self.tables.values()):
-            self.warnings.append(f"Intervals that calibration does not vouch for (docs/calibration.md): {told}.")
+            self.warnings.append(
+                f"Intervals that calibration does not vouch for (docs/calibration.md): {told}."
+            )
         if bare := [name for name, table in self.tables.items() if _unmarked(table)]:
             self.warnings.append(f"Intervals of these tables are not calibrated: {', '.join(bare)}.")
         for k, figure in enumerate(self.figures):
