@@ -53,7 +53,8 @@ def drift(made: Made) -> Section:
         f"one layer ({num(floor)}): the curve shows regularisation and sampling, and neither drift nor its "
         "absence can be read from it. Its rule for transitions cannot fire on any curve. By the corrected "
         f"number layers do drift, most of all at {top['site']} → {top['site2']}; with random weights they "
-        "do so too: a jump says something about training where random weights have none there. The entropy of norms is close to log n at all layers and dips where single tokens are "
+        "do so too: a jump says something about training where random weights have none there. The "
+        "entropy of norms is close to log n at all layers and dips where single tokens are "
         "massive; the spectrum's moves with depth."
     )
     return Section(
