@@ -147,7 +147,13 @@ def _uncalibrated(tables: Iterable[Table]) -> str:
         for row in table.where(lambda r: r.get("calibration") not in (None, WITHIN)):
             for part in row["calibration"].split("; "):
                 found.setdefault(part, {})[row["measure"]] = None
-    return "; ".join(f"{mark}: {', '.join(names)}" for mark, names in found.items())
+    return "; ".join(f"{mark}: {_few(list(names))}" for mark, names in found.items())
+
+
+def _few(names: list[str], most: int = 6) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _unmarked(table: Table) -> bool:
