@@ -41,6 +41,10 @@ def outside(hits: Sequence[int], draws: int) -> tuple[float, int | None] | None:
     return None
 
 
+#: Every row of a sweep asks for one of a few: two milliseconds each, unless they are kept.
+_known = functools.lru_cache(maxsize=1024)(outside)
+
+
 def _beyond(hits: int, draws: int) -> float:
     """Probability of so few hits at the lower edge of the band, or of so many at the upper."""
     from scipy.stats import binom
@@ -63,7 +67,7 @@ def mark(measure: str, texts: int, what: str = "value", found: Mapping[str, Any]
     if measure not in found[what]:
         return "not calibrated"
     at = max(t for t in grid if t <= texts)
-    odd = outside(found[what][measure][grid.index(at)], found["draws"])
+    odd = _known(tuple(found[what][measure][grid.index(at)]), found["draws"])
     if odd is None:
         return ""
     law = "" if odd[1] is None else f" of {found['laws'][odd[1]]} points"
