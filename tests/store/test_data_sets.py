@@ -71,6 +71,8 @@ def test_one_point_a_sample(tmp_path: Path) -> None:
     ("columns", "words"),
     [
         ({"resid.0": [[[1.0, 2.0]], None]}, "empty cells"),
+        ({"resid.0": [[[1.0, 2.0], None], [[1.0, 2.0]]]}, "empty cells"),
+        ({"resid.0": [[[1.0, None]], [[1.0, 2.0]]]}, "empty cells"),
         (
             {"resid.0": [[[1.0, 2.0]], [[1.0, 2.0]]], "resid.1": [[[1.0, 2.0]] * 2, [[1.0, 2.0]]]},
             "other numbers",

@@ -35,8 +35,8 @@ def open_data_set(path: Path) -> dict[str, Any]:
         ) from error
     found: dict[str, Any] = {}
     for name in table.column_names:
-        column = _plain(table[name].combine_chunks())
-        if not isinstance(column, pa.Array) or column.null_count:
+        column = _plain(table[name])
+        if _has_gaps(column):
             raise TransectError(f"{path}: column {name!r:.80} has empty cells.", "Fill or drop it.")
         value, lengths = _values(column)
         found[name] = value
@@ -63,13 +63,17 @@ def _table(path: Path) -> Any:
     return pa.concat_tables(parts)
 
 
-def _plain(array: Any) -> Any:
-    """An array without the types that datasets puts around nested lists."""
+def _plain(column: Any) -> Any:
+    """A column as one array, without the types that datasets puts around nested lists."""
     import pyarrow as pa
 
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks)
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def _has_gaps(array: Any) -> bool:
+    """Whether a cell, or anything in a cell's lists, is missing."""
+    return bool(array.null_count) or (_is_list(array.type) and _has_gaps(array.flatten()))
 
 
 def _values(array: Any) -> tuple[Any, np.ndarray | None]:
