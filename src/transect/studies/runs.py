@@ -19,6 +19,7 @@ from transect.store.capture import capture, recapture
 from transect.store.recapture import model_or_refuse, reopen
 from transect.store.store import Store, open_store
 from transect.texts.texts import Texts, open_texts
+from transect.work.options import Work
 
 Run = Store | Model | str | Path
 Runs = Run | Sequence[Run]
@@ -142,6 +143,24 @@ def shuffled_control(store: Store, out: str | Path, *, seed: int = 0, progress: 
     return recapture(
         store, model, where, shuffle_tokens=seed, progress=bar_of(progress, shortened(model.name))
     )
+
+
+def captured_controls(
+    store: Store,
+    work: Work,
+    seed: int,
+    *,
+    random_weights: bool = False,
+    shuffled_tokens: bool = False,
+    **changes: Any,
+) -> list[Store]:
+    """The controls that were asked for, captured beside the study from the texts and the model of a store;
+    `changes` are those of the capture with random weights. Raises: TransectError without a folder."""
+    if (random_weights or shuffled_tokens) and work.out is None:
+        raise TransectError("controls are captured into the study's folder.", "Give out=DIR.")
+    given: dict[str, Any] = {"seed": seed, "progress": work.progress}
+    made = [random_control(store, work.out, **given, **changes)] if random_weights else []
+    return made + ([shuffled_control(store, work.out, **given)] if shuffled_tokens else [])
 
 
 def model_of(store: Store) -> Model:

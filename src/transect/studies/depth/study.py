@@ -16,7 +16,7 @@ from transect.studies.depth.edits import KINDS, TEXTS, Judged, edits, judged
 from transect.studies.depth.similar import Similarity, similar
 from transect.studies.depth.tables import collected, damages, distances, foretold, worth
 from transect.studies.depth.words import describe
-from transect.studies.runs import Run, blocks_of, drawn, open_runs, random_control
+from transect.studies.runs import Run, blocks_of, captured_controls, drawn, open_runs
 from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
 
 #: The table that --json prints.
@@ -67,14 +67,10 @@ def depth(
     if unknown := [kind for kind in edit if kind not in KINDS]:
         raise TransectError(f"edit {unknown[0]!r}.", f"Choose from {', '.join(KINDS)}.")
     stores = open_runs([run], how.texts, work.out, seed=how.seed, progress=work.progress)
-    if random_weights and work.out is None:
-        raise TransectError("the reference is captured into the study's folder.", "Give out=DIR.")
-    layers = len([s for s in _checked(stores[0]).sites if s.startswith("resid.")])
-    if wrong := [n for n in spans if not 1 < n < layers - 1]:
-        raise TransectError(f"spans: {wrong[0]} blocks of {layers - 1}.", f"Give 2 to {layers - 2}.")
-    blocks_of(stores[0])  # refuses what cannot be edited before anything is captured
-    if random_weights:
-        stores.append(random_control(stores[0], work.out, seed=how.seed, progress=work.progress))
+    blocks = len(blocks_of(_checked(stores[0])))  # refuses what cannot be edited before anything is captured
+    if wrong := [n for n in spans if not 1 < n < blocks]:
+        raise TransectError(f"spans: {wrong[0]} blocks of {blocks}.", f"Give 2 to {blocks - 1}.")
+    stores += captured_controls(stores[0], work, how.seed, random_weights=random_weights)
     told = _measured(stores, tuple(edit), tuple(spans), how, work)
     makers = {"damage": damages, "distances": distances, "prediction": foretold}
     tables = {name: merge([make(one) for one in told]) for name, make in makers.items()}
@@ -97,8 +93,7 @@ def _measured(
 ) -> list[Any]:
     """The sums of every store, over one pool."""
     asks: dict[str, Ask] = {}
-    deep = len([n for n in stores[0].sites if n.startswith("resid.")]) - 1
-    every = edits(deep, kinds, spans)
+    every = edits(len(blocks_of(stores[0])), kinds, spans)
     for store in stores:
         members, where = drawn(store, "depth", how.judges, how.seed, FEWEST), (str(store.path), store.content)
         cut = [tuple(members[k : k + TEXTS]) for k in range(0, len(members), TEXTS)]

@@ -23,7 +23,7 @@ from transect.studies.drift.names import LAYERS, OUTLIERS, PRESETS, SCALES, SIMP
 from transect.studies.drift.published import published
 from transect.studies.drift.tables import companions, diagnostics, ratios, verdict
 from transect.studies.drift.words import describe
-from transect.studies.runs import Run, Runs, distinct, open_runs, random_control, shuffled_control
+from transect.studies.runs import Run, Runs, captured_controls, distinct, open_runs
 from transect.work.options import MOST_DRAWS, Option, Work, group, only
 
 #: The table that --json prints.
@@ -79,7 +79,8 @@ def drift(
     else:
         opened = open_runs(stores, how.texts, work.out, seed=design.seed, progress=work.progress)
     others = open_runs(list(controls)) if controls else []
-    others += _controls(opened[0], work, design.seed, random_weights, shuffled_tokens)
+    asked = {"random_weights": random_weights, "shuffled_tokens": shuffled_tokens}
+    others += captured_controls(opened[0], work, design.seed, **asked, sites=["resid"])
     every = [*opened, *others]
     distinct(every)
     study = Study("drift", "How far do representations move from layer to layer, and where?", {})
@@ -165,20 +166,6 @@ def _beside(control: Store, transport: list[str], apart: dict[str, Any], same: d
         ask([*(m for m in SIMPLE if m != "plan"), "wasserstein"], control, normalise="unit", **few),
         ask("plan", control, normalise="raw", **few),
     ]
-
-
-def _controls(
-    store: Store, work: Work, seed: int, random_weights: bool, shuffled_tokens: bool
-) -> list[Store]:
-    """Control runs captured beside the study, from the texts and the model of the first store."""
-    if (random_weights or shuffled_tokens) and work.out is None:
-        raise TransectError("controls are captured into the study's folder.", "Give out=DIR.")
-    made = []
-    if random_weights:
-        made.append(random_control(store, work.out, seed=seed, progress=work.progress, sites=["resid"]))
-    if shuffled_tokens:
-        made.append(shuffled_control(store, work.out, seed=seed, progress=work.progress))
-    return made
 
 
 def _preset(

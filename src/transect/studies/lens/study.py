@@ -9,7 +9,6 @@ from typing import Annotated, Any, Unpack
 
 import numpy as np
 
-from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.inference.intervals import jackknife, ratios
 from transect.random import rng
@@ -19,7 +18,7 @@ from transect.store.store import Store
 from transect.studies.lens.directions import directions, read_out
 from transect.studies.lens.judge import LENSES, MEASURES, Read, last_site, read, readable
 from transect.studies.lens.words import describe
-from transect.studies.runs import Run, drawn, open_runs, random_control, shuffled_control
+from transect.studies.runs import Run, captured_controls, drawn, open_runs
 from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
 
 #: The table that --json prints.
@@ -74,12 +73,9 @@ def lens(
     names = readable(stores[0], how.sites)
     site = how.at or last_site(stores[0])
     given = directions(direction, site, stores[0].width(last_site(stores[0]))) if direction else {}
-    if (random_weights or shuffled_tokens) and work.out is None:
-        raise TransectError("references are captured into the study's folder.", "Give out=DIR.")
-    if random_weights:
-        stores.append(random_control(stores[0], work.out, seed=how.seed, progress=work.progress))
-    if shuffled_tokens:
-        stores.append(shuffled_control(stores[0], work.out, seed=how.seed, progress=work.progress))
+    stores += captured_controls(
+        stores[0], work, how.seed, random_weights=random_weights, shuffled_tokens=shuffled_tokens
+    )
     asks = {s.name: _ask(s, names, how) for s in stores}
     found = answer(asks, work, "lens")
     study = Study("lens", "What does a state already say about the next token?", {})

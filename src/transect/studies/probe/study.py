@@ -18,7 +18,7 @@ from transect.store.store import Store
 from transect.studies.probe.cells import STANDARD, Probe, probed, units_of
 from transect.studies.probe.fit import KINDS
 from transect.studies.probe.words import describe
-from transect.studies.runs import Run, distinct, open_runs, random_control
+from transect.studies.runs import Run, captured_controls, distinct, open_runs
 from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
 
 #: The table that --json prints.
@@ -73,10 +73,7 @@ def probe(
     how, work = group(options, ProbeOptions), Work.of(options)
     opened = open_runs(stores, how.texts, work.out, seed=how.seed, progress=work.progress)
     others = open_runs(list(controls)) if controls else []
-    if random_weights:
-        if work.out is None:
-            raise TransectError("the control is captured into the study's folder.", "Give out=DIR.")
-        others.append(random_control(opened[0], work.out, seed=how.seed, progress=work.progress))
+    others += captured_controls(opened[0], work, how.seed, random_weights=random_weights)
     distinct([*opened, *others])
     where = ["all"] if label in STANDARD else list(tokens)
     asks: dict[str, Ask] = {}
