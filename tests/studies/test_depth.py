@@ -15,7 +15,7 @@ from transect.models.edit import Blocks
 from transect.models.losses import losses
 from transect.studies.depth.edits import compared, edits
 from transect.studies.depth.similar import by_token
-from transect.studies.runs import drawn
+from transect.studies.judging import drawn
 
 IDLE, LOUD = 1, 2
 IDS = torch.arange(5, 14)[None]
@@ -103,7 +103,7 @@ def test_numbers_are_those_of_the_formulas(study: ts.Study, tmp_path: Path) -> N
     store = ts.open_store(study.provenance["runs"][0]["path"])
     blocks, rng = Blocks(ts.open_model(store.manifest["model"]["spec"])), np.random.default_rng(0)
     kl, count = 0.0, 0
-    for i in drawn(store, "depth", 12, 0, 8):
+    for i in drawn(store, "depth", 12, 0):
         ids = torch.tensor(np.asarray(store.token_ids(i))[:12].astype(int))[None]
         with blocks.routed({LOUD: ()}):
             other = blocks.logits(ids)[0, :-1].double().log_softmax(-1)
@@ -122,7 +122,7 @@ def test_numbers_are_those_of_the_formulas(study: ts.Study, tmp_path: Path) -> N
 def test_the_whole_loss_is_that_of_the_model(study: ts.Study) -> None:
     told, path = study.tables["damage"], study.provenance["runs"][0]["path"]
     store = ts.open_store(path)
-    texts = make_texts(14).subset(drawn(store, "depth", 12, 0, 8))
+    texts = make_texts(14).subset(drawn(store, "depth", 12, 0))
     total, count = losses(ts.open_model(store.manifest["model"]["spec"]), texts, max_length=12)
     assert told.column("whole_loss")[0] == pytest.approx(total.sum() / count.sum(), rel=1e-5)
 

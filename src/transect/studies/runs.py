@@ -12,9 +12,7 @@ from typing import Any
 from transect.errors import TransectError
 from transect.files import local
 from transect.inference.intervals import student
-from transect.models.edit import Blocks
 from transect.models.models import Model, open_model
-from transect.random import rng
 from transect.store.capture import capture, recapture
 from transect.store.recapture import model_or_refuse, reopen
 from transect.store.store import Store, open_store
@@ -177,36 +175,6 @@ def model_of(store: Store) -> Model:
             f"{told['spec']} has other weights than {store.name} was captured from.", "Capture again."
         )
     return model
-
-
-_BLOCKS: dict[tuple[str, str], Blocks] = {}
-
-
-def blocks_of(store: Store) -> Blocks:
-    """The blocks of a store's model, kept between the tasks of one process. Raises: TransectError for a model
-    that cannot be opened, edited or read out."""
-    key = (str(store.path), store.content)
-    if key not in _BLOCKS:
-        _BLOCKS.clear()
-        _BLOCKS[key] = Blocks(model_of(store))
-    return _BLOCKS[key]
-
-
-def drawn(store: Store, study: str, judges: int, seed: int, least: int) -> list[int]:
-    """Texts of three tokens or more that judge in a study, by the seed, in the store's order.
-
-    Raises: TransectError for fewer than `least` of them, and for a store without all tokens of its texts.
-    """
-    if store.manifest["pool"] or store.manifest["positions"] != "all":
-        raise TransectError(
-            f"{store.path} does not hold all tokens of its texts.", "Capture without --pool and --positions."
-        )
-    enough = [i for i in range(len(store)) if store.lengths[i] > 2]
-    if len(enough) < least:
-        raise TransectError(
-            f"{store.path}: {len(enough)} texts have 3 tokens; {least} are needed.", "Add texts."
-        )
-    return sorted(rng(seed, study).permutation(enough)[:judges].tolist())
 
 
 def over(result: Mapping[str, Any]) -> str:

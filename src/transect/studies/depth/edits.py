@@ -11,7 +11,7 @@ import numpy as np
 from transect.inference.evaluate import opened
 from transect.models.edit import Blocks, Routes
 from transect.models.forward import make_batch, make_plan
-from transect.studies.runs import blocks_of
+from transect.studies.judging import blocks_of
 from transect.work.keys import key_of
 
 if TYPE_CHECKING:

@@ -16,21 +16,17 @@ from transect.studies.depth.edits import KINDS, TEXTS, Judged, edits, judged
 from transect.studies.depth.similar import Similarity, similar
 from transect.studies.depth.tables import collected, damages, distances, foretold, worth
 from transect.studies.depth.words import describe
-from transect.studies.runs import Run, blocks_of, captured_controls, drawn, open_runs
-from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
+from transect.studies.judging import JudgeOptions, blocks_of, drawn
+from transect.studies.runs import Run, captured_controls, open_runs
+from transect.work.options import MOST_DRAWS, Option, Work, group, only
 
 #: The table that --json prints.
 HEADLINE = "damage"
-#: Fewest texts that half samples and groups can be made of.
-FEWEST = 8
 
 
-class DepthOptions(WorkOptions, total=False):
+class DepthOptions(JudgeOptions, total=False):
     """Which texts judge the blocks, and how sure the answers are."""
 
-    texts: Annotated[Any, Option(None, "Texts to capture a model on: a file, gsm-test:60, …")]
-    judges: Annotated[int, Option(24, "Texts drawn to judge every edit.", least=FEWEST)]
-    longest: Annotated[int, Option(96, "Tokens of a text that are judged.", least=3)]
     massive: Annotated[
         float, Option(10.0, "Similarity leaves out tokens above so many median norms; 0 keeps them.", least=0)
     ]
@@ -38,8 +34,6 @@ class DepthOptions(WorkOptions, total=False):
         float, Option(0.01, "Effective depth counts blocks worth more than so much of the loss.", above=0)
     ]
     halves: Annotated[int, Option(100, "Half samples of texts behind support.", 2, MOST_DRAWS)]
-    groups: Annotated[int, Option(10, "Groups of texts behind the intervals.", least=2)]
-    seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
 
 
 def depth(
@@ -95,7 +89,7 @@ def _measured(
     asks: dict[str, Ask] = {}
     every = edits(len(blocks_of(stores[0])), kinds, spans)
     for store in stores:
-        members, where = drawn(store, "depth", how.judges, how.seed, FEWEST), (str(store.path), store.content)
+        members, where = drawn(store, "depth", how.judges, how.seed), (str(store.path), store.content)
         cut = [tuple(members[k : k + TEXTS]) for k in range(0, len(members), TEXTS)]
         tasks = tuple(Judged(*where, part, how.longest, kinds, spans) for part in cut)
         asks[f"judged {store.name}"] = Ask(

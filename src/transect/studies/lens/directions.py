@@ -18,7 +18,7 @@ from transect.random import rng
 from transect.store.array_files import open_arrays
 from transect.store.samples import widen
 from transect.store.store import Store, open_store
-from transect.studies.runs import blocks_of
+from transect.studies.judging import blocks_of
 
 
 def directions(spec: Sequence[str], site: str, width: int) -> dict[str, np.ndarray]:

@@ -13,8 +13,8 @@ from transect.inference.evaluate import opened
 from transect.models import sites
 from transect.random import rng
 from transect.store.store import Store
+from transect.studies.judging import blocks_of
 from transect.studies.lens.tuned import Affine, affine
-from transect.studies.runs import blocks_of
 from transect.work.keys import key_of
 
 if TYPE_CHECKING:

@@ -15,26 +15,23 @@ from transect.random import rng
 from transect.results.study import Study
 from transect.results.table import Table, merge
 from transect.store.store import Store
+from transect.studies.judging import JudgeOptions, drawn
 from transect.studies.lens.directions import directions, read_out
 from transect.studies.lens.judge import LENSES, MEASURES, Read, last_site, read, readable
 from transect.studies.lens.words import describe
-from transect.studies.runs import Run, captured_controls, drawn, open_runs
-from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
+from transect.studies.runs import Run, captured_controls, open_runs
+from transect.work.options import MOST_DRAWS, Option, Work, group, only
 
 #: The table that --json prints.
 HEADLINE = "lens"
-FEWEST = 8
 #: Where the interval of each measure is symmetric.
 SCALES = {"kl_divergence": "log", "top1_agreement": "logit", "entropy": "log", "next_loss": "log"}
 
 
-class LensOptions(WorkOptions, total=False):
+class LensOptions(JudgeOptions, total=False):
     """Which states are read out, and who judges them."""
 
-    texts: Annotated[Any, Option(None, "Texts to capture a model on: a file, gsm-test:60, …")]
     sites: Annotated[str, Option("resid", "Sites as wide as the stream: resid, attn.out, mlp.out.")]
-    judges: Annotated[int, Option(24, "Texts drawn to judge; maps are fitted on all others.", least=FEWEST)]
-    longest: Annotated[int, Option(96, "Tokens of a text that are used.", least=3)]
     folds: Annotated[int, Option(2, "Parts of the texts, judged in turn by maps of the rest.", least=2)]
     massive: Annotated[
         float, Option(10.0, "Maps leave out tokens above so many median norms; 0 keeps them.", least=0)
@@ -42,8 +39,6 @@ class LensOptions(WorkOptions, total=False):
     at: Annotated[str | None, Option(None, "Site of the two stores' means; by default the last.")]
     top: Annotated[int, Option(10, "Words of a direction, of either sign.", 1, 1000)]
     draws: Annotated[int, Option(100, "Random directions beside it.", 2, MOST_DRAWS)]
-    groups: Annotated[int, Option(10, "Groups of texts behind the intervals.", least=2)]
-    seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
 
 
 def lens(
@@ -69,7 +64,7 @@ def lens(
     only(options, LensOptions)
     how, work = group(options, LensOptions), Work.of(options)
     stores = open_runs([run], how.texts, work.out, seed=how.seed, progress=work.progress)
-    drawn(stores[0], "lens", how.judges, how.seed, FEWEST)
+    drawn(stores[0], "lens", how.judges, how.seed)
     names = readable(stores[0], how.sites)
     site = how.at or last_site(stores[0])
     given = directions(direction, site, stores[0].width(last_site(stores[0]))) if direction else {}
@@ -90,7 +85,7 @@ def lens(
 
 def _ask(store: Store, names: Sequence[str], how: Any) -> Ask:
     """A task a site and fold."""
-    judges = drawn(store, "lens", how.judges, how.seed, FEWEST)
+    judges = drawn(store, "lens", how.judges, how.seed)
     order = rng(how.seed, "lens folds").permutation(len(store))
     every = [i for i in range(len(store)) if store.lengths[i] > 2]
     fold = dict(zip(order.tolist(), (np.arange(len(order)) % how.folds).tolist(), strict=True))
