@@ -85,6 +85,11 @@ def plain(text: str) -> str:
     return text.translate(CONTROL)
 
 
+def folder_name(name: str) -> str:
+    """A run's name as that of a folder or file: what is no letter, digit, dot or dash becomes `_`."""
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
 def plain_name(name: Any, what: str) -> str:
     """`name`, if it can be a file's name and leads nowhere else. Raises: TransectError."""
     bad = not isinstance(name, str) or not name.strip(". ") or len(name.encode(errors="replace")) > 200

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transect.errors import TransectError
-from transect.files import Place, place
+from transect.files import Place, folder_name, place
 from transect.models import sites as site_names
 from transect.store.arrays import write_samples
 from transect.store.recapture import stored_texts
@@ -120,13 +120,9 @@ def align(
         chosen = store.sites if sites is None else site_names.select(store.sites, sites)
         samples = {site: _samples(store, site, own, starts, how in ("text", "last")) for site in chosen}
         told = {"how": how, "share": share, "with": [s.name for s in stores], "of": store.content}
-        folder = place(str(out)) / _folder(store.name)
+        folder = place(str(out)) / folder_name(store.name)
         made.append(write_samples(samples, folder, store.name, texts, pieces, more={"aligned": told}))
     return made
-
-
-def _folder(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _common(stores: Sequence[Store]) -> tuple[Texts, list[np.ndarray]]:

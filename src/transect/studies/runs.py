@@ -4,13 +4,12 @@ them.
 Every study takes the same first argument: stores, folders of stores, or models and model specs with `texts`.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transect.errors import TransectError
-from transect.files import local
+from transect.files import folder_name, local
 from transect.inference.intervals import student
 from transect.models.models import Model, open_model
 from transect.store.capture import capture, recapture
@@ -101,11 +100,6 @@ def shortened(name: str, most: int = 40) -> str:
     """A name that fits beside a bar, cut in the middle: what tells runs apart stands at the ends."""
     left = (most - 1) // 2
     return name if len(name) <= most else f"{name[:left]}…{name[left + 1 - most :]}"
-
-
-def folder_name(name: str) -> str:
-    """A run's name as a folder's."""
-    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _name(name: str, given: Any, taken: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
 """Which figures a drift study draws, with their captions."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from transect.files import folder_name
 from transect.measures.registry import find
 from transect.results.study import Figure, Study
 from transect.store.store import Store
@@ -179,7 +179,7 @@ def _figures(
         place = next(k for k, d in enumerate(drawn) if d[0] == "same-tokens")
         _, kind, table, title, words, o = next(d for d in drawn if d[0] == "pairs")
         title = title.replace(first.name, store.name)
-        name = "pairs-" + re.sub(r"[^\w.-]+", "_", store.name)
+        name = f"pairs-{folder_name(store.name)}"
         drawn.insert(place, (name, kind, table, title, words, {**o, "run": store.name}))
     if "across" in study.tables:
         drawn.append(
