@@ -166,7 +166,8 @@ class _Run(Loop):
 
         return {"best": self.best, "before": torch.tensor(self.before)}
 
-    def _recall(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
         self.best, self.before = state.get("best", {}), state["before"].cpu().numpy()
 
     def _finish(self, step: int, seconds: float, progress: Progress) -> None:

@@ -13,6 +13,7 @@ batch, judges the model and writes it.
 
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def optimiser_of(
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, shape)
 
 
-class Loop:
+class Loop(ABC):
     """Model, data and optimiser of one run, as one process sees it.
 
     A subclass sets model, forward (the model as the processes share it), trained (the parameters by name),
@@ -91,25 +92,25 @@ class Loop:
 
     # what a kind of run gives
 
+    @abstractmethod
     def _begin(self) -> None:
         """Write the recipe and judge the model before the first step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _loss(self, rows: list[int]) -> Any:
         """The mean loss of these training rows, a scalar tensor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _judge(self, step: int) -> dict[str, Any]:
         """The scores of an evaluation, `loss` among them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _save(self, folder: Path, step: int) -> None:
         """Write the model with the scores of that step, whole or not at all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self, step: int, seconds: float, progress: Progress) -> None:
         """Judge the last model and write result.json."""
-        raise NotImplementedError
 
     def _where(self, rows: list[int]) -> str:
         """Where numbers stopped being finite, in words; "" where nobody looks."""
@@ -194,22 +195,18 @@ class Loop:
             told |= {"trained": {n: p.detach() for n, p in self.trained.items()}}
             told |= {"optimiser": self.optimiser.state_dict()} | self._more_state()
             save_state(self.out, step, self.log, **told)
-            self._kept(step)
         self.world.meet()
-
-    def _kept(self, step: int) -> None:
-        """What happens once a checkpoint is written, in the first process."""
 
     def _resume(self) -> int:
         """The step to go on from; 0 for a run that has not begun."""
         state = load_state(self.out, self.device)
         if state is None:
             return 0
+        self._restore(state)
+        return state["step"]
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take back what state.pt holds."""
         restore(self.trained, self.optimiser, self.schedule, state)
         self.log = state["log"]
         self.steps = [dict(zip(STEP, row, strict=True)) for row in state["rows"]]
-        self._recall(state)
-        return state["step"]
-
-    def _recall(self, state: dict[str, Any]) -> None:
-        """Take back what `_more_state` gave."""

@@ -4,7 +4,6 @@ The loop and its files stand in loop.py; beside them DIR/data/ holds tokenizer a
 --data says). Nothing is captured by the training process.
 """
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -127,7 +126,7 @@ class _Run(Loop):
         self, part: str, blocks: int | None = None, told: Callable[[int, int], None] | None = None
     ) -> Perplexity:
         r, w = self.recipe, self.world
-        with self._precision() or contextlib.nullcontext():
+        with self._precision():
             return perplexity(
                 self.model,
                 self.data.parts[part],
@@ -154,11 +153,13 @@ class _Run(Loop):
             self.data.tokenizer.save_pretrained(str(partial))
             write_json(partial / "scores.json", next(r for r in self.log if r["step"] == step))
 
-    def _kept(self, step: int) -> None:
+    def _checkpoint(self, step: int) -> None:
+        super()._checkpoint(step)
+        if self.capture and self.world.rank == 0:
+            self._capture(self.out / f"checkpoint-{step:05d}")
+
+    def _capture(self, folder: Path) -> None:
         """Capture a checkpoint in a process of its own; training does not wait for it."""
-        if not self.capture:
-            return
-        folder = self.out / f"checkpoint-{step:05d}"
         order = ["capture", str(folder), str(self.capture), "--out", str(self.out / "stores" / folder.name)]
         order += ["--name", folder.name, "--max-length", str(self.recipe.block)]
         environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
