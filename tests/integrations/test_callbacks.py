@@ -154,7 +154,10 @@ def test_a_model_that_fsdp_sharded_is_refused_and_a_data_parallel_one_is_taken_w
         torch.distributed.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings(  # Lightning's own: how it calls torch, and advice on loaders and intervals
+    "ignore:.isinstance.treespec, LeafSpec:FutureWarning",
+    "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning",
+)
 def test_lightning_logs_and_leaves_the_same(tmp_path: Path) -> None:
     import lightning
     from lightning.pytorch.loggers import CSVLogger

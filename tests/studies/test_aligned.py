@@ -8,31 +8,13 @@ from click.testing import CliRunner
 
 import transect as ts
 from planted import planted_store
+from tiny import WORDS
 from transect.cli.main import cli
 from transect.errors import TransectError
 from transect.numeric.permute import text_permutations
 from transect.studies.compare.calibrated import calibrated
 
 LENGTHS = [9, 12, 10, 8, 14, 9, 11, 8, 10, 13, 9, 12, 8, 8, 15, 9]
-WORDS = [
-    "the",
-    "month",
-    "of",
-    "March",
-    "has",
-    "thirty",
-    "one",
-    "days",
-    "and",
-    "a",
-    "birthday",
-    "in",
-    "Berlin",
-    "number",
-    "two",
-    "four",
-    "six",
-]
 
 
 def test_the_best_of_many_pairs_of_unrelated_models_is_judged_at_its_level() -> None:

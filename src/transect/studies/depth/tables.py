@@ -60,69 +60,74 @@ def collected(
     return Sums(run, asked, tokens, whole, sums, similar, halves, **how)
 
 
-def damages(told: Sums) -> Table:
+def damages(measured: Sums) -> Table:
     """Every edit: KL to the whole model, rise of the loss, share of tokens with the same top token. `share`:
     the rise beside the whole model's loss."""
-    whole = float(told.whole.sum() / told.tokens.sum())
+    whole = float(measured.whole.sum() / measured.tokens.sum())
     rows = []
     for measure, scale in DAMAGE.items():
-        values, drops = ratios(told.sums[measure], told.tokens, told.groups, told.seed)
-        for edit, value, replicates in zip(told.edits, values.tolist(), drops, strict=True):
+        values, drops = ratios(measured.sums[measure], measured.tokens, measured.groups, measured.seed)
+        for edit, value, replicates in zip(measured.edits, values.tolist(), drops, strict=True):
             low, high = jackknife(value, replicates, scale=scale)
-            row = told.base() | {"measure": measure, "edit": edit.kind, "blocks": edit.count}
+            row = measured.base() | {"measure": measure, "edit": edit.kind, "blocks": edit.count}
             row |= {"site": f"resid.{edit.first}", "site2": f"resid.{edit.first + edit.count}"}
             row |= {
                 "value": value,
                 "low": low,
                 "high": high,
-                "n": int(told.tokens.sum()),
+                "n": int(measured.tokens.sum()),
                 "whole_loss": whole,
             }
             rows.append(row | {"share": value / whole if measure == "loss_increase" else None})
     return Table(rows)
 
 
-def distances(told: Sums) -> Table:
+def distances(measured: Sums) -> Table:
     """How far apart states of the same tokens are, for all pairs of layers: means over tokens, the angle also
     at the last token of each text (as published), and 1 − CKA of pairs that edits ask for."""
-    names = told.similar["sites"]
+    names = measured.similar["sites"]
     upper = list(zip(*np.triu_indices(len(names), 1), strict=True))
-    count = np.asarray(told.similar["tokens"], float)
+    count = np.asarray(measured.similar["tokens"], float)
     rows = []
-    kinds = [(m, "all", np.asarray(told.similar[m]), count) for m in BY_TOKEN]
-    kinds.append(("angular_distance", "last", np.asarray(told.similar["last"]), np.ones(len(count))))
+    kinds = [(m, "all", np.asarray(measured.similar[m]), count) for m in BY_TOKEN]
+    kinds.append(("angular_distance", "last", np.asarray(measured.similar["last"]), np.ones(len(count))))
     for measure, token, sums, weight in kinds:
-        values, drops = ratios(sums.T, weight, told.groups, told.seed)
+        values, drops = ratios(sums.T, weight, measured.groups, measured.seed)
         for (i, j), value, replicates in zip(upper, values.tolist(), drops, strict=True):
             low, high = jackknife(value, replicates, scale="log")
-            row = told.base() | {"measure": measure, "token": token, "site": names[i], "site2": names[j]}
+            row = measured.base() | {"measure": measure, "token": token, "site": names[i], "site2": names[j]}
             row |= {"value": value, "low": low, "high": high, "n": int(weight.sum()), "apart": int(j - i)}
             rows.append(row | {"basis": "groups of texts left out"})
-    cka = np.asarray(told.similar["cka"], float)
-    for (i, j), draws in zip(told.similar["pairs"], cka.T, strict=True):
+    cka = np.asarray(measured.similar["cka"], float)
+    for (i, j), draws in zip(measured.similar["pairs"], cka.T, strict=True):
         half = 1.96 * float(draws[1:].std(ddof=1)) if len(draws) > 2 else float("nan")
-        row = told.base() | {"measure": "cka_distance", "token": "all", "site": names[i], "site2": names[j]}
+        row = measured.base() | {
+            "measure": "cka_distance",
+            "token": "all",
+            "site": names[i],
+            "site2": names[j],
+        }
         row |= {"value": float(draws[0]), "low": float(draws[0]) - half, "high": float(draws[0]) + half}
         rows.append(row | {"apart": j - i, "basis": "half samples of texts"})
     return Table(rows)
 
 
-def foretold(told: Sums) -> Table:
+def foretold(measured: Sums) -> Table:
     """Rank correlation over edits of one kind between how alike the states around the blocks are and the
     damage, per measure: value on all texts, 95 % of half samples, and `support`: the share of half samples in
     which this measure foretells best. A description: blocks are no sample, so there is no p."""
     rows = []
-    for kind, count in dict.fromkeys((e.kind, e.count) for e in told.edits):
-        which = [k for k, e in enumerate(told.edits) if (e.kind, e.count) == (kind, count)]
+    for kind, count in dict.fromkeys((e.kind, e.count) for e in measured.edits):
+        which = [k for k, e in enumerate(measured.edits) if (e.kind, e.count) == (kind, count)]
         if len(which) < 4:
             continue
-        pairs = [(told.edits[k].first, told.edits[k].first + count) for k in which]
+        pairs = [(measured.edits[k].first, measured.edits[k].first + count) for k in which]
         for damage in ("kl_divergence", "loss_increase"):
-            every = [np.arange(len(told.tokens)), *told.halves]
+            every = [np.arange(len(measured.tokens)), *measured.halves]
             found = np.array(
                 [
                     [
-                        _ranked(told.damage(damage, m)[which], _looks(told, name, pairs, m, d))
+                        _ranked(measured.damage(damage, m)[which], _looks(measured, name, pairs, m, d))
                         for name in MEASURES
                     ]
                     for d, m in enumerate(every)
@@ -131,61 +136,61 @@ def foretold(told: Sums) -> Table:
             picks = np.nan_to_num(found, nan=-2).argmax(axis=1)
             ends = _percentiles(found[1:])
             for k, name in enumerate(MEASURES):
-                row = told.base() | {"measure": name, "damage": damage, "edit": kind, "blocks": count}
+                row = measured.base() | {"measure": name, "damage": damage, "edit": kind, "blocks": count}
                 row |= {"value": float(found[0, k]), "low": ends[0][k], "high": ends[1][k], "n": len(which)}
                 row |= {"support": agreement(picks[1:].tolist(), k), "best": bool(picks[0] == k)}
-                rows.append(row | {"draws": len(told.halves)})
+                rows.append(row | {"draws": len(measured.halves)})
     return Table(rows)
 
 
-def worth(told: Sums, share: float) -> Table:
+def worth(measured: Sums, share: float) -> Table:
     """effective_depth: blocks whose removal raises the loss by more than `share` of the whole model's; and
     the edit that damages most, with the share of half samples that pick the same one."""
-    every = [np.arange(len(told.tokens)), *told.halves]
-    single = [k for k, e in enumerate(told.edits) if (e.kind, e.count) == ("remove", 1)]
+    every = [np.arange(len(measured.tokens)), *measured.halves]
+    single = [k for k, e in enumerate(measured.edits) if (e.kind, e.count) == ("remove", 1)]
     rows = []
     if single:
 
         def counted(members: np.ndarray) -> int:
-            whole = told.whole[members].sum() / told.tokens[members].sum()
-            return int((told.damage("loss_increase", members)[single] > share * whole).sum())
+            whole = measured.whole[members].sum() / measured.tokens[members].sum()
+            return int((measured.damage("loss_increase", members)[single] > share * whole).sum())
 
         counts = np.array([[counted(m)] for m in every], float)
         low, high = _percentiles(counts[1:])
-        row = told.base() | {"measure": "effective_depth", "value": float(counts[0, 0]), "low": low[0]}
+        row = measured.base() | {"measure": "effective_depth", "value": float(counts[0, 0]), "low": low[0]}
         rows.append(row | {"high": high[0], "n": len(single), "share": share, "edit": "remove", "blocks": 1})
-    for kind, count in dict.fromkeys((e.kind, e.count) for e in told.edits):
-        which = [k for k, e in enumerate(told.edits) if (e.kind, e.count) == (kind, count)]
+    for kind, count in dict.fromkeys((e.kind, e.count) for e in measured.edits):
+        which = [k for k, e in enumerate(measured.edits) if (e.kind, e.count) == (kind, count)]
         rows += [
-            told.base() | {"measure": name, "edit": kind, "blocks": count, "n": len(which)} | found
+            measured.base() | {"measure": name, "edit": kind, "blocks": count, "n": len(which)} | found
             for name, pick in (("most_damage", np.argmax), ("least_damage", np.argmin))
-            if (found := _extreme(told, which, every, pick))
+            if (found := _extreme(measured, which, every, pick))
         ]
     return Table(rows)
 
 
 def _extreme(
-    told: Sums, which: list[int], every: Sequence[np.ndarray], pick: Callable[[np.ndarray], Any]
+    measured: Sums, which: list[int], every: Sequence[np.ndarray], pick: Callable[[np.ndarray], Any]
 ) -> dict[str, Any]:
     """The edit whose KL is most or least: its place, its KL, how many half samples agree."""
-    found = np.array([told.damage("kl_divergence", m)[which] for m in every])
+    found = np.array([measured.damage("kl_divergence", m)[which] for m in every])
     picks = [int(pick(row)) for row in found]
-    first = told.edits[which[picks[0]]]
+    first = measured.edits[which[picks[0]]]
     place = {"site": f"resid.{first.first}", "site2": f"resid.{first.first + first.count}"}
     return place | {"value": float(found[0, picks[0]]), "support": agreement(picks[1:], picks[0])}
 
 
 def _looks(
-    told: Sums, name: str, pairs: Sequence[tuple[int, int]], members: np.ndarray, draw: int
+    measured: Sums, name: str, pairs: Sequence[tuple[int, int]], members: np.ndarray, draw: int
 ) -> np.ndarray:
     """How far apart the layers of each pair are by a measure, on some texts; CKA by its draw's number."""
     if name == "cka_distance":
-        at = {tuple(pair): k for k, pair in enumerate(told.similar["pairs"])}
-        return np.array([told.similar["cka"][draw][at[pair]] for pair in pairs], float)
-    places = np.stack(np.triu_indices(told.depth + 1, 1), axis=1).tolist()
+        at = {tuple(pair): k for k, pair in enumerate(measured.similar["pairs"])}
+        return np.array([measured.similar["cka"][draw][at[pair]] for pair in pairs], float)
+    places = np.stack(np.triu_indices(measured.depth + 1, 1), axis=1).tolist()
     upper = {(i, j): k for k, (i, j) in enumerate(places)}
-    sums = np.asarray(told.similar[name], float)[members]
-    count = np.asarray(told.similar["tokens"], float)[members].sum()
+    sums = np.asarray(measured.similar[name], float)[members]
+    count = np.asarray(measured.similar["tokens"], float)[members].sum()
     return sums[:, [upper[pair] for pair in pairs]].sum(axis=0) / count
 
 
