@@ -1,5 +1,5 @@
 #!/bin/sh
-# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons tokens compare depth lens probe (all without a word).
+# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons match tokens compare depth lens probe (all without a word).
 # On one core: drift 6 minutes, manifold 10, neurons 5, tokens an hour, compare two hours. A second call goes on; OUT says where.
 set -eu
 OUT=${OUT:-runs/docs}
@@ -48,6 +48,22 @@ compare() {
   take "$OUT/reviews/weights" energy=compare-energy
 }
 
+adapted() { # a LoRA adapter and a full fine-tune that speak like presidents, five minutes each
+  train="--task lm:sotu --steps 40 --batch 8 --max-length 64 --eval-limit 16 --evaluate-every 40"
+  [ -f "$OUT/lora/result.json" ] || transect finetune smollm2 $train --method lora --learning-rate 2e-3 --out "$OUT/lora"
+}
+
+match() {
+  adapted
+  for run in base adapted; do
+    model=smollm2
+    [ $run = base ] || model=smollm2+$OUT/lora
+    transect capture "$model" gsm-test:24 --sites mlp.act --layers 0,15,29 --name $run --out "$OUT/match-$run"
+  done
+  transect neurons match "$OUT/match-base" "$OUT/match-adapted" --out "$OUT/match"
+  take "$OUT/match" twins=neurons-twins
+}
+
 depth() {
   transect depth smollm2 --texts gsm-test:24 --judges 16 --longest 32 --random-weights --out "$OUT/depth"
   take "$OUT/depth" damage=depth-damage apart=depth-apart prediction=depth-prediction
@@ -68,4 +84,4 @@ probe() {
   take "$OUT/probe" probe=probe selectivity=probe-selectivity
 }
 
-for page in ${*:-drift manifold neurons tokens compare depth lens probe}; do "$page"; done
+for page in ${*:-drift manifold neurons tokens compare match depth lens probe}; do "$page"; done

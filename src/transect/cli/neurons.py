@@ -1,4 +1,4 @@
-"""`transect neurons STORE …` and `transect neurons prune MODEL …`."""
+"""`transect neurons STORE …`, `transect neurons match STORE OTHER …` and `transect neurons prune MODEL …`."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ class Neurons(click.Group):
     STORE`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The two studies of neurons."""
-        return ["map", "prune"]
+        """The studies of neurons."""
+        return ["map", "match", "prune"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A study's own command."""
-        made = {"map": "neurons", "prune": "pruning"}
+        made = {"map": "neurons", "match": "match", "prune": "pruning"}
         return study_command(made[cmd_name], cmd_name) if cmd_name in made else None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -35,4 +35,4 @@ class Neurons(click.Group):
 
 @click.group(cls=Neurons)
 def neurons() -> None:
-    """Lay neurons out by the correlation of their activations (map), or prune redundant ones (prune)."""
+    """Lay neurons out by correlation (map), find them in another run (match), or prune them (prune)."""

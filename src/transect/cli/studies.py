@@ -16,7 +16,7 @@ from transect.studies import names
 #: Studies whose folder may be left out: it is then named after the first run.
 BESIDE = ("manifold",)
 #: Parameters given by place, where it is not the first one alone.
-PLACES = {"pruning": ("model",)}
+PLACES = {"pruning": ("model",), "match": ("store", "other")}
 
 
 def study_command(name: str, shown_as: str = "") -> click.Command:

@@ -113,7 +113,7 @@ def repeat(task: Block) -> dict[str, Any]:
     block the activations that another text has in the second.
     """
     store = opened(task.path, task.content)
-    rows = _equal_rows(store, task.position0, task.seed)
+    rows = equal_rows(store, task.position0, task.seed)
     texts = len(rows)
     orders = text_permutations(texts, DRAWS, rng(task.seed, "repeats", task.site, task.site2))
     own = np.arange(texts)
@@ -201,7 +201,7 @@ def _order(task: Block, store: Store, rho: np.ndarray, name: str) -> np.ndarray:
     return np.argsort(minibatch.descend(steps, 1, o)[:, 0], kind="stable")
 
 
-def _equal_rows(store: Store, position0: bool, seed: int) -> np.ndarray:
+def equal_rows(store: Store, position0: bool, seed: int) -> np.ndarray:
     """Rows [T, k]: k tokens of each text that has as many, in their order; k is where T · k is largest."""
     chosen = store.select("all", position0)
     sizes = np.unique(chosen.texts, return_counts=True)[1]
