@@ -25,9 +25,10 @@ from transect.studies.adapters.changes import (
     base_weights,
     full_changes,
 )
+from transect.studies.adapters.judge import add_intruders
 from transect.studies.adapters.words import DRAWS, describe
 from transect.work.keys import key_of
-from transect.work.options import Option, Work, WorkOptions, group, only
+from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
 
 #: The table that --json prints.
 HEADLINE = "modules"
@@ -40,11 +41,24 @@ class AdapterOptions(WorkOptions, total=False):
         int,
         Option(16, "Leading singular directions of W whose share of ΔW is counted, beside random ones.", 1),
     ]
+    threshold: Annotated[
+        float, Option(0.5, "A vector below this cosine with all of W is an intruder.", above=0, most=1)
+    ]
+    draws: Annotated[int, Option(5, "Random ΔW of the same spectrum beside the intruders.", 1, MOST_DRAWS)]
+    texts: Annotated[Any, Option(None, "With intruders: texts of the task, whose loss is judged.")]
+    other_texts: Annotated[Any, Option(None, "With intruders: other texts, on which is forgotten.")]
+    longest: Annotated[int, Option(96, "Tokens of a text that are judged.", least=3)]
+    groups: Annotated[int, Option(10, "Groups of texts behind the intervals.", least=2)]
     seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
 
 
 def adapters(
-    adapter: str | Path, base: str, *, full: str | None = None, **options: Unpack[AdapterOptions]
+    adapter: str | Path,
+    base: str,
+    *,
+    full: str | None = None,
+    intruders: bool = False,
+    **options: Unpack[AdapterOptions],
 ) -> Study:
     """What a LoRA adapter did to the weights: size, spectrum and direction of ΔW in every module.
 
@@ -54,12 +68,17 @@ def adapters(
         adapter: A LoRA adapter that peft wrote, or a model that was fine-tuned in full.
         base: The model that it was trained on.
         full: A full fine-tune of the same base, to stand beside an adapter in the same modules.
+        intruders: Also count singular vectors of W + ΔW that none of W resembles, and with texts scale
+            them down.
 
     Returns: a study with the tables modules (a row per module, measure and run), layers (‖ΔW‖ / ‖W‖ over all
-    changed modules of a block; embeddings and head on their own), spectra.
+    changed modules of a block; embeddings and head on their own), spectra; with `intruders` also
+    intruders, losses and fisher.
     """
     only(options, AdapterOptions)
     how, work = group(options, AdapterOptions), Work.of(options)
+    if (how.texts or how.other_texts) and not intruders:
+        raise TransectError("texts are judged with intruders scaled down.", "Add --intruders.")
     folder, config = local(adapter), {}
     if work.progress:
         work.progress("opening the models", 0, 1)
@@ -90,8 +109,11 @@ def adapters(
     study.tables = {"modules": Table(rows), "layers": Table(_layers(rows)), "spectra": Table(spectra)}
     scalings = Counter(c.scaling for c in runs[folder.name])
     study.provenance = {"base": base, "adapter": config, "full": full, "top": how.top, "seed": how.seed}
+    study.provenance |= {k: getattr(how, k) for k in ("threshold", "draws", "longest")} if intruders else {}
     study.warnings += warnings
     describe(study, list(runs), base, _scaling(config, scalings), how.top)
+    if intruders:
+        add_intruders(study, runs, base, how, work)
     return study.marked()
 
 

@@ -1,0 +1,166 @@
+"""Intruders of all runs of an adapters study, and what they do to texts: tables, findings, figures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.inference.asks import Ask, answer
+from transect.results.study import Figure, Study
+from transect.results.table import Table
+from transect.results.words import interval
+from transect.studies.adapters.changes import Change
+from transect.studies.adapters.forgetting import STEPS, Tuned, fisher, judged
+from transect.studies.adapters.intruders import Sought, is_sought, sought
+from transect.texts.texts import open_texts
+from transect.work.options import Work
+
+
+def add_intruders(
+    study: Study, runs: Mapping[str, Sequence[Change]], base: str, how: Any, work: Work
+) -> None:
+    """Add the tables intruders, and with texts losses and fisher, with their findings, methods and
+    figures."""
+    tasks = tuple(
+        Sought(run, change, how.top, how.threshold, how.draws, how.seed)
+        for run, changes in runs.items()
+        for change in changes
+        if is_sought(change)
+    )
+    if not tasks:
+        raise TransectError("no matrix of a block is changed.", "Leave --intruders out.")
+    asked = {"intruders": Ask(sought, tasks, list, Sought.key)}
+    rows = [row for one in answer(asked, work, "intruders")["intruders"] for row in one]
+    study.tables["intruders"] = Table(
+        [*_by_block(rows), *({k: v for k, v in r.items() if k != "counts"} for r in rows)]
+    )
+    texts = {
+        name: open_texts(spec, seed=how.seed)
+        for name, spec in (("task", how.texts), ("other", how.other_texts))
+        if spec is not None
+    }
+    if texts:
+        losses: list[dict[str, Any]] = []
+        foretold: list[dict[str, Any]] = []
+        for run, changes in runs.items():
+            tuned = Tuned(base, changes)
+            losses += [{"run": run} | r for r in judged(tuned, texts, _picks(rows, run), how, work.progress)]
+            own = texts.get("other") or texts["task"]
+            foretold += [{"run": run} | r for r in fisher(tuned, own, how)]
+        study.tables |= {"losses": Table(losses), "fisher": Table(foretold)}
+    study.findings += [line for run in runs for line in _findings(study, run, list(texts))]
+    study.methods += _methods(how, bool(texts))
+    study.figures += _figures(list(runs), base, how, list(texts))
+
+
+def _picks(rows: Sequence[dict[str, Any]], run: str) -> dict[str, list[int]]:
+    """Module → numbers of its intruders, from 0."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        if row["run"] == run and row.get("intruder"):
+            found.setdefault(row["site"], []).append(row["index"] - 1)
+    return found
+
+
+def _by_block(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Intruders of all matrices of a block, beside the same sum in each draw of random ΔW."""
+    told: dict[tuple[str, int], dict[str, Any]] = {}
+    counts: dict[tuple[str, int], np.ndarray] = {}
+    for row in rows:
+        if row["measure"] != "intruders":
+            continue
+        at = row["run"], row["layer"]
+        one = told.setdefault(at, {"measure": "intruders_of_block", "value": 0.0, "of": 0})
+        one |= {k: row[k] for k in ("run", "layer", "design", "control", "draws", "status")}
+        one["value"] += row["value"]
+        one["of"] += row["top"]
+        counts[at] = counts.get(at, np.zeros(len(row["counts"]))) + np.asarray(row["counts"])
+    for at, one in told.items():
+        low, high = np.quantile(counts[at], [0.025, 0.975])
+        one |= {"null": float(counts[at].mean()), "null_low": float(low), "null_high": float(high)}
+    return list(told.values())
+
+
+def _findings(study: Study, run: str, texts: Sequence[str]) -> list[str]:
+    blocks = study.tables["intruders"].where(run=run, measure="intruders_of_block")
+    count, every = blocks.column("value").sum(), blocks.column("of").sum()
+    told = [
+        f"{run}: {count:.0f} of the {every:.0f} leading singular vectors of W + ΔW are intruders; of "
+        "random ΔW "
+        f"of the same spectrum {blocks.column('null').sum():.1f}."
+    ]
+    for name in texts:
+        part = study.tables["losses"].where(run=run, texts=name)
+        at = {(r["path"], r["scale"]): r for r in part.where(measure="loss")}
+        line = f"{run}, {name} texts: loss {interval(at['line', 0.0], digits=3)} of the base, "
+        line += f"{interval(at['line', 1.0], digits=3)} tuned"
+        if ("intruders", 0.0) in at:
+            line += f", {interval(at['intruders', 0.0], digits=3)} without intruders, "
+            line += f"{interval(at['others', 0.0], digits=3)} without as many other leading vectors"
+        barrier = next(iter(part.where(measure="barrier")))
+        told.append(line + f"; barrier on the straight line {interval(barrier, digits=2)} nats a token.")
+    if texts:
+        own = study.tables["fisher"].where(run=run)
+        name = "other" if "other" in texts else "task"
+        told.append(
+            f"{run}: the Fisher information of the base foretells a rise of "
+            f"{own.column('value').sum():.3g} nats a "
+            f"token on {name} texts ({own.column('null').sum():.3g} with the entries of ΔW in random places)."
+        )
+    return told
+
+
+def _methods(how: Any, judged: bool) -> list[str]:
+    told = [
+        f"Intruders (Shuttleworth et al. 2024, arXiv:2410.21228): of the {how.top} leading left singular "
+        f"vectors of W + ΔW those whose largest |cosine| with a left singular vector of W is below "
+        f"{how.threshold:g}, in the matrices of the blocks; beside {how.draws} random ΔW with the same "
+        "singular "
+        "values.",
+    ]
+    if judged:
+        told.append(
+            f"Losses of the first {how.longest} tokens of texts, in nats a token, 95 % by groups of texts: "
+            "at W "
+            "+ tΔW; with the parts σuvᵀ of all intruders multiplied by a scale, and those of as many other "
+            "leading "
+            "vectors of the same matrices with the nearest singular values. The barrier is the largest loss "
+            "beyond the straight line between the ends. Fisher: diagonal, empirical, of whole texts under "
+            "the "
+            "base; ½ Σ F ΔW² is the rise it foretells near the base (Kirkpatrick et al. 2017, "
+            "arXiv:1612.00796)."
+        )
+    return told
+
+
+def _figures(runs: list[str], base: str, how: Any, texts: list[str]) -> list[Figure]:
+    made = [
+        Figure(
+            "intruders",
+            "adapter_intruders",
+            "intruders",
+            "Intruders by block",
+            f"Base {base}. Leading singular vectors of W + ΔW (top {how.top} of each matrix) that no "
+            "singular "
+            f"vector of W resembles (|cosine| < {how.threshold:g}), all matrices of a block; band: random "
+            "ΔW of "
+            f"the same spectrum, {how.draws} draws.",
+            {"runs": runs},
+        )
+    ]
+    if texts:
+        made.append(
+            Figure(
+                "forgetting",
+                "adapter_forgetting",
+                "losses",
+                "Intruders scaled down",
+                f"Base {base}, {runs[0]}. Loss, 95 % by groups of texts; grey: the straight line from base "
+                "(0) to "
+                "tuned (1); dashed: as many other leading vectors scaled. "
+                f"Task: {how.texts}; other: {how.other_texts}; seed {how.seed}.",
+                {"run": runs[0], "texts": texts, "steps": list(STEPS)},
+            )
+        )
+    return made
