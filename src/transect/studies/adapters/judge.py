@@ -156,7 +156,8 @@ def _figures(runs: list[str], base: str, how: Any, texts: list[str]) -> list[Fig
                 "adapter_forgetting",
                 "losses",
                 "Intruders scaled down",
-                f"Base {base}, {runs[0]}. Loss, 95 % by groups of texts; grey: the straight line from base "
+                f"Base {base}, {runs[0]}. Loss beyond the base, paired by text, 95 % by groups of texts; "
+                "grey: the straight line from base "
                 "(0) to "
                 "tuned (1); dashed: as many other leading vectors scaled. "
                 f"Task: {how.texts}; other: {how.other_texts}; seed {how.seed}.",

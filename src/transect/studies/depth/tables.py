@@ -127,7 +127,7 @@ def foretold(measured: Sums) -> Table:
             found = np.array(
                 [
                     [
-                        _ranked(measured.damage(damage, m)[which], _looks(measured, name, pairs, m, d))
+                        ranked(measured.damage(damage, m)[which], _looks(measured, name, pairs, m, d))
                         for name in MEASURES
                     ]
                     for d, m in enumerate(every)
@@ -194,7 +194,7 @@ def _looks(
     return sums[:, [upper[pair] for pair in pairs]].sum(axis=0) / count
 
 
-def _ranked(a: np.ndarray, b: np.ndarray) -> float:
+def ranked(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's ρ; NaN where either is constant or not finite."""
     from scipy.stats import rankdata
 

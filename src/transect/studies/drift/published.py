@@ -30,9 +30,9 @@ def published(store: Store, ours: Table, design: Design, threshold: float) -> Ta
     drawn = draw(chosen, n=design.n, groups=design.groups, seed=design.seed, halves=True)
     names = sites.select(store.sites, [design.sites])
     first, second = (drawn.rows[drawn.members(h)].ravel() for h in "ab")
-    halves = [[_projected(store.take(s, chosen.subset(rows))) for rows in (first, second)] for s in names]
-    values = [_distance(a[0], b[0]) for a, b in itertools.pairwise(halves)]
-    floors = [_distance(*pair) for pair in halves]
+    halves = [[projected(store.take(s, chosen.subset(rows))) for rows in (first, second)] for s in names]
+    values = [distance(a[0], b[0]) for a, b in itertools.pairwise(halves)]
+    floors = [distance(*pair) for pair in halves]
     z = rolling_z(np.array(values))
     corrected = {
         r["site"]: r
@@ -79,14 +79,14 @@ def rolling_z(values: np.ndarray) -> np.ndarray:
     return z
 
 
-def _projected(X: np.ndarray) -> np.ndarray:
+def projected(X: np.ndarray) -> np.ndarray:
     X = X / np.linalg.norm(X, axis=1, keepdims=True)
     X = X - X.mean(axis=0)
     _, _, axes = np.linalg.svd(X.astype(np.float64), full_matrices=False)
     return X @ axes[:COMPONENTS].T
 
 
-def _distance(A: np.ndarray, B: np.ndarray) -> float:
+def distance(A: np.ndarray, B: np.ndarray) -> float:
     import ot
 
     weights = np.full(len(A), 1 / len(A))

@@ -1,0 +1,1 @@
+"""Published claims, measured again by name."""

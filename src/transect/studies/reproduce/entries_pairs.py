@@ -1,0 +1,140 @@
+"""Entries of two models: seeds, adapters, fine-tunes, other families. They take the second one as an
+argument."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transect.measures.neighbours import knn_overlap
+from transect.measures.similarity import cka
+from transect.models.losses import losses
+from transect.models.models import open_model
+from transect.numeric.permute import text_permutations
+from transect.random import rng
+from transect.store.store import Store
+from transect.studies.adapters.study import adapters
+from transect.studies.match.study import match
+from transect.studies.reproduce.asked import Asked, Found, beyond, found, layers
+from transect.studies.reproduce.entries_states import DRAWS, growth
+from transect.texts.texts import open_texts
+
+
+def gurnee_universal(asked: Asked) -> Found:
+    """Share of neurons with a twin in any block of the other model."""
+    own, other = asked.store("mlp.act"), asked.store("mlp.act", asked.how.other)
+    given: dict[str, Any] = {"everywhere": True, "seed": asked.how.seed, "groups": asked.how.groups}
+    table = match(own, other, workers=1, **given).tables["matches"].where(measure="shared", run=own.name)
+    rows = [r for r in table if r["status"] == "ok"]
+    weight = np.array([r["neurons"] for r in rows], float)
+    value, low, high, null = (
+        np.average([r[k] for r in rows], weights=weight) for k in ("value", "low", "high", "null")
+    )
+    told = float(value), float(low), float(high)
+    holds = bool(low <= 0.05 and high >= 0.01)
+    return found(told, holds, "texts permuted", [float(null)], int(rows[0]["n_texts"]))
+
+
+def shuttleworth_intruders(asked: Asked) -> Found:
+    """Intruders of an adapter beside random changes of the same spectrum; those of a full fine-tune where
+    there is one."""
+    full = str(asked.how.full) if asked.how.full else None
+    base, out = str(asked.model), None if asked.work.out is None else Path(asked.work.out) / "adapters"
+    study = adapters(
+        asked.how.adapter, base, full=full, intruders=True, seed=asked.how.seed, workers=1, out=out
+    )
+    table = study.tables["intruders"].where(measure="intruders_of_block")
+    runs = table.values("run")
+    sums = {run: table.where(run=run) for run in runs}
+    count, low, high, null = (
+        float(sums[runs[0]].column(k).sum()) for k in ("value", "null_low", "null_high", "null")
+    )
+    note = f"Of {sums[runs[0]].column('of').sum():.0f} leading vectors; exact for these weights."
+    if full:
+        note += f" In the full fine-tune: {sums[runs[1]].column('value').sum():.0f}."
+    told = [count] * 3
+    return found(told, count > 0, "random ΔW of the same spectrum", [null, low, high], 0, note)
+
+
+def biderman_forgets(asked: Asked) -> Found:
+    """Loss on other texts of the full fine-tune minus that of the adapter, and on the task's."""
+    told = {}
+    for name, spec in (("other", asked.how.other_texts or asked.how.texts), ("task", asked.how.task_texts)):
+        if spec is None:
+            continue
+        texts = open_texts(spec, seed=asked.how.seed)
+        runs = (f"{asked.model}+{asked.how.adapter}", str(asked.how.full), str(asked.model))
+        told[name] = _apart(asked, texts, runs)
+    (own, base), texts = (
+        told["other"],
+        len(open_texts(asked.how.other_texts or asked.how.texts, seed=asked.how.seed)),
+    )
+    note = "One adapter and one fine-tune: a claim about training needs three seeds of each."
+    if "task" in told:
+        note += f" On the task's texts: {told['task'][0][0]:.3g} [{told['task'][0][1]:.3g}, "
+        note += f"{told['task'][0][2]:.3g}]."
+    return found(own, beyond(own), "the same with the base for the adapter", base, texts, note)
+
+
+def _apart(asked: Asked, texts: Any, runs: Sequence[str]) -> list[tuple[float, float, float]]:
+    """Loss a token of the second run minus that of the first, and of the third, with intervals."""
+    made = [losses(open_model(r, dtype="float32"), texts, max_length=asked.how.longest) for r in runs]
+    count = made[0][1]
+
+    def apart(k: int) -> tuple[float, float, float]:
+        gap = made[1][0] - made[k][0]
+        return asked.by_text(lambda m: float(gap[m].sum() / count[m].sum()), len(texts))
+
+    return [apart(0), apart(2)]
+
+
+def kim_peri_ln(asked: Asked) -> Found:
+    """Growth of the variance of states: Pre-LN minus Peri-LN."""
+    stores = asked.store(), asked.store(model=asked.how.other)
+    (one, texts), (two, _) = (growth(asked, s) for s in stores)
+    value = one[0] - two[0]
+    half = float(np.hypot((one[2] - one[1]) / 2, (two[2] - two[1]) / 2))
+    own = value, value - half, value + half
+    note = f"{stores[0].name} {one[0]:.3g}, {stores[1].name} {two[0]:.3g}; one run of each is no sample of "
+    note += "seeds."
+    return found(own, beyond(own), "no difference", [0.0], texts, note)
+
+
+def huh_platonic(asked: Asked) -> Found:
+    """Shared neighbours of texts beyond permuted texts."""
+    return _alike(asked)
+
+
+def groger_aristotle(asked: Asked) -> Found:
+    """The same, beside debiased CKA beyond permuted texts."""
+    return _alike(asked)
+
+
+def _alike(asked: Asked) -> Found:
+    stores = asked.store(), asked.store(model=asked.how.other)
+    X, Y = (_means(s) for s in stores)
+    n = min(len(X), len(Y))
+    X, Y, k = X[:n], Y[:n], max(2, n // 8)
+    orders = text_permutations(n, DRAWS, rng(asked.how.seed, "permuted texts"))
+
+    def near(m: np.ndarray) -> float:
+        return float(knn_overlap(X[m], Y[m], k=k))
+
+    own = asked.by_text(near, n)
+    null = np.array([float(knn_overlap(X, Y[o], k=k)) for o in orders])
+    whole, permuted = float(cka(X, Y)), np.array([float(cka(X, Y[o])) for o in orders])
+    low, high = np.quantile(null, [0.025, 0.975]).tolist()
+    note = f"Debiased CKA {whole:.2f}, permuted up to {np.quantile(permuted, 0.975):.2f}; k = {k} of {n} "
+    note += "texts, one "
+    note += "pair of models: no trend can be seen."
+    return found(own, bool(own[0] > high), "texts permuted", [float(null.mean()), low, high], n, note)
+
+
+def _means(store: Store) -> np.ndarray:
+    """Mean of every text's tokens without the first at two thirds of the depth, [texts, d]."""
+    names = layers(store)
+    site = names[2 * len(names) // 3]
+    return np.stack(
+        [store.sample(i, site)[1:].mean(axis=0) for i in range(len(store)) if store.lengths[i] > 1]
+    )

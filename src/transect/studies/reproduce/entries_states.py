@@ -1,0 +1,193 @@
+"""Entries that need the states of one model: each is short, and a number with its interval and control."""
+
+import numpy as np
+
+from transect.inference.tests import permutation_p
+from transect.measures.similarity import cka
+from transect.measures.spectra import twonn
+from transect.measures.tokens import rank_residual
+from transect.models.losses import losses
+from transect.numeric.permute import text_permutations
+from transect.random import rng
+from transect.store.recapture import stored_texts
+from transect.store.store import Store
+from transect.studies.depth.similar import by_token
+from transect.studies.depth.tables import ranked
+from transect.studies.probe.study import probe
+from transect.studies.reproduce.asked import Asked, Found, beyond, equal, found, layers, states
+from transect.studies.runs import model_of
+
+#: Layers of random attention that tokens go through.
+LAYERS = 6
+#: Permutations of texts behind a null.
+DRAWS = 199
+
+
+def gromov_angular(asked: Asked) -> Found:
+    """Angles of neighbouring layers: shallow half minus deep half, without the last block."""
+    own, control = (_steps(asked, store) for store in _both(asked))
+    note = "The angle is at the last token of each text, as published."
+    return found(own[0], beyond(own[0]), "random weights", control[0], own[1], note)
+
+
+def _steps(asked: Asked, store: Store) -> tuple[tuple[float, float, float], int]:
+    names = layers(store)
+    angles = np.array(
+        [np.diagonal(by_token(X[:, -1:])["angular_distance"][0], 1) for X in states(store, names, keep=True)]
+    )[:, :-1]
+    half = angles.shape[1] // 2
+
+    def difference(members: np.ndarray) -> float:
+        own = angles[members].mean(axis=0)
+        return float(own[:half].mean() - own[half:].mean())
+
+    return asked.by_text(difference, len(angles)), len(angles)
+
+
+def _both(asked: Asked) -> tuple[Store, Store]:
+    store = asked.store()
+    return store, asked.random(store)
+
+
+def sun_massive(asked: Asked) -> Found:
+    """Largest over median |x| by layer, position 0 and massive tokens kept."""
+    told = []
+    for store in _both(asked):
+        names = layers(store)
+        ratio = np.array(
+            [
+                [np.log(np.abs(Z).max() / max(float(np.median(np.abs(Z))), 1e-12)) for Z in X]
+                for X in states(store, names, keep=True)
+            ]
+        )
+        best = int(ratio.mean(axis=0).argmax())
+
+        def largest(members: np.ndarray, ratio: np.ndarray = ratio, best: int = best) -> float:
+            return float(np.exp(ratio[members, best].mean()))
+
+        told.append((asked.by_text(largest, len(ratio), "log"), names[best], len(ratio)))
+    (own, site, texts), (control, *_) = told
+    return found(own, beyond(own, 1000.0), "random weights", control, texts, f"At {site}.")
+
+
+def sun_curse(asked: Asked) -> Found:
+    """Growth of the variance of states from the first to the last but one block."""
+    (own, texts), (control, _) = (growth(asked, store) for store in _both(asked))
+    return found(own, beyond(own), "random weights", control, texts)
+
+
+def growth(asked: Asked, store: Store) -> tuple[tuple[float, float, float], int]:
+    """log10 of the variance over dimensions of what leaves the last but one block over that of the first."""
+    names = layers(store)
+    spread = np.array([X.var(axis=-1).mean(axis=-1) for X in states(store, [names[1], names[-2]])])
+
+    def ratio(members: np.ndarray) -> float:
+        first, last = spread[members].mean(axis=0)
+        return float(np.log10(last / first))
+
+    return asked.by_text(ratio, len(spread)), len(spread)
+
+
+def cheng_dimension(asked: Asked) -> Found:
+    """TwoNN dimension inside over that of the last layer, at the same points of every layer."""
+    told = []
+    for store in _both(asked):
+        names = layers(store)[1:]
+        every = states(store, names)
+        clouds = [equal([X[k] for X in every], asked.how.seed) for k in range(len(names))]
+        best = int(np.argmax([twonn(C.reshape(-1, C.shape[-1])) for C in clouds[:-1]]))
+
+        def ratio(members: np.ndarray, clouds: list[np.ndarray] = clouds, best: int = best) -> float:
+            inner, last = (twonn(C[members].reshape(-1, C.shape[-1])) for C in (clouds[best], clouds[-1]))
+            return float(np.log(inner / last))
+
+        told.append((asked.by_text(ratio, len(every)), names[best], clouds[0].shape))
+    (own, site, shape), (control, *_) = told
+    note = f"The peak is at {site}, with {shape[0]} × {shape[1]} tokens; the layer is chosen on the same "
+    note += "texts."
+    return found(own, beyond(own), "random weights", control, shape[0], note)
+
+
+def viswanathan_loss(asked: Asked) -> Found:
+    """Loss of each text against the dimension of its tokens in the middle layers; texts permuted."""
+    store = asked.store()
+    names = layers(store)
+    middle = names[len(names) // 3 : 2 * len(names) // 3]
+    sums, count = losses(model_of(store), stored_texts(store), max_length=asked.how.longest)
+    kept = [i for i in range(len(store)) if store.lengths[i] > 8]
+    dimension = np.array([np.mean([twonn(store.sample(i, s)[1:]) for s in middle]) for i in kept])
+    loss = (sums / np.maximum(count, 1))[kept]
+
+    def rho(members: np.ndarray) -> float:
+        return ranked(dimension[members], loss[members])
+
+    own = asked.by_text(rho, len(kept), "fisher")
+    orders = text_permutations(len(kept), DRAWS, rng(asked.how.seed, "permuted losses"))
+    null = [ranked(dimension, loss[order]) for order in orders]
+    ends = np.quantile(null, [0.025, 0.975]).tolist()
+    note = f"p {permutation_p(own[0], null, 'two'):.2g} by {DRAWS} permutations, two-sided."
+    return found(own, beyond(own), "texts permuted", [float(np.mean(null)), *ends], len(kept), note)
+
+
+def dong_collapse(asked: Asked) -> Found:
+    """Rank residual after random attention layers, without and with skips."""
+    store = asked.store()
+    texts = [X[0] for X in states(store, layers(store)[:1], keep=True)]
+    draw = rng(asked.how.seed, "attention")
+    d = texts[0].shape[1]
+    weights = draw.standard_normal((LAYERS, 3, d, d)) / np.sqrt(d)
+    residual = np.log10([[rank_residual(attended(X, weights, skip=s)) for s in (False, True)] for X in texts])
+    own, beside = (asked.by_text(lambda m, k=k: float(residual[m, k].mean()), len(texts)) for k in (0, 1))
+    falls = beyond((-own[0], -own[2], -own[1]), 1 - beside[1])
+    note = "It holds where the residual without skips is below a tenth of that with them."
+    return found(own, falls, "with skips", beside, len(texts), note)
+
+
+def attended(X: np.ndarray, weights: np.ndarray, *, skip: bool) -> np.ndarray:
+    """Tokens [n, d] after layers of causal-free single-head attention with weights [layers, 3, d, d]: query,
+    key, value; rows at norm √d before each, as a norm layer has them."""
+    d = X.shape[1]
+    X = X.astype(np.float64)
+    for Q, K, V in weights:
+        Z = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12) * np.sqrt(d)
+        score = (Z @ Q) @ (Z @ K).T / d
+        attention = np.exp(score - score.max(axis=1, keepdims=True))
+        out = attention / attention.sum(axis=1, keepdims=True) @ (Z @ V)
+        X = X + out if skip else out
+    return X
+
+
+def murphy_cka(asked: Asked) -> Found:
+    """Biased and debiased CKA of a middle layer with random-weight states of other texts."""
+    trained, control = _both(asked)
+    site = layers(trained)[len(layers(trained)) // 2]
+    X, Y = (equal([Z[0] for Z in states(s, [site])], asked.how.seed) for s in (trained, control))
+    X, Y = X[: min(len(X), len(Y))], Y[: min(len(X), len(Y))]
+    orders = text_permutations(len(X), DRAWS // 5, rng(asked.how.seed, "permuted texts"))
+    draws = np.array(
+        [
+            [cka(X.reshape(-1, X.shape[-1]), Y[o].reshape(-1, Y.shape[-1]), unbiased=u) for o in orders]
+            for u in (False, True)
+        ]
+    )
+    (low, high), (below, above) = (np.quantile(d, [0.025, 0.975]).tolist() for d in draws)
+    value, null = draws.mean(axis=1).tolist()
+    note = f"{X.shape[0]} × {X.shape[1]} tokens of {X.shape[2]} dimensions; the interval is of permutations."
+    own = value, low, high
+    return found(own, beyond(own, above), "debiased", [null, below, above], len(X), note)
+
+
+def hewitt_selectivity(asked: Asked) -> Found:
+    """Selectivity of a probe of position: middle layer minus embedding."""
+    store = asked.store()
+    names = layers(store)
+    pair = [names[0], names[len(names) // 2]]
+    given = {"permutations": 0, "folds": 4, "groups": asked.how.groups, "seed": asked.how.seed}
+    table = probe(store, label="position", sites=",".join(pair), workers=1, **given).tables["probe"]
+    first, middle = (next(iter(table.where(site=s))) for s in pair)
+    value = middle["selectivity"] - first["selectivity"]
+    half = float(np.hypot(*((r["high"] - r["low"]) / 2 for r in (first, middle))))
+    own = value, value - half, value + half
+    note = f"At {pair[1]} R² {middle['value']:.2f}, control task {middle['control_task']:.2f}; at {pair[0]} "
+    note += f"{first['value']:.2f}, {first['control_task']:.2f}."
+    return found(own, beyond(own), "of the embedding", [first["selectivity"]], len(store), note)

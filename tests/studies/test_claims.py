@@ -1,0 +1,110 @@
+"""Published claims by name: the file is whole, every claim is measured, and a verdict is given on the paper's
+own model only."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import transect as ts
+from tiny import make_texts, save_tiny
+from transect.cli.main import cli
+from transect.errors import TransectError
+from transect.measures.tokens import rank_residual
+from transect.studies.reproduce.claims import claims, find, listing
+from transect.studies.reproduce.entries_blocks import _halfway
+from transect.studies.reproduce.entries_states import attended
+from transect.studies.reproduce.study import OUTCOMES, entries, outcome
+
+
+def test_every_claim_has_a_paper_a_number_and_a_function() -> None:
+    assert len(claims()) >= 22
+    assert sum(bool(c.arxiv) for c in claims().values()) >= 17
+    assert list(entries()) == list(claims())
+    assert len({c.arxiv for c in claims().values() if c.arxiv}) == sum(
+        bool(c.arxiv) for c in claims().values()
+    )
+    for c in claims().values():
+        assert c.number
+        assert c.models
+        assert c.scope in ("model", "formula")
+        assert (c.low is None) == (c.high is None)
+    assert len(listing()) == len(claims())
+
+
+def test_only_its_own_model_is_a_verdict_on_a_paper() -> None:
+    for claim in claims().values():
+        for holds in (True, False, None):
+            said = outcome(claim, "smollm2", holds)
+            assert said in OUTCOMES.values()
+            assert said.startswith("other model") == (claim.scope == "model")
+    assert outcome(find("sun-massive"), "openai-community/gpt2", False) == "not the same"
+    assert outcome(find("sun-massive"), "gpt2-large", False) != "not the same"
+
+
+def test_attention_without_skips_makes_tokens_one_and_with_them_does_not() -> None:
+    rng = np.random.default_rng(0)
+    X, weights = rng.standard_normal((7, 24)), rng.standard_normal((6, 3, 24, 24)) / np.sqrt(24)
+    assert rank_residual(attended(X, weights, skip=False)) < 0.05
+    assert rank_residual(attended(X, weights, skip=True)) > 0.3
+
+
+def test_on_a_circle_the_curve_meets_the_month_between_and_the_line_does_not() -> None:
+    """The chord of two steps passes a circle's point at r (1 − cos 30°), 0.26 of a step of 2 r sin 15°."""
+    rng, month = np.random.default_rng(1), np.tile(np.arange(1, 13), 3)
+    angle = 2 * np.pi * month / 12
+    Q = np.linalg.qr(rng.standard_normal((9, 2)))[0]
+    X = np.column_stack([3 * np.cos(angle), 3 * np.sin(angle)]) @ Q.T
+    for line, curve in _halfway(X, month):
+        assert line == pytest.approx((1 - np.cos(np.pi / 6)) / (2 * np.sin(np.pi / 12)))
+        assert curve == pytest.approx(0, abs=1e-9)
+    assert len(_halfway(X, month)) == 12
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny(tmp_path_factory.mktemp("claims") / "llama", "llama"))
+
+
+STATES = ["gromov-angular", "sun-massive", "sun-curse", "dong-collapse", "murphy-cka"]
+
+
+@pytest.mark.parametrize("name", [*STATES, "seed-phase3", "seed-tokens", "lad-stages"])
+def test_a_claim_is_measured_with_interval_and_control(name: str, model: str, tmp_path: Path) -> None:
+    study = ts.studies.reproduce(name, model=model, texts=make_texts(16), out=tmp_path / "o", workers=1)
+    row = next(iter(study.tables["reproduced"]))
+    assert row["low"] <= row["value"] <= row["high"]
+    assert row["null"] is not None
+    assert row["outcome"] in OUTCOMES.values()
+    assert study.findings[-1] == f"Outcome: {row['outcome']}."
+    if name == "seed-phase3":
+        assert row["outcome"] == "not the same"
+    if name == "murphy-cka":
+        assert row["value"] > row["null"] + 0.1
+
+
+@pytest.mark.fault(
+    "bad input", "a claim that is not known, or needs a second model", "refused, with near names"
+)
+def test_the_command_and_bad_input(model: str, tmp_path: Path) -> None:
+    ran = CliRunner().invoke(cli, ["reproduce", "--list"])
+    assert ran.exit_code == 0, ran.output
+    assert "2403.17887" in ran.output
+    args = [
+        "reproduce",
+        "dong-collapse",
+        "--model",
+        model,
+        "--texts",
+        "gsm-test:8",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    ran = CliRunner().invoke(cli, [*args, "--json", "--workers", "1"], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    assert '"outcome"' in ran.output
+    assert (tmp_path / "o/figures/reproduced.png").exists()
+    for name, word in (("gromov", "Did you mean|no claim"), ("gurnee-universal", "needs --other")):
+        with pytest.raises(TransectError, match=word):
+            ts.studies.reproduce(name, model=model, out=tmp_path / "x")
