@@ -72,7 +72,8 @@ def sought(task: Sought) -> list[dict[str, Any]]:
     )
     counts = (draws < task.threshold).sum(axis=1)
     base: dict[str, Any] = {"run": task.run, "site": change.name, "design": "weights", "status": "ok"}
-    base |= {"layer": int(LAYER.search(change.name)[1]), "module": change.name.rsplit(".", 1)[-1]}  # type: ignore[index]
+    block = LAYER.search(change.name)
+    base |= {"layer": int(block[1]) if block else -1, "module": change.name.rsplit(".", 1)[-1]}
     base |= {"rank": change.rank, "control": "random ΔW of the same spectrum", "draws": task.draws}
     rows = [base | {"measure": "intruders", "value": float((cosines < task.threshold).sum())} | _ends(counts)]
     rows[0] |= {"top": k, "threshold": task.threshold, "counts": counts.tolist()}
