@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
 import transect as ts
 from planted import planted_store
 from transect.errors import TransectError
 from transect.studies.probe.fit import held_out, score, targets
+from transect.studies.probe.logistic import STRENGTHS, logistic
 
 TEXTS, LENGTH, WIDTH = 60, 6, 8
 
@@ -113,6 +114,35 @@ def test_a_control_task_has_one_label_a_token_and_permutations_keep_the_labels(t
     assert len(set(table[:, 1])) == 1, "one kind of token has one random label"
     assert all(sorted(table[:, k]) == sorted(table[:, 0]) for k in range(2, 11))
     assert probe(store, "x").where(status="ok").values("control_task") == []
+
+
+def test_a_logistic_probe_is_scikit_learns_and_reads_classes(store: ts.Store) -> None:
+    """On the axes of the training states it is the regression on the states themselves, of three lopsided
+    classes, but for rounding."""
+    rng = np.random.default_rng(5)
+    y = np.repeat([0, 1, 2], [60, 30, 15])
+    X = rng.standard_normal((105, 9)) * np.geomspace(0.2, 3, 9) + 1.5 * np.eye(3, 9)[y] + 4
+    groups, folds = (
+        rng.permutation(105) // 3,
+        [np.arange(0, 105, 3), np.arange(1, 105, 3), np.arange(2, 105, 3)],
+    )
+    got = logistic(X, targets(y[:, None], "classes"), folds, groups).predicted[:, 0]
+    train = np.setdiff1d(np.arange(105), folds[0])
+    scale = np.sqrt(((X[train] - X[train].mean(0)) ** 2).sum(1).mean())
+    there = []
+    for C in STRENGTHS:
+        made = LogisticRegression(C=C, class_weight="balanced", max_iter=2000, tol=1e-8)
+        there.append(
+            made.fit((X[train] - X[train].mean(0)) / scale, y[train]).predict_proba(
+                (X[folds[0]] - X[train].mean(0)) / scale
+            )
+        )
+    assert min(abs(p - got[folds[0]]).max() for p in there) < 2e-3
+    noise, read, _ = probe(store, "kind", kind="classes", classifier="logistic").column("value")
+    assert read > 0.95
+    assert noise < 0.55
+    with pytest.raises(TransectError, match="which is ridge"):
+        probe(store, "number", kind="ridge", classifier="logistic")
 
 
 @pytest.mark.fault("bad input", "labels that no probe can learn", "refused, with what to change")

@@ -11,6 +11,7 @@ from transect.random import rng
 from transect.store.store import Store
 from transect.studies.manifold.plan import block_permutation, group_folds
 from transect.studies.probe.fit import held_out, score, targets
+from transect.studies.probe.logistic import logistic
 from transect.work.keys import key_of
 
 #: Labels that every store has, of its tokens.
@@ -33,6 +34,7 @@ class Probe(NamedTuple):
     permutations: int
     groups: int
     seed: int
+    classifier: str = "ridge"
 
     def key(self) -> str:
         """Name of the task's answer."""
@@ -106,7 +108,8 @@ def probed(task: Probe) -> dict[str, Any]:
         return {"status": "the points are the same in all texts"}
     Y = targets(labellings(units, task), task.kind)
     folds = group_folds(units.groups, task.folds, rng(task.seed, "probe folds"))
-    predicted, share = held_out(X, Y, folds, units.groups)
+    probe = logistic if task.classifier == "logistic" else held_out
+    predicted, share = probe(X, Y, folds, units.groups)
     scores = score(predicted, Y, task.kind)
     parts = rng(task.seed, "groups").permutation(int(units.groups.max()) + 1) % task.groups
     drops = []

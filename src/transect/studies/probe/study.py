@@ -25,6 +25,8 @@ from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, 
 HEADLINE = "probe"
 #: Different numbers from which labels are regressed on where nobody says.
 NUMBERS = 8
+#: How classes are read.
+CLASSIFIERS = ("ridge", "logistic")
 
 
 class ProbeOptions(WorkOptions, total=False):
@@ -37,6 +39,9 @@ class ProbeOptions(WorkOptions, total=False):
         Option(
             None, "Of the labels: ridge for numbers, classes, ordinal; by default as they are.", choices=KINDS
         ),
+    ]
+    classifier: Annotated[
+        str, Option("ridge", "Of classes: least squares or logistic regression.", choices=CLASSIFIERS)
     ]
     hold_out: Annotated[
         str | None, Option(None, "Label whose values are held out whole; by default the text.")
@@ -101,7 +106,9 @@ def _task(store: Store, site: str, token: str, label: str, how: Any) -> Probe:
             raise TransectError(f"label {label} is no number.", "Use --kind classes.")
     kind = kind or {"position": "ridge", "token": "classes"}[label]
     where = (str(store.path), store.content, site, token, label, kind)
-    return Probe(*where, how.hold_out, how.folds, how.permutations, how.groups, how.seed)
+    if how.classifier != "ridge" and kind != "classes":
+        raise TransectError(f"a {how.classifier} probe of {label}, which is {kind}.", "Use --kind classes.")
+    return Probe(*where, how.hold_out, how.folds, how.permutations, how.groups, how.seed, how.classifier)
 
 
 def _table(run: str, tasks: Sequence[Probe], answers: Sequence[dict[str, Any]], how: Any) -> Table:

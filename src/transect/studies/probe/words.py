@@ -9,6 +9,10 @@ from transect.results.words import flagged, interval, other_texts
 from transect.store.store import Store
 from transect.studies.probe.cells import STANDARD, TYPES
 
+CLASSES = {
+    "ridge": "least squares on one column a class",
+    "logistic": "penalised logistic regression (scikit-learn, balanced classes)",
+}
 SCORES = {"ridge": "R²", "classes": "balanced accuracy", "ordinal": "Spearman's ρ"}
 
 
@@ -97,8 +101,8 @@ def _methods(label: str, how: Any) -> list[str]:
     kinds = f" Token identity: the {TYPES} most frequent tokens." if label == "token" else ""
     return [
         f"Linear probes in {how.folds} folds that hold out whole groups of texts; ridge "
-        "chosen on half of the training groups, fitted on the other half; classes by least squares on "
-        "one column a class, "
+        "chosen on half of the training groups, fitted on the other half; classes by "
+        f"{CLASSES[how.classifier]}, "
         "ordinal labels "
         f"by ridge on their ranks. Position 0 is left out.{kinds}",
         f"Null: {how.permutations} labellings {moved}, each fitted anew with a ridge of its own; p_max "
