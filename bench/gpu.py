@@ -143,7 +143,8 @@ def values(page: Page, clouds: list[np.ndarray]) -> None:
             points[name] = [store.points(site) for site in store.sites]
         for bits, most in (("32", 1e-5), ("16", 3e-2)):
             worst = max(map(apart, points[f"gpu {bits}"], points[f"cpu {bits}"]))
-            page.check(f"capture, float{bits if bits == '32' else '16 (bfloat16)'}, every site", worst, most)
+            name = "float32" if bits == "32" else "bfloat16"
+            page.check(f"capture, {name}, every site", worst, most)
             own, theirs = (max(map(apart, points[f"{d} {bits}"], points["exact"])) for d in ("gpu", "cpu"))
             page.check(f"— its error against float64 ({theirs:.1e} on the processor)", own, 2 * theirs)
     some = dict(enumerate(map(prepare_cloud, clouds[:: max(1, len(clouds) // 6)])))

@@ -75,7 +75,11 @@ def test_the_corrected_interval_has_the_variation_of_its_null(store: ts.Store) -
 
     (found,) = ts.sweep("cosine", store, pairs=[("resid.0", "resid.1")], permutations=5, n=100, workers=1)
     null = np.array(found["null_draws"])
-    z, G, error = np.arctanh(found["corrected_replicates"]), len(found["replicates"]), null.std(ddof=1) / np.sqrt(5)
+    z, G, error = (
+        np.arctanh(found["corrected_replicates"]),
+        len(found["replicates"]),
+        null.std(ddof=1) / np.sqrt(5),
+    )
     centre = np.arctanh(found["corrected"])
     more = max(abs(np.arctanh(found["corrected"] + s * error) - centre) for s in (-1, 1))
     half = t.ppf(0.975, G - 1) * np.sqrt((G - 1) / G * ((z - z.mean()) ** 2).sum() + more**2)

@@ -30,8 +30,9 @@ def between(
     waiting = {torch.float32: [k for k, fits in enumerate(narrow) if fits]}
     waiting[torch.float64] = [k for k, fits in enumerate(narrow) if not fits]
     for dtype in (torch.float32, torch.float64):  # what float32 turns out not to hold goes on to float64
+        there = _sent([cloud for k in waiting[dtype] for cloud in pairs[k]], dtype, device)
         for rows in _parts(waiting[dtype], n * m):
-            C = torch.stack([_squares(*pairs[k], dtype, device) for k in rows])
+            C = torch.stack([_squares(*(there[id(cloud)] for cloud in pairs[k])) for k in rows])
             middle = _median(C).double().cpu().numpy()
             bounds = np.array([rounding(*pairs[k]) for k in rows])
             if dtype == torch.float32:
@@ -61,12 +62,10 @@ def within(
     narrow = [tol >= NARROW_TOL and rounding(X, X) < LEEWAY * eps for X, eps in clouds]
     for dtype in (torch.float32, torch.float64):
         of_dtype = [k for k, fits in enumerate(narrow) if fits == (dtype == torch.float32)]
+        there = _sent([clouds[k][0] for k in of_dtype], dtype, device)
         for rows in _parts(of_dtype, n * n):
-            made: dict[int, Tensor] = {}
-            for k in rows:
-                X = clouds[k][0]
-                if id(X) not in made:
-                    made[id(X)] = _squares(X, X, dtype, device).fill_diagonal_(0)
+            names = {id(clouds[k][0]) for k in rows}
+            made = {name: _squares(there[name], there[name]).fill_diagonal_(0) for name in names}
             scale = torch.tensor([-1 / clouds[k][1] for k in rows], dtype=dtype, device=device)
             K = torch.stack([made[id(clouds[k][0])] for k in rows])
             K = K.mul_(scale[:, None, None]).clamp_(FLOOR, 0).exp_()
@@ -86,13 +85,20 @@ def _parts(rows: list[int], entries: int) -> list[list[int]]:
     return [rows[k : k + size] for k in range(0, len(rows), size)]
 
 
-def _squares(X: Cloud, Y: Cloud, dtype: torch.dtype, device: str) -> Tensor:
+def _sent(clouds: Sequence[Cloud], dtype: torch.dtype, device: str) -> dict[int, tuple[Tensor, Tensor]]:
+    """Points about their own mean, and that mean in float64, of each cloud on the device, sent once."""
+    sent: dict[int, tuple[Tensor, Tensor]] = {}
+    for X in clouds:
+        if id(X) not in sent:
+            points = X.centred if dtype == torch.float32 else X.points - X.mean
+            sent[id(X)] = tuple(torch.as_tensor(Z, device=device) for Z in (points, X.mean))  # type: ignore
+    return sent
+
+
+def _squares(X: tuple[Tensor, Tensor], Y: tuple[Tensor, Tensor]) -> Tensor:
     """Squared distances [n, m], both clouds about Y's mean, as `squared_distances` has them."""
-    if dtype == torch.float32:
-        left, right = X.centred + (X.mean - Y.mean).astype(np.float32), Y.centred
-    else:
-        left, right = X.points - Y.mean, Y.points - Y.mean
-    A, B = (torch.as_tensor(Z, dtype=dtype, device=device) for Z in (left, right))
+    (A, middle), (B, other) = X, Y
+    A = A + (middle - other).to(A.dtype)
     return ((A * A).sum(1)[:, None] + (B * B).sum(1)).sub_(2 * A @ B.T).clamp_(min=0)
 
 
