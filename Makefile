@@ -1,11 +1,11 @@
-# make demo · make test · make check · make page · make setup · make lint · make types · make peers · make bench · make mutants · make reproduce · make notebooks · make docs
+# make demo · make test · make check · make page · make setup · make lint · make types · make peers · make bench · make mutants · make reproduce · make notebooks · make docs · make gpu
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # Compiled modules are kept: without them each process that imports torch compiles it anew, four seconds of a core.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup notebooks peers demo browser page test check calibrate lint types bench mutants reproduce docs figures lock wheel clean
+.PHONY: setup gpu notebooks peers demo browser page test check calibrate lint types bench mutants reproduce docs figures lock wheel clean
 
 setup: $(STAMP)
 
@@ -69,6 +69,11 @@ $(PEERS): $(STAMP) bench/peers.txt
 # Every bench in one run, about half an hour of one core: writes docs/benchmarks.md. QUICK=1 for a small one.
 bench: $(PEERS)
 	.venv-peers/bin/python bench/run.py $(if $(QUICK),--quick)
+
+# Values and speed on a CUDA device beside the processor, at most eight minutes: writes docs/gpu.md. GPU_PYTHON runs it where the
+# torch in .venv has no CUDA. Without CLOUDS (bench/clouds.py) the clouds are planted.
+gpu:
+	OMP_NUM_THREADS=1 PYTHONPATH=src $(or $(GPU_PYTHON),$(BIN)/python) bench/gpu.py $(if $(CLOUDS),--clouds $(CLOUDS))
 
 # Each planted fault must be caught by the tests: writes docs/mutants.md. JOBS=4 for four at a time.
 mutants: setup

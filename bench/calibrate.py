@@ -1,6 +1,6 @@
 """Type-I error of the tests, coverage of the intervals, power of the change-layer rules.
 
-    python bench/calibrate.py [--draws 200] [--seed 0] [--only alarms coverage changes]
+    python bench/calibrate.py [--draws 200] [--seed 0] [--only alarms coverage changes] [--jobs 2]
 
 Writes docs/calibration.md, and src/transect/inference/calibration.json, by which rows of a sweep are marked.
 Stores are planted without a model: texts share a part of their tokens (ICC),
@@ -10,10 +10,12 @@ a cell is a pair of sites of one store: its texts keep their lengths.
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ POPULATION = (*SINGLE, *PAIRED)
 #: Of the others, those that the page shows under every law.
 AT_N = ("effective_rank", "stable_rank", "top_variance", "twonn", "knn_overlap", "procrustes", "bures")
 FAMILY = 5
+JOBS = 1
 GIVEN: dict[str, Any] = {"workers": 1, "massive": 0}
 SHIFT = np.linspace(0.5, 1.5, WIDTH)
 Cell = tuple[int, str, float]
@@ -282,13 +285,25 @@ def summary(told: dict[str, Any]) -> list[str]:
 
 
 def over_grid(what: str, of: Callable, draws: int, seed: int) -> dict[Cell, Any]:
-    """Every cell's rates, each from a stream of its own; says how far it is."""
-    found = {}
-    for k, cell in enumerate(grid()):
-        begun = time.process_time()
-        found[cell] = of(cell, draws, np.random.default_rng([seed, k, len(what)]))
-        print(f"{what}, {cell}: {time.process_time() - begun:.1f} CPU-s", file=sys.stderr, flush=True)
-    return found
+    """Every cell's rates, each from a stream of its own, JOBS cells at a time; says how far it is."""
+    cells = list(grid())
+    asked = [(what, of, draws, seed, k, cell) for k, cell in enumerate(cells)]
+    with ProcessPoolExecutor(JOBS) as pool:
+        return dict(zip(cells, pool.map(one_cell, asked), strict=True))
+
+
+def one_cell(asked: tuple[str, Callable, int, int, int, Cell]) -> Any:
+    """The rates of one cell."""
+    (what, of, draws, seed, k, cell), begun = asked, time.process_time()
+    rates = of(cell, draws, np.random.default_rng([seed, k, len(what)]))
+    print(f"{what}, {cell}: {time.process_time() - begun:.1f} CPU-s", file=sys.stderr, flush=True)
+    return rates
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of those that it has waited for."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def picked(found: dict[str, Rates], names: tuple[str, ...]) -> Rates:
@@ -360,15 +375,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=PARTS, help="these sections; the others stay")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time, each on one core")
     asked = parser.parse_args()
+    global JOBS
+    JOBS = asked.jobs
     before = asked.page.read_text().split("\n## ")[1:] if asked.page.exists() else []
     sections = {text.partition("\n")[0]: text.rstrip() for text in before}
     for name in asked.only or PARTS:
-        (heading, of, usual), begun = PARTS[name], time.process_time()
+        (heading, of, usual), begun = PARTS[name], cpu()
         draws = asked.draws or usual
         lines = of(draws, asked.seed)
         made = f"`python bench/calibrate.py --only {name} --draws {draws} --seed {asked.seed}`"
-        made += f": {draws} draws a cell, {(time.process_time() - begun) / 60:.0f} CPU minutes."
+        made += f": {draws} draws a cell, {(cpu() - begun) / 60:.0f} CPU minutes."
         sections[heading] = "\n".join([heading, "", made, "", *lines])
     kept = [sections[heading] for heading, _, _ in PARTS.values() if heading in sections]
     asked.page.write_text("\n## ".join([HEAD, *kept]) + "\n")

@@ -47,7 +47,7 @@ def tokens(made: Made) -> Section:
         f"a direction that the tokens of all texts share: with the mean taken out, {num(own['value'])} is "
         "left at the last layer. That remainder is above tokens of other texts, so tokens of a text do "
         "grow alike. With the random weights of these thirty blocks they do so far more, with those of "
-        "the small pre-norm decoders of [Token geometry](tokens.md) a little (0.01 to 0.3 over four "
+        "the decoders of [Token geometry](tokens.md) a little (0.02 to between 0.04 and 0.17 over six "
         "blocks): a rise with depth by itself tells nothing of training. The mean norm is mostly that of "
         "the first token, its gradients fall with the length of the prompt, and a perplexity needs its "
         "protocol beside it."
@@ -60,11 +60,10 @@ def tokens(made: Made) -> Section:
         rows,
         follows,
         f"{told(store)}; corrected cosines: the first {own['n']} tokens after position 0 of "
-        f"{own['n_texts']} texts. One architecture, trained and random; sixteen small decoders are "
-        "compared in Token geometry.",
+        f"{own['n_texts']} texts. One architecture, trained and random; twelve decoders of the "
+        "program's own size are trained and compared in Token geometry: all of them learn.",
         "transect tokens smollm2 --texts gsm-test:60 --out runs/tokens\n"
-        "bash examples/token_grid.sh      # pre and post norm, RMSNorm and LayerNorm, SwiGLU and GELU, two "
-        "seeds",
+        "docs/figures.sh tokens      # pre and post norm, SwiGLU and GELU, three seeds, on an accelerator",
     )
 
 

@@ -6,8 +6,15 @@
 # All arms start with a head of their own, an embedding of size 1 and matrices of size 1/sqrt(width): so that post-norm learns
 # at a rate of 1e-3. With the small, tied weights that are usual under pre-norm (EMBEDDING=0.02 WEIGHTS=0.02 TIED=1) it predicts
 # one token for ever at that rate: Adam turns such tokens to one direction in some tens of steps.
+# PRESET=seed TOKENIZER=gpt2 WEIGHTS=0.05 STEPS=1000 BATCH=16 WARMUP=100 is the size of the program that this replaces: hours on a
+# CPU, minutes on an accelerator. JOBS trainings at a time.
 set -eu
 OUT=${OUT:-runs/token-grid}
+PRESET=${PRESET:-demo}
+TEXTS=${TEXTS:-sotu}
+TOKENIZER=${TOKENIZER:-bpe}
+JOBS=${JOBS:-1}
+PRECISION=${PRECISION:-float32}
 STEPS=${STEPS:-200}
 BATCH=${BATCH:-8}
 SEEDS=${SEEDS:-0 1}
@@ -36,13 +43,14 @@ for seed in $SEEDS; do
   for placement in $PLACEMENTS; do
     for norm in $NORMS; do
       for mlp in $MLPS; do
-        transect train --preset demo --texts sotu --norm-placement "$placement" --norm "$norm" --mlp "$mlp" \
-          --init "$INIT" --embedding-std "$EMBEDDING" --weight-std "$WEIGHTS" $untied $(recipe "$placement") \
-          --steps "$STEPS" --batch "$BATCH" --seed "$seed" --data "$OUT/data" --out "$OUT/$placement-$norm-$mlp-$seed"
+        echo --preset "$PRESET" --texts "$TEXTS" --tokenizer "$TOKENIZER" --norm-placement "$placement" --norm "$norm" \
+          --mlp "$mlp" --init "$INIT" --embedding-std "$EMBEDDING" --weight-std "$WEIGHTS" $untied $(recipe "$placement") \
+          --steps "$STEPS" --batch "$BATCH" --precision "$PRECISION" --seed "$seed" --data "$OUT/data" \
+          --out "$OUT/$placement-$norm-$mlp-$seed"
       done
     done
   done
-done
+done | xargs -P "$JOBS" -L 1 transect train
 
 runs=$(ls -d "$OUT"/*-[0-9]*)
 transect tokens $runs --texts "$OUT/data/prompts.jsonl" --out "$OUT/tokens"

@@ -11,7 +11,8 @@ import transect as ts
 from planted import planted_store
 from transect.errors import TransectError
 from transect.inference.design import Design
-from transect.numeric.permute import inner_products, row_sums, text_permutations
+from transect.inference.rows import quieted
+from transect.numeric.permute import inner_products, restricted, row_sums, text_permutations
 from transect.random import rng as stream
 
 TEXTS, LENGTH, WIDTH = 30, 8, 12
@@ -141,3 +142,37 @@ def test_options_are_checked_where_they_are_declared(tmp_path: Path) -> None:
         value.n = 3
     with pytest.raises(TransectError, match="no option nn"):
         Design(nn=3)
+
+
+def test_a_restricted_permutation_keeps_the_partners_that_stay() -> None:
+    order, kept = text_permutations(9, 50, stream(1, "test")), np.arange(9) % 3 != 1
+    names = np.flatnonzero(kept)
+    for whole, part in zip(order, restricted(order, kept), strict=True):
+        assert sorted(part) == list(range(6))
+        for s, t in zip(names, names[part], strict=True):
+            assert t == whole[s] or not kept[whole[s]]
+    assert np.array_equal(restricted(order, np.ones(9, bool)), order)
+
+
+def test_scatter_of_few_draws_is_taken_out_of_replicates() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 1, (400, 10))
+    raw = true[..., None] + rng.normal(0, 2, (400, 10, 8)) + rng.normal(0, 5, (400, 1, 8))
+    found = np.mean([quieted(r).var(ddof=1) for r in raw])
+    assert found == pytest.approx(1.0, abs=0.1)  # 1.5 as they come
+    assert np.allclose([quieted(r).mean() for r in raw], raw.mean(axis=(1, 2)))
+    assert np.allclose(quieted(true[0][:, None]), true[0])
+
+
+def test_the_interval_of_an_excess_moves_with_its_null(tmp_path: Path) -> None:
+    rng, draws, texts = np.random.default_rng(3), 60, 40
+    views = []
+    for _ in range(draws):  # the distance of unrelated tokens is what varies from texts to texts
+        X = rng.standard_t(4, (texts, 1, 6)) + 0.7 * rng.standard_normal((texts, 4, 6))
+        views += [v.reshape(-1, 6) for v in (X, X + 0.3 * rng.standard_normal(X.shape))]
+    store = planted_store(tmp_path / "s", views, [4] * texts)
+    pairs = [(f"resid.{k}", f"resid.{k + 1}") for k in range(0, 2 * draws, 2)]
+    rows = ts.sweep("paired_displacement", store, pairs=pairs, n=160, permutations=19, workers=1, massive=0)
+    truth = np.mean(rows.column("corrected"))
+    ends = zip(rows.column("corrected_low"), rows.column("corrected_high"), strict=True)
+    assert np.mean([low <= truth <= high for low, high in ends]) > 0.8  # with the null held still: 0.2

@@ -69,18 +69,26 @@ def test_permuted_texts_and_p(store: ts.Store) -> None:
 
 
 def test_the_corrected_interval_has_the_variation_of_its_null(store: ts.Store) -> None:
-    """Fisher's z of the corrected value ± t·√(spread² + that of the mean of a null of 5 draws)."""
+    """Fisher's z of the corrected value ± t·√(spread² + that of the mean of a null of 5 draws); each group of
+    texts is left out of value and null."""
     from scipy.stats import t
 
     (found,) = ts.sweep("cosine", store, pairs=[("resid.0", "resid.1")], permutations=5, n=100, workers=1)
     null = np.array(found["null_draws"])
-    drops = (np.array(found["replicates"]) - null.mean()) / (1 - null.mean())
-    z, G, error = np.arctanh(drops), len(drops), null.std(ddof=1) / np.sqrt(5)
+    z, G, error = (
+        np.arctanh(found["corrected_replicates"]),
+        len(found["replicates"]),
+        null.std(ddof=1) / np.sqrt(5),
+    )
     centre = np.arctanh(found["corrected"])
     more = max(abs(np.arctanh(found["corrected"] + s * error) - centre) for s in (-1, 1))
     half = t.ppf(0.975, G - 1) * np.sqrt((G - 1) / G * ((z - z.mean()) ** 2).sum() + more**2)
     assert found["corrected_low"] == pytest.approx(np.tanh(centre - half))
     assert found["corrected_high"] == pytest.approx(np.tanh(centre + half))
+    still = (np.array(found["replicates"]) - null.mean()) / (1 - null.mean())
+    assert not np.allclose(found["corrected_replicates"], still)
+    (dear,) = ts.sweep("procrustes", store, pairs=[("resid.0", "resid.1")], permutations=5, n=100, workers=1)
+    assert np.allclose(dear["corrected_replicates"], np.mean(dear["null_draws"]) - dear["replicates"])
 
 
 def test_the_null_of_a_pair_is_the_mean_of_its_two_sites(store: ts.Store) -> None:

@@ -19,7 +19,7 @@ from transect.measures.distances import (
     shared_basis,
     sliced,
 )
-from transect.measures.transport import _debiased, _on_torch, plan, sinkhorn, wasserstein
+from transect.measures.transport import _debiased, _solved, plan, sinkhorn, wasserstein
 
 RNG = np.random.default_rng
 
@@ -316,7 +316,7 @@ def test_batches_on_torch_equal_the_definition():
         )
     )
     which = [(0, 1), (2, 0), (1, 0), (3, 3), (1, 2), (1, 1)]
-    results = _on_torch(clouds, which, 0.05, 1e-4, 5000, "cpu")
+    results = _solved(clouds, which, 0.05, 1e-4, 5000, "cpu")
     for pair, got in zip(which, results, strict=True):
         if pair == (3, 3):
             assert isinstance(got, TransectError)
@@ -326,13 +326,27 @@ def test_batches_on_torch_equal_the_definition():
         assert got.epsilon == pytest.approx(expected.epsilon, rel=1e-6)
         assert got.divergence == pytest.approx(expected.divergence, rel=1e-5, abs=1e-5)
         assert got.cost == pytest.approx(expected.cost, rel=2e-3)
+        assert 0.7 < got.iterations / expected.iterations < 1.4
+    together = _solved(clouds, which, 0.05, 1e-6, 5000, "cpu")
     for k in (0, 2, 5):  # a pair does not depend on its batch
-        assert _on_torch(clouds, [which[k]], 0.05, 1e-4, 5000, "cpu")[0] == pytest.approx(
-            results[k], rel=1e-9, abs=1e-12
-        )
-    few = _on_torch(clouds, [(0, 1)], 0.01, 1e-6, 3, "cpu")[0]
+        alone = _solved(clouds, [which[k]], 0.05, 1e-6, 5000, "cpu")[0]
+        assert alone == pytest.approx(together[k], rel=1e-9, abs=1e-12)
+    few = _solved(clouds, [(0, 1)], 0.01, 1e-6, 3, "cpu")[0]
     assert not few.converged
     assert few.iterations == 3
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-7])
+def test_batches_agree_where_potentials_leave_their_kernels_and_in_float64(tol):
+    rng = RNG(5)
+    clouds = {k: room.prepare_cloud(cloud(60, 8, k, 2.0 * k, tail=0.6).astype(np.float32)) for k in range(6)}
+    clouds[6] = room.prepare_cloud(1e-18 * rng.standard_normal((60, 8)))  # float32 holds no such squares
+    which = [(i, j) for i in range(7) for j in range(i + 1, 7)]
+    mine, theirs = (_solved(clouds, which, 0.02, tol, 4000, on) for on in ("cpu", None))
+    for got, expected in zip(mine, theirs, strict=True):
+        assert got.converged == expected.converged
+        assert got.divergence == pytest.approx(expected.divergence, rel=30 * tol, abs=30 * tol * got.epsilon)
+    assert sum(got.converged for got in mine) == len(which)
 
 
 # ---------------------------------------------------------------- the plan

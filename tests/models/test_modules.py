@@ -10,6 +10,7 @@ import transect as ts
 from tiny import FAMILIES, HEADS, LAYERS, make_texts, save_tiny, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.models import sites
+from transect.models.readings import SEEN
 from transect.store.capture_shard import opening_of, write_shard
 
 QUERIES = "module:model.layers.*.self_attn.q_proj"
@@ -81,7 +82,8 @@ def test_modules_that_cannot_be_captured_are_refused_by_name(tmp_path: Path) -> 
 def test_attention_is_two_numbers_a_head_and_the_model_stays_as_it_was(family: str, tmp_path: Path) -> None:
     model, texts = wrapped(family), make_texts(5)
     before = model.base.config._attn_implementation
-    store = ts.capture(model, texts, tmp_path / "s", sites=["attention"], batch_tokens=64)
+    asked = ["attention", "attn.weights"]
+    store = ts.capture(model, texts, tmp_path / "s", sites=asked, batch_tokens=64)
     assert model.base.config._attn_implementation == before
     assert store.manifest["attention"] == "eager"
     stack = "encoder." if family == "t5" else ""
@@ -96,6 +98,10 @@ def test_attention_is_two_numbers_a_head_and_the_model_stays_as_it_was(family: s
         entropy = -(weights * weights.clamp_min(1e-300).log()).sum(-1)
         assert np.allclose(store.sample(i, f"{stack}attn.1.sink"), weights[..., 0].T.numpy(), atol=1e-5)
         assert np.allclose(store.sample(i, f"{stack}attn.1.entropy"), entropy.T.numpy(), atol=1e-4)
+        kept = store.sample(i, f"{stack}attn.1.weights").reshape(-1, HEADS, SEEN)
+        n = min(SEEN, weights.shape[-1])
+        assert np.allclose(kept[..., :n], weights.transpose(0, 1)[..., :n].numpy(), atol=1e-5)
+        assert not kept[..., n:].any()
 
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen2moe"])
@@ -107,3 +113,31 @@ def test_experts_are_what_the_router_chose(family: str, tmp_path: Path) -> None:
     wanted = torch.zeros_like(logits).scatter(1, top.indices, share)
     assert np.allclose(store.points("mlp.1.experts"), wanted.numpy(), atol=1e-5)
     assert family in FAMILIES
+
+
+def test_the_text_tower_of_a_model_of_text_and_images_is_captured(tmp_path: Path) -> None:
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    eyes = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=8,
+        patch_size=4,
+    )
+    words = LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=300
+    )
+    whole = LlavaForConditionalGeneration(
+        LlavaConfig(vision_config=eyes, text_config=words, image_token_index=299)
+    )
+    whole.save_pretrained(tmp_path / "m")
+    tiny_tokenizer().save_pretrained(tmp_path / "m")
+    model, texts = ts.open_model(str(tmp_path / "m")), make_texts(3)
+    store = ts.capture(model, texts, tmp_path / "s", sites=["resid", "mlp.act"])
+    assert store.sites == ["resid.0", "resid.1", "resid.2", "mlp.0.act", "mlp.1.act"]
+    with torch.inference_mode():
+        ids = torch.tensor([model.tokenizer(texts.texts[1])["input_ids"]])
+        hidden = whole.eval().model.language_model(ids, output_hidden_states=True).hidden_states
+    assert np.allclose(store.sample(1, "resid.1"), hidden[1][0].numpy(), atol=1e-6)

@@ -141,3 +141,11 @@ def test_templates_have_bounds(template, says, monkeypatch):
     tokenizer.chat_template = template
     with pytest.raises(TransectError, match=says):
         tokenize(Texts(["March has"], ["a"], chat=True), tokenizer)
+
+
+def test_a_list_of_texts_is_opened_like_a_file_of_them():
+    texts = open_texts(["one two", "three four"])
+    assert (texts.texts, texts.name) == (["one two", "three four"], "texts")
+    assert open_texts(["a b", "c d", "e f"], n=2).texts in (["a b", "c d"], ["a b", "e f"], ["c d", "e f"])
+    with pytest.raises(TransectError, match="3 texts asked"):
+        open_texts(["one two", "three four"], n=3)

@@ -47,7 +47,10 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Every command with the first line of its docstring, read from its file and not imported."""
-        rows = [(name, _summary(name)) for name in self.list_commands(ctx)]
+        from transect.studies import names
+
+        known = names()
+        rows = [(name, _summary(name, known)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -57,13 +60,11 @@ def _file(name: str) -> Path:
     return Path(__file__).parent / f"{name}{'_' * keyword.iskeyword(name)}.py"
 
 
-def _summary(name: str) -> str:
-    """First sentence of a command's docstring."""
-    from transect.studies import names
-
+def _summary(name: str, studies: dict[str, str]) -> str:
+    """First sentence of the docstring of a command, or of one of the studies."""
     file, function = _file(name), name
     if not file.is_file():
-        module, _, function = names()[name].partition(":")
+        module, _, function = studies[name].partition(":")
         spec = importlib.util.find_spec(module)
         file = Path(str(spec.origin)) if spec else file
     tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from transect.inference import controls
 from transect.inference.draws import Draw, draw
 from transect.measures.contract import Measure
 from transect.measures.registry import find
-from transect.numeric.permute import text_permutations
+from transect.numeric.permute import restricted, text_permutations
 from transect.random import rng
 from transect.store.store import Store, open_store
 from transect.work.keys import key_of
@@ -25,6 +25,8 @@ from transect.work.pool import threads
 
 Cloud = tuple[int, str, str]  # run, site, texts of it: "a", "b" or "all"
 Cell = tuple[Cloud, ...]
+#: Draws of a cheap null that are made again without each group of texts: how far it moves with the texts.
+AGAIN = 16
 Answer = dict[str, dict[str, list[Any]]]  # measure → kind of replicate → results
 
 
@@ -97,41 +99,52 @@ def evaluate(task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
                     ]
                 else:
                     values = m.values(clouds, which, shared, rig.draws[0].k, **job.options[m.name])
-                    if kind == "full" and job.permutations and m.paired:
-                        _permuted(job, rig, m, clouds, which, shared, [answers[k][m.name] for k in chosen])
+                    if null := _null_beside(job, m, kind):
+                        left_out = index if kind == "drop" else None
+                        rows = _permuted(job, rig, m, left_out, clouds, which, shared)
+                        for k, row in zip(chosen, rows, strict=True):
+                            answers[k][m.name].setdefault(null, []).extend(map(_told, row))
                 for k, value in zip(chosen, values, strict=True):
                     answers[k][m.name].setdefault(kind, []).append(_told(value))
     return answers
+
+
+def _null_beside(job: Job, m: Measure, kind: str) -> str | None:
+    """Under which name the null of a paired measure is made beside the values of this kind, if it is."""
+    if not (m.paired and job.permutations):
+        return None
+    return {"full": "null", "drop": "null drop" if m.cheap_null else None}.get(kind)
 
 
 def _permuted(
     job: Job,
     rig: "Rig",
     m: Measure,
+    left_out: int | None,
     clouds: list[np.ndarray],
     which: list[tuple[int, ...]],
     shared: dict[Any, Any],
-    answers: list[dict[str, list[Any]]],
-) -> None:
+) -> list[list[Any]]:
     """The null of a paired measure: the second view's texts permuted as blocks, or its tokens within each
-    text."""
+    text; without one group of texts only the first draws, restricted to the others."""
     options, d = job.options[m.name], rig.draws[0]
-    pairs = [(i, j) for i, j in which]
+    pairs, kept = [(i, j) for i, j in which], d.group != left_out
+    draws = job.permutations if left_out is None else min(AGAIN, job.permutations)
     if job.null == "texts":
-        order = text_permutations(len(d.texts), job.permutations, rng(job.seed, "permutations"))
-        found = m.null_values(clouds, pairs, order, d.k, shared, **options)
-    else:
-        found = [[] for _ in pairs]
-        for b in range(job.permutations):
-            rows = controls.within_texts(len(d.texts), d.k, rng(job.seed, "within texts", b))
-            arrays = [*clouds, *(clouds[j][rows] for _, j in pairs)]
-            moved = m.values(
-                arrays, [(i, len(clouds) + k) for k, (i, _) in enumerate(pairs)], None, d.k, **options
-            )
-            for row, value in zip(found, moved, strict=True):
-                row.append(value)
-    for answer, row in zip(answers, found, strict=True):
-        answer["null"] = [_told(value) for value in row]
+        order = text_permutations(len(d.texts), job.permutations, rng(job.seed, "permutations"))[:draws]
+        order = restricted(order, kept) if left_out is not None else order
+        rows = m.null_values(clouds, pairs, order, d.k, shared, **options)
+        return [row if len(row) == draws else row * draws for row in rows]  # one error stands for all
+    found: list[list[Any]] = [[] for _ in pairs]
+    for b in range(draws):
+        rows = controls.within_texts(int(kept.sum()), d.k, rng(job.seed, "within texts", b))
+        arrays = [*clouds, *(clouds[j][rows] for _, j in pairs)]
+        moved = m.values(
+            arrays, [(i, len(clouds) + k) for k, (i, _) in enumerate(pairs)], None, d.k, **options
+        )
+        for row, value in zip(found, moved, strict=True):
+            row.append(value)
+    return found
 
 
 def _replicates(job: Job, groups: int) -> list[tuple[str, int]]:

@@ -113,26 +113,27 @@ def _judged(
     drops = np.array([_headline(m, r) for r in found.get("drop", [])])
     told: dict[str, Any] = dict(zip(("low", "high"), jackknife(value, drops, scale=m.scale), strict=True))
     told["replicates"] = drops.tolist()
-    null, null_drops, extra = math.nan, np.full(len(drops), math.nan), 0.0
+    null, null_drops, extra = math.nan, np.full((len(drops), 1), math.nan), 0.0
     if splits:
-        null, null_drops = _floor(m, splits, "full")[0], _floor(m, splits, "drop")
+        null, floor = _floor(m, splits, "full")[0], _floor(m, splits, "drop")
+        null_drops = floor[:, None]
         told |= {
             f"null_{k}": _headline(m, s["full"][0]) for k, s in zip(("site", "site2"), splits, strict=True)
         }
-        told |= dict(zip(("null_low", "null_high"), jackknife(null, null_drops, scale=m.scale), strict=True))
+        told |= dict(zip(("null_low", "null_high"), jackknife(null, floor, scale=m.scale), strict=True))
     elif found.get("null"):
         draws = np.array([_headline(m, r) for r in found["null"]])
         known = draws[np.isfinite(draws)]
         null = float(known.mean()) if len(known) else math.nan
-        null_drops = np.full(len(drops), null)
+        null_drops = null + _moves(m, draws, found.get("null drop", []), len(drops))
         extra = float(known.var(ddof=1) / len(known)) if len(known) > 1 else 0.0
         low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (math.nan, math.nan)
         told |= {"null_low": float(low), "null_high": float(high), "null_draws": draws.tolist()}
     if found.get("swap"):
         told["null_draws"] = [_headline(m, r) for r in found["swap"]]
     told |= {"null": float(null), "corrected": corrected(m, value, null)}
-    again = [corrected(m, v, b) for v, b in zip(drops, null_drops, strict=True)]
-    told["corrected_replicates"] = again
+    again = [[corrected(m, v, b) for b in row] for v, row in zip(drops, null_drops, strict=True)]
+    told["corrected_replicates"] = again = quieted(np.array(again)).tolist()
     bounds = jackknife(told["corrected"], again, more=extra, scale=_corrected_scale(m))
     told |= dict(zip(("corrected_low", "corrected_high"), bounds, strict=True))
     if found.get("half"):
@@ -143,6 +144,31 @@ def _judged(
             v if bare else corrected(m, v, b) for v, b in zip(halves.tolist(), floor, strict=True)
         ]
     return told
+
+
+def _moves(m: Measure, draws: np.ndarray, again: list[Any], groups: int) -> np.ndarray:
+    """How far the null moves when each group of texts is left out, by each of the first draws, [groups,
+    draws]."""
+    if not again:
+        return np.zeros((groups, 1))
+    moved = np.array([_headline(m, r) for r in again]).reshape(groups, -1)
+    return moved - draws[: moved.shape[1]]
+
+
+def quieted(replicates: np.ndarray) -> np.ndarray:
+    """Leave-one-group-out values [groups] from those by each draw of the null [groups, draws].
+
+    Few draws scatter, and a jackknife multiplies that by the number of groups: the means over draws are drawn
+    together until their variance is what it is beyond the scatter (groups × draws, no interaction), and at
+    most to half of their distances.
+    """
+    means, (G, K) = replicates.mean(axis=1), replicates.shape
+    if K < 2 or G < 3 or not np.isfinite(replicates).all():
+        return means
+    rest = replicates - means[:, None] - replicates.mean(axis=0) + replicates.mean()
+    scatter, all_of_it = (rest**2).sum() / ((G - 1) * (K - 1) * K), means.var(ddof=1)
+    kept = np.sqrt(max(0.25, 1 - scatter / all_of_it)) if all_of_it > 0 else 1.0
+    return means.mean() + kept * (means - means.mean())
 
 
 def _floor(m: Measure, splits: list[dict[str, list]], kind: str) -> np.ndarray:

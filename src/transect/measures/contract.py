@@ -192,9 +192,9 @@ class Measure:
         return self._pairs is not None and "per_text" in inspect.signature(self._pairs).parameters
 
     def _few(self, texts: int) -> TransectError | None:
-        """What is wrong with so few texts."""
+        """What is wrong with so few texts, where the fast path counts them."""
         why = f"{self.name}: needs at least {self.min_points} texts, got {texts}."
-        return TransectError(why, "Add texts.") if texts < self.min_points else None
+        return TransectError(why, "Add texts.") if self.clustered and texts < self.min_points else None
 
     @property
     def cheap_null(self) -> bool:
@@ -214,7 +214,7 @@ class Measure:
         """For each (i, j) one result a permutation of whole texts: row order [draws, T], k tokens of each
         text."""
         if self._permuted is not None and self._prepare is not None:
-            prepared, failed, options = self._prepared(clouds, which, cache, options)
+            prepared, failed, options = self._prepared(clouds, which, cache, k, options)
             good = [pair for pair in which if all(i in prepared for i in pair)]
             done = dict(zip(good, self._permuted(prepared, good, order, k, **options), strict=True))
             return [
@@ -252,11 +252,8 @@ class Measure:
         """
         if self._pairs is None or self._prepare is None:
             return [attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
-        prepared, failed, options = self._prepared(clouds, which, cache, options)
-        if self.clustered:
-            options["per_text"] = per_text
-            failed |= {k: error for k in prepared if (error := self._few(len(clouds[k]) // per_text))}
-            prepared = {k: made for k, made in prepared.items() if k not in failed}
+        prepared, failed, options = self._prepared(clouds, which, cache, per_text, options)
+        options |= {"per_text": per_text} if self.clustered else {}
         whole = [pair for pair in which if all(k in prepared for k in pair)]
         misfits = {
             pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))
@@ -272,6 +269,7 @@ class Measure:
         clouds: Sequence[np.ndarray],
         which: Sequence[tuple[int, ...]],
         cache: dict[Any, Any] | None,
+        per_text: int,
         options: dict[str, Any],
     ) -> tuple[dict[int, Any], dict[int, TransectError], dict[str, Any]]:
         """(cloud → what `prepare` made of it, cloud → why it could not, all options)."""
@@ -284,7 +282,8 @@ class Measure:
             if key not in cache:
                 make = functools.partial(self._made, own)
                 cache[key] = attempt(functools.partial(make, clouds[k]))
-            (failed if isinstance(cache[key], TransectError) else prepared)[k] = cache[key]
+            made = self._few(len(clouds[k]) // per_text) or cache[key]
+            (failed if isinstance(made, TransectError) else prepared)[k] = made
         return prepared, failed, options
 
     def _made(self, own: dict[str, Any], cloud: np.ndarray) -> Any:

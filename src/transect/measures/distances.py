@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
+from transect.measures.additive import additive
 from transect.measures.arrays import as_points
 from transect.measures.contract import measure
 from transect.numeric.sinkhorn import in_threads
@@ -222,6 +223,9 @@ def paired_displacement(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]
     return float(((X.astype(np.float64) - Y) ** 2).sum(axis=1).mean())
 
 
+additive(paired_displacement, lambda _x, _y, apart: apart)
+
+
 @measure(
     source="Villani 2009, doi:10.1007/978-3-540-71050-9 (cost of the paired coupling, order 1)",
     invariant_to={"common rotation", "common translation"},
@@ -240,6 +244,9 @@ def euclidean(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -> float
     Assumes that row i of X and of Y are the same token. Its square is at most `paired_displacement`.
     """
     return float(np.sqrt(((X.astype(np.float64) - Y) ** 2).sum(axis=1)).mean())
+
+
+additive(euclidean, lambda _x, _y, apart: np.sqrt(apart))
 
 
 def shared_basis(clouds: Iterable[np.ndarray], k: int) -> Basis:

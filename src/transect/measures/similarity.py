@@ -15,6 +15,7 @@ from jaxtyping import Float
 from transect.errors import TransectError
 from transect.measures.contract import measure
 from transect.numeric.permute import inner_products, row_sums
+from transect.numeric.products import product
 from transect.numeric.sinkhorn import in_threads
 
 Pairs = Sequence[tuple[int, int]]
@@ -154,7 +155,7 @@ def _cka_permuted(
     ready = {}
     for i in {i for pair in which for i in pair}:
         X = clouds[i].points.astype(np.float32) if clouds[i].single else clouds[i].points
-        ready[i] = gram_pair(X @ X.T, k, unbiased)
+        ready[i] = gram_pair(product(X, X.T), k, unbiased)
     return [inner_products(ready[i][0], ready[j][1], order, k) for i, j in which]
 
 
@@ -228,7 +229,7 @@ def _below(points: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray
         rows, single, double = [], [], []
         strict = np.kron(np.tri((end - begin) // k, k=-1, dtype=np.float32), np.ones((k, k), np.float32))
         for X in points:
-            G = X[begin:end] @ X[:end].T
+            G = product(X[begin:end], X[:end].T)
             G[:, begin:] *= strict
             rows.append(G.ravel())
             if k > 1:

@@ -14,16 +14,12 @@ from transect.errors import TransectError
 from transect.measures.contract import measure
 from transect.numeric.sinkhorn import (
     Cloud,
-    batched_costs,
-    batched_median,
     costs,
     couple,
     in_threads,
     linear_cost,
-    nothing,
     own_values,
     prepare_cloud,
-    sinkhorn_batched,
     squared_distances,
 )
 from transect.work.options import within
@@ -112,8 +108,8 @@ def sinkhorn(
     distance of X to Y; it errs by about eps × error², and may be that much below 0. `cost` is not debiased:
     it is positive on (X, X). `error` is the largest L1 marginal error of the three solves and `converged`
     says that it is below tol; cost and divergence are NaN otherwise. `iterations` are those of (X, Y).
-    On CUDA all pairs are solved in float64 batches. Raises when more than half of the distances are 0, or an
-    option is out of range.
+    On CUDA pairs of one shape are solved together, by the same steps. Raises when more than half of the
+    distances are 0, or an option is out of range.
     """
     clouds = {0: prepare_cloud(X), 1: prepare_cloud(Y)}
     result = _sinkhorn_pairs(clouds, [(0, 1)], epsilon=epsilon, tol=tol, max_iter=max_iter, device=device)[0]
@@ -135,29 +131,40 @@ def _sinkhorn_pairs(
     max_iter: int,
     device: str = "cpu",
 ) -> list[Entropic | TransectError]:
-    """The pairs, then every cloud's self-terms together: its own cost matrix is made once and not kept."""
     _check_solver("sinkhorn", epsilon, tol, max_iter)
-    if device == "cuda" or (device == "auto" and _has_cuda()):
-        return _on_torch(clouds, which, epsilon, tol, max_iter, "cuda")
+    on = "cuda" if device == "cuda" or (device == "auto" and _has_cuda()) else None
+    return _solved(clouds, which, epsilon, tol, max_iter, on)
+
+
+def _solved(
+    clouds: Mapping[int, Cloud], which: Pairs, epsilon: float, tol: float, max_iter: int, on: str | None
+) -> list[Entropic | TransectError]:
+    """The pairs, then every cloud's self-terms together: its own cost matrix is made once and not kept. `on`:
+    the torch device of batches, or None for threads."""
 
     def solve(pair: tuple[int, int]) -> tuple[Any, ...]:
         C, eps = _costs("sinkhorn", clouds[pair[0]], clouds[pair[1]], epsilon, tol)
         solved = couple(C, eps, tol, max_iter)
         return linear_cost(solved, C), solved.value, eps, solved.iterations, solved.error
 
-    between = in_threads(lambda pair: _or_error(solve, pair), which)
+    ready = {} if on is None else _between_on(on, clouds, which, epsilon, tol, max_iter)
+    left = [pair for pair in which if pair not in ready]
+    between = ready | dict(zip(left, in_threads(lambda pair: _or_error(solve, pair), left), strict=True))
     wanted: dict[int, set[float]] = {}
-    for pair, result in zip(which, between, strict=True):
-        if not isinstance(result, TransectError):
+    for pair in which:
+        if not isinstance(between[pair], TransectError):
             for k in pair:
-                wanted.setdefault(k, set()).add(result[2])
-    within = in_threads(lambda k: own_values(clouds[k], sorted(wanted[k]), tol, max_iter), list(wanted))
-    own = dict(zip(wanted, within, strict=True))
+                wanted.setdefault(k, set()).add(between[pair][2])
+    if on is None:
+        within = in_threads(lambda k: own_values(clouds[k], sorted(wanted[k]), tol, max_iter), list(wanted))
+        own = dict(zip(wanted, within, strict=True))
+    else:
+        own = _within_on(on, clouds, wanted, tol, max_iter)
     return [
         result
         if isinstance(result, TransectError)
         else _debiased(result, own[i][result[2]], own[j][result[2]], tol)
-        for (i, j), result in zip(which, between, strict=True)
+        for (i, j), result in ((pair, between[pair]) for pair in which)
     ]
 
 
@@ -244,42 +251,39 @@ def _debiased(
     return Entropic(cost, value - own[0] / 2 - own2[0] / 2, eps, iterations, worst, True)
 
 
-def _on_torch(
-    clouds: Mapping[int, Cloud], which: Pairs, epsilon: float, tol: float, max_iter: int, device: str
-) -> list[Entropic | TransectError]:
-    """Pairs of one shape together, as many as 2^26 entries hold; float64 on `device`, self-terms by the same
-    solver."""
+def _between_on(
+    device: str, clouds: Mapping[int, Cloud], which: Pairs, epsilon: float, tol: float, max_iter: int
+) -> dict[tuple[int, int], tuple[Any, ...]]:
+    """What an accelerator solves, pairs of one shape together. A pair that does not converge there, or has no
+    median distance, is left to the processor, which anneals or says why."""
+    from transect.numeric import sinkhorn_batched as batched
+
     shapes: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for i, j in which:
         shapes.setdefault((len(clouds[i].points), len(clouds[j].points)), []).append((i, j))
-    results: dict[tuple[int, int], Entropic | TransectError] = {}
-    for (n, m), same in shapes.items():
-        size = max(1, 2**26 // max(n, m) ** 2)
-        for batch in (same[k : k + size] for k in range(0, len(same), size)):
-            pairs = [(clouds[i], clouds[j]) for i, j in batch]
-            results.update(zip(batch, _batch(pairs, epsilon, tol, max_iter, device), strict=True))
-    return [results[pair] for pair in which]
+    ready: dict[tuple[int, int], tuple[Any, ...]] = {}
+    for same in shapes.values():
+        pairs = [(clouds[i], clouds[j]) for i, j in same]
+        solved = batched.between(pairs, epsilon, tol, max_iter - max_iter // 2, device)
+        ready |= {pair: told for pair, told in zip(same, solved, strict=True) if told and told[-1] < tol}
+    return ready
 
 
-def _batch(
-    pairs: Sequence[tuple[Cloud, Cloud]], epsilon: float, tol: float, max_iter: int, device: str
-) -> list[Entropic | TransectError]:
-    C = batched_costs(pairs, device)
-    middle = batched_median(C)
-    eps = epsilon * middle.clamp(min=np.finfo(float).tiny)
-    columns = [sinkhorn_batched(C, eps, tol, max_iter)]
-    for side in (0, 1):
-        own = batched_costs([(pair[side], pair[side]) for pair in pairs], device)
-        columns.append(sinkhorn_batched(own, eps, tol, max_iter, symmetric=True))
-    between, first, second = (list(zip(*(c.tolist() for c in column), strict=True)) for column in columns)
-    return [
-        _debiased((*b[:2], e, *b[2:]), (x[1], x[3]), (y[1], y[3]), tol)
-        if m > nothing(*pair)
-        else _flat("sinkhorn", pair)
-        for b, x, y, e, m, pair in zip(
-            between, first, second, eps.tolist(), middle.tolist(), pairs, strict=True
-        )
-    ]
+def _within_on(
+    device: str, clouds: Mapping[int, Cloud], wanted: Mapping[int, set[float]], tol: float, max_iter: int
+) -> dict[int, dict[float, tuple[float, float]]]:
+    """Self-terms of every cloud at every eps that a pair of it has, clouds of one size together."""
+    from transect.numeric import sinkhorn_batched as batched
+
+    sizes: dict[int, list[tuple[int, float]]] = {}
+    for k, all_eps in wanted.items():
+        sizes.setdefault(len(clouds[k].points), []).extend((k, eps) for eps in sorted(all_eps))
+    own: dict[int, dict[float, tuple[float, float]]] = {}
+    for same in sizes.values():
+        solved = batched.within([(clouds[k], eps) for k, eps in same], tol, max_iter, device)
+        for (k, eps), told in zip(same, solved, strict=True):
+            own.setdefault(k, {})[eps] = told
+    return own
 
 
 def _or_error(func: Callable[..., Any], *args: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from transect.errors import TransectError
+from transect.measures.additive import additive
 from transect.measures.contract import measure
 
 
@@ -33,6 +34,9 @@ def relative_update(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) ->
     return float((np.linalg.norm(Y.astype(np.float64) - X, axis=1) / before).mean())
 
 
+additive(relative_update, lambda x, _y, apart: np.sqrt(apart / x))
+
+
 @measure(
     source="Sun et al. 2025, arXiv:2502.05795 (what deep layers write); cosine of update and state",
     invariant_to={"common rotation", "common scaling"},
@@ -57,3 +61,12 @@ def update_alignment(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n d"]) -
     if not moved.any():
         return float("nan")
     return float(((A * U).sum(axis=1)[moved] / (before * size)[moved]).mean())
+
+
+def _alignment(x: np.ndarray, y: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """x · (y − x) over both norms; NaN where nothing moved."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(apart > 0, (y - apart - x) / 2 / np.sqrt(x * apart), np.nan)
+
+
+additive(update_alignment, _alignment)

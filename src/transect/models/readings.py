@@ -1,7 +1,8 @@
 """What a hook takes out of what its module was given or gives: a tensor, or numbers made of it on the spot.
 
-Attention weights [texts, heads, tokens, tokens] never leave the pass: each head's become two numbers a token.
-A router's choice becomes one number an expert.
+Attention weights [texts, heads, tokens, tokens] never leave the pass: each head's become two numbers a token,
+or, where that is asked, the weights on the first `SEEN` tokens. A router's choice becomes one number an
+expert.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from transect.models.sites import Tap
 
 #: Readings of attention weights, which only the eager implementation returns.
-ATTENTION = ("sink", "entropy")
+ATTENTION = ("sink", "entropy", "weights")
+#: Tokens that weights are kept of: what is stored of a text grows with its length, not with its square.
+SEEN = 64
 #: How far a row of attention weights may be from 1 in sum.
 ROUND_OFF = 0.05
 
@@ -52,7 +55,8 @@ def returned(tap: "Tap", value: Any) -> "torch.Tensor":
 
 
 def _of_attention(tap: "Tap", value: Any) -> "torch.Tensor":
-    """[texts, tokens, heads]: the weight of the first token, or the entropy in nats, head by head."""
+    """[texts, tokens, heads]: the weight of the first token, or the entropy in nats, head by head; or [texts,
+    tokens, heads · SEEN], the weights of the first tokens, head by head."""
     import torch
 
     weights = next((w for w in _tensors(value) if _is_attention(w)), None)
@@ -63,6 +67,9 @@ def _of_attention(tap: "Tap", value: Any) -> "torch.Tensor":
         )
     if tap.reads == "sink":
         return weights[..., 0].transpose(1, 2)
+    if tap.reads == "weights":
+        seen = torch.nn.functional.pad(weights[..., :SEEN], (0, max(0, SEEN - weights.shape[-1])))
+        return seen.transpose(1, 2).flatten(2)
     heads = [torch.special.entr(head.float()).sum(-1) for head in weights.unbind(1)]
     return torch.stack(heads, -1).to(weights.dtype)
 

@@ -6,7 +6,8 @@ is the input of the down-projection (the neurons), `mlp.k.out` what the MLP adds
 the input of the output projection (heads side by side), `attn.k.out` what attention adds. `final_norm` stands
 by itself, `mlp.k.router` holds router logits where experts are fused and `mlp.k.experts` the weight that each
 expert gets, 0 where it was not chosen. `attn.k.sink` is the share of attention that each head pays to the
-first token, `attn.k.entropy` how far it spreads, in nats. An encoder–decoder has `encoder.` or `decoder.` in
+first token, `attn.k.entropy` how far it spreads, in nats, and `attn.k.weights` what each head pays to the
+first 64 tokens: all of it where texts are no longer. An encoder–decoder has `encoder.` or `decoder.` in
 front. `module:NAME:in` and `module:NAME:out` are what enters and leaves any module (see `modules`).
 """
 
@@ -26,6 +27,7 @@ FAMILIES = (
     "attn.out",
     "attn.sink",
     "attn.entropy",
+    "attn.weights",
     "mlp.act",
     "mlp.out",
     "mlp.router",
@@ -35,8 +37,8 @@ FAMILIES = (
 #: One word for several families.
 GROUPS = {"attention": ("attn.sink", "attn.entropy")}
 #: What a site is of its module: what enters or leaves it, or a number made of what it returns (`readings`).
-Reads = Literal["input", "output", "sink", "entropy", "experts"]
-DERIVED = ("sink", "entropy", "experts")
+Reads = Literal["input", "output", "sink", "entropy", "weights", "experts"]
+DERIVED = ("sink", "entropy", "weights", "experts")
 #: A site of any module; the first number in its name is its layer.
 MODULE = re.compile(r"^module:(?P<path>[^:]+):(?P<end>in|out)$")
 NUMBER = re.compile(r"(?<=[.:])\d+(?=[.:])")
@@ -214,6 +216,7 @@ def _sublayers(block: "nn.Module", hidden: int) -> "Iterator[tuple[str, str, nn.
         yield "attn", "out", getattr(block, post[0]) if post else out, "output"
         yield "attn", "sink", attention, "sink"
         yield "attn", "entropy", attention, "entropy"
+        yield "attn", "weights", attention, "weights"
     experts = next((n for n, _ in block.named_modules() if n.endswith("experts")), None)
     if experts is not None:
         mixture = block.get_submodule(experts.rpartition(".")[0])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transect.errors import TransectError
+from transect.numeric.products import product
 
 #: A standard deviation below this share of the largest |x| seen is rounding: the neuron is constant.
 CONSTANT = 1e-6
@@ -89,7 +90,7 @@ class Accumulator:
             self.sum_y += B.sum(axis=0, dtype=np.float64)
             self.square_y += np.einsum("ij,ij->j", B, B, dtype=np.float64)
             self.peak_y = np.maximum(self.peak_y, np.abs(Y).max(axis=0))  # type: ignore[arg-type]
-        self.products += A.T @ B
+        self.products += product(A.T, B)
         return self
 
     def freeze(self) -> Moments:

@@ -4,12 +4,34 @@ kNN need, and activations whose neurons have nothing to do with each other.
 Rows come text by text, k of each of T texts. A draw copies n² / 2 entries, k² at a time.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+
+#: Number of a pair of points from |x|², |y|² and |x − y|²; NaN where it counts for nothing.
+Pairwise = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def text_permutations(texts: int, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Permutations of the texts, int [draws, T]."""
     return np.array([generator.permutation(texts) for _ in range(draws)], np.int64).reshape(draws, texts)
+
+
+def restricted(order: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Permutations of the kept texts alone, int [draws, kept]: who would get a text that is left out gets the
+    one that this one would have got. What is kept keeps its partner wherever that is kept too.
+
+    Args:
+        order: Permutations of all texts, int [draws, T].
+        kept: Which texts stay, bool [T].
+    """
+    number, out = np.cumsum(kept) - 1, []
+    for p in order:
+        q = p.copy()
+        while (gone := kept & ~kept[q]).any():
+            q[gone] = p[q[gone]]
+        out.append(number[q[kept]])
+    return np.array(out, np.int64).reshape(len(order), int(kept.sum()))
 
 
 def columns_by_text(X: np.ndarray, lengths: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -68,3 +90,26 @@ def row_sums(S: np.ndarray, order: np.ndarray) -> np.ndarray:
     their order."""
     T = len(S)
     return S[np.arange(T), order].sum(axis=1, dtype=np.float64)
+
+
+def permuted_means(X: np.ndarray, Y: np.ndarray, of: Pairwise, order: np.ndarray, k: int) -> np.ndarray:
+    """Means over tokens of a number of x and y, under every permutation of Y's texts, float64 [draws].
+
+    Args:
+        X: Points [T · k, d], text by text; Y: the same tokens' other view, [T · k, d]. float64.
+        of: The number of every pair, from squared norms [T, 1], [1, T] and squared distances [T, T].
+        order: Permutations [draws, T].
+        k: Tokens of one text.
+    """
+    T, each = len(X) // k, np.arange(len(X) // k)
+    sums, counts = np.zeros((2, T, T))
+    for A, B in zip(*(Z.reshape(T, k, -1).transpose(1, 0, 2) for Z in (X, Y)), strict=True):
+        a, b = (np.einsum("ij,ij->i", Z, Z) for Z in (A, B))
+        apart = np.clip(a[:, None] + b - 2 * A @ B.T, 0, None)
+        apart[each, each] = np.einsum("ij,ij->i", A - B, A - B)  # one text with itself: nothing cancels
+        found = of(a[:, None], b[None], apart)
+        known = np.isfinite(found)
+        sums += np.where(known, found, 0)
+        counts += known
+    with np.errstate(invalid="ignore"):
+        return row_sums(sums, order) / row_sums(counts, order)

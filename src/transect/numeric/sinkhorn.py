@@ -1,5 +1,4 @@
-"""Numeric room of entropic transport between uniform clouds: squared distances, the stabilised solver, a
-batched twin.
+"""Numeric room of entropic transport between uniform clouds: squared distances and the stabilised solver.
 
 A pair is solved on one kernel that stays in cache, exp(h - C / eps - top) about an absorbed potential h, so
 an iteration is two matrix-vector products. The potential is accelerated (Anderson, depth 5) under a
@@ -210,51 +209,6 @@ def _blas() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
-
-
-def sinkhorn_batched(
-    C: Any, eps: Any, tol: float, max_iter: int, symmetric: bool = False
-) -> tuple[Any, Any, Any, Any]:
-    """Torch twin of `couple` for a batch C [b, n, m] and eps [b] on any device: plain log-domain steps.
-
-    Returns <P, C>, value, iterations and error, each [b]. A pair stops moving once it has converged, so that
-    its result does not depend on the rest of the batch. `symmetric` averages the two potentials, as
-    self-terms want.
-    """
-    import torch
-
-    _, n, m = C.shape
-    M = C / -eps[:, None, None]
-    h, iterations = torch.zeros_like(M[:, 0]), torch.zeros(len(M), dtype=torch.int64, device=M.device)
-    moving = torch.ones_like(iterations, dtype=torch.bool)
-    for iteration in range(1, max_iter + 1):
-        f = np.log(m) - torch.logsumexp(M + h[:, None, :], dim=2)
-        after = np.log(n) - torch.logsumexp(M + f[:, :, None], dim=1)
-        iterations += moving
-        error = torch.expm1(h - after).abs().mean(dim=1)
-        moving = ~(error < tol)
-        if iteration == max_iter or not moving.any():
-            break
-        h = torch.where(moving[:, None], (h + f) / 2 if symmetric else after, h)
-    plan = torch.exp(M.add_(f[:, :, None]).add_(h[:, None, :])).mul_(C)
-    return plan.mean(dim=(1, 2)), eps * (f.mean(dim=1) + h.mean(dim=1)), iterations, error
-
-
-def batched_costs(pairs: Sequence[tuple[Cloud, Cloud]], device: str) -> Any:
-    """Squared distances [b, n, m] of pairs of one shape as a float64 tensor on `device`."""
-    import torch
-
-    costs = []
-    for X, Y in pairs:
-        A, B = (torch.as_tensor(Z.points - Y.mean, dtype=torch.float64, device=device) for Z in (X, Y))
-        costs.append(((A * A).sum(1)[:, None] + (B * B).sum(1) - 2 * A @ B.T).clamp_(min=0))
-    return torch.stack(costs)
-
-
-def batched_median(C: Any) -> Any:
-    """`median` of each matrix of a batch."""
-    ordered, half = C.flatten(1).sort(dim=1).values, C[0].numel() // 2
-    return (ordered[:, half] + ordered[:, half - 1 + C[0].numel() % 2]) / 2
 
 
 def accelerate(

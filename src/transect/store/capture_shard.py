@@ -14,6 +14,7 @@ from transect.errors import TransectError
 from transect.models import sites
 from transect.models.forward import Batch, kept_positions, make_batch, run
 from transect.models.modules import taps_for
+from transect.store.landing import Landing, Points
 from transect.store.recapture import stored_tokens
 from transect.store.shard_write import make_shard
 from transect.store.shards import ShardWriter
@@ -83,6 +84,7 @@ class ShardJob:
         self.dtype = getattr(torch, manifest["dtype"]["store"])
         self.peak: dict[str, float] = {}
         self.splits: list[list[int]] = []
+        self.landing = Landing(model.device)
 
     def write(self, store: Store, k: int, done: int, total: int, progress: Progress | None) -> int:
         """Capture shard k; `done` of `total` rows were there before, and what is there now comes back."""
@@ -95,6 +97,7 @@ class ShardJob:
                 row += sum(rows[i] for i in batch)
                 if progress:
                     progress(done + row, total)
+            self._write(writer, self.landing.rest())
             return {"max_abs": self.peak, "splits": self.splits}
 
         make_shard(store, k, self.widths, fill)
@@ -106,7 +109,9 @@ class ShardJob:
 
         batch = make_batch(self.ids, members, self.kept, self.model.tokenizer.pad_token_id or 0)
         try:
+            self.landing.begin()
             run(self.model, self.taps, batch, lambda site, value: self._put(writer, site, value, row, batch))
+            self._write(writer, self.landing.end())
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
@@ -121,23 +126,27 @@ class ShardJob:
             self._batch(writer, members[half:], row + sum(rows[i] for i in members[:half]), rows)
 
     def _put(self, writer: ShardWriter, site: str, value: "torch.Tensor", row: int, batch: Batch) -> None:
-        import torch
-
         if self.pool:
             value = self._mean(value, batch)
-        cast = value.to(self.dtype).contiguous().cpu()
-        peak = float(cast.abs().amax())
-        if not np.isfinite(peak):
-            self._refuse(site, value)
-        self.peak[site] = max(self.peak[site], peak)
-        raw = cast.view(
-            torch.uint8
-            if cast.element_size() == 1
-            else torch.int16
-            if cast.element_size() == 2
-            else cast.dtype
-        )
-        writer.put(site, row, raw.numpy().data.cast("B"))
+        stored = value.to(self.dtype).contiguous()
+        points = Points(site, row, stored, stored.abs().amax(), value)
+        if self.landing.stream is not None:
+            self.landing.arriving.append(points)
+            return
+        self._write(writer, [points._replace(stored=stored.cpu())])
+
+    def _write(self, writer: ShardWriter, landed: Sequence[Points]) -> None:
+        """Points that are in this machine's memory, each to its place; TransectError where one is not
+        finite."""
+        import torch
+
+        for site, row, stored, largest, value in landed:
+            peak = float(largest)
+            if not np.isfinite(peak):
+                self._refuse(site, value)
+            self.peak[site] = max(self.peak[site], peak)
+            as_bytes = {1: torch.uint8, 2: torch.int16}.get(stored.element_size(), stored.dtype)
+            writer.put(site, row, stored.view(as_bytes).numpy().data.cast("B"))
 
     def _mean(self, value: "torch.Tensor", batch: Batch) -> "torch.Tensor":
         import torch

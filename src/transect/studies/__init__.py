@@ -11,11 +11,15 @@ import pkgutil
 from transect import publish
 
 
+def own() -> dict[str, str]:
+    """Study → "module:function" of the folders here."""
+    found = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
+    return {n: f"transect.studies.{n}.study:{n}" for n in found}
+
+
 def names() -> dict[str, str]:
     """Study → "module:function": the folders here that define one, and what other packages bring."""
-    own = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
-    found = {n: f"transect.studies.{n}.study:{n}" for n in own}
-    return found | {e.name: e.value for e in importlib.metadata.entry_points(group="transect.studies")}
+    return own() | {e.name: e.value for e in importlib.metadata.entry_points(group="transect.studies")}
 
 
-publish(__name__, names)
+publish(__name__, names, own)

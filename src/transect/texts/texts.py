@@ -136,16 +136,18 @@ class Taken(Values):
     group = TextOptions
 
 
-def open_texts(spec: str | Path | Texts, **options: Unpack[TextOptions]) -> Texts:
+def open_texts(spec: str | Path | list[str] | Texts, **options: Unpack[TextOptions]) -> Texts:
     """Open the texts that `spec` names (see this file's head).
 
     Args:
-        spec: A name with a count, a file, or texts that are open already.
+        spec: A name with a count, a file, a list of texts, or texts that are open already.
         **options: `TextOptions`: sample, seed, split, columns, chat template.
     """
     o = Taken(**options)
     if isinstance(spec, Texts):
         return replace(spec, strict=True) if o.strict and not spec.strict else spec
+    if isinstance(spec, list):
+        return _selected(Rows({"text": spec}), "texts", "a list in memory", o.n, o)
     name, inner_n, inner_split = _parse(str(spec))
     n, split = (inner_n if o.n is None else o.n), inner_split or o.split
     if n is not None and n < 1:

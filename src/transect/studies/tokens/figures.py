@@ -121,7 +121,7 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
             M = part.column(value).reshape(len(pieces), len(pieces))  # rows stand in the order of i, then j
             image = ax.imshow(M, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", rasterized=True)
             own, null = (part.column(f"{name}{end}")[0] for name in ("mean", "null"))
-            title = f"mean {own:.2f}, other texts {null:.2f}"
+            title = f"mean {own:z.2f}\nother texts {null:z.2f}"
             ax.set_title(title if row else f"{site}\n{title}", fontsize=7)
             ax.tick_params(length=0)
             ax.set_xticks([])
@@ -136,7 +136,8 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
 
 
 def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
-    """Curves along training: a line per layer, eight at most, dark to light; steps on a log axis."""
+    """Curves along training: a line per layer, eight at most, dark to light; steps on a log axis where they
+    grow by factors."""
     import matplotlib
     import matplotlib.ticker
 
@@ -160,8 +161,11 @@ def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
             ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
             ax.plot(x, null, color=colour, lw=0.7, ls=":")
         steps = sorted(set(table.column("step").tolist()))
-        ax.set_xscale("symlog", linthresh=1, linscale=0.5)
-        ax.set_xticks(sorted({*steps[:2], *steps[3:-2:2], steps[-1]}))
+        if grows(steps):
+            ax.set_xscale("symlog", linthresh=1, linscale=0.5)
+            ax.set_xticks(sorted({*steps[:2], *steps[3:-2:2], steps[-1]}))
+        else:
+            ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
         ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
         ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         _logarithmic(ax, part, curve)
@@ -176,6 +180,12 @@ def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
 
 
 # pieces of a panel
+
+
+def grows(steps: Sequence[float]) -> bool:
+    """Whether most steps after 0 are half as much again as the one before, or more."""
+    after = np.array([s for s in steps if s > 0], float)
+    return len(after) < 2 or float(np.median(after[1:] / after[:-1])) >= 1.5
 
 
 def spread(values: Sequence[Any], most: int) -> list[Any]:
