@@ -17,6 +17,7 @@ import {
   type Study,
 } from "./source";
 import type { Table } from "./table";
+import { words } from "./words";
 
 export type Loaded<T> =
   | { state: "loading" }
@@ -70,7 +71,9 @@ export class App {
 
   async load(): Promise<void> {
     try {
-      this.catalog.value = { state: "ready", value: await this.source.catalog() };
+      const catalog = await this.source.catalog();
+      words.value = catalog.words;
+      this.catalog.value = { state: "ready", value: catalog };
       this.settle();
     } catch (error) {
       this.catalog.value = failed(error);
@@ -189,6 +192,15 @@ export class App {
 
   forget(): void {
     this.cache.clear();
+  }
+
+  /** The colour of a run or series: the printed one of the study on show, else of the first that draws it. */
+  colour(name: string, study?: Study | null): string {
+    const c = this.ready;
+    const own = study?.colours[name] ?? c?.studies.find((x) => x.colours[name])?.colours[name];
+    const at = this.names.value.indexOf(name);
+    const all = words.value.colours;
+    return own ?? all[(at < 0 ? this.names.value.length : at) % all.length]!;
   }
 
   // pins

@@ -5,7 +5,7 @@ import { effect } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { App, Context, useApp } from "./app";
-import { runColour } from "./colours";
+import { studyHere } from "./kinds";
 import { Help, useKeys } from "./keys";
 import { Failure } from "./panel";
 import { Rail } from "./rail";
@@ -82,13 +82,12 @@ function Frame(): JSX.Element {
 function Top(): JSX.Element {
   const app = useApp();
   const s = app.selection.value;
-  const names = app.names.value;
   const runs = app.runs.value;
   const pick = (which: "a" | "b") => (
     <label class="tx-run">
       <span
         class="tx-swatch"
-        style={{ background: s[which] ? runColour(names, app.shown.value[which]) : "transparent" }}
+        style={{ background: s[which] ? app.colour(app.shown.value[which], studyHere(app)) : "transparent" }}
         aria-hidden="true"
       />
       <span class="tx-letter">{which.toUpperCase()}</span>

@@ -49,6 +49,8 @@ export interface Study {
   figures: Figure[];
   tables: { name: string; rows: number; columns: string[]; packed: boolean }[];
   runs: Run[];
+  /** Name → colour, as its printed figures have it. */
+  colours: Record<string, string>;
   provenance: Record<string, unknown>;
 }
 export interface Estimate {
@@ -59,7 +61,23 @@ export interface Estimate {
   fix: string;
   command: string;
 }
+export interface Term {
+  name: string;
+  meaning: string;
+  formula: string;
+  source: string;
+}
+/** Words, colours and marks: one table, made in Python, of print and page. */
+export interface Words {
+  colours: string[];
+  grey: string;
+  marks: Record<string, string>;
+  nulls: Record<string, string>;
+  terms: Term[];
+  measures: Record<string, { label: string; more: string; source: string; about: string }>;
+}
 export interface Catalog {
+  words: Words;
   version: string;
   root: string;
   studies: Study[];

@@ -17,6 +17,8 @@ import pyarrow as pa
 
 from transect import __version__
 from transect.models import sites
+from transect.page.vocabulary import vocabulary
+from transect.results.drawing import palette
 from transect.results.study import Study
 from transect.results.table import Table
 from transect.store.store import Store
@@ -97,6 +99,7 @@ def study_card(study: Study, key: str, path: str = "") -> dict[str, Any]:
         for f in study.figures
     ]
     origin = {k: v for k, v in study.provenance.items() if k != "runs"}
+    runs = [run_card(r) for r in study.provenance.get("runs", [])]
     return {
         "id": key,
         "path": path,
@@ -107,7 +110,8 @@ def study_card(study: Study, key: str, path: str = "") -> dict[str, Any]:
         "methods": study.methods,
         "figures": figures,
         "tables": tables,
-        "runs": [run_card(r) for r in study.provenance.get("runs", [])],
+        "runs": runs,
+        "colours": palette(study.figures, [r["name"] for r in runs]),
         "provenance": origin | {"transect": __version__},
     }
 
@@ -188,5 +192,5 @@ def inlined(studies: list[Study], budget: int) -> tuple[dict[str, Any], list[str
         "problems": [],
         "models": [],
     }
-    catalog |= {"estimates": [], "left_out": left}
+    catalog |= {"estimates": [], "left_out": left, "words": vocabulary()}
     return {"catalog": catalog, "tables": tables, "positions": positions}, left

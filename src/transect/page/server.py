@@ -65,6 +65,11 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
         packed = await run_in_threadpool(lambda: pack_positions(catalog.table(study, name)))
         return Response(packed, media_type="application/octet-stream")
 
+    async def figure(request: Request) -> Response:
+        study, name = request.path_params["study"], request.path_params["name"]
+        drawn = await run_in_threadpool(lambda: catalog.figure(study, name))
+        return Response(drawn, media_type="image/svg+xml")
+
     async def texts(request: Request) -> Response:
         return _json(await run_in_threadpool(lambda: _texts(catalog, request)))
 
@@ -100,6 +105,7 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
         Route("/api/catalog", catalog_),
         Route("/api/study/{study}/table/{name}", table),
         Route("/api/study/{study}/positions/{name}", positions),
+        Route("/api/study/{study}/figure/{name}", figure),
         Route("/api/store/{store}/texts", texts),
         Route("/api/jobs", submit, methods=["POST"]),
         Route("/api/jobs", listed, methods=["GET"]),

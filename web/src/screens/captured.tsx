@@ -2,7 +2,6 @@
 
 import type { JSX } from "preact";
 import { useApp } from "../app";
-import { runColour } from "../colours";
 import type { Estimate } from "../source";
 
 const KINDS = ["drift", "compare", "manifold", "neurons", "tokens", "evolve"] as const;
@@ -29,7 +28,6 @@ export function Runs(): JSX.Element {
   const app = useApp();
   const c = app.ready!;
   const runs = app.captures.value;
-  const names = app.names.value;
   const families = [...new Set(runs.flatMap((r) => Object.keys(r.families)))];
   const kinds = KINDS.filter((k) => (k !== "tokens" && k !== "evolve") || app.studies(k).length);
   const cost = (store: string | undefined, study: string): Estimate | undefined =>
@@ -73,7 +71,7 @@ export function Runs(): JSX.Element {
                       })
                     }
                   >
-                    <span class="tx-swatch" style={{ background: runColour(names, r.name) }} />
+                    <span class="tx-swatch" style={{ background: app.colour(r.name) }} />
                     {r.key}
                   </button>
                 </th>

@@ -3,7 +3,6 @@
 
 import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
-import { RUNS, runColour } from "../colours";
 import { curve, type Series } from "../charts/curve";
 import { everyLayer, heat, rangeOf } from "../charts/heat";
 import { Choice, Missing, Panel, When } from "../panel";
@@ -11,7 +10,8 @@ import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
 import { lines, num, str, type Row, type Table } from "../table";
 import { Differences } from "./differences";
-import { named, Readings } from "../readings";
+import { Readings } from "../readings";
+import { named } from "../words";
 
 export function Compare(): JSX.Element {
   const app = useApp();
@@ -97,14 +97,11 @@ function Drifts({ study, table }: { study: Study; table: Table }): JSX.Element {
   const tokens = table.values("token");
   const token = tokens.includes(s.view["class"] ?? "") ? s.view["class"]! : tokens[0]!;
   const rows = table.where({ measure, normalise: norm, token });
-  const names = app.names.value;
-  const series: Series[] = table.values("series").map((name, k) => {
+  const series: Series[] = table.values("series").map((name) => {
     const own = rows.filter((r) => r["series"] === name);
     return {
       name,
-      colour: names.includes(str(own[0]?.["run2"]))
-        ? runColour(names, str(own[0]!["run2"]))
-        : RUNS[(names.length + k) % RUNS.length]!,
+      colour: app.colour(study.colours[name] ? name : str(own[0]?.["run2"]), study),
       rows: own,
       control: own[0]?.["role"] !== "run",
       strong: own.some((r) => r["run2"] === s.a || r["run2"] === s.b),
@@ -174,7 +171,7 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
     y: name(r),
     v: num(r["value"]) === null ? null : num(r["value"])! / most.get(name(r))!,
     tip: `${name(r)}\n${str(r["site"])} ${lines(r)}`,
-    above: (num(r["p_holm"]) ?? 1) < 0.05,
+    above: (num(r["p_holm"]) ?? 1) <= 0.05,
   }));
   const here = xs.find((x) => layerOf(x) === s.layer);
   if (!rows.length)
@@ -198,8 +195,8 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
       onPick={(c) => app.select({ layer: layerOf(c.x) })}
       caption={
         <>
-          Difference of two drifts, each row scaled to its own largest; dots: Holm's p &lt; 0.05 over the
-          row's layers. <Readings rows={rows.filter((r) => r["site"] === here)} layer={s.layer} />
+          Difference of two drifts, each row scaled to its own largest; dots: Holm's p ≤ 0.05 over the row's
+          layers. <Readings rows={rows.filter((r) => r["site"] === here)} layer={s.layer} />
         </>
       }
       draw={(width) =>

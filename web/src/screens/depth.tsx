@@ -3,11 +3,11 @@
 
 import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
-import { runColour } from "../colours";
 import { curve } from "../charts/curve";
 import { depthKind, KINDS } from "../kinds";
 import { Choice, Missing, Panel, When } from "../panel";
-import { named, Readings, useSeries } from "../readings";
+import { Readings, useSeries } from "../readings";
+import { named } from "../words";
 import { layerOf } from "../sites";
 import type { Study } from "../source";
 import { num, str, type Table } from "../table";
@@ -114,7 +114,6 @@ function AdjacentReady({
   const value = s.view["excess"] === "1" ? "corrected" : "value";
   const rows = table.where({ measure, normalise: norm, design });
   const series = useSeries(study, rows);
-  const names = app.names.value;
   const marks = (changes?.rows ?? [])
     .filter(
       (r) =>
@@ -122,12 +121,13 @@ function AdjacentReady({
         r["kind"] === "jump" &&
         r["normalise"] === norm &&
         r["status"] === "ok" &&
+        !series.find((x) => x.name === r["run"])?.control &&
         (r["run"] === s.a || r["run"] === s.b),
     )
     .map((r) => ({
       layer: layerOf(str(r["site"])),
       label: num(r["support"]) === null ? "" : `${Math.round(num(r["support"])! * 100)} %`,
-      colour: runColour(names, str(r["run"])),
+      colour: app.colour(str(r["run"]), study),
       weak: r["beyond_control"] === false,
     }));
   const here = rows.filter((r) => layerOf(str(r["site"])) === s.layer);

@@ -8,7 +8,7 @@ import { Choice, Missing, Panel, When } from "../panel";
 import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
 import { num, str, told, type Row, type Table } from "../table";
-import { named } from "../readings";
+import { named } from "../words";
 
 /** A's row less B's: the interval of a difference is not known from two intervals, and is not made up. */
 export function subtract(a: Row, b: Row): Row {

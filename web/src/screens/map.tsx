@@ -10,16 +10,16 @@ import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
 import { visible } from "../strip";
 import { num, str, told, type Row, type Table } from "../table";
+import { mark } from "../words";
 import { KINDS, Points, Reading, type Column } from "./cell";
 
 const COMMAND = [
   "transect capture smollm2 birthdays:400 --out runs/days",
   "transect manifold runs/days --label date --control runs/days-random",
 ].join("\n");
-const CAPTION =
-  "Filled dot: p ≤ 0.05 over the whole map, above the null (max-T) or above random weights (Holm). " +
-  "Hatched: not computed, with the reason " +
-  "on hover. ▸ landmarks. A high score says that the label can be read there, not that the model uses it.";
+const caption = (): string =>
+  `${mark("above")}. ${mark("hatched")}, with the reason on hover. ▸ landmarks. A high score says that the ` +
+  "label can be read there, not that the model uses it.";
 
 interface Show {
   value: string;
@@ -206,7 +206,7 @@ function Grid({
       study={study}
       rows={rows}
       onPick={(c) => app.select({ layer: layerOf(c.y), token: columns.findIndex((k) => k.token === c.x) })}
-      caption={CAPTION}
+      caption={caption()}
       draw={(width) =>
         heat({
           cells,

@@ -2,8 +2,8 @@
 // cost.
 
 import type { JSX } from "preact";
+import { useState } from "preact/hooks";
 import { useApp } from "../app";
-import { runColour } from "../colours";
 import { Choice } from "../panel";
 import type { Run, Study } from "../source";
 import { GOES, Runs } from "./captured";
@@ -104,7 +104,6 @@ function Findings(): JSX.Element {
 
 function StudyCard({ study }: { study: Study }): JSX.Element {
   const app = useApp();
-  const names = app.names.value;
   const goes = GOES[study.name];
   const keys = app.captures.value
     .filter((r) => study.runs.some((x) => x.fingerprint === r.fingerprint))
@@ -138,16 +137,14 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
         )}
       </header>
       <p class="tx-question">{study.question}</p>
-      <ul class="tx-findings">
-        {study.findings.slice(0, 4).map((f) => (
-          <li key={f}>{f}</li>
-        ))}
-      </ul>
-      {study.findings.length > 4 && (
+      <Headline study={study} />
+      {study.findings.length > 1 && (
         <details>
-          <summary>{study.findings.length - 4} more findings</summary>
+          <summary>
+            {study.findings.length - 1} more {study.findings.length === 2 ? "finding" : "findings"}
+          </summary>
           <ul class="tx-findings">
-            {study.findings.slice(4).map((f) => (
+            {study.findings.slice(1).map((f) => (
               <li key={f}>{f}</li>
             ))}
           </ul>
@@ -168,7 +165,7 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
       <p class="tx-chips">
         {study.runs.map((r) => (
           <span key={r.name} class="tx-chip">
-            <span class="tx-swatch" style={{ background: runColour(names, r.name) }} />
+            <span class="tx-swatch" style={{ background: app.colour(r.name, study) }} />
             {r.name}
           </span>
         ))}
@@ -177,6 +174,26 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
         </span>
       </p>
     </section>
+  );
+}
+
+/** The first finding of a study with the first of its printed figures. */
+function Headline({ study }: { study: Study }): JSX.Element {
+  const app = useApp();
+  const [failed, setFailed] = useState(false);
+  const figure = app.source.shell === "app" ? study.figures[0] : undefined;
+  const finding = study.findings[0] ?? "No finding: read the tables.";
+  if (!figure || failed) return <p class="tx-finding">{finding}</p>;
+  return (
+    <figure class="tx-headline">
+      <figcaption class="tx-finding">{finding}</figcaption>
+      <img
+        src={`api/study/${study.id}/figure/${encodeURIComponent(figure.name)}`}
+        alt={`${figure.title}. ${figure.caption}`}
+        loading="lazy"
+        onError={() => setFailed(true)}
+      />
+    </figure>
   );
 }
 
