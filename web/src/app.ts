@@ -6,7 +6,7 @@ import { createContext } from "preact";
 import { useContext, useEffect, useMemo } from "preact/hooks";
 import { layerOf, parse } from "./sites";
 import { capturesOf, runsOf, type Listed } from "./runs";
-import { read, write, type Selection } from "./selection";
+import { read, write, type Screen, type Selection } from "./selection";
 import {
   Refusal,
   type Catalog,
@@ -18,6 +18,17 @@ import {
 } from "./source";
 import type { Table } from "./table";
 import { words } from "./words";
+import { ended, Line } from "./work";
+
+/** The screen that shows a study. */
+export const GOES: Record<string, Screen> = {
+  drift: "depth",
+  compare: "compare",
+  manifold: "map",
+  neurons: "neurons",
+  tokens: "depth",
+  evolve: "depth",
+};
 
 export type Loaded<T> =
   | { state: "loading" }
@@ -52,6 +63,8 @@ export class App {
   } | null>(null);
   /** Sites that the neuron views draw: their layers are the rail's. */
   readonly drawn = signal<string[] | null>(null);
+  /** Tasks of the server: what runs, what waits, what is done. */
+  readonly line: Line | null;
   private readonly cache = new Map<string, Signal<Loaded<any>>>();
 
   constructor(
@@ -59,6 +72,8 @@ export class App {
     private readonly address: boolean,
   ) {
     this.selection = signal(read(address ? location.hash : ""));
+    this.line = source.live && new Line(source.live, () => this.again());
+    void this.line?.look();
     if (address) {
       addEventListener("hashchange", () => {
         if (write(this.selection.value) !== location.hash) this.selection.value = read(location.hash);
@@ -78,6 +93,12 @@ export class App {
     } catch (error) {
       this.catalog.value = failed(error);
     }
+  }
+
+  /** Looks at the folder again: something new may be there. */
+  again(): void {
+    this.forget();
+    void this.load();
   }
 
   /** Fills in what an address did not say, or what it names and is not here. */
@@ -131,6 +152,11 @@ export class App {
     return { ...s, a: name(s.a), b: name(s.b) };
   });
 
+  /** Tasks that are not done. */
+  readonly busy: ReadonlySignal<number> = computed(
+    () => (this.line?.tasks.value ?? []).filter((t) => !ended(t)).length,
+  );
+
   /** The run that is chosen by this key. */
   run(key: string): Listed | undefined {
     return this.runs.value.find((r) => r.key === key);
@@ -167,6 +193,17 @@ export class App {
       all[0] ??
       null
     );
+  }
+
+  /** Shows a study on its screen, with one of its runs as A. */
+  openStudy(study: Study): void {
+    const screen = GOES[study.name] ?? "study";
+    const keys = this.captures.value
+      .filter((r) => study.runs.some((x) => x.fingerprint === r.fingerprint))
+      .map((r) => r.key);
+    const a = keys.includes(this.selection.value.a) ? this.selection.value.a : (keys[0] ?? "");
+    const depth: Record<string, string> = screen === "depth" ? { depth: study.name } : {};
+    this.select({ screen, a, view: { [study.name]: study.id, about: study.id, ...depth } }, false);
   }
 
   table(study: Study | null, name: string): Signal<Loaded<Table | null>> {

@@ -287,12 +287,16 @@ export function Failure({ message, fix }: { message: string; fix?: string }): JS
 export function Missing({
   what,
   command,
+  form,
   children,
 }: {
   what: string;
   command?: string;
+  /** The command that makes it, by the name of its form: the page can start it. */
+  form?: string;
   children?: ComponentChildren;
 }): JSX.Element {
+  const app = useApp();
   return (
     <div class="tx-missing">
       <div class="tx-hatched" aria-hidden="true" />
@@ -304,8 +308,36 @@ export function Missing({
             <code>{command}</code>
           </pre>
         )}
+        {form && app.source.live && (
+          <button
+            type="button"
+            class="tx-go"
+            onClick={() => app.select({ screen: "work", view: { form } }, false)}
+          >
+            prepare and start
+          </button>
+        )}
       </div>
     </div>
+  );
+}
+
+/** Puts a text on the clipboard. */
+export function Copy({ text }: { text: string }): JSX.Element {
+  const app = useApp();
+  return (
+    <button
+      type="button"
+      class="tx-plain"
+      onClick={() =>
+        void navigator.clipboard.writeText(text).then(
+          () => (app.said.value = "Copied."),
+          () => (app.said.value = "The browser does not let this page copy: select the text."),
+        )
+      }
+    >
+      copy
+    </button>
   );
 }
 

@@ -15,6 +15,7 @@ import { MapScreen } from "./screens/map";
 import { Neurons } from "./screens/neurons";
 import { Report } from "./screens/report";
 import { StudyScreen } from "./screens/study";
+import { WorkScreen } from "./screens/work";
 import { SCREENS, type Screen } from "./selection";
 import { Strip } from "./strip";
 
@@ -24,6 +25,7 @@ const VIEWS: Record<Screen, () => JSX.Element> = {
   compare: Compare,
   map: MapScreen,
   neurons: Neurons,
+  work: WorkScreen,
   report: Report,
 };
 const NAMES: Record<Screen, string> = {
@@ -32,6 +34,7 @@ const NAMES: Record<Screen, string> = {
   compare: "Compare",
   map: "Map",
   neurons: "Neurons",
+  work: "Work",
   report: "Report",
 };
 
@@ -127,6 +130,11 @@ function Top(): JSX.Element {
           >
             <kbd aria-hidden="true">{k + 1}</kbd>
             {NAMES[name]}
+            {name === "work" && app.busy.value > 0 && (
+              <span class="tx-count" title="in line or running">
+                {app.busy.value}
+              </span>
+            )}
             {name === "report" && app.pins.value.length > 0 && (
               <span class="tx-count">{app.pins.value.length}</span>
             )}

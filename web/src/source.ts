@@ -1,6 +1,7 @@
 // Where data comes from: the server of `transect app`, or what a report or a notebook widget brought along.
 
 import { Table, type Wire } from "./table";
+import type { Offer, Step, Task, Wanted, Work } from "./work";
 
 export interface Run {
   name: string;
@@ -116,7 +117,7 @@ export class Refusal extends Error {
   }
 }
 
-export interface Live {
+export interface Live extends Work {
   submit(job: Record<string, unknown>): Promise<Job>;
   jobs(): Promise<Job[]>;
   cancel(id: string): Promise<void>;
@@ -209,6 +210,25 @@ export class Server implements Source, Live {
       );
     };
     return () => events.close();
+  }
+  private async post<T>(path: string, body: unknown): Promise<T> {
+    const headers = { "content-type": "application/json" };
+    return (await this.ask(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
+  }
+  async offer(): Promise<Offer> {
+    return (await this.ask("forms")).json();
+  }
+  plan(wanted: Wanted): Promise<Step[]> {
+    return this.post("plan", wanted);
+  }
+  start(wanted: Wanted): Promise<string[]> {
+    return this.post("tasks", wanted);
+  }
+  async tasks(): Promise<Task[]> {
+    return (await this.ask("tasks")).json();
+  }
+  change(task: string, action: string): Promise<Task[]> {
+    return this.post(`tasks/${task}/${action}`, {});
   }
   async values(id: string, step: number): Promise<Float32Array> {
     return new Float32Array(await (await this.ask(`jobs/${id}/values?step=${step}`)).arrayBuffer());

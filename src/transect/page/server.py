@@ -21,10 +21,12 @@ from starlette.routing import Route
 
 from transect.errors import TransectError
 from transect.files import dumps, loads
+from transect.page import starting
 from transect.page.catalog import Catalog
 from transect.page.guard import Guard
 from transect.page.jobs import Jobs
 from transect.page.payload import columns, pack_positions
+from transect.page.tasks import Tasks
 from transect.page.worker import whole
 from transect.work.options import Option
 
@@ -38,15 +40,20 @@ def make_app(roots: Sequence[str | Path], token: str, hosts: set[str], models: S
     """The ASGI application over some folders."""
     catalog = Catalog(roots, models)
     scratch = tempfile.TemporaryDirectory(prefix="transect-app-")
-    jobs = Jobs(Path(scratch.name))
+    jobs, tasks = Jobs(Path(scratch.name)), Tasks(catalog.roots[0])
 
     @contextlib.asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         yield
         jobs.close()
+        tasks.close()
         scratch.cleanup()
 
-    app = Starlette(routes=routes(catalog, jobs), lifespan=life, exception_handlers={TransectError: _told})
+    app = Starlette(
+        routes=[*routes(catalog, jobs), *task_routes(catalog, tasks)],
+        lifespan=life,
+        exception_handlers={TransectError: _told},
+    )
     return Guard(app, token, hosts)
 
 
@@ -112,6 +119,41 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
         Route("/api/jobs/{job}", cancel, methods=["DELETE"]),
         Route("/api/jobs/{job}/events", events),
         Route("/api/jobs/{job}/values", values),
+    ]
+
+
+def task_routes(catalog: Catalog, tasks: Tasks) -> list[Route]:
+    """What can be started, and what was."""
+
+    async def forms(request: Request) -> Response:
+        return _json(await run_in_threadpool(lambda: starting.offered(catalog.scan(), tasks.root)))
+
+    async def plan(request: Request) -> Response:
+        wanted = _read(await _body(request))
+        return _json(await run_in_threadpool(lambda: starting.plan(wanted, catalog.scan(), tasks)))
+
+    async def start(request: Request) -> Response:
+        wanted = _read(await _body(request))
+        return _json(await run_in_threadpool(lambda: starting.start(wanted, catalog.scan(), tasks)))
+
+    async def listed(request: Request) -> Response:
+        return _json(await run_in_threadpool(tasks.cards))
+
+    async def change(request: Request) -> Response:
+        key = request.path_params["task"]
+        do = {"cancel": tasks.cancel, "resume": tasks.resume, "forget": tasks.forget}
+        action = do.get(request.path_params["action"])
+        if action is None:
+            raise TransectError("a task can be cancelled, resumed or forgotten.")
+        await run_in_threadpool(action, key)
+        return _json(await run_in_threadpool(tasks.cards))
+
+    return [
+        Route("/api/forms", forms),
+        Route("/api/plan", plan, methods=["POST"]),
+        Route("/api/tasks", start, methods=["POST"]),
+        Route("/api/tasks", listed, methods=["GET"]),
+        Route("/api/tasks/{task}/{action}", change, methods=["POST"]),
     ]
 
 

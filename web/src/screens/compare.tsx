@@ -35,6 +35,7 @@ export function Compare(): JSX.Element {
       ) : (
         <Missing
           what="What training changed"
+          form="compare"
           command="transect compare BASE RUN RUN2 --noise BASE2 --random RANDOM --out DIR"
         >
           It holds each run against a base on the same tokens, beside numeric noise, a second seed and random
@@ -57,7 +58,7 @@ function Compared({ study }: { study: Study }): JSX.Element {
       <When
         loaded={matrices}
         empty={
-          <Missing what="Layer × layer matrices" command="transect compare … --matrices">
+          <Missing form="compare" what="Layer × layer matrices" command="transect compare … --matrices">
             Base, each run, and the latter less the base.
           </Missing>
         }
@@ -178,6 +179,7 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
     return (
       <Missing
         what="Significance by layer"
+        form="compare"
         command="transect compare BASE RUN --noise BASE2 --seed-control RUN2 --out DIR"
       >
         {measure

@@ -59,7 +59,7 @@ export function Depth(): JSX.Element {
         )}
       </div>
       {!study && (
-        <Missing what="Drift through depth" command={command}>
+        <Missing form="drift" what="Drift through depth" command={command}>
           It answers how far representations move from layer to layer, beyond two draws of one layer.
         </Missing>
       )}

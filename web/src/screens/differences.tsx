@@ -68,7 +68,7 @@ export function Differences(): JSX.Element {
   const study = shared.find((x) => x.id === s.view["both"]) ?? shared[0];
   if (!study)
     return (
-      <Missing what={`${s.a} − ${s.b}`} command="transect drift STORE_A STORE_B --out DIR">
+      <Missing form="drift" what={`${s.a} − ${s.b}`} command="transect drift STORE_A STORE_B --out DIR">
         No study holds both runs.
       </Missing>
     );

@@ -46,7 +46,7 @@ export function MapScreen(): JSX.Element {
         <div class="tx-head">
           <h1>Map</h1>
         </div>
-        <Missing what="Where a feature lives" command={COMMAND}>
+        <Missing form="manifold" what="Where a feature lives" command={COMMAND}>
           It fits the labels of the texts, on a shape, to the points of every layer and token.
         </Missing>
       </div>

@@ -3,10 +3,10 @@
 
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { useApp } from "../app";
+import { GOES, useApp } from "../app";
 import { Choice } from "../panel";
 import type { Run, Study } from "../source";
-import { GOES, Runs } from "./captured";
+import { Runs } from "./captured";
 
 export function StudyScreen(): JSX.Element {
   const app = useApp();
@@ -56,6 +56,7 @@ export function StudyScreen(): JSX.Element {
 }
 
 function Nothing(): JSX.Element {
+  const app = useApp();
   return (
     <div class="tx-missing">
       <div class="tx-hatched" aria-hidden="true" />
@@ -68,6 +69,15 @@ function Nothing(): JSX.Element {
             runs/smol --out runs/drift
           </code>
         </pre>
+        {app.source.live && (
+          <button
+            type="button"
+            class="tx-go"
+            onClick={() => app.select({ screen: "work", view: { form: "drift" } }, false)}
+          >
+            prepare and start
+          </button>
+        )}
       </div>
     </div>
   );
@@ -105,9 +115,6 @@ function Findings(): JSX.Element {
 function StudyCard({ study }: { study: Study }): JSX.Element {
   const app = useApp();
   const goes = GOES[study.name];
-  const keys = app.captures.value
-    .filter((r) => study.runs.some((x) => x.fingerprint === r.fingerprint))
-    .map((r) => r.key);
   const rows = study.tables.reduce((sum, t) => sum + t.rows, 0);
   return (
     <section class="tx-panel" aria-label={`${study.name} study ${study.path}`}>
@@ -117,20 +124,7 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
         </h3>
         {goes && (
           <div class="tx-actions">
-            <button
-              type="button"
-              class="tx-go"
-              onClick={() =>
-                app.select(
-                  {
-                    screen: goes,
-                    a: keys.includes(app.selection.value.a) ? app.selection.value.a : (keys[0] ?? ""),
-                    view: { [study.name]: study.id, ...(goes === "depth" && { depth: study.name }) },
-                  },
-                  false,
-                )
-              }
-            >
+            <button type="button" class="tx-go" onClick={() => app.openStudy(study)}>
               open
             </button>
           </div>
