@@ -35,7 +35,7 @@ def test_pins_and_exports_carry_their_origin(page: Any, address: str, tmp_path: 
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert b"iTXtDescription" in png
     panel.get_by_role("button", name="pin").click()
-    page.keyboard.press("7")
+    page.keyboard.press("8")
     settled(page)
     assert page.locator(".tx-pin img").evaluate("(i) => i.decode().then(() => i.naturalWidth)") > 400
     assert serious(page) == []

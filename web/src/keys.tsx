@@ -7,7 +7,7 @@ import { SCREENS } from "./selection";
 import { layersHere } from "./rail";
 
 export const KEYS: [string, string][] = [
-  ["1 … 7", "screens: Study, Depth, Compare, Map, Neurons, Work, Report"],
+  ["1 … 8", "screens: Study, Depth, Compare, Map, Neurons, Text, Work, Report"],
   ["↑ ↓", "layer"],
   ["← →", "token"],
   ["Home End", "first, last layer"],
@@ -32,7 +32,7 @@ export function press(app: App, key: string): boolean {
     const next = layers[move(at < 0 ? layers.length - 1 : at, by, layers.length)];
     if (next !== undefined) app.select({ layer: next });
   };
-  if (/^[1-7]$/.test(key)) app.select({ screen: SCREENS[Number(key) - 1]! });
+  if (/^[1-8]$/.test(key)) app.select({ screen: SCREENS[Number(key) - 1]! });
   else if (key === "ArrowDown") nextLayer(1);
   else if (key === "ArrowUp") nextLayer(-1);
   else if (key === "Home") nextLayer(-1e6);

@@ -15,6 +15,7 @@ import { MapScreen } from "./screens/map";
 import { Neurons } from "./screens/neurons";
 import { Report } from "./screens/report";
 import { StudyScreen } from "./screens/study";
+import { TextScreen } from "./screens/text";
 import { WorkScreen } from "./screens/work";
 import { SCREENS, type Screen } from "./selection";
 import { Strip } from "./strip";
@@ -25,6 +26,7 @@ const VIEWS: Record<Screen, () => JSX.Element> = {
   compare: Compare,
   map: MapScreen,
   neurons: Neurons,
+  text: TextScreen,
   work: WorkScreen,
   report: Report,
 };
@@ -34,6 +36,7 @@ const NAMES: Record<Screen, string> = {
   compare: "Compare",
   map: "Map",
   neurons: "Neurons",
+  text: "Text",
   work: "Work",
   report: "Report",
 };

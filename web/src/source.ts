@@ -125,6 +125,12 @@ export interface Live extends Work {
   follow(id: string, heard: (event: Event) => void): () => void;
   values(id: string, step: number): Promise<Float32Array>;
   texts(store: string, start: number): Promise<{ count: number; texts: Text[] }>;
+  /** The text of an id. */
+  textOf(store: string, id: string): Promise<Text>;
+  /** What a finished job has written. */
+  file(id: string): Promise<ArrayBuffer>;
+  /** Labels of few values, with their values. */
+  labels(store: string): Promise<Record<string, string[]>>;
 }
 
 export interface Source {
@@ -232,6 +238,15 @@ export class Server implements Source, Live {
   }
   async values(id: string, step: number): Promise<Float32Array> {
     return new Float32Array(await (await this.ask(`jobs/${id}/values?step=${step}`)).arrayBuffer());
+  }
+  async textOf(store: string, id: string): Promise<Text> {
+    return (await (await this.ask(`store/${store}/texts?id=${encodeURIComponent(id)}`)).json()).texts[0];
+  }
+  async file(id: string): Promise<ArrayBuffer> {
+    return (await this.ask(`jobs/${id}/file`)).arrayBuffer();
+  }
+  async labels(store: string): Promise<Record<string, string[]>> {
+    return (await this.ask(`store/${store}/labels`)).json();
   }
   async texts(store: string, start: number): Promise<{ count: number; texts: Text[] }> {
     return (await this.ask(`store/${store}/texts?start=${start}`)).json();

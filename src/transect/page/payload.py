@@ -23,6 +23,8 @@ from transect.results.study import Study
 from transect.results.table import Table
 from transect.store.store import Store
 
+#: Distinct values of a label that can be filtered by, and texts that are told apart by one.
+VALUES, LABELLED = 60, 50_000
 #: Tables that travel as float32 bytes (see `pack_positions`), never as columns.
 PACKED = ("positions",)
 
@@ -160,6 +162,23 @@ def store_card(store: Store, key: str, path: str = "") -> dict[str, Any]:
     card = run_card(store.manifest) | {"id": key, "path": path, "texts_held": len(store), "bytes": size}
     card |= {"rows": int(store.start[-1]), "labels": list(store.labels), "landmarks": store.landmarks}
     return card | {"problems": problems, "pooled": bool(store.manifest["pool"]), "sites": store.sites}
+
+
+def few_labels(store: Store) -> dict[str, Any]:
+    """Label → codes of texts into its values, for labels of few values."""
+    found: dict[str, Any] = {}
+    for name, column in store.labels.items() if len(store) <= LABELLED else ():
+        words = [word(v) for v in column]
+        values = sorted(set(words), key=lambda w: (len(w), w))
+        if len(values) <= VALUES:
+            at = {w: k for k, w in enumerate(values)}
+            found[name] = {"values": values, "codes": [at[w] for w in words]}
+    return found
+
+
+def word(value: Any) -> str:
+    """A label's value as the page writes it."""
+    return "" if value is None else str(value)
 
 
 def inlined(studies: list[Study], budget: int) -> tuple[dict[str, Any], list[str]]:

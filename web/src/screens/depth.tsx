@@ -4,13 +4,14 @@
 import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
 import { curve } from "../charts/curve";
+import { Reading } from "../examples";
 import { depthKind, KINDS } from "../kinds";
 import { Choice, Missing, Panel, When } from "../panel";
 import { Readings, useSeries } from "../readings";
 import { named } from "../words";
-import { layerOf } from "../sites";
+import { layerOf, siteAt } from "../sites";
 import type { Study } from "../source";
-import { num, str, type Table } from "../table";
+import { num, str, told, type Table } from "../table";
 import { Evolution, TokenGeometry } from "./geometry";
 import { Pairs } from "./pairs";
 import { TokenSimilarity } from "./similarity";
@@ -66,6 +67,7 @@ export function Depth(): JSX.Element {
       {kind === "drift" && study && (
         <>
           <Adjacent study={study} norm={norm} />
+          <Moved study={study} norm={norm} />
           <Spectra study={study} norm={norm} />
           <Pairs study={study} norm={norm} />
         </>
@@ -184,6 +186,33 @@ function AdjacentReady({
         }
       />
     </>
+  );
+}
+
+/** The tokens behind the selected step: those that move most, in their sentences. */
+function Moved({ study, norm }: { study: Study; norm: string }): JSX.Element | null {
+  const app = useApp();
+  const s = app.shown.value;
+  const live = app.source.live;
+  const site = siteAt("resid", s.layer);
+  const run = study.runs.some((r) => r.name === s.a) ? s.a : (study.runs[0]?.name ?? "");
+  const store = app.storeOf(run, study, site);
+  const last = store?.sites.filter((n) => n.startsWith("resid")).every((n) => layerOf(n) <= s.layer);
+  if (!live || !store || store.pooled || !store.sites.includes(site) || last) return null;
+  return (
+    <section class="tx-panel tx-moved" aria-label="Tokens of this step">
+      <Reading
+        title={`Tokens of ${run} that move most from ${site}`}
+        job={{ kind: "moved", store: store.id, site, unit: norm === "unit" }}
+        live={live}
+        note={(r) =>
+          `distance to ${r.site2}, ${norm} points; median of ${told(r.n)} tokens ${told(r.median)}`
+        }
+      />
+      <button type="button" class="tx-link" onClick={() => app.select({ screen: "text" }, false)}>
+        see every token of this layer
+      </button>
+    </section>
   );
 }
 

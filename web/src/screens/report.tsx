@@ -1,4 +1,4 @@
-// Screen 6: what was pinned — a page to arrange, annotate and export, each view with its origin.
+// Screen 8: what was pinned — a page to arrange, annotate and export, each view with its origin.
 
 import type { JSX } from "preact";
 import { useApp, type Pin } from "../app";

@@ -1,4 +1,4 @@
-// Screen 6: work — choose points, a study and its options; see what it costs and how it is typed; start it.
+// Screen 7: work — choose points, a study and its options; see what it costs and how it is typed; start it.
 
 import type { JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
