@@ -5,6 +5,8 @@ import { useEffect, useRef } from "preact/hooks";
 import { useApp, type App } from "./app";
 import { SCREENS } from "./selection";
 import { layersHere } from "./rail";
+import { Terms } from "./terms";
+import { startTour } from "./tour";
 
 export const KEYS: [string, string][] = [
   ["1 … 8", "screens: Study, Depth, Compare, Map, Neurons, Text, Work, Report"],
@@ -102,6 +104,12 @@ export function Help(): JSX.Element {
         Hatched: not computed, which is not zero. Dotted: the null. Bands: 95 % intervals by leaving out
         groups of texts.
       </p>
+      <Terms />
+      {app.source.shell === "app" && (
+        <button type="button" onClick={() => startTour(app)}>
+          Tour of six steps
+        </button>
+      )}{" "}
       <button type="button" onClick={() => (app.help.value = false)}>
         Close
       </button>

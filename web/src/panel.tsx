@@ -8,6 +8,7 @@ import { save, standalone, toPng } from "./exports";
 import { num, str, told, toCsv, type Row } from "./table";
 import type { Study } from "./source";
 import { write } from "./selection";
+import { Measure, Worded } from "./terms";
 
 interface PanelProps {
   title: string;
@@ -23,6 +24,8 @@ interface PanelProps {
   tools?: ComponentChildren;
   children?: ComponentChildren;
   id: string;
+  /** The measure on show: its title explains it. */
+  measure?: string;
 }
 
 /** Where a figure comes from, in lines: what every export carries. */
@@ -79,7 +82,7 @@ export function Panel(props: PanelProps): JSX.Element {
   return (
     <section class={`tx-panel${props.wide ? " tx-wide" : ""}`} aria-label={props.title} data-panel={props.id}>
       <header>
-        <h3>{props.title}</h3>
+        <h3>{props.measure ? <Measure name={props.measure}>{props.title}</Measure> : props.title}</h3>
         {props.tools}
         <div class="tx-actions" role="group" aria-label={`Export ${props.title}`}>
           {props.rows && (
@@ -111,7 +114,11 @@ export function Panel(props: PanelProps): JSX.Element {
       </header>
       {props.draw && <Chart at={chart} draw={props.draw} label={props.title} onPick={props.onPick} />}
       {props.children}
-      {props.caption && <p class="tx-caption">{props.caption}</p>}
+      {props.caption && (
+        <p class="tx-caption">
+          {typeof props.caption === "string" ? <Worded text={props.caption} /> : props.caption}
+        </p>
+      )}
       {open && props.rows && <Numbers rows={props.rows} />}
     </section>
   );

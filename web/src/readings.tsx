@@ -5,6 +5,7 @@ import { useApp } from "./app";
 import type { Series } from "./charts/curve";
 import type { Study } from "./source";
 import { line, str, type Row } from "./table";
+import { Worded } from "./terms";
 
 /** Runs of a table as series: A and B strong, controls dashed. */
 export function useSeries(study: Study, rows: Row[], key = "run"): Series[] {
@@ -42,7 +43,8 @@ export function Readings({
       {rows.slice(0, 6).map((r, k) => (
         <span key={k}>
           <b>{str(r[by])}</b> {str(r["site"])}
-          {r["site2"] && r["site2"] !== r["site"] ? ` → ${str(r["site2"])}` : ""}: {line(r, value)}
+          {r["site2"] && r["site2"] !== r["site"] ? ` → ${str(r["site2"])}` : ""}:{" "}
+          <Worded text={line(r, value)} />
         </span>
       ))}
     </span>

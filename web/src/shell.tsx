@@ -19,6 +19,8 @@ import { TextScreen } from "./screens/text";
 import { WorkScreen } from "./screens/work";
 import { SCREENS, type Screen } from "./selection";
 import { Strip } from "./strip";
+import { Note } from "./terms";
+import { Tour } from "./tour";
 
 const VIEWS: Record<Screen, () => JSX.Element> = {
   study: StudyScreen,
@@ -80,6 +82,8 @@ function Frame(): JSX.Element {
       <div class="tx-said" role="status" aria-live="polite">
         {app.said.value}
       </div>
+      <Note />
+      <Tour />
       {app.help.value && <Help />}
     </>
   );

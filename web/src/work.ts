@@ -107,6 +107,19 @@ export function wantedOf(form: Form, draft: Draft): Wanted {
   return { form: form.name, values, out: draft.out };
 }
 
+/** What a request still needs: arguments without a value. */
+export function lacking(forms: Form[], wanted: Wanted): string[] {
+  const empty = (v: Values[string] | undefined) =>
+    v === undefined || v === "" || (Array.isArray(v) && !v.length);
+  const places = (name: string) =>
+    (forms.find((f) => f.name === name)?.fields ?? []).filter((f) => !f.flag).map((f) => f.name);
+  const own = places(wanted.form).slice(wanted.capture ? 1 : 0);
+  return [
+    ...(wanted.capture ? places("capture").filter((name) => empty(wanted.capture![name])) : []),
+    ...own.filter((name) => empty(wanted.values[name])),
+  ];
+}
+
 export const ended = (task: Task): boolean => task.state !== "queued" && task.state !== "running";
 
 /** Share of a step that is done, and the seconds that are left of it by what was spent. */

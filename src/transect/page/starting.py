@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,13 +18,20 @@ from transect.errors import TransectError
 from transect.page.estimates import capture_cost, study_cost
 from transect.page.tasks import Tasks, shell
 
+#: The command line is asked by one request at a time.
+ASKING = threading.Lock()
 #: Texts that need no hub.
 TEXTS = ("gsm-test:60", "brown:300", "sotu:50", "reviews:300", "birthdays:200")
 
 
-@functools.cache
 def forms() -> dict[str, dict[str, Any]]:
-    """Form of every command that the page may start, by name."""
+    """Form of every command that the page may start, by name; asked for once, however many pages ask."""
+    with ASKING:
+        return _forms()
+
+
+@functools.cache
+def _forms() -> dict[str, dict[str, Any]]:
     made = subprocess.run(
         [sys.executable, "-m", "transect.cli.forms"], capture_output=True, text=True, check=False, timeout=120
     )

@@ -25,6 +25,8 @@ from transect.files import plain, read_json, write_json
 
 #: Where a command writes its progress when this names a file (see cli/shared.py).
 PROGRESS = "TRANSECT_PROGRESS"
+#: What keeps a command from fetching models, texts and packages.
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSECT_OFFLINE")
 #: Seconds that a cancelled command has to end by itself, and then once more.
 GRACE = 5.0
 ENDS = ("done", "failed", "cancelled", "interrupted")
@@ -215,7 +217,7 @@ class Tasks:
     def _run(self, task: Task) -> None:
         place = self.folder / task.id
         (place / "progress.json").unlink(missing_ok=True)
-        offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
+        offline = dict.fromkeys(OFFLINE, "1")
         with (place / "output.txt").open("wb") as output:
             self._process = process = subprocess.Popen(
                 [sys.executable, "-m", "transect", *task.arguments],

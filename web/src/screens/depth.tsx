@@ -165,6 +165,7 @@ function AdjacentReady({
       </div>
       <Panel
         id="drift"
+        measure={measure}
         wide
         title={`${named(measure)} between each layer and the next`}
         study={study}
@@ -268,6 +269,7 @@ function Small({
   return (
     <Panel
       id={measure}
+      measure={measure}
       title={named(measure) + (fallen ? " (raw points)" : "")}
       study={study}
       rows={rows}

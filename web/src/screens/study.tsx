@@ -6,6 +6,8 @@ import { useState } from "preact/hooks";
 import { GOES, useApp } from "../app";
 import { Choice } from "../panel";
 import type { Run, Study } from "../source";
+import { Worded } from "../terms";
+import { startTour, taken } from "../tour";
 import { Runs } from "./captured";
 
 export function StudyScreen(): JSX.Element {
@@ -40,6 +42,11 @@ export function StudyScreen(): JSX.Element {
               }}
             >
               look again
+            </button>
+          )}
+          {app.source.shell === "app" && !taken() && (
+            <button type="button" class="tx-link" onClick={() => startTour(app)}>
+              new here? a tour of six steps
             </button>
           )}
         </p>
@@ -139,7 +146,9 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
           </summary>
           <ul class="tx-findings">
             {study.findings.slice(1).map((f) => (
-              <li key={f}>{f}</li>
+              <li key={f}>
+                <Worded text={f} />
+              </li>
             ))}
           </ul>
         </details>
@@ -151,7 +160,9 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
           </summary>
           <ul>
             {study.warnings.map((w) => (
-              <li key={w}>{w}</li>
+              <li key={w}>
+                <Worded text={w} />
+              </li>
             ))}
           </ul>
         </details>
@@ -177,10 +188,17 @@ function Headline({ study }: { study: Study }): JSX.Element {
   const [failed, setFailed] = useState(false);
   const figure = app.source.shell === "app" ? study.figures[0] : undefined;
   const finding = study.findings[0] ?? "No finding: read the tables.";
-  if (!figure || failed) return <p class="tx-finding">{finding}</p>;
+  if (!figure || failed)
+    return (
+      <p class="tx-finding">
+        <Worded text={finding} />
+      </p>
+    );
   return (
     <figure class="tx-headline">
-      <figcaption class="tx-finding">{finding}</figcaption>
+      <figcaption class="tx-finding">
+        <Worded text={finding} />
+      </figcaption>
       <img
         src={`api/study/${study.id}/figure/${encodeURIComponent(figure.name)}`}
         alt={`${figure.title}. ${figure.caption}`}

@@ -258,7 +258,9 @@ function Plan({ live, offer, wanted }: { live: Live; offer: work.Offer; wanted: 
   const [plan, setPlan] = useState<Loaded<work.Step[]>>({ state: "loading" });
   const [busy, setBusy] = useState(false);
   const said = JSON.stringify(wanted);
+  const needs = work.lacking(offer.forms, wanted);
   useEffect(() => {
+    if (needs.length) return;
     let current = true;
     const later = setTimeout(() => {
       live.plan(wanted).then(
@@ -282,6 +284,7 @@ function Plan({ live, offer, wanted }: { live: Live; offer: work.Offer; wanted: 
     }
     setBusy(false);
   };
+  if (needs.length) return <p class="tx-quiet">Still needed: {needs.join(", ")}.</p>;
   if (plan.state === "failed") return <Failure message={plan.message} fix={plan.fix} />;
   if (plan.state === "loading") return <p class="tx-quiet">…</p>;
   const typed = [`cd ${offer.folder}`, ...plan.value.map((s) => s.command)].join("\n");
