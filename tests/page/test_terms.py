@@ -1,4 +1,4 @@
-"""The page explains itself: terms on hover and focus, a tour of six steps, empty screens that can be filled."""
+"""The page explains itself: terms on hover and focus, a tour of six steps, empty screens with what to do."""
 
 from pathlib import Path
 from typing import Any

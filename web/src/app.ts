@@ -43,6 +43,16 @@ export interface Pin {
   svg: string;
   csv: string;
   note: string;
+  /** The study's folder, as the catalogue names it. */
+  path?: string;
+}
+
+/** What a saved session holds: the view and what was pinned. */
+export interface Session {
+  transect: string;
+  kind: "session";
+  link: string;
+  pins: Pin[];
 }
 
 /** Pins belong to a file or an address: another report has its own. */
@@ -70,8 +80,10 @@ export class App {
   constructor(
     readonly source: Source,
     private readonly address: boolean,
+    start = "",
   ) {
-    this.selection = signal(read(address ? location.hash : ""));
+    this.selection = signal(read((address && location.hash) || start));
+    this.untouched = source.shell !== "app" && !((address && location.hash) || start);
     this.line = source.live && new Line(source.live, () => this.again());
     void this.line?.look();
     if (address) {
@@ -110,6 +122,11 @@ export class App {
     if (s.a && !known(s.a)) this.said.value = `Run ${s.a} is not here; showing ${a}.`;
     const b = known(s.b)?.key ?? "";
     this.selection.value = { ...s, a, b: b === a ? "" : b };
+    const first = this.untouched ? this.ready?.studies.find((x) => GOES[x.name]) : undefined;
+    this.untouched = false;
+    if (!first) return;
+    const screen = GOES[first.name]!;
+    this.selection.value = { ...this.selection.value, screen, view: { [first.name]: first.id } };
   }
 
   select(change: Partial<Selection>, replace = true): void {
@@ -129,6 +146,8 @@ export class App {
     history.pushState(null, "", write(next));
   }
 
+  /** Whether nothing says yet what to show: a report then opens on its first figure. */
+  private untouched: boolean;
   private later: ReturnType<typeof setTimeout> | undefined;
 
   view(key: string, value: string): void {
@@ -258,6 +277,32 @@ export class App {
   setPins(pins: Pin[]): void {
     this.pins.value = pins;
     this.keep("");
+  }
+
+  /** This view and all pins, to be kept as a file. */
+  session(): Session {
+    const link = write(this.selection.value);
+    return { transect: this.ready?.version ?? "", kind: "session", link, pins: this.pins.value };
+  }
+
+  /** Takes up a saved session; says so where the file is none. */
+  resume(text: string): void {
+    let told: Partial<Session>;
+    try {
+      told = JSON.parse(text);
+    } catch {
+      told = {};
+    }
+    const words = ["key", "title", "caption", "link", "svg", "csv", "note"] as const;
+    const whole = (p: Pin) => words.every((w) => typeof p?.[w] === "string") && Array.isArray(p.origin);
+    if (told?.kind !== "session" || typeof told.link !== "string" || !(told.pins ?? []).every(whole)) {
+      this.said.value = "This file is no session of Transect.";
+      return;
+    }
+    this.setPins(told.pins ?? []);
+    this.select(read(told.link), false);
+    this.settle();
+    this.said.value = `Session taken up: ${this.pins.value.length} pinned.`;
   }
 
   private keep(said: string): void {

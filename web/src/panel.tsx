@@ -77,6 +77,7 @@ export function Panel(props: PanelProps): JSX.Element {
         svg: s,
         csv: toCsv(props.rows ?? [], origin),
         note: "",
+        path: props.study?.path ?? "",
       });
   };
   return (

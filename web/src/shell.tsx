@@ -128,25 +128,28 @@ function Top(): JSX.Element {
         Transect
       </span>
       <nav aria-label="Screens">
-        {SCREENS.map((name, k) => (
-          <button
-            key={name}
-            type="button"
-            aria-current={s.screen === name ? "page" : undefined}
-            onClick={() => app.select({ screen: name })}
-          >
-            <kbd aria-hidden="true">{k + 1}</kbd>
-            {NAMES[name]}
-            {name === "work" && app.busy.value > 0 && (
-              <span class="tx-count" title="in line or running">
-                {app.busy.value}
-              </span>
-            )}
-            {name === "report" && app.pins.value.length > 0 && (
-              <span class="tx-count">{app.pins.value.length}</span>
-            )}
-          </button>
-        ))}
+        {SCREENS.map((name, k) => {
+          if (!app.source.live && (name === "text" || name === "work")) return null;
+          return (
+            <button
+              key={name}
+              type="button"
+              aria-current={s.screen === name ? "page" : undefined}
+              onClick={() => app.select({ screen: name })}
+            >
+              <kbd aria-hidden="true">{k + 1}</kbd>
+              {NAMES[name]}
+              {name === "work" && app.busy.value > 0 && (
+                <span class="tx-count" title="in line or running">
+                  {app.busy.value}
+                </span>
+              )}
+              {name === "report" && app.pins.value.length > 0 && (
+                <span class="tx-count">{app.pins.value.length}</span>
+              )}
+            </button>
+          );
+        })}
       </nav>
       <div class="tx-runs">
         {pick("a")}
