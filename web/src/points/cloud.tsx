@@ -21,6 +21,8 @@ interface CloudProps {
 
 const HEIGHT = 430;
 const REST = 180;
+/** Points of the first frame, before anything was measured. */
+const FIRST = 20_000;
 
 export function CloudView(p: CloudProps): JSX.Element {
   const app = useApp();
@@ -32,7 +34,7 @@ export function CloudView(p: CloudProps): JSX.Element {
   const [camera, setCamera] = useState<Camera>(START);
   const [hover, setHover] = useState<{ i: number; run: number; x: number; y: number } | null>(null);
   const moving = useRef(false),
-    share = useRef(Infinity);
+    share = useRef(FIRST);
   const frame = useRef(0),
     rest = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const dark = app.theme.value === "dark";
@@ -70,20 +72,33 @@ export function CloudView(p: CloudProps): JSX.Element {
     painter.current?.set({ points, radius, tint: p.tint, values: p.values, dark });
   }, [p.cloud, p.tint, p.values, plain]);
 
-  const paint = () => {
+  /** One frame: a sample while the camera moves; at rest part after part, until every point is there. */
+  const paint = (from = 0) => {
     if (!root.current || !width) return;
     const all = p.cloud.runs.reduce((sum, r) => sum + r.n, 0);
-    const drawn = moving.current ? Math.min(all, share.current) : all;
+    const to = Math.min(all, from + share.current);
     const began = performance.now();
-    const shown = views.map((v) => ({ ...v, count: Math.ceil((v.count * drawn) / all), of: v.count }));
-    painter.current?.draw(shown, camera, width, height, dark);
-    const ms = performance.now() - began;
-    if (moving.current || !Number.isFinite(share.current)) share.current = budget(all, drawn, ms);
-    Object.assign(root.current.dataset, { drawn: String(drawn), ms: ms.toFixed(1) });
+    const cut = (v: View, at: number) => Math.floor((v.count * at) / all);
+    const part = views.map((v) => ({
+      ...v,
+      start: v.start + cut(v, from),
+      count: cut(v, to) - cut(v, from),
+      of: v.count,
+    }));
+    painter.current?.draw(part, camera, width, height, dark, from > 0);
+    const own = performance.now() - began;
+    root.current.dataset["drawn"] = String(to);
+    // what the graphics card still has to do shows in when the next frame comes
+    frame.current = requestAnimationFrame(() => {
+      const ms = Math.max(own, performance.now() - began);
+      share.current = budget(all, to - from, ms);
+      if (root.current) root.current.dataset["ms"] = ms.toFixed(1);
+      if (!moving.current && to < all) paint(to);
+    });
   };
   useLayoutEffect(() => {
     cancelAnimationFrame(frame.current);
-    frame.current = requestAnimationFrame(paint);
+    frame.current = requestAnimationFrame(() => paint());
     return () => cancelAnimationFrame(frame.current);
   }, [views, p.tint, p.values, camera, dark, plain, p.cloud]);
   const move = (to: (c: Camera) => Camera) => {
@@ -92,7 +107,8 @@ export function CloudView(p: CloudProps): JSX.Element {
     clearTimeout(rest.current);
     rest.current = setTimeout(() => {
       moving.current = false;
-      frame.current = requestAnimationFrame(paintLast.current);
+      cancelAnimationFrame(frame.current);
+      frame.current = requestAnimationFrame(() => paintLast.current());
     }, REST);
   };
   const paintLast = useRef(paint);

@@ -17,7 +17,8 @@ export interface Painter {
   readonly kind: "webgl" | "canvas";
   set(scene: Scene): void;
   setValues(values: Float32Array | null): void;
-  draw(views: View[], camera: Camera, width: number, height: number, dark: boolean): void;
+  /** Draws points of each view; `keep`: over what was drawn before. */
+  draw(views: View[], camera: Camera, width: number, height: number, dark: boolean, keep?: boolean): void;
   free(): void;
 }
 

@@ -45,7 +45,7 @@ export function Reading({
       {!cell || cell["status"] !== "ok" ? (
         <p class="tx-none">Not computed{cell ? `: ${str(cell["status"])}` : ""}.</p>
       ) : (
-        <table class="tx-reading">
+        <table class="tx-reading" tabIndex={0}>
           <thead>
             <tr>
               <th scope="col">fit</th>
