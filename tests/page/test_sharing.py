@@ -29,7 +29,9 @@ def pinned(page: Any, address: str) -> None:
     page.get_by_label("note").blur()
 
 
-@pytest.mark.fault("bad input", "a session file of another program")
+@pytest.mark.fault(
+    "bad input", "a session file of another program", "a message; view and pins stay as they are"
+)
 def test_a_session_saves_to_a_file_and_loads_elsewhere(
     page: Any, browser: Any, address: str, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from hostile import HOST, TOKEN
 from transect.errors import TransectError
 from transect.page.server import make_app
 from transect.page.starting import arguments, forms, inside
+from transect.page.tasks import Tasks
 
 SMALL = {"draws": "20", "permutations": "19", "workers": "1"}
 
@@ -147,3 +148,27 @@ def test_work_goes_on_without_the_page_and_can_be_resumed(page: Any, store: Path
         expect(page.locator(".tx-plan")).to_contain_text("the last one here took so long")
         one.get_by_role("button", name="open").click()
         expect(page.get_by_role("region", name="calibrate study plain-calibrate")).to_be_visible()
+
+
+def test_a_command_that_fails_says_why_and_what_needs_it_does_not_start(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store / "plain", tmp_path / "plain")
+    tasks = Tasks(tmp_path)
+    first = tasks.submit("a", ["info", "nowhere"], "x")
+    second = tasks.submit("b", ["info", "plain"], "y", after=first.id)
+    slow = tasks.submit("c", ["calibrate", "--out=c", "--draws=4000", "--workers=1", "--", "plain"], "c")
+    with pytest.raises(TransectError, match="another app"):
+        Tasks(tmp_path).submit("d", ["info"], "z")
+    until(lambda: slow.state == "running")
+    cards = {card["id"]: card for card in tasks.cards()}
+    assert [cards[t.id]["state"] for t in (first, second)] == ["failed", "failed"]
+    assert "nowhere" in " ".join(cards[first.id]["output"])
+    assert "needs a, which is failed" in cards[second.id]["message"]
+    tasks.cancel(slow.id)
+    until(lambda: slow.state == "cancelled", 20)
+    assert tasks.took(["info"]) is None
+    tasks.forget(first.id)
+    tasks.close()
+    again = Tasks(tmp_path)
+    assert {t["id"]: t["state"] for t in again.cards()} == {second.id: "failed", slow.id: "cancelled"}
+    (tmp_path / ".transect" / "tasks" / slow.id / "task.json").write_text("{")
+    assert [t["id"] for t in Tasks(tmp_path).cards()] == [second.id], "a damaged task is left out"
