@@ -19,7 +19,7 @@ def figure(**options: Any) -> Figure:
 def test_a_name_has_the_colour_of_the_first_figure_that_lists_it() -> None:
     figures = [figure(measure="m"), figure(series=["b", "a"], controls=["noise", "a"]), figure(runs=["a"])]
     found = palette(figures, ["a", "twin"])
-    assert found == {"a": COLOURS[1], "b": COLOURS[0], "noise": GREY, "twin": COLOURS[1]}
+    assert found == {"a": COLOURS[1], "b": COLOURS[0], "noise": GREY, "twin": COLOURS[2]}
 
 
 def test_terms_and_measures_come_with_their_source() -> None:

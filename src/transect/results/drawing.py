@@ -101,7 +101,9 @@ def palette(figures: Sequence[Figure], runs: Sequence[str]) -> dict[str, str]:
         if all(isinstance(n, str) for part in (names, beside) for n in part):
             for name, colour in (colours(names) | {n: GREY for n in beside if n not in names}).items():
                 found.setdefault(name, colour)
-    return colours(runs) | found
+    left = [c for c in COLOURS if c not in found.values()] or list(COLOURS)
+    others = [run for run in dict.fromkeys(runs) if run not in found]
+    return found | {run: left[k % len(left)] for k, run in enumerate(others)}
 
 
 def named(name: str) -> str:

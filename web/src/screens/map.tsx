@@ -17,9 +17,10 @@ const COMMAND = [
   "transect capture smollm2 birthdays:400 --out runs/days",
   "transect manifold runs/days --label date --control runs/days-random",
 ].join("\n");
+const upper = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
 const caption = (): string =>
-  `${mark("above")}. ${mark("hatched")}, with the reason on hover. ▸ landmarks. A high score says that the ` +
-  "label can be read there, not that the model uses it.";
+  `${upper(mark("above"))}. ${upper(mark("hatched"))}, with the reason on hover. ▸ landmarks. ` +
+  "A high score says that the label can be read there, not that the model uses it.";
 
 interface Show {
   value: string;
