@@ -250,10 +250,16 @@ export class App {
     this.cache.clear();
   }
 
-  /** The colour of a run or series: the printed one of the study on show, else of the first that draws it. */
+  /** The colour of a run or series: the printed one of the study on show, else of one that draws A and B. */
   colour(name: string, study?: Study | null): string {
     const c = this.ready;
-    const own = study?.colours[name] ?? c?.studies.find((x) => x.colours[name])?.colours[name];
+    const { a, b } = this.shown.value;
+    const both = (x: Study) => x.colours[name] && x.colours[a] && (!b || x.colours[b]);
+    const drawn = [...(c?.studies ?? [])].sort(
+      (p, q) => Number(q.name === "drift") - Number(p.name === "drift"),
+    );
+    const near = drawn.find(both) ?? drawn.find((x) => x.colours[name]);
+    const own = study?.colours[name] ?? near?.colours[name];
     const at = this.names.value.indexOf(name);
     const all = words.value.colours;
     return own ?? all[(at < 0 ? this.names.value.length : at) % all.length]!;
