@@ -101,7 +101,7 @@ function Noted({
       class="tx-term"
       tabIndex={0}
       role="note"
-      aria-label={`${what.title}: ${what.meaning}`}
+      aria-describedby={shown.value?.title === what.title ? "tx-note" : undefined}
       onMouseEnter={(e) => show(e.currentTarget, what)}
       onMouseLeave={hide}
       onFocus={(e) => show(e.currentTarget, what)}
@@ -123,7 +123,7 @@ export function Note(): JSX.Element | null {
   if (!s) return null;
   const place = { left: `${s.x}px`, [s.above ? "bottom" : "top"]: `${s.y}px` };
   return (
-    <div class="tx-note" role="tooltip" style={place}>
+    <div class="tx-note" id="tx-note" role="tooltip" style={place}>
       <b>{s.title}</b> {s.meaning}
       {s.formula && <code>{s.formula}</code>}
       <small>{s.source}</small>
