@@ -196,9 +196,9 @@ def nearest(arguments: dict[str, Any], file: Path) -> Generator[Event, None, Non
     """Tokens of other texts closest to one token, in the original space."""
     from transect.page import clouds
 
-    at = [whole(arguments.get(name), name) for name in ("text", "position")]
+    text, position = (whole(arguments.get(name), name) for name in ("text", "position"))
     site, unit = str(arguments.get("site")), bool(arguments.get("unit", True))
-    yield {"type": "result", "value": clouds.nearest(arguments["store"], site, *at, unit)}
+    yield {"type": "result", "value": clouds.nearest(arguments["store"], site, text, position, unit)}
 
 
 def moved(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
@@ -213,8 +213,8 @@ def search(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None
     """Where some words stand in the texts of a store."""
     from transect.page import clouds
 
-    words = [str(arguments.get(name, "")) for name in ("words", "label", "value")]
-    yield {"type": "result", "value": clouds.search(arguments["store"], *words)}
+    words, label, value = (str(arguments.get(name, "")) for name in ("words", "label", "value"))
+    yield {"type": "result", "value": clouds.search(arguments["store"], words, label, value)}
 
 
 READINGS = {"neuron": neuron, "similarity": similarity, "nearest": nearest, "moved": moved, "search": search}
