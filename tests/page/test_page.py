@@ -12,7 +12,8 @@ from browser import FLAGS, Watch, at, chromium, serious, settled, show
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=20_000)
-SCREENS = ("study", "depth", "compare", "map", "neurons", "report")
+SCREENS = ("study", "depth", "compare", "map", "neurons", "text", "work", "report")
+SCREENS_SEEN = ("Depth", "Compare", "Map", "Neurons", "Text", "Work", "Report", "Study")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -80,7 +81,7 @@ def test_an_address_that_names_what_is_not_here(page: Any, address: str) -> None
 
 def test_the_keyboard_reaches_everything(page: Any, address: str) -> None:
     show(page, address, "study?a=plain")
-    for key, screen in zip("234561", ("Depth", "Compare", "Map", "Neurons", "Report", "Study"), strict=True):
+    for key, screen in zip("23456781", SCREENS_SEEN, strict=True):
         page.keyboard.press(key)
         assert page.locator(".tx-top nav [aria-current=page]").inner_text().endswith(screen)
     page.keyboard.press("2")

@@ -6,7 +6,7 @@ import { createContext } from "preact";
 import { useContext, useEffect, useMemo } from "preact/hooks";
 import { layerOf, parse } from "./sites";
 import { capturesOf, runsOf, type Listed } from "./runs";
-import { read, write, type Selection } from "./selection";
+import { read, write, type Screen, type Selection } from "./selection";
 import {
   Refusal,
   type Catalog,
@@ -17,6 +17,18 @@ import {
   type Study,
 } from "./source";
 import type { Table } from "./table";
+import { words } from "./words";
+import { ended, Line } from "./work";
+
+/** The screen that shows a study. */
+export const GOES: Record<string, Screen> = {
+  drift: "depth",
+  compare: "compare",
+  manifold: "map",
+  neurons: "neurons",
+  tokens: "depth",
+  evolve: "depth",
+};
 
 export type Loaded<T> =
   | { state: "loading" }
@@ -31,6 +43,16 @@ export interface Pin {
   svg: string;
   csv: string;
   note: string;
+  /** The study's folder, as the catalogue names it. */
+  path?: string;
+}
+
+/** What a saved session holds: the view and what was pinned. */
+export interface Session {
+  transect: string;
+  kind: "session";
+  link: string;
+  pins: Pin[];
 }
 
 /** Pins belong to a file or an address: another report has its own. */
@@ -51,13 +73,19 @@ export class App {
   } | null>(null);
   /** Sites that the neuron views draw: their layers are the rail's. */
   readonly drawn = signal<string[] | null>(null);
+  /** Tasks of the server: what runs, what waits, what is done. */
+  readonly line: Line | null;
   private readonly cache = new Map<string, Signal<Loaded<any>>>();
 
   constructor(
     readonly source: Source,
     private readonly address: boolean,
+    start = "",
   ) {
-    this.selection = signal(read(address ? location.hash : ""));
+    this.selection = signal(read((address && location.hash) || start));
+    this.untouched = source.shell !== "app" && !((address && location.hash) || start);
+    this.line = source.live && new Line(source.live, () => this.again());
+    void this.line?.look();
     if (address) {
       addEventListener("hashchange", () => {
         if (write(this.selection.value) !== location.hash) this.selection.value = read(location.hash);
@@ -70,11 +98,19 @@ export class App {
 
   async load(): Promise<void> {
     try {
-      this.catalog.value = { state: "ready", value: await this.source.catalog() };
+      const catalog = await this.source.catalog();
+      words.value = catalog.words;
+      this.catalog.value = { state: "ready", value: catalog };
       this.settle();
     } catch (error) {
       this.catalog.value = failed(error);
     }
+  }
+
+  /** Looks at the folder again: something new may be there. */
+  again(): void {
+    this.forget();
+    void this.load();
   }
 
   /** Fills in what an address did not say, or what it names and is not here. */
@@ -86,6 +122,11 @@ export class App {
     if (s.a && !known(s.a)) this.said.value = `Run ${s.a} is not here; showing ${a}.`;
     const b = known(s.b)?.key ?? "";
     this.selection.value = { ...s, a, b: b === a ? "" : b };
+    const first = this.untouched ? this.ready?.studies.find((x) => GOES[x.name]) : undefined;
+    this.untouched = false;
+    if (!first) return;
+    const screen = GOES[first.name]!;
+    this.selection.value = { ...this.selection.value, screen, view: { [first.name]: first.id } };
   }
 
   select(change: Partial<Selection>, replace = true): void {
@@ -105,6 +146,8 @@ export class App {
     history.pushState(null, "", write(next));
   }
 
+  /** Whether nothing says yet what to show: a report then opens on its first figure. */
+  private untouched: boolean;
   private later: ReturnType<typeof setTimeout> | undefined;
 
   view(key: string, value: string): void {
@@ -127,6 +170,11 @@ export class App {
     const name = (key: string) => this.run(key)?.name ?? key;
     return { ...s, a: name(s.a), b: name(s.b) };
   });
+
+  /** Tasks that are not done. */
+  readonly busy: ReadonlySignal<number> = computed(
+    () => (this.line?.tasks.value ?? []).filter((t) => !ended(t)).length,
+  );
 
   /** The run that is chosen by this key. */
   run(key: string): Listed | undefined {
@@ -166,6 +214,17 @@ export class App {
     );
   }
 
+  /** Shows a study on its screen, with one of its runs as A. */
+  openStudy(study: Study): void {
+    const screen = GOES[study.name] ?? "study";
+    const keys = this.captures.value
+      .filter((r) => study.runs.some((x) => x.fingerprint === r.fingerprint))
+      .map((r) => r.key);
+    const a = keys.includes(this.selection.value.a) ? this.selection.value.a : (keys[0] ?? "");
+    const depth: Record<string, string> = screen === "depth" ? { depth: study.name } : {};
+    this.select({ screen, a, view: { [study.name]: study.id, about: study.id, ...depth } }, false);
+  }
+
   table(study: Study | null, name: string): Signal<Loaded<Table | null>> {
     if (!study || !study.tables.some((t) => t.name === name)) return signal({ state: "ready", value: null });
     return this.once(`${study.id}/${name}`, () => this.source.table(study.id, name));
@@ -191,6 +250,21 @@ export class App {
     this.cache.clear();
   }
 
+  /** The colour of a run or series: the printed one of the study on show, else of one that draws A and B. */
+  colour(name: string, study?: Study | null): string {
+    const c = this.ready;
+    const { a, b } = this.shown.value;
+    const both = (x: Study) => x.colours[name] && x.colours[a] && (!b || x.colours[b]);
+    const drawn = [...(c?.studies ?? [])].sort(
+      (p, q) => Number(q.name === "drift") - Number(p.name === "drift"),
+    );
+    const near = drawn.find(both) ?? drawn.find((x) => x.colours[name]);
+    const own = study?.colours[name] ?? near?.colours[name];
+    const at = this.names.value.indexOf(name);
+    const all = words.value.colours;
+    return own ?? all[(at < 0 ? this.names.value.length : at) % all.length]!;
+  }
+
   // pins
 
   private keptPins(): Pin[] {
@@ -209,6 +283,32 @@ export class App {
   setPins(pins: Pin[]): void {
     this.pins.value = pins;
     this.keep("");
+  }
+
+  /** This view and all pins, to be kept as a file. */
+  session(): Session {
+    const link = write(this.selection.value);
+    return { transect: this.ready?.version ?? "", kind: "session", link, pins: this.pins.value };
+  }
+
+  /** Takes up a saved session; says so where the file is none. */
+  resume(text: string): void {
+    let told: Partial<Session>;
+    try {
+      told = JSON.parse(text);
+    } catch {
+      told = {};
+    }
+    const words = ["key", "title", "caption", "link", "svg", "csv", "note"] as const;
+    const whole = (p: Pin) => words.every((w) => typeof p?.[w] === "string") && Array.isArray(p.origin);
+    if (told?.kind !== "session" || typeof told.link !== "string" || !(told.pins ?? []).every(whole)) {
+      this.said.value = "This file is no session of Transect.";
+      return;
+    }
+    this.setPins(told.pins ?? []);
+    this.select(read(told.link), false);
+    this.settle();
+    this.said.value = `Session taken up: ${this.pins.value.length} pinned.`;
   }
 
   private keep(said: string): void {

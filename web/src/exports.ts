@@ -59,14 +59,27 @@ function wrap(text: string, most: number): string[] {
   return at ? [...out, at] : out;
 }
 
-export async function toPng(svg: string, origin: string[], scale = 2): Promise<Blob> {
+/** An SVG drawn on a canvas of its own, a note below it. */
+export async function picture(svg: string, scale: number, note = ""): Promise<HTMLCanvasElement> {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
   await image.decode();
+  const lines = note ? wrap(note, Math.floor(image.naturalWidth / 6.4)) : [];
   const canvas = document.createElement("canvas");
   canvas.width = image.naturalWidth * scale;
-  canvas.height = image.naturalHeight * scale;
-  canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
+  canvas.height = (image.naturalHeight + 17 * lines.length) * scale;
+  const context = canvas.getContext("2d")!;
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0, canvas.width, image.naturalHeight * scale);
+  context.fillStyle = "#15181d";
+  context.font = `${12 * scale}px system-ui, sans-serif`;
+  lines.forEach((text, k) => context.fillText(text, 8 * scale, (image.naturalHeight + 13 + 17 * k) * scale));
+  return canvas;
+}
+
+export async function toPng(svg: string, origin: string[], scale = 2): Promise<Blob> {
+  const canvas = await picture(svg, scale);
   const plain = await new Promise<Blob>((done, fail) =>
     canvas.toBlob((b) => (b ? done(b) : fail(new Error("no image"))), "image/png"),
   );

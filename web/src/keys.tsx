@@ -5,9 +5,11 @@ import { useEffect, useRef } from "preact/hooks";
 import { useApp, type App } from "./app";
 import { SCREENS } from "./selection";
 import { layersHere } from "./rail";
+import { Terms } from "./terms";
+import { startTour } from "./tour";
 
 export const KEYS: [string, string][] = [
-  ["1 … 6", "screens: Study, Depth, Compare, Map, Neurons, Report"],
+  ["1 … 8", "screens: Study, Depth, Compare, Map, Neurons, Text, Work, Report"],
   ["↑ ↓", "layer"],
   ["← →", "token"],
   ["Home End", "first, last layer"],
@@ -32,7 +34,7 @@ export function press(app: App, key: string): boolean {
     const next = layers[move(at < 0 ? layers.length - 1 : at, by, layers.length)];
     if (next !== undefined) app.select({ layer: next });
   };
-  if (/^[1-6]$/.test(key)) app.select({ screen: SCREENS[Number(key) - 1]! });
+  if (/^[1-8]$/.test(key)) app.select({ screen: SCREENS[Number(key) - 1]! });
   else if (key === "ArrowDown") nextLayer(1);
   else if (key === "ArrowUp") nextLayer(-1);
   else if (key === "Home") nextLayer(-1e6);
@@ -102,6 +104,12 @@ export function Help(): JSX.Element {
         Hatched: not computed, which is not zero. Dotted: the null. Bands: 95 % intervals by leaving out
         groups of texts.
       </p>
+      <Terms />
+      {app.source.shell === "app" && (
+        <button type="button" onClick={() => startTour(app)}>
+          Tour of six steps
+        </button>
+      )}{" "}
       <button type="button" onClick={() => (app.help.value = false)}>
         Close
       </button>

@@ -7,8 +7,8 @@ import { Shell } from "./shell";
 import { Inline, Server, type Brought, type Source } from "./source";
 import "./style.css";
 
-function mount(place: HTMLElement, source: Source, address: boolean): App {
-  const app = new App(source, address);
+function mount(place: HTMLElement, source: Source, address: boolean, start = ""): App {
+  const app = new App(source, address, start);
   place.classList.add("tx", `tx-${source.shell}`);
   place.replaceChildren();
   draw(<Shell app={app} />, place);
@@ -27,7 +27,7 @@ export default {
   render({ model, el }: { model: { get(name: string): any }; el: HTMLElement }): () => void {
     const inner = document.createElement("div");
     el.replaceChildren(inner);
-    mount(inner, new Inline(model.get("data") as Brought, "widget"), false);
+    mount(inner, new Inline(model.get("data") as Brought, "widget"), false, String(model.get("at") ?? ""));
     return () => draw(null, inner);
   },
 };

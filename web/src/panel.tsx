@@ -8,6 +8,7 @@ import { save, standalone, toPng } from "./exports";
 import { num, str, told, toCsv, type Row } from "./table";
 import type { Study } from "./source";
 import { write } from "./selection";
+import { Measure, Worded } from "./terms";
 
 interface PanelProps {
   title: string;
@@ -23,6 +24,8 @@ interface PanelProps {
   tools?: ComponentChildren;
   children?: ComponentChildren;
   id: string;
+  /** The measure on show: its title explains it. */
+  measure?: string;
 }
 
 /** Where a figure comes from, in lines: what every export carries. */
@@ -74,12 +77,13 @@ export function Panel(props: PanelProps): JSX.Element {
         svg: s,
         csv: toCsv(props.rows ?? [], origin),
         note: "",
+        path: props.study?.path ?? "",
       });
   };
   return (
     <section class={`tx-panel${props.wide ? " tx-wide" : ""}`} aria-label={props.title} data-panel={props.id}>
       <header>
-        <h3>{props.title}</h3>
+        <h3>{props.measure ? <Measure name={props.measure}>{props.title}</Measure> : props.title}</h3>
         {props.tools}
         <div class="tx-actions" role="group" aria-label={`Export ${props.title}`}>
           {props.rows && (
@@ -111,7 +115,11 @@ export function Panel(props: PanelProps): JSX.Element {
       </header>
       {props.draw && <Chart at={chart} draw={props.draw} label={props.title} onPick={props.onPick} />}
       {props.children}
-      {props.caption && <p class="tx-caption">{props.caption}</p>}
+      {props.caption && (
+        <p class="tx-caption">
+          {typeof props.caption === "string" ? <Worded text={props.caption} /> : props.caption}
+        </p>
+      )}
       {open && props.rows && <Numbers rows={props.rows} />}
     </section>
   );
@@ -287,12 +295,16 @@ export function Failure({ message, fix }: { message: string; fix?: string }): JS
 export function Missing({
   what,
   command,
+  form,
   children,
 }: {
   what: string;
   command?: string;
+  /** The command that makes it, by the name of its form: the page can start it. */
+  form?: string;
   children?: ComponentChildren;
 }): JSX.Element {
+  const app = useApp();
   return (
     <div class="tx-missing">
       <div class="tx-hatched" aria-hidden="true" />
@@ -304,8 +316,36 @@ export function Missing({
             <code>{command}</code>
           </pre>
         )}
+        {form && app.source.live && (
+          <button
+            type="button"
+            class="tx-go"
+            onClick={() => app.select({ screen: "work", view: { form } }, false)}
+          >
+            prepare and start
+          </button>
+        )}
       </div>
     </div>
+  );
+}
+
+/** Puts a text on the clipboard. */
+export function Copy({ text }: { text: string }): JSX.Element {
+  const app = useApp();
+  return (
+    <button
+      type="button"
+      class="tx-plain"
+      onClick={() =>
+        void navigator.clipboard.writeText(text).then(
+          () => (app.said.value = "Copied."),
+          () => (app.said.value = "The browser does not let this page copy: select the text."),
+        )
+      }
+    >
+      copy
+    </button>
   );
 }
 

@@ -75,6 +75,7 @@ export function Rail(): JSX.Element {
       const top = on.offsetTop - list.current.offsetTop;
       if (top < list.current.scrollTop || top > list.current.scrollTop + list.current.clientHeight - 24)
         list.current.scrollTop = top - list.current.clientHeight / 2;
+      list.current.scrollLeft = on.offsetLeft - list.current.offsetLeft - list.current.clientWidth / 2;
     }
   }, [at, s.screen]);
   return (

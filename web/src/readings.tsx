@@ -3,36 +3,14 @@
 import type { JSX } from "preact";
 import { useApp } from "./app";
 import type { Series } from "./charts/curve";
-import { runColour } from "./colours";
 import type { Study } from "./source";
 import { line, str, type Row } from "./table";
-
-export const MEASURES: Record<string, string> = {
-  sinkhorn: "Sinkhorn divergence",
-  wasserstein: "W2²",
-  sliced: "sliced W2²",
-  max_sliced: "max-sliced W2²",
-  bures: "Bures W2²",
-  paired_displacement: "mean squared displacement",
-  euclidean: "mean paired distance",
-  cosine: "mean paired cosine",
-  centroid: "distance of means",
-  plan: "mass on the identity",
-  spectral_entropy: "spectral entropy (nats)",
-  norm_entropy: "entropy of norms (nats)",
-  outlier_dimensions: "share of top 3 dimensions",
-  twonn: "TwoNN dimension",
-  anisotropy: "mean cosine (uncentred)",
-  cka: "unbiased linear CKA",
-  best_match: "mean largest |ρ|",
-};
-export const named = (m: string): string => MEASURES[m] ?? m.replaceAll("_", " ");
+import { Worded } from "./terms";
 
 /** Runs of a table as series: A and B strong, controls dashed. */
 export function useSeries(study: Study, rows: Row[], key = "run"): Series[] {
   const app = useApp();
   const s = app.shown.value;
-  const names = app.names.value;
   const controls = new Set([
     ...study.runs.filter((r) => r.control).map((r) => r.name),
     ...study.figures.flatMap((f) => (f.options["controls"] as string[] | undefined) ?? []),
@@ -40,7 +18,7 @@ export function useSeries(study: Study, rows: Row[], key = "run"): Series[] {
   const found = [...new Set(rows.map((r) => str(r[key])))];
   return found.map((name) => ({
     name,
-    colour: runColour(names, name),
+    colour: app.colour(name, study),
     control: controls.has(name),
     strong: name === s.a || name === s.b,
     rows: rows.filter((r) => str(r[key]) === name),
@@ -65,7 +43,8 @@ export function Readings({
       {rows.slice(0, 6).map((r, k) => (
         <span key={k}>
           <b>{str(r[by])}</b> {str(r["site"])}
-          {r["site2"] && r["site2"] !== r["site"] ? ` → ${str(r["site2"])}` : ""}: {line(r, value)}
+          {r["site2"] && r["site2"] !== r["site"] ? ` → ${str(r["site2"])}` : ""}:{" "}
+          <Worded text={line(r, value)} />
         </span>
       ))}
     </span>

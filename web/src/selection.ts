@@ -1,6 +1,6 @@
 // The one selection — run × site × layer × token × neuron — and how it is written into the address.
 
-export const SCREENS = ["study", "depth", "compare", "map", "neurons", "report"] as const;
+export const SCREENS = ["study", "depth", "compare", "map", "neurons", "text", "work", "report"] as const;
 export type Screen = (typeof SCREENS)[number];
 
 export interface Selection {

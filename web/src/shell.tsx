@@ -5,7 +5,7 @@ import { effect } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { App, Context, useApp } from "./app";
-import { runColour } from "./colours";
+import { studyHere } from "./kinds";
 import { Help, useKeys } from "./keys";
 import { Failure } from "./panel";
 import { Rail } from "./rail";
@@ -15,8 +15,12 @@ import { MapScreen } from "./screens/map";
 import { Neurons } from "./screens/neurons";
 import { Report } from "./screens/report";
 import { StudyScreen } from "./screens/study";
+import { TextScreen } from "./screens/text";
+import { WorkScreen } from "./screens/work";
 import { SCREENS, type Screen } from "./selection";
 import { Strip } from "./strip";
+import { Note } from "./terms";
+import { Tour } from "./tour";
 
 const VIEWS: Record<Screen, () => JSX.Element> = {
   study: StudyScreen,
@@ -24,6 +28,8 @@ const VIEWS: Record<Screen, () => JSX.Element> = {
   compare: Compare,
   map: MapScreen,
   neurons: Neurons,
+  text: TextScreen,
+  work: WorkScreen,
   report: Report,
 };
 const NAMES: Record<Screen, string> = {
@@ -32,6 +38,8 @@ const NAMES: Record<Screen, string> = {
   compare: "Compare",
   map: "Map",
   neurons: "Neurons",
+  text: "Text",
+  work: "Work",
   report: "Report",
 };
 
@@ -74,6 +82,8 @@ function Frame(): JSX.Element {
       <div class="tx-said" role="status" aria-live="polite">
         {app.said.value}
       </div>
+      <Note />
+      <Tour />
       {app.help.value && <Help />}
     </>
   );
@@ -82,13 +92,12 @@ function Frame(): JSX.Element {
 function Top(): JSX.Element {
   const app = useApp();
   const s = app.selection.value;
-  const names = app.names.value;
   const runs = app.runs.value;
   const pick = (which: "a" | "b") => (
     <label class="tx-run">
       <span
         class="tx-swatch"
-        style={{ background: s[which] ? runColour(names, app.shown.value[which]) : "transparent" }}
+        style={{ background: s[which] ? app.colour(app.shown.value[which], studyHere(app)) : "transparent" }}
         aria-hidden="true"
       />
       <span class="tx-letter">{which.toUpperCase()}</span>
@@ -119,20 +128,28 @@ function Top(): JSX.Element {
         Transect
       </span>
       <nav aria-label="Screens">
-        {SCREENS.map((name, k) => (
-          <button
-            key={name}
-            type="button"
-            aria-current={s.screen === name ? "page" : undefined}
-            onClick={() => app.select({ screen: name })}
-          >
-            <kbd aria-hidden="true">{k + 1}</kbd>
-            {NAMES[name]}
-            {name === "report" && app.pins.value.length > 0 && (
-              <span class="tx-count">{app.pins.value.length}</span>
-            )}
-          </button>
-        ))}
+        {SCREENS.map((name, k) => {
+          if (!app.source.live && (name === "text" || name === "work")) return null;
+          return (
+            <button
+              key={name}
+              type="button"
+              aria-current={s.screen === name ? "page" : undefined}
+              onClick={() => app.select({ screen: name })}
+            >
+              <kbd aria-hidden="true">{k + 1}</kbd>
+              {NAMES[name]}
+              {name === "work" && app.busy.value > 0 && (
+                <span class="tx-count" title="in line or running">
+                  {app.busy.value}
+                </span>
+              )}
+              {name === "report" && app.pins.value.length > 0 && (
+                <span class="tx-count">{app.pins.value.length}</span>
+              )}
+            </button>
+          );
+        })}
       </nav>
       <div class="tx-runs">
         {pick("a")}

@@ -1,6 +1,7 @@
 // Where data comes from: the server of `transect app`, or what a report or a notebook widget brought along.
 
 import { Table, type Wire } from "./table";
+import type { Offer, Step, Task, Wanted, Work } from "./work";
 
 export interface Run {
   name: string;
@@ -49,6 +50,8 @@ export interface Study {
   figures: Figure[];
   tables: { name: string; rows: number; columns: string[]; packed: boolean }[];
   runs: Run[];
+  /** Name → colour, as its printed figures have it. */
+  colours: Record<string, string>;
   provenance: Record<string, unknown>;
 }
 export interface Estimate {
@@ -59,7 +62,23 @@ export interface Estimate {
   fix: string;
   command: string;
 }
+export interface Term {
+  name: string;
+  meaning: string;
+  formula: string;
+  source: string;
+}
+/** Words, colours and marks: one table, made in Python, of print and page. */
+export interface Words {
+  colours: string[];
+  grey: string;
+  marks: Record<string, string>;
+  nulls: Record<string, string>;
+  terms: Term[];
+  measures: Record<string, { label: string; more: string; source: string; about: string }>;
+}
 export interface Catalog {
+  words: Words;
   version: string;
   root: string;
   studies: Study[];
@@ -98,7 +117,7 @@ export class Refusal extends Error {
   }
 }
 
-export interface Live {
+export interface Live extends Work {
   submit(job: Record<string, unknown>): Promise<Job>;
   jobs(): Promise<Job[]>;
   cancel(id: string): Promise<void>;
@@ -106,6 +125,12 @@ export interface Live {
   follow(id: string, heard: (event: Event) => void): () => void;
   values(id: string, step: number): Promise<Float32Array>;
   texts(store: string, start: number): Promise<{ count: number; texts: Text[] }>;
+  /** The text of an id. */
+  textOf(store: string, id: string): Promise<Text>;
+  /** What a finished job has written. */
+  file(id: string): Promise<ArrayBuffer>;
+  /** Labels of few values, with their values. */
+  labels(store: string): Promise<Record<string, string[]>>;
 }
 
 export interface Source {
@@ -192,8 +217,36 @@ export class Server implements Source, Live {
     };
     return () => events.close();
   }
+  private async post<T>(path: string, body: unknown): Promise<T> {
+    const headers = { "content-type": "application/json" };
+    return (await this.ask(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
+  }
+  async offer(): Promise<Offer> {
+    return (await this.ask("forms")).json();
+  }
+  plan(wanted: Wanted): Promise<Step[]> {
+    return this.post("plan", wanted);
+  }
+  start(wanted: Wanted): Promise<string[]> {
+    return this.post("tasks", wanted);
+  }
+  async tasks(): Promise<Task[]> {
+    return (await this.ask("tasks")).json();
+  }
+  change(task: string, action: string): Promise<Task[]> {
+    return this.post(`tasks/${task}/${action}`, {});
+  }
   async values(id: string, step: number): Promise<Float32Array> {
     return new Float32Array(await (await this.ask(`jobs/${id}/values?step=${step}`)).arrayBuffer());
+  }
+  async textOf(store: string, id: string): Promise<Text> {
+    return (await (await this.ask(`store/${store}/texts?id=${encodeURIComponent(id)}`)).json()).texts[0];
+  }
+  async file(id: string): Promise<ArrayBuffer> {
+    return (await this.ask(`jobs/${id}/file`)).arrayBuffer();
+  }
+  async labels(store: string): Promise<Record<string, string[]>> {
+    return (await this.ask(`store/${store}/labels`)).json();
   }
   async texts(store: string, start: number): Promise<{ count: number; texts: Text[] }> {
     return (await this.ask(`store/${store}/texts?start=${start}`)).json();

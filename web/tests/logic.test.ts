@@ -9,6 +9,8 @@ import { read, START as SELECTION, write } from "../src/selection";
 import { layerOf, parse, siteAt } from "../src/sites";
 import { unpack } from "../src/source";
 import { windowed } from "../src/strip";
+import { cut } from "../src/terms";
+import { budget, shuffled } from "../src/points/clouds";
 import { line, Table, told, toCsv } from "../src/table";
 import { scaleOf } from "../src/charts/curve";
 import { rangeOf } from "../src/charts/heat";
@@ -245,5 +247,39 @@ describe("files", () => {
     expect(new DataView(made.buffer).getUint32(3)).toBe("Description".length + 5 + 2);
     expect(new TextDecoder().decode(made.slice(7, 11))).toBe("iTXt");
     expect(withText(new Uint8Array([...end]), "IEND", "").length).toBeGreaterThan(12);
+  });
+});
+
+describe("terms", () => {
+  const term = (name: string) => ({ name, meaning: "m", formula: "f", source: "s" });
+  const parts = (text: string) =>
+    cut(text, ["null", "excess", "max-T p", "block", "unit norm"].map(term)).map((p) =>
+      typeof p === "string" ? p : `[${p.term.name}|${p.text}]`,
+    );
+  it("are marked once each, as whole words, and everyday words never", () => {
+    expect(parts("Excess over the null, the null again; a nullity in a block").join("")).toBe(
+      "[excess|Excess] over the [null|null], the null again; a nullity in a block",
+    );
+    expect(parts("max-T p = 0.01, unit-norm").join("")).toBe(
+      "[max-T p|max-T] p = 0.01, [unit norm|unit-norm]",
+    );
+    expect(cut("no terms", [])).toEqual(["no terms"]);
+  });
+});
+
+describe("clouds", () => {
+  it("are drawn in a random order that is the same for every run, and never lose a point", () => {
+    const order = shuffled(1000);
+    expect([...order].sort((p, q) => p - q)).toEqual(Array.from({ length: 1000 }, (_, k) => k));
+    expect([...shuffled(1000)]).toEqual([...order]);
+    const early = [...order.slice(0, 100)].filter((k) => k < 500).length;
+    expect(early).toBeGreaterThan(30);
+    expect(early).toBeLessThan(70);
+  });
+  it("draw as many points as a frame's time allows", () => {
+    expect(budget(1e6, 1e6, 240)).toBe(100_000);
+    expect(budget(1e6, 1e5, 12)).toBe(200_000);
+    expect(budget(5000, 5000, 1)).toBe(5000);
+    expect(budget(1e6, 1e4, 1e6)).toBe(2000);
   });
 });

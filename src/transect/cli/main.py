@@ -21,7 +21,7 @@ from transect.errors import TransectError, nearest
 from transect.files import plain
 
 #: Files of this folder that are no commands.
-INNER = ("main", "shared", "options", "studies")
+INNER = ("main", "shared", "options", "studies", "forms")
 
 
 class Commands(click.Group):

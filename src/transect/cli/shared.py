@@ -126,9 +126,11 @@ PACE = 10.0
 @contextmanager
 def bars() -> Iterator[Callable[..., None]]:
     """Progress on stderr, one line a step: call with (step, done, total) and, where there is more to say, a
-    word beside the bar. Bars on a terminal, plain lines in a log."""
+    word beside the bar. Bars on a terminal, plain lines in a log; also a file, where TRANSECT_PROGRESS names
+    one."""
     if not sys.stderr.isatty():
-        yield plain_lines()
+        file = os.environ.get("TRANSECT_PROGRESS")
+        yield noted(Path(file), plain_lines()) if file else plain_lines()
         return
     from rich.console import Console
     from rich.progress import (
@@ -152,6 +154,23 @@ def bars() -> Iterator[Callable[..., None]]:
             progress.update(tasks[step], completed=done, total=total, said=said)
 
         yield told
+
+
+def noted(file: Path, told: Callable[..., None], pace: float = 0.5) -> Callable[..., None]:
+    """Progress that is also written to a file, at most every `pace` seconds and as a step ends: what the app
+    shows of a command that it started."""
+    from transect.files import write_json
+
+    last = -pace
+
+    def both(step: str, done: int, total: int, said: str = "") -> None:
+        nonlocal last
+        told(step, done, total, said)
+        if done >= total or time.monotonic() - last >= pace:
+            last = time.monotonic()
+            write_json(file, {"step": step, "done": done, "total": total, "said": said, "at": time.time()})
+
+    return both
 
 
 def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:

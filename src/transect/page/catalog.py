@@ -6,6 +6,7 @@ nowhere. Damaged folders are listed with their message and the rest goes on.
 
 import functools
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from transect.errors import TransectError
 from transect.files import local, plain
 from transect.page.estimates import estimates
 from transect.page.payload import PACKED, identity, run_card, store_card
-from transect.results.study import Study, study_json
+from transect.page.vocabulary import vocabulary
+from transect.results.drawing import palette
+from transect.results.study import Figure, Study, study_json
 from transect.results.table import Table
 from transect.store.store import Store, open_store
 
@@ -36,6 +39,8 @@ READING = (
 )
 #: What a cell of a manifold map depends on, beside its site and token.
 CELL = ("label", "shapes", "group", "dimension", "alpha", "scale", "folds", "seed")
+#: matplotlib draws in one thread at a time.
+DRAWING = threading.Lock()
 #: Folders inside a study or a store, where no other begins.
 INNER = {"cells", "shards", "figures"}
 
@@ -82,11 +87,22 @@ class Catalog:
             "models": models,
             "estimates": costs,
             "left_out": [],
+            "words": vocabulary(),
         }
 
     def study(self, key: str) -> Study:
         """The study with this id, tables and all."""
         return Study.load(self._path(key, "study"))
+
+    def figure(self, key: str, name: str) -> bytes:
+        """A figure of a study as SVG: the file that was drawn with it, else drawn now."""
+        folder = self._path(key, "study")
+        if name not in [f["name"] for f in study_json(folder)["figures"]]:
+            raise TransectError(f"no figure {name!r} in this study.")
+        file = folder / "figures" / f"{name}.svg"
+        if file.is_file() and file.stat().st_mtime_ns >= (folder / "study.json").stat().st_mtime_ns:
+            return file.read_bytes()
+        return _drawn(folder, name, (folder / "study.json").stat().st_mtime_ns)
 
     def table(self, key: str, name: str) -> Table:
         """One table of a study, by a name that its study.json lists."""
@@ -161,6 +177,7 @@ class Catalog:
             "path": self._shown(folder),
             "tables": tables,
             "runs": runs,
+            "colours": palette([Figure(**f) for f in told["figures"]], [r["name"] for r in runs]),
             "provenance": origin,
         }
 
@@ -201,3 +218,17 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, str]]:
 def _opened(path: Path, looked: tuple[tuple[int, ...], ...]) -> Store:
     """The store in a folder while manifest and shards look the same."""
     return open_store(path)
+
+
+@functools.lru_cache(maxsize=32)
+def _drawn(folder: Path, name: str, looked: int) -> bytes:
+    """A figure of the study in a folder while its study.json looks the same; one is drawn at a time."""
+    from transect.results.drawing import render
+
+    with DRAWING:
+        study = Study.load(folder)
+        try:
+            return render(study, next(f for f in study.figures if f.name == name), ["svg"])["svg"]
+        except READING as error:
+            told = f"figure {name} cannot be drawn ({type(error).__name__}: {error!s:.300})."
+            raise TransectError(plain(told), "Run the study again.") from error

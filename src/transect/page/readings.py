@@ -59,8 +59,8 @@ def neuron_reading(path: str, site: str, neuron: int) -> dict[str, Any]:
         "kurtosis": float(((own - centre) ** 4).mean() / own.var() ** 2 - 3) if own.var() > 0 else None,
         "zero": float((own == 0).mean()),
         "head": neuron * heads // width if heads else None,
-        "largest": [_context(store, chosen, int(k), float(own[k])) for k in order[::-1][:TOP]],
-        "smallest": [_context(store, chosen, int(k), float(own[k])) for k in order[:TOP]],
+        "largest": [context(store, *where(chosen, k), float(own[k])) for k in order[::-1][:TOP]],
+        "smallest": [context(store, *where(chosen, k), float(own[k])) for k in order[:TOP]],
         "nearest": [{"neuron": int(i), "rho": float(rho[i])} for i in nearest],
     }
 
@@ -69,8 +69,13 @@ def _block(width: int) -> int:
     return max(1, (32 << 20) // (4 * width))
 
 
-def _context(store: Store, chosen: Any, k: int, value: float) -> dict[str, Any]:
-    text, at = int(chosen.texts[k]), int(chosen.position[k])
+def where(chosen: Any, k: Any) -> tuple[int, int]:
+    """Text and position of the k-th point of a selection."""
+    return int(chosen.texts[k]), int(chosen.position[k])
+
+
+def context(store: Store, text: int, at: int, value: float | None) -> dict[str, Any]:
+    """A token in its sentence, with the number it is listed for."""
     pieces = store.tokens(text)
     before, after = "".join(pieces[max(0, at - 8) : at]), "".join(pieces[at + 1 : at + 5])
     return {
@@ -133,4 +138,5 @@ def cell_scatter(path: str, plan: dict[str, Any], site: str, token: str, orthono
     rows = scatter(store, job, (site, token), orthonormal)
     axes = [f"{kind}{k + 1}" for kind in ("z", "ideal") for k in range(plan["dimension"])]
     points = {a: [float(r[a]) for r in rows] for a in (*axes, "label_value") if a in rows[0]}
-    return {"site": site, "token": token, "n": len(rows), "value": float(rows[0]["value"]), "points": points}
+    told = {"site": site, "token": token, "n": len(rows), "value": float(rows[0]["value"])}
+    return told | {"points": points, "samples": [str(r["sample"]) for r in rows]}

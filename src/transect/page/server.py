@@ -21,11 +21,13 @@ from starlette.routing import Route
 
 from transect.errors import TransectError
 from transect.files import dumps, loads
+from transect.page import starting
 from transect.page.catalog import Catalog
 from transect.page.guard import Guard
 from transect.page.jobs import Jobs
-from transect.page.payload import columns, pack_positions
-from transect.page.worker import whole
+from transect.page.payload import columns, few_labels, pack_positions
+from transect.page.tasks import Tasks
+from transect.page.worker import READINGS, WORK, whole
 from transect.work.options import Option
 
 PAGE = Path(__file__).parent / "built"
@@ -38,15 +40,20 @@ def make_app(roots: Sequence[str | Path], token: str, hosts: set[str], models: S
     """The ASGI application over some folders."""
     catalog = Catalog(roots, models)
     scratch = tempfile.TemporaryDirectory(prefix="transect-app-")
-    jobs = Jobs(Path(scratch.name))
+    jobs, tasks = Jobs(Path(scratch.name)), Tasks(catalog.roots[0])
 
     @contextlib.asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         yield
         jobs.close()
+        tasks.close()
         scratch.cleanup()
 
-    app = Starlette(routes=routes(catalog, jobs), lifespan=life, exception_handlers={TransectError: _told})
+    app = Starlette(
+        routes=[*routes(catalog, jobs), *data_routes(catalog), *task_routes(catalog, tasks)],
+        lifespan=life,
+        exception_handlers={TransectError: _told},
+    )
     return Guard(app, token, hosts)
 
 
@@ -55,18 +62,6 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
 
     async def catalog_(request: Request) -> Response:
         return _json(await run_in_threadpool(catalog.scan))
-
-    async def table(request: Request) -> Response:
-        study, name = request.path_params["study"], request.path_params["name"]
-        return _json(await run_in_threadpool(lambda: columns(catalog.table(study, name))))
-
-    async def positions(request: Request) -> Response:
-        study, name = request.path_params["study"], request.path_params["name"]
-        packed = await run_in_threadpool(lambda: pack_positions(catalog.table(study, name)))
-        return Response(packed, media_type="application/octet-stream")
-
-    async def texts(request: Request) -> Response:
-        return _json(await run_in_threadpool(lambda: _texts(catalog, request)))
 
     async def submit(request: Request) -> Response:
         wanted = _read(await _body(request))
@@ -94,18 +89,87 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
         read = await run_in_threadpool(lambda: jobs.values(request.path_params["job"], step))
         return Response(read, media_type="application/octet-stream")
 
+    async def file(request: Request) -> Response:
+        return FileResponse(jobs.file(request.path_params["job"]), media_type="application/octet-stream")
+
     return [
         Route("/", _page),
         Route("/assets/{name}", _asset),
         Route("/api/catalog", catalog_),
-        Route("/api/study/{study}/table/{name}", table),
-        Route("/api/study/{study}/positions/{name}", positions),
-        Route("/api/store/{store}/texts", texts),
         Route("/api/jobs", submit, methods=["POST"]),
         Route("/api/jobs", listed, methods=["GET"]),
         Route("/api/jobs/{job}", cancel, methods=["DELETE"]),
         Route("/api/jobs/{job}/events", events),
         Route("/api/jobs/{job}/values", values),
+        Route("/api/jobs/{job}/file", file),
+    ]
+
+
+def data_routes(catalog: Catalog) -> list[Route]:
+    """What studies and stores hold."""
+
+    async def table(request: Request) -> Response:
+        study, name = request.path_params["study"], request.path_params["name"]
+        return _json(await run_in_threadpool(lambda: columns(catalog.table(study, name))))
+
+    async def positions(request: Request) -> Response:
+        study, name = request.path_params["study"], request.path_params["name"]
+        packed = await run_in_threadpool(lambda: pack_positions(catalog.table(study, name)))
+        return Response(packed, media_type="application/octet-stream")
+
+    async def figure(request: Request) -> Response:
+        study, name = request.path_params["study"], request.path_params["name"]
+        drawn = await run_in_threadpool(lambda: catalog.figure(study, name))
+        return Response(drawn, media_type="image/svg+xml")
+
+    async def texts(request: Request) -> Response:
+        return _json(await run_in_threadpool(lambda: _texts(catalog, request)))
+
+    async def labels(request: Request) -> Response:
+        store = catalog.store(request.path_params["store"])
+        return _json({k: v["values"] for k, v in (await run_in_threadpool(few_labels, store)).items()})
+
+    return [
+        Route("/api/study/{study}/table/{name}", table),
+        Route("/api/study/{study}/positions/{name}", positions),
+        Route("/api/study/{study}/figure/{name}", figure),
+        Route("/api/store/{store}/texts", texts),
+        Route("/api/store/{store}/labels", labels),
+    ]
+
+
+def task_routes(catalog: Catalog, tasks: Tasks) -> list[Route]:
+    """What can be started, and what was."""
+
+    async def forms(request: Request) -> Response:
+        return _json(await run_in_threadpool(lambda: starting.offered(catalog.scan(), tasks.root)))
+
+    async def plan(request: Request) -> Response:
+        wanted = _read(await _body(request))
+        return _json(await run_in_threadpool(lambda: starting.plan(wanted, catalog.scan(), tasks)))
+
+    async def start(request: Request) -> Response:
+        wanted = _read(await _body(request))
+        return _json(await run_in_threadpool(lambda: starting.start(wanted, catalog.scan(), tasks)))
+
+    async def listed(request: Request) -> Response:
+        return _json(await run_in_threadpool(tasks.cards))
+
+    async def change(request: Request) -> Response:
+        key = request.path_params["task"]
+        do = {"cancel": tasks.cancel, "resume": tasks.resume, "forget": tasks.forget}
+        action = do.get(request.path_params["action"])
+        if action is None:
+            raise TransectError("a task can be cancelled, resumed or forgotten.")
+        await run_in_threadpool(action, key)
+        return _json(await run_in_threadpool(tasks.cards))
+
+    return [
+        Route("/api/forms", forms),
+        Route("/api/plan", plan, methods=["POST"]),
+        Route("/api/tasks", start, methods=["POST"]),
+        Route("/api/tasks", listed, methods=["GET"]),
+        Route("/api/tasks/{task}/{action}", change, methods=["POST"]),
     ]
 
 
@@ -155,18 +219,27 @@ def _resolved(catalog: Catalog, wanted: dict[str, Any]) -> tuple[str, dict[str, 
     kind, given = str(wanted.get("kind", "")), {k: v for k, v in wanted.items() if k != "kind"}
     if kind == "live":
         given["model"] = catalog.model(str(given.get("model", "")))
-    elif kind in ("neuron", "similarity", "scatter"):
+    elif kind == "cloud":
+        several = given.get("stores")
+        if not isinstance(several, list) or not 1 <= len(several) <= 2:
+            raise TransectError("a cloud is of one store or two.")
+        given["stores"] = [str(catalog.store(str(key)).path) for key in several]
+    elif kind in READINGS or kind == "scatter":
         given["store"] = str(catalog.store(str(given.get("store", ""))).path)
         if kind == "scatter":
             given["plan"] = catalog.provenance(str(given.get("study", "")))
     else:
-        raise TransectError(f"no job of kind {kind!r}.", "There are: live, neuron, similarity, scatter.")
+        raise TransectError(f"no job of kind {kind!r}.", f"There are: {', '.join(WORK)}.")
     return kind, given
 
 
 def _texts(catalog: Catalog, request: Request) -> dict[str, Any]:
     store = catalog.store(request.path_params["store"])
     first = whole(request.query_params.get("start", "0"), "start")
+    if (key := request.query_params.get("id")) is not None:
+        if key not in store.ids:
+            raise TransectError(f"no text {key!r:.80} in this store.")
+        first = store.ids.index(key)
     shown = range(first, min(first + 20, len(store)))
     rows = [{"index": i, "id": store.ids[i], "tokens": store.tokens(i)} for i in shown]
     return {"count": len(store), "texts": rows}

@@ -15,9 +15,11 @@ from transect.results.study import Study
 BUDGET = 32 << 20
 
 
-def widget(studies: Study | str | Path | Sequence[Study | str | Path], budget: int = BUDGET) -> Any:
+def widget(
+    studies: Study | str | Path | Sequence[Study | str | Path], budget: int = BUDGET, at: str = ""
+) -> Any:
     """A widget that shows studies, or folders that hold one or several. TransectError without the extra
-    `notebook`."""
+    `notebook`. `at`: the part of an app's address behind `#`, to show the same view."""
     try:
         import anywidget
         import traitlets
@@ -29,6 +31,7 @@ def widget(studies: Study | str | Path | Sequence[Study | str | Path], budget: i
     several: Sequence[Any] = studies if isinstance(studies, list | tuple) else [studies]
     data, _ = inlined([s for given in several for s in load_studies(given)], budget)
     kind = type("TransectWidget", (anywidget.AnyWidget,), {
-        "_esm": script, "_css": style, "data": traitlets.Dict().tag(sync=True), "__module__": __name__,
+        "_esm": script, "_css": style, "data": traitlets.Dict().tag(sync=True),
+        "at": traitlets.Unicode().tag(sync=True), "__module__": __name__,
     })  # fmt: skip
-    return kind(data=data)
+    return kind(data=data, at=at)

@@ -182,4 +182,40 @@ def scatter(arguments: dict[str, Any], file: Path) -> Generator[Event, None, Non
     yield {"type": "result", "value": cell_scatter(*given, bool(arguments.get("orthonormal")))}
 
 
-WORK = {"live": live, "neuron": neuron, "similarity": similarity, "scatter": scatter}
+def cloud(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
+    """Every token of one or two runs on their principal axes; the points go to `file`."""
+    from transect.page import clouds
+
+    made = clouds.cloud(
+        arguments["stores"], str(arguments.get("site")), bool(arguments.get("unit", True)), file
+    )
+    yield {"type": "result", "value": made}
+
+
+def nearest(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
+    """Tokens of other texts closest to one token, in the original space."""
+    from transect.page import clouds
+
+    text, position = (whole(arguments.get(name), name) for name in ("text", "position"))
+    site, unit = str(arguments.get("site")), bool(arguments.get("unit", True))
+    yield {"type": "result", "value": clouds.nearest(arguments["store"], site, text, position, unit)}
+
+
+def moved(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
+    """Tokens that move most from a layer to the next."""
+    from transect.page import clouds
+
+    site, unit = str(arguments.get("site")), bool(arguments.get("unit", True))
+    yield {"type": "result", "value": clouds.moved(arguments["store"], site, unit)}
+
+
+def search(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
+    """Where some words stand in the texts of a store."""
+    from transect.page import clouds
+
+    words, label, value = (str(arguments.get(name, "")) for name in ("words", "label", "value"))
+    yield {"type": "result", "value": clouds.search(arguments["store"], words, label, value)}
+
+
+READINGS = {"neuron": neuron, "similarity": similarity, "nearest": nearest, "moved": moved, "search": search}
+WORK = {"live": live, "scatter": scatter, "cloud": cloud, **READINGS}

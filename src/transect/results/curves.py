@@ -8,7 +8,16 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.models import sites
-from transect.results.drawing import colours, label, legend_below, named, panels, scale_alike, whole_ticks
+from transect.results.drawing import (
+    NULLS,
+    colours,
+    label,
+    legend_below,
+    named,
+    panels,
+    scale_alike,
+    whole_ticks,
+)
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -134,13 +143,8 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
         below, above = (part.column(n)[order] for n in ("null_low", "null_high"))
         if np.isfinite(below).any():
             ax.fill_between(x, below, above, color="0.5", alpha=0.25, lw=0)
-        name = {
-            "split halves": "split-half null",
-            "shuffled columns": "columns permuted (reference)",
-            "permuted texts": "texts permuted",
-        }
         shown = part.values("control")[0]
-        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=named(f"{run}: {name.get(shown, shown)}"))
+        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=named(f"{run}: {NULLS.get(shown, shown)}"))
     flagged = part.where(lambda row: row["status"] != "ok")
     if len(flagged):
         ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")

@@ -58,6 +58,22 @@ COLOURS = (
     "#717581",
     "#92dadd",
 )
+#: A control that stands beside runs of its own colours.
+GREY = "#737373"
+#: What a mark means, in print and on the screen.
+MARKS = {
+    "above": "filled dot: p ≤ 0.05 over the map, above the null or above random weights",
+    "jump": "dotted: a jump, with its support",
+    "flagged": "cross: flagged",
+    "hatched": "hatched: not computed",
+    "control": "dashed: control",
+}
+#: How a null is called, by the control of its rows.
+NULLS = {
+    "split halves": "split-half null",
+    "shuffled columns": "columns permuted (reference)",
+    "permuted texts": "texts permuted",
+}
 
 
 def label(measure: str) -> str:
@@ -74,6 +90,20 @@ def label(measure: str) -> str:
 def colours(runs: Sequence[str]) -> dict[str, str]:
     """The same colour for the same run in every figure of a study."""
     return {run: COLOURS[k % len(COLOURS)] for k, run in enumerate(runs)}
+
+
+def palette(figures: Sequence[Figure], runs: Sequence[str]) -> dict[str, str]:
+    """Colour of every name that a study draws: as its figures list them first, then its other runs."""
+    found: dict[str, str] = {}
+    for options in (f.options for f in figures):
+        names = options.get("runs") or options.get("series") or []
+        beside = options.get("controls") or []
+        if all(isinstance(n, str) for part in (names, beside) for n in part):
+            for name, colour in (colours(names) | {n: GREY for n in beside if n not in names}).items():
+                found.setdefault(name, colour)
+    left = [c for c in COLOURS if c not in found.values()] or list(COLOURS)
+    others = [run for run in dict.fromkeys(runs) if run not in found]
+    return found | {run: left[k % len(left)] for k, run in enumerate(others)}
 
 
 def named(name: str) -> str:

@@ -3,6 +3,7 @@
 import * as Plot from "@observablehq/plot";
 import { lines, num, str, told, type Row } from "../table";
 import { layerOf } from "../sites";
+import { mark, nullName } from "../words";
 import { CLASS, defs, el, layerTicks, legend, legendRows, short, type Key } from "./frame";
 
 export interface Series {
@@ -37,12 +38,6 @@ interface Dot {
   tip: string;
   ok: boolean;
 }
-
-export const NULLS: Record<string, string> = {
-  "split halves": "split-half null",
-  "shuffled columns": "columns permuted (reference)",
-  "permuted texts": "texts permuted",
-};
 
 /** Where a row was measured: its site, or its two. */
 export const between = (row: Row): string =>
@@ -103,15 +98,15 @@ export function curve(o: CurveOptions): SVGSVGElement {
             dash: s.control ? "5 3" : undefined,
           })),
           ...(all.some((d) => d.nul !== null)
-            ? [{ label: NULLS[control] ?? (control || "null"), colour: "#7f8792", dash: "1.5 2.5" }]
+            ? [{ label: nullName(control), colour: "#7f8792", dash: "1.5 2.5" }]
             : []),
           ...(o.changes?.length
             ? [
                 {
-                  label: "jump (share of half-samples; pale: a control has it too)",
+                  label: mark("jump"),
                   colour: "#7f8792",
                   kind: "tick" as const,
-                  dash: "3 2",
+                  dash: "1 2",
                 },
               ]
             : []),
@@ -208,9 +203,14 @@ export function curve(o: CurveOptions): SVGSVGElement {
       Plot.rect(missing, { x1: (d: Dot) => d.x - 0.5, x2: (d: Dot) => d.x + 0.5, fill: "url(#tx-hatch)" }),
     );
   }
-  for (const c of o.changes ?? []) {
+  let before = -Infinity,
+    drop = 0;
+  for (const c of [...(o.changes ?? [])].sort((p, q) => p.layer - q.layer)) {
+    // words of near neighbours go lower, as in print
+    drop = ((c.layer - before) * (o.width - 66)) / (x1 - x0 + 1) < 34 ? drop + 11 : 0;
+    before = c.layer;
     marks.push(
-      Plot.ruleX([c.layer], { stroke: c.colour, strokeDasharray: "3 2", strokeOpacity: c.weak ? 0.5 : 1 }),
+      Plot.ruleX([c.layer], { stroke: c.colour, strokeDasharray: "1 2", strokeOpacity: c.weak ? 0.5 : 1 }),
     );
     marks.push(
       Plot.text([c], {
@@ -219,7 +219,7 @@ export function curve(o: CurveOptions): SVGSVGElement {
         frameAnchor: "top",
         textAnchor: "start",
         dx: 3,
-        dy: 1,
+        dy: 1 + drop,
         fill: "currentColor",
         fontSize: 9.5,
       }),

@@ -30,6 +30,8 @@ export interface View {
   count: number;
   key: string;
   big: boolean;
+  /** Points it would have at rest, where fewer are drawn. */
+  of?: number;
 }
 
 /** Pixels per unit in a view: the largest radius fits with a margin. */

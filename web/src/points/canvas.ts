@@ -89,7 +89,7 @@ export class CanvasPainter implements Painter {
     if (this.scene) this.scene = { ...this.scene, values };
   }
 
-  draw(views: View[], camera: Camera, width: number, height: number, dark: boolean): void {
+  draw(views: View[], camera: Camera, width: number, height: number, dark: boolean, keep = false): void {
     const ratio = Math.min(devicePixelRatio, 2);
     const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
     if (this.canvas.width !== w || this.canvas.height !== h || !this.image) {
@@ -97,7 +97,7 @@ export class CanvasPainter implements Painter {
       this.image = this.context.createImageData(w, h);
       this.pixels = new Uint32Array(this.image.data.buffer);
     }
-    this.pixels!.fill(0);
+    if (!keep) this.pixels!.fill(0);
     if (this.scene) for (const view of views) this.view(this.scene, view, camera, ratio, dark);
     this.context.putImageData(this.image, 0, 0);
   }

@@ -17,7 +17,8 @@ export interface Painter {
   readonly kind: "webgl" | "canvas";
   set(scene: Scene): void;
   setValues(values: Float32Array | null): void;
-  draw(views: View[], camera: Camera, width: number, height: number, dark: boolean): void;
+  /** Draws points of each view; `keep`: over what was drawn before. */
+  draw(views: View[], camera: Camera, width: number, height: number, dark: boolean, keep?: boolean): void;
   free(): void;
 }
 
@@ -27,7 +28,10 @@ export const zeroColour = (dark: boolean): [number, number, number] =>
   dark ? [0.36, 0.4, 0.45] : [0.72, 0.75, 0.78];
 
 /** Radius in pixels of a point: small views draw smaller. */
-export const base = (view: View): number => (view.big ? 3.4 : Math.max(1.1, Math.min(1.8, view.width / 110)));
+export const base = (view: View): number =>
+  view.big
+    ? Math.max(0.9, 3.4 * Math.min(1, Math.sqrt(1800 / (view.of ?? view.count))))
+    : Math.max(1.1, Math.min(1.8, view.width / 110));
 /** Radius of an activation that reaches its level, over the base: area grows with |a|. */
 export const GROWTH = 2.2;
 export const SMALLEST = 0.34;

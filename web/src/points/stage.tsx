@@ -4,10 +4,9 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useApp } from "../app";
 import { layerOf } from "../sites";
-import { CanvasPainter, software } from "./canvas";
 import { pick, project, rotation, START, type Camera, type View } from "./camera";
 import type { Painter } from "./paint";
-import { WebGlPainter } from "./webgl";
+import { openPainter, usePlain } from "./painter";
 
 export interface Block {
   site: string;
@@ -37,10 +36,7 @@ export function StageView(p: StageProps): JSX.Element {
   const root = useRef<HTMLDivElement>(null),
     canvas = useRef<HTMLCanvasElement>(null);
   const painter = useRef<Painter | null>(null);
-  const [plain, setPlain] = useState(() => {
-    const gl = app.selection.value.view["gl"];
-    return gl === "off" || (gl !== "on" && software());
-  });
+  const [plain, setPlain] = usePlain();
   const [size, setSize] = useState({ width: 0, height: 0 });
   const [hover, setHover] = useState<{ site: string; neuron: number; x: number; y: number } | null>(null);
   const [camera, setCamera] = useState<Camera>(START);
@@ -49,7 +45,7 @@ export function StageView(p: StageProps): JSX.Element {
   const dark = app.theme.value === "dark";
 
   useLayoutEffect(() => {
-    painter.current = open(canvas.current!, plain, () => setPlain(true));
+    painter.current = openPainter(canvas.current!, plain, () => setPlain(true));
     if (painter.current.kind === "canvas" && !plain) setPlain(true);
     return () => {
       painter.current?.free();
@@ -228,18 +224,6 @@ export function StageView(p: StageProps): JSX.Element {
       )}
     </div>
   );
-}
-
-function open(canvas: HTMLCanvasElement, plain: boolean, lost: () => void): Painter {
-  if (!plain) {
-    try {
-      return new WebGlPainter(canvas, lost);
-    } catch {
-      lost();
-    }
-    return { kind: "canvas", set() {}, setValues() {}, draw() {}, free() {} };
-  }
-  return new CanvasPainter(canvas);
 }
 
 /** Where each view lies on the stage: read from the page, so that CSS decides the layout. */

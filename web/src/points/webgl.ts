@@ -68,6 +68,7 @@ export class WebGlPainter implements Painter {
       canvas,
       alpha: true,
       antialias: false,
+      preserveDrawingBuffer: true, // large clouds come in parts
       powerPreference: "low-power",
     });
     canvas.addEventListener("webglcontextlost", (event) => {
@@ -118,7 +119,7 @@ export class WebGlPainter implements Painter {
     }
   }
 
-  draw(views: View[], camera: Camera, width: number, height: number, dark: boolean): void {
+  draw(views: View[], camera: Camera, width: number, height: number, dark: boolean, keep = false): void {
     if (width !== this.width || height !== this.height) {
       this.renderer.setSize(width, height, false);
       [this.width, this.height] = [width, height];
@@ -129,7 +130,7 @@ export class WebGlPainter implements Painter {
     u["deep"]!.value = 1 / this.radius;
     u["zero"]!.value = zeroColour(dark);
     this.renderer.setScissorTest(false);
-    this.renderer.clear();
+    if (!keep) this.renderer.clear();
     this.renderer.setScissorTest(true);
     const ratio = this.renderer.getPixelRatio();
     for (const view of views) {

@@ -1,35 +1,17 @@
 // Runs against what is captured and computed, and what the rest would cost.
 
 import type { JSX } from "preact";
-import { useApp } from "../app";
-import { runColour } from "../colours";
+import { GOES, useApp } from "../app";
 import type { Estimate } from "../source";
+import { bytes, duration } from "../work";
 
 const KINDS = ["drift", "compare", "manifold", "neurons", "tokens", "evolve"] as const;
-export const GOES: Record<string, "depth" | "compare" | "map" | "neurons"> = {
-  drift: "depth",
-  compare: "compare",
-  manifold: "map",
-  neurons: "neurons",
-  tokens: "depth",
-  evolve: "depth",
-};
-
-const bytes = (n: number): string =>
-  n > 1e9
-    ? `${(n / 1e9).toFixed(1)} GB`
-    : n > 1e6
-      ? `${(n / 1e6).toFixed(0)} MB`
-      : `${Math.ceil(n / 1e3)} kB`;
-const duration = (s: number): string =>
-  s < 90 ? `${s} s` : s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`;
 
 /** Runs against what is captured and computed; what is not is hatched and says what it would cost. */
 export function Runs(): JSX.Element {
   const app = useApp();
   const c = app.ready!;
   const runs = app.captures.value;
-  const names = app.names.value;
   const families = [...new Set(runs.flatMap((r) => Object.keys(r.families)))];
   const kinds = KINDS.filter((k) => (k !== "tokens" && k !== "evolve") || app.studies(k).length);
   const cost = (store: string | undefined, study: string): Estimate | undefined =>
@@ -73,7 +55,7 @@ export function Runs(): JSX.Element {
                       })
                     }
                   >
-                    <span class="tx-swatch" style={{ background: runColour(names, r.name) }} />
+                    <span class="tx-swatch" style={{ background: app.colour(r.name) }} />
                     {r.key}
                   </button>
                 </th>
@@ -134,6 +116,16 @@ export function Runs(): JSX.Element {
                       title={e ? [e.why, e.fix, e.command].filter(Boolean).join("\n") : ""}
                     >
                       <span class="tx-none">
+                        {e?.seconds && app.source.live && (
+                          <button
+                            type="button"
+                            class="tx-link"
+                            aria-label={`start ${k} of ${r.key}`}
+                            onClick={() => app.select({ screen: "work", a: r.key, view: { form: k } }, false)}
+                          >
+                            start
+                          </button>
+                        )}{" "}
                         {e?.seconds ? `about ${duration(e.seconds)}` : e ? e.why : "not computed"}
                       </span>
                     </td>

@@ -6,7 +6,7 @@ import { useApp, useTable } from "../app";
 import { scatter } from "../charts/scatter";
 import { reading } from "../live";
 import { Missing, Panel, When } from "../panel";
-import type { Study } from "../source";
+import type { Live, Store, Study } from "../source";
 import { visible } from "../strip";
 import { num, str, told, type Cell, type Row } from "../table";
 
@@ -45,7 +45,7 @@ export function Reading({
       {!cell || cell["status"] !== "ok" ? (
         <p class="tx-none">Not computed{cell ? `: ${str(cell["status"])}` : ""}.</p>
       ) : (
-        <table class="tx-reading">
+        <table class="tx-reading" tabIndex={0}>
           <thead>
             <tr>
               <th scope="col">fit</th>
@@ -108,6 +108,7 @@ interface Cloud {
   n: number;
   value: number;
   points: Record<string, number[]>;
+  samples: string[];
 }
 
 export function Points({
@@ -163,6 +164,7 @@ export function Points({
     return (
       <Cloudy
         study={study}
+        store={store}
         title={title}
         rows={rows}
         label={str(rows[0]!["label"])}
@@ -175,7 +177,7 @@ export function Points({
     <When loaded={loaded.value}>
       {(c) => {
         const made: Row[] = c.points["label_value"]!.map((l, k) => ({
-          sample: String(k),
+          sample: c.samples[k] ?? String(k),
           label_value: l,
           z1: c.points["z1"]![k]!,
           z2: c.points["z2"]?.[k] ?? 0,
@@ -190,6 +192,7 @@ export function Points({
         return (
           <Cloudy
             study={study}
+            store={store}
             title={title}
             rows={made}
             label={String((study.provenance["label"] as string[] | undefined)?.join("/") ?? "label")}
@@ -203,17 +206,20 @@ export function Points({
 
 function Cloudy({
   study,
+  store,
   title,
   rows,
   label,
   level,
 }: {
   study: Study;
+  store: Store | null;
   title: string;
   rows: Row[];
   label: string;
   level: number | null;
 }): JSX.Element {
+  const app = useApp();
   const points = rows.map((r) => ({
     x: num(r["z1"]) ?? 0,
     y: num(r["z2"]) ?? 0,
@@ -222,17 +228,70 @@ function Cloudy({
     label: num(r["label_value"]) ?? str(r["label_value"]),
     name: str(r["sample"]),
   }));
+  const sample = app.selection.value.view["sample"] ?? "";
+  const row = rows.find((r) => r["sample"] === sample) ?? rows[0];
   return (
     <Panel
       id="scatter"
       title={title}
       study={study}
       rows={rows}
+      onPick={(d) => app.view("sample", d.name)}
       caption={
         `Held-out texts of the first fold in the plane fitted on the others (score ${told(level)}, ` +
         `n = ${rows.length}); rings: where their labels belong, scaled to fit.`
       }
       draw={(width) => scatter({ points, width: Math.min(width, 520), label: title, bar: label })}
-    />
+    >
+      {app.source.live && store && row && (
+        <Sample
+          live={app.source.live}
+          store={store}
+          id={str(row["sample"])}
+          label={label}
+          value={row["label_value"]}
+        />
+      )}
+    </Panel>
+  );
+}
+
+/** The text of one point of the cell. */
+function Sample({
+  live,
+  store,
+  id,
+  label,
+  value,
+}: {
+  live: Live;
+  store: Store;
+  id: string;
+  label: string;
+  value?: Cell;
+}): JSX.Element {
+  const app = useApp();
+  const loaded = useMemo(
+    () => app.once(`${store.id}/text/${id}`, () => live.textOf(store.id, id)),
+    [id],
+  ).value;
+  return (
+    <When loaded={loaded}>
+      {(t) => (
+        <p class="tx-sentence">
+          <b>
+            {label} {typeof value === "number" ? told(value) : str(value)}
+          </b>{" "}
+          {t.tokens.join("")}{" "}
+          <button
+            type="button"
+            class="tx-link"
+            onClick={() => app.select({ screen: "text", view: { text: String(t.index) } }, false)}
+          >
+            its tokens
+          </button>
+        </p>
+      )}
+    </When>
   );
 }

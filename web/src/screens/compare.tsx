@@ -3,7 +3,6 @@
 
 import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
-import { RUNS, runColour } from "../colours";
 import { curve, type Series } from "../charts/curve";
 import { everyLayer, heat, rangeOf } from "../charts/heat";
 import { Choice, Missing, Panel, When } from "../panel";
@@ -11,7 +10,8 @@ import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
 import { lines, num, str, type Row, type Table } from "../table";
 import { Differences } from "./differences";
-import { named, Readings } from "../readings";
+import { Readings } from "../readings";
+import { named } from "../words";
 
 export function Compare(): JSX.Element {
   const app = useApp();
@@ -35,6 +35,7 @@ export function Compare(): JSX.Element {
       ) : (
         <Missing
           what="What training changed"
+          form="compare"
           command="transect compare BASE RUN RUN2 --noise BASE2 --random RANDOM --out DIR"
         >
           It holds each run against a base on the same tokens, beside numeric noise, a second seed and random
@@ -57,7 +58,7 @@ function Compared({ study }: { study: Study }): JSX.Element {
       <When
         loaded={matrices}
         empty={
-          <Missing what="Layer × layer matrices" command="transect compare … --matrices">
+          <Missing form="compare" what="Layer × layer matrices" command="transect compare … --matrices">
             Base, each run, and the latter less the base.
           </Missing>
         }
@@ -97,14 +98,11 @@ function Drifts({ study, table }: { study: Study; table: Table }): JSX.Element {
   const tokens = table.values("token");
   const token = tokens.includes(s.view["class"] ?? "") ? s.view["class"]! : tokens[0]!;
   const rows = table.where({ measure, normalise: norm, token });
-  const names = app.names.value;
-  const series: Series[] = table.values("series").map((name, k) => {
+  const series: Series[] = table.values("series").map((name) => {
     const own = rows.filter((r) => r["series"] === name);
     return {
       name,
-      colour: names.includes(str(own[0]?.["run2"]))
-        ? runColour(names, str(own[0]!["run2"]))
-        : RUNS[(names.length + k) % RUNS.length]!,
+      colour: app.colour(study.colours[name] ? name : str(own[0]?.["run2"]), study),
       rows: own,
       control: own[0]?.["role"] !== "run",
       strong: own.some((r) => r["run2"] === s.a || r["run2"] === s.b),
@@ -174,13 +172,14 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
     y: name(r),
     v: num(r["value"]) === null ? null : num(r["value"])! / most.get(name(r))!,
     tip: `${name(r)}\n${str(r["site"])} ${lines(r)}`,
-    above: (num(r["p_holm"]) ?? 1) < 0.05,
+    above: (num(r["p_holm"]) ?? 1) <= 0.05,
   }));
   const here = xs.find((x) => layerOf(x) === s.layer);
   if (!rows.length)
     return (
       <Missing
         what="Significance by layer"
+        form="compare"
         command="transect compare BASE RUN --noise BASE2 --seed-control RUN2 --out DIR"
       >
         {measure
@@ -198,8 +197,8 @@ function Significance({ study, table }: { study: Study; table: Table }): JSX.Ele
       onPick={(c) => app.select({ layer: layerOf(c.x) })}
       caption={
         <>
-          Difference of two drifts, each row scaled to its own largest; dots: Holm's p &lt; 0.05 over the
-          row's layers. <Readings rows={rows.filter((r) => r["site"] === here)} layer={s.layer} />
+          Difference of two drifts, each row scaled to its own largest; dots: Holm's p ≤ 0.05 over the row's
+          layers. <Readings rows={rows.filter((r) => r["site"] === here)} layer={s.layer} />
         </>
       }
       draw={(width) =>

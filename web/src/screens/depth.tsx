@@ -3,14 +3,15 @@
 
 import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
-import { runColour } from "../colours";
 import { curve } from "../charts/curve";
+import { Reading } from "../examples";
 import { depthKind, KINDS } from "../kinds";
 import { Choice, Missing, Panel, When } from "../panel";
-import { named, Readings, useSeries } from "../readings";
-import { layerOf } from "../sites";
+import { Readings, useSeries } from "../readings";
+import { named } from "../words";
+import { layerOf, siteAt } from "../sites";
 import type { Study } from "../source";
-import { num, str, type Table } from "../table";
+import { num, str, told, type Table } from "../table";
 import { Evolution, TokenGeometry } from "./geometry";
 import { Pairs } from "./pairs";
 import { TokenSimilarity } from "./similarity";
@@ -59,13 +60,14 @@ export function Depth(): JSX.Element {
         )}
       </div>
       {!study && (
-        <Missing what="Drift through depth" command={command}>
+        <Missing form="drift" what="Drift through depth" command={command}>
           It answers how far representations move from layer to layer, beyond two draws of one layer.
         </Missing>
       )}
       {kind === "drift" && study && (
         <>
           <Adjacent study={study} norm={norm} />
+          <Moved study={study} norm={norm} />
           <Spectra study={study} norm={norm} />
           <Pairs study={study} norm={norm} />
         </>
@@ -114,7 +116,6 @@ function AdjacentReady({
   const value = s.view["excess"] === "1" ? "corrected" : "value";
   const rows = table.where({ measure, normalise: norm, design });
   const series = useSeries(study, rows);
-  const names = app.names.value;
   const marks = (changes?.rows ?? [])
     .filter(
       (r) =>
@@ -122,12 +123,13 @@ function AdjacentReady({
         r["kind"] === "jump" &&
         r["normalise"] === norm &&
         r["status"] === "ok" &&
+        !series.find((x) => x.name === r["run"])?.control &&
         (r["run"] === s.a || r["run"] === s.b),
     )
     .map((r) => ({
       layer: layerOf(str(r["site"])),
       label: num(r["support"]) === null ? "" : `${Math.round(num(r["support"])! * 100)} %`,
-      colour: runColour(names, str(r["run"])),
+      colour: app.colour(str(r["run"]), study),
       weak: r["beyond_control"] === false,
     }));
   const here = rows.filter((r) => layerOf(str(r["site"])) === s.layer);
@@ -163,6 +165,7 @@ function AdjacentReady({
       </div>
       <Panel
         id="drift"
+        measure={measure}
         wide
         title={`${named(measure)} between each layer and the next`}
         study={study}
@@ -184,6 +187,33 @@ function AdjacentReady({
         }
       />
     </>
+  );
+}
+
+/** The tokens behind the selected step: those that move most, in their sentences. */
+function Moved({ study, norm }: { study: Study; norm: string }): JSX.Element | null {
+  const app = useApp();
+  const s = app.shown.value;
+  const live = app.source.live;
+  const site = siteAt("resid", s.layer);
+  const run = study.runs.some((r) => r.name === s.a) ? s.a : (study.runs[0]?.name ?? "");
+  const store = app.storeOf(run, study, site);
+  const last = store?.sites.filter((n) => n.startsWith("resid")).every((n) => layerOf(n) <= s.layer);
+  if (!live || !store || store.pooled || !store.sites.includes(site) || last) return null;
+  return (
+    <section class="tx-panel tx-moved" aria-label="Tokens of this step">
+      <Reading
+        title={`Tokens of ${run} that move most from ${site}`}
+        job={{ kind: "moved", store: store.id, site, unit: norm === "unit" }}
+        live={live}
+        note={(r) =>
+          `distance to ${r.site2}, ${norm} points; median of ${told(r.n)} tokens ${told(r.median)}`
+        }
+      />
+      <button type="button" class="tx-link" onClick={() => app.select({ screen: "text" }, false)}>
+        see every token of this layer
+      </button>
+    </section>
   );
 }
 
@@ -239,6 +269,7 @@ function Small({
   return (
     <Panel
       id={measure}
+      measure={measure}
       title={named(measure) + (fallen ? " (raw points)" : "")}
       study={study}
       rows={rows}

@@ -8,7 +8,7 @@ import { Choice, Missing, Panel, When } from "../panel";
 import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
 import { num, str, told, type Row, type Table } from "../table";
-import { named } from "../readings";
+import { named } from "../words";
 
 /** A's row less B's: the interval of a difference is not known from two intervals, and is not made up. */
 export function subtract(a: Row, b: Row): Row {
@@ -68,7 +68,7 @@ export function Differences(): JSX.Element {
   const study = shared.find((x) => x.id === s.view["both"]) ?? shared[0];
   if (!study)
     return (
-      <Missing what={`${s.a} − ${s.b}`} command="transect drift STORE_A STORE_B --out DIR">
+      <Missing form="drift" what={`${s.a} − ${s.b}`} command="transect drift STORE_A STORE_B --out DIR">
         No study holds both runs.
       </Missing>
     );

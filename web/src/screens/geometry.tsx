@@ -3,7 +3,6 @@
 
 import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
-import { RUNS } from "../colours";
 import { curve } from "../charts/curve";
 import { everyLayer, heat } from "../charts/heat";
 import { Choice, Panel, When } from "../panel";
@@ -11,7 +10,8 @@ import { layerOf } from "../sites";
 import type { Study } from "../source";
 import { visible } from "../strip";
 import { line, lines, num, str, told, type Row, type Table } from "../table";
-import { named, Readings, useSeries } from "../readings";
+import { Readings, useSeries } from "../readings";
+import { named, words } from "../words";
 
 const TABLES: [string, string][] = [
   ["within", "Tokens of one text beside each other"],
@@ -293,7 +293,14 @@ function Steps({ study, table }: { study: Study; table: Table }): JSX.Element {
               }
               draw={(width) =>
                 curve({
-                  series: [{ name: c, colour: RUNS[k % RUNS.length]!, rows, strong: true }],
+                  series: [
+                    {
+                      name: c,
+                      colour: words.value.colours[k % words.value.colours.length]!,
+                      rows,
+                      strong: true,
+                    },
+                  ],
                   x: "step",
                   width,
                   height: 150,

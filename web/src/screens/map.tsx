@@ -10,16 +10,17 @@ import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
 import { visible } from "../strip";
 import { num, str, told, type Row, type Table } from "../table";
+import { mark } from "../words";
 import { KINDS, Points, Reading, type Column } from "./cell";
 
 const COMMAND = [
   "transect capture smollm2 birthdays:400 --out runs/days",
   "transect manifold runs/days --label date --control runs/days-random",
 ].join("\n");
-const CAPTION =
-  "Filled dot: p ≤ 0.05 over the whole map, above the null (max-T) or above random weights (Holm). " +
-  "Hatched: not computed, with the reason " +
-  "on hover. ▸ landmarks. A high score says that the label can be read there, not that the model uses it.";
+const upper = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
+const caption = (): string =>
+  `${upper(mark("above"))}. ${upper(mark("hatched"))}, with the reason on hover. ▸ landmarks. ` +
+  "A high score says that the label can be read there, not that the model uses it.";
 
 interface Show {
   value: string;
@@ -46,7 +47,7 @@ export function MapScreen(): JSX.Element {
         <div class="tx-head">
           <h1>Map</h1>
         </div>
-        <Missing what="Where a feature lives" command={COMMAND}>
+        <Missing form="manifold" what="Where a feature lives" command={COMMAND}>
           It fits the labels of the texts, on a shape, to the points of every layer and token.
         </Missing>
       </div>
@@ -206,7 +207,7 @@ function Grid({
       study={study}
       rows={rows}
       onPick={(c) => app.select({ layer: layerOf(c.y), token: columns.findIndex((k) => k.token === c.x) })}
-      caption={CAPTION}
+      caption={caption()}
       draw={(width) =>
         heat({
           cells,

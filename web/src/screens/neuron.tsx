@@ -4,22 +4,14 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { useApp, useTable } from "../app";
+import { Examples, type Hit } from "../examples";
 import { reading } from "../live";
 import { When } from "../panel";
 import { layerOf } from "../sites";
 import type { Study } from "../source";
 import { num, str, told, type Row } from "../table";
-import { visible } from "../strip";
 import { stressLine, type Layout } from "../points/layout";
 
-interface Context {
-  value: number;
-  text: number;
-  position: number;
-  before: string;
-  token: string;
-  after: string;
-}
 interface Reading {
   site: string;
   neuron: number;
@@ -30,8 +22,8 @@ interface Reading {
   kurtosis: number | null;
   zero: number;
   head: number | null;
-  largest: Context[];
-  smallest: Context[];
+  largest: Hit[];
+  smallest: Hit[];
   nearest: { neuron: number; rho: number }[];
 }
 
@@ -262,9 +254,9 @@ function FromPoints({
             </div>
           </dl>
           <h4>Largest</h4>
-          <Contexts list={r.largest} />
+          <Examples hits={r.largest} name="tokens" />
           <h4>Smallest</h4>
-          <Contexts list={r.smallest} />
+          <Examples hits={r.smallest} name="tokens" />
           <h4>Strongest correlations in its block</h4>
           <p class="tx-list">
             {r.nearest.map((n) => (
@@ -281,22 +273,5 @@ function FromPoints({
         </>
       )}
     </When>
-  );
-}
-
-function Contexts({ list }: { list: Context[] }): JSX.Element {
-  return (
-    <ul class="tx-contexts">
-      {list.map((c) => (
-        <li key={`${c.text} ${c.position}`} title={`text ${c.text}, position ${c.position}`}>
-          <span class="n">{told(c.value)}</span>{" "}
-          <span>
-            {c.before.slice(-30)}
-            <mark>{visible(c.token)}</mark>
-            {c.after.slice(0, 16)}
-          </span>
-        </li>
-      ))}
-    </ul>
   );
 }

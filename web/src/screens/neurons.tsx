@@ -68,6 +68,7 @@ export function Neurons(): JSX.Element {
         <Visualise study={study} family={family} />
       ) : (
         <Missing
+          form="neurons"
           what={`A map of the ${FAMILIES[family]} neurons`}
           command={`transect neurons map ${held?.path ?? "STORE"} --sites ${family} --out DIR`}
         >

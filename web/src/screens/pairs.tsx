@@ -2,11 +2,10 @@
 
 import type { JSX } from "preact";
 import { useApp, useTable } from "../app";
-import { runColour } from "../colours";
 import { curve } from "../charts/curve";
 import { everyLayer, heat } from "../charts/heat";
 import { Missing, Panel, When } from "../panel";
-import { named } from "../readings";
+import { named } from "../words";
 import { byDepth, layerOf } from "../sites";
 import type { Study } from "../source";
 import { line, lines, num, str, told, type Row, type Table } from "../table";
@@ -148,7 +147,6 @@ function LayerRow({
 }): JSX.Element {
   const app = useApp();
   const s = app.shown.value;
-  const names = app.names.value;
   const rows = table
     .where({ run, normalise: norm })
     .filter((r) => layerOf(str(r["site"])) === s.layer || layerOf(str(r["site2"])) === s.layer)
@@ -170,7 +168,7 @@ function LayerRow({
       caption="Dotted: the split-half null. Choose a run B to see its matrix here instead."
       draw={(width) =>
         curve({
-          series: [{ name: run, colour: runColour(names, run), rows, strong: true }],
+          series: [{ name: run, colour: app.colour(run, study), rows, strong: true }],
           width,
           height: 280,
           x: "other",

@@ -1,8 +1,10 @@
-// Screen 6: what was pinned — a page to arrange, annotate and export, each view with its origin.
+// Screen 8: what was pinned — a page to arrange, annotate and export, each view with its origin.
 
 import type { JSX } from "preact";
+import { useRef } from "preact/hooks";
 import { useApp, type Pin } from "../app";
 import { save, toPng } from "../exports";
+import { toPdf } from "../pdf";
 import { read } from "../selection";
 
 const dataUrl = (svg: string): string => `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
@@ -15,6 +17,7 @@ export function Report(): JSX.Element {
       <div class="tx-screen">
         <div class="tx-head">
           <h1>Report</h1>
+          <Sessions />
         </div>
         <div class="tx-missing">
           <div class="tx-hatched" aria-hidden="true" />
@@ -53,6 +56,18 @@ export function Report(): JSX.Element {
         >
           export page
         </button>
+        <button
+          type="button"
+          onClick={async () =>
+            save(
+              "transect-report.pdf",
+              new Blob([(await toPdf(pins, "Pinned views")) as BlobPart], { type: "application/pdf" }),
+            )
+          }
+        >
+          pdf
+        </button>
+        <Sessions />
         <button type="button" onClick={() => app.setPins([])}>
           unpin all
         </button>
@@ -93,6 +108,26 @@ export function Report(): JSX.Element {
               <button type="button" onClick={() => save(`${pin.title}.csv`, pin.csv, "text/csv")}>
                 csv
               </button>
+              <button
+                type="button"
+                onClick={async () =>
+                  save(
+                    `${pin.title}.pdf`,
+                    new Blob([(await toPdf([pin], pin.title)) as BlobPart], { type: "application/pdf" }),
+                  )
+                }
+              >
+                pdf
+              </button>
+              <button type="button" onClick={() => save(`${pin.title}.html`, page([pin]), "text/html")}>
+                html
+              </button>
+              <button
+                type="button"
+                onClick={() => save(`${pin.title}.ipynb`, notebook(pin), "application/json")}
+              >
+                notebook
+              </button>
               <button type="button" onClick={() => change(pin.key, null)}>
                 unpin
               </button>
@@ -113,6 +148,49 @@ export function Report(): JSX.Element {
       ))}
     </div>
   );
+}
+
+/** This view and the pins, to a file and back. */
+function Sessions(): JSX.Element {
+  const app = useApp();
+  const file = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <button
+        type="button"
+        onClick={() => save("transect-session.json", JSON.stringify(app.session()), "application/json")}
+      >
+        save session
+      </button>
+      <button type="button" onClick={() => file.current?.click()}>
+        load session
+      </button>
+      <input
+        ref={file}
+        type="file"
+        accept=".json,application/json"
+        hidden
+        aria-label="session file"
+        onChange={async (e) => {
+          const chosen = e.currentTarget.files?.[0];
+          e.currentTarget.value = "";
+          if (chosen) app.resume(await chosen.text());
+        }}
+      />
+    </>
+  );
+}
+
+/** A notebook of one cell that shows this view. */
+export function notebook(pin: Pin): string {
+  const source = [
+    'from transect.page import widget  # pip install "transect[notebook]"\n',
+    "\n",
+    ...pin.origin.map((o) => `# ${o.replace(/[\r\n]+/g, " ")}\n`),
+    `widget(${JSON.stringify(pin.path || "STUDY")}, at=${JSON.stringify(pin.link)})`,
+  ];
+  const cell = { cell_type: "code", execution_count: null, id: "view", metadata: {}, outputs: [], source };
+  return JSON.stringify({ cells: [cell], metadata: {}, nbformat: 4, nbformat_minor: 5 }, null, 1);
 }
 
 const escaped = (text: string): string =>

@@ -37,6 +37,7 @@ export function TokenSimilarity(): JSX.Element {
     return (
       <Missing
         what="Similarity of one text's tokens"
+        form="capture"
         command="transect capture MODEL TEXTS --sites resid --out DIR"
       >
         The residual stream of run {s.a || "A"} is not in this folder.

@@ -2,11 +2,13 @@
 // cost.
 
 import type { JSX } from "preact";
-import { useApp } from "../app";
-import { runColour } from "../colours";
+import { useState } from "preact/hooks";
+import { GOES, useApp } from "../app";
 import { Choice } from "../panel";
 import type { Run, Study } from "../source";
-import { GOES, Runs } from "./captured";
+import { Worded } from "../terms";
+import { startTour, taken } from "../tour";
+import { Runs } from "./captured";
 
 export function StudyScreen(): JSX.Element {
   const app = useApp();
@@ -42,6 +44,11 @@ export function StudyScreen(): JSX.Element {
               look again
             </button>
           )}
+          {app.source.shell === "app" && !taken() && (
+            <button type="button" class="tx-link" onClick={() => startTour(app)}>
+              new here? a tour of six steps
+            </button>
+          )}
         </p>
       </div>
       {c.problems.length > 0 && <Problems />}
@@ -56,6 +63,7 @@ export function StudyScreen(): JSX.Element {
 }
 
 function Nothing(): JSX.Element {
+  const app = useApp();
   return (
     <div class="tx-missing">
       <div class="tx-hatched" aria-hidden="true" />
@@ -68,6 +76,15 @@ function Nothing(): JSX.Element {
             runs/smol --out runs/drift
           </code>
         </pre>
+        {app.source.live && (
+          <button
+            type="button"
+            class="tx-go"
+            onClick={() => app.select({ screen: "work", view: { form: "drift" } }, false)}
+          >
+            prepare and start
+          </button>
+        )}
       </div>
     </div>
   );
@@ -104,11 +121,7 @@ function Findings(): JSX.Element {
 
 function StudyCard({ study }: { study: Study }): JSX.Element {
   const app = useApp();
-  const names = app.names.value;
   const goes = GOES[study.name];
-  const keys = app.captures.value
-    .filter((r) => study.runs.some((x) => x.fingerprint === r.fingerprint))
-    .map((r) => r.key);
   const rows = study.tables.reduce((sum, t) => sum + t.rows, 0);
   return (
     <section class="tx-panel" aria-label={`${study.name} study ${study.path}`}>
@@ -118,37 +131,24 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
         </h3>
         {goes && (
           <div class="tx-actions">
-            <button
-              type="button"
-              class="tx-go"
-              onClick={() =>
-                app.select(
-                  {
-                    screen: goes,
-                    a: keys.includes(app.selection.value.a) ? app.selection.value.a : (keys[0] ?? ""),
-                    view: { [study.name]: study.id, ...(goes === "depth" && { depth: study.name }) },
-                  },
-                  false,
-                )
-              }
-            >
+            <button type="button" class="tx-go" onClick={() => app.openStudy(study)}>
               open
             </button>
           </div>
         )}
       </header>
       <p class="tx-question">{study.question}</p>
-      <ul class="tx-findings">
-        {study.findings.slice(0, 4).map((f) => (
-          <li key={f}>{f}</li>
-        ))}
-      </ul>
-      {study.findings.length > 4 && (
+      <Headline study={study} />
+      {study.findings.length > 1 && (
         <details>
-          <summary>{study.findings.length - 4} more findings</summary>
+          <summary>
+            {study.findings.length - 1} more {study.findings.length === 2 ? "finding" : "findings"}
+          </summary>
           <ul class="tx-findings">
-            {study.findings.slice(4).map((f) => (
-              <li key={f}>{f}</li>
+            {study.findings.slice(1).map((f) => (
+              <li key={f}>
+                <Worded text={f} />
+              </li>
             ))}
           </ul>
         </details>
@@ -160,7 +160,9 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
           </summary>
           <ul>
             {study.warnings.map((w) => (
-              <li key={w}>{w}</li>
+              <li key={w}>
+                <Worded text={w} />
+              </li>
             ))}
           </ul>
         </details>
@@ -168,7 +170,7 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
       <p class="tx-chips">
         {study.runs.map((r) => (
           <span key={r.name} class="tx-chip">
-            <span class="tx-swatch" style={{ background: runColour(names, r.name) }} />
+            <span class="tx-swatch" style={{ background: app.colour(r.name, study) }} />
             {r.name}
           </span>
         ))}
@@ -177,6 +179,33 @@ function StudyCard({ study }: { study: Study }): JSX.Element {
         </span>
       </p>
     </section>
+  );
+}
+
+/** The first finding of a study with the first of its printed figures. */
+function Headline({ study }: { study: Study }): JSX.Element {
+  const app = useApp();
+  const [failed, setFailed] = useState(false);
+  const figure = app.source.shell === "app" ? study.figures[0] : undefined;
+  const finding = study.findings[0] ?? "No finding: read the tables.";
+  if (!figure || failed)
+    return (
+      <p class="tx-finding">
+        <Worded text={finding} />
+      </p>
+    );
+  return (
+    <figure class="tx-headline">
+      <figcaption class="tx-finding">
+        <Worded text={finding} />
+      </figcaption>
+      <img
+        src={`api/study/${study.id}/figure/${encodeURIComponent(figure.name)}`}
+        alt={`${figure.title}. ${figure.caption}`}
+        loading="lazy"
+        onError={() => setFailed(true)}
+      />
+    </figure>
   );
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transect.models import sites
-from transect.results.drawing import colours, hatch, label, legend_below, named, panels, whole_ticks
+from transect.results.drawing import GREY, colours, hatch, label, legend_below, named, panels, whole_ticks
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -48,7 +48,7 @@ def draw_compare_curves(study: Study, figure: Figure) -> "Canvas":
             second = part.where(series=series, role="second seed")
             _curve(ax, second, f"{series}: second seed", palette[series], DASHES[0], floor)
         for k, series in enumerate(o["controls"]):
-            _curve(ax, part.where(series=series), series, "0.45", DASHES[(k + 1) % len(DASHES)], floor)
+            _curve(ax, part.where(series=series), series, GREY, DASHES[(k + 1) % len(DASHES)], floor)
         _log_axis(ax, floor, part.column("value"))
         ax.set_ylabel(drift_label(name))
         ax.set_xlabel("layer")

@@ -86,7 +86,7 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
     added."""
     import matplotlib.pyplot as plt
 
-    from transect.results.drawing import hatch
+    from transect.results.drawing import MARKS, hatch
 
     o = figure.options
     part = study.tables[figure.table].where(run=o["run"], shape=o["shape"], kind=o["kind"])
@@ -120,8 +120,7 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
             bar.ax.text(-0.35, (low + high) / 2, "null", fontsize=6, ha="right", va="center")
         ax.spines[:].set_visible(False)
     _tokens(axes[-1, 0], heads)
-    words = "filled dot: p ≤ 0.05 over the map, above the null or above random weights"
-    canvas.suptitle(f"{figure.title} — {o['run']} ({words})", fontsize=8)
+    canvas.suptitle(f"{figure.title} — {o['run']} ({MARKS['above']})", fontsize=8)
     return canvas
 
 
