@@ -16,12 +16,12 @@ class Claim:
 
     name: str
     paper: str
-    year: int
     claim: str
     number: str
     models: list[str]
     measures: str
     unit: str
+    year: int | None = None
     arxiv: str = ""
     scope: str = "model"
     low: float | None = None
@@ -31,8 +31,10 @@ class Claim:
 
     @property
     def source(self) -> str:
-        """Paper, year and where it is."""
-        return f"{self.paper} ({self.year}{f', arXiv:{self.arxiv}' if self.arxiv else ''})"
+        """Paper, year and where it is, where it has them."""
+        told = [str(self.year)] if self.year else []
+        told += [f"arXiv:{self.arxiv}"] if self.arxiv else []
+        return f"{self.paper} ({', '.join(told)})" if told else self.paper
 
     @property
     def command(self) -> str:
