@@ -76,7 +76,7 @@ claims() {
     belrose-tuned lad-stages shortgpt-influence goodfire-steering seed-otexplorer seed-phase3 seed-tokens seed-projector seed-smds; do
     transect reproduce $claim --out "$OUT/claims/$claim"
   done
-  take "$OUT/claims/lad-stages" reproduced=claims-lad
+  take "$OUT/claims/shortgpt-influence" reproduced=claims-shortgpt
 }
 
 depth() {
