@@ -182,7 +182,7 @@ def draw_token_evolution(study: Study, figure: Figure) -> "Canvas":
 # pieces of a panel
 
 
-def grows(steps: Sequence[float]) -> bool:
+def grows(steps: Sequence[int | float]) -> bool:
     """Whether most steps after 0 are half as much again as the one before, or more."""
     after = np.array([s for s in steps if s > 0], float)
     return len(after) < 2 or float(np.median(after[1:] / after[:-1])) >= 1.5
