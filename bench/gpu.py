@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import transect as ts
-from tiny import tiny_tokenizer
+from tiny import WORDS, tiny_tokenizer
 from transect.measures.similarity import _hsic, centre
 from transect.measures.transport import _solved
 from transect.numeric.moments import Accumulator
@@ -36,22 +36,6 @@ SHAPES = {
     "1.1 B": {"hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 8192},
     "6.7 B": {"hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 11008},
 }
-WORDS = [
-    "the",
-    "month",
-    "of",
-    "March",
-    "has",
-    "thirty",
-    "one",
-    "days",
-    "and",
-    "a",
-    "birthday",
-    "party",
-    "was",
-    "on",
-]
 GPU = "cuda"
 
 

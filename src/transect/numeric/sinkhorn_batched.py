@@ -34,12 +34,10 @@ def between(
         for rows in _parts(waiting[dtype], n * m):
             C = torch.stack([_squares(*(there[id(cloud)] for cloud in pairs[k])) for k in rows])
             middle = _median(C).double().cpu().numpy()
-            bounds = np.array([rounding(*pairs[k]) for k in rows])
+            fits = middle > [nothing(*pairs[k]) for k in rows]
             if dtype == torch.float32:
-                fits = (bounds < LEEWAY * epsilon * middle) & (middle > [nothing(*pairs[k]) for k in rows])
+                fits &= [rounding(*pairs[k]) for k in rows] < LEEWAY * epsilon * middle
                 waiting[torch.float64] += [k for k, good in zip(rows, fits, strict=True) if not good]
-            else:
-                fits = middle > [nothing(*pairs[k]) for k in rows]
             chosen = np.flatnonzero(fits)
             if len(chosen):
                 eps = epsilon * middle[chosen]

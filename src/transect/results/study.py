@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from transect import __version__
 from transect.errors import TransectError
 from transect.files import file_hash, is_sealed, plain_name, read_json, write_json
 from transect.results.table import WITHIN, Table, has_checksum
@@ -84,6 +85,18 @@ class Study:
             table = table.where(measure=shown) if any(shown) else table
             if said := _uncalibrated([table]):
                 self.figures[k] = replace(figure, caption=f"{figure.caption} Intervals: {said}.")
+        return self
+
+    def trace(self, stores: Iterable[Any], how: Any, **more: Any) -> "Study":
+        """This study and its tables, saying which stores and options they come from; `more` are options too.
+
+        Where the work was done is no part of it.
+        """
+        options = {k: v for k, v in how.items().items() if k not in ("out", "progress", "engine", "texts")}
+        runs = [s.manifest | {"path": str(s.path), "content": s.content} for s in stores]
+        self.provenance = {"transect": __version__, "runs": runs, "options": options | more}
+        for table in self.tables.values():
+            table.provenance = self.provenance
         return self
 
     def in_units_of(self, stores: Iterable[Any]) -> "Study":

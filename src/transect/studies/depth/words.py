@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transect import __version__
 from transect.results.study import Figure, Study, describe_run
 from transect.results.words import interval, share
 from transect.store.store import Store
@@ -25,11 +24,7 @@ def describe(study: Study, stores: Sequence[Store], how: Any) -> None:
         *(_without_reference() if not controls else []),
     ]
     study.methods = _methods(how)
-    runs_told = [s.manifest | {"path": str(s.path), "content": s.content} for s in stores]
-    options = {k: v for k, v in how.items().items() if k not in ("out", "progress", "engine", "texts")}
-    study.provenance = {"transect": __version__, "runs": runs_told, "options": options}
-    for table in study.tables.values():
-        table.provenance = study.provenance
+    study.trace(stores, how)
     origin = f"{'; '.join(describe_run(s) for s in stores)}. {texts} texts, {tokens} judged tokens, "
     origin += f"seed {how.seed}."
     study.figures = _figures(study, runs, controls, origin)

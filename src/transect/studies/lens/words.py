@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transect import __version__
 from transect.results.study import Figure, Study, describe_run
 from transect.results.words import interval, share
 from transect.store.store import Store
@@ -30,11 +29,7 @@ def describe(study: Study, stores: Sequence[Store], how: Any) -> None:
     if len(stores) == 1:
         study.warnings.append("No reference: read --random-weights and --shuffled-tokens beside it.")
     study.methods = _methods(how)
-    options = {k: v for k, v in how.items().items() if k not in ("out", "progress", "engine", "texts")}
-    told = [s.manifest | {"path": str(s.path), "content": s.content} for s in stores]
-    study.provenance = {"transect": __version__, "runs": told, "options": options}
-    for one in study.tables.values():
-        one.provenance = study.provenance
+    study.trace(stores, how)
     origin = f"{'; '.join(describe_run(s) for s in stores)}. {texts} texts, {tokens} tokens, seed {how.seed}."
     study.figures = [_figure(name, runs, origin) for name in ("logit", "tuned")]
     if "directions" in study.tables:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transect import __version__
 from transect.results.study import Figure, Study, describe_run
 from transect.results.words import flagged, interval
 from transect.store.store import Store
@@ -21,11 +20,7 @@ def describe(study: Study, stores: Sequence[Store], how: Any) -> None:
         *flagged(study.tables, skip=("pairs",)),
     ]
     study.methods = _methods(how)
-    options = {k: v for k, v in how.items().items() if k not in ("out", "progress", "engine", "texts")}
-    runs = [s.manifest | {"path": str(s.path), "content": s.content} for s in stores]
-    study.provenance = {"transect": __version__, "runs": runs, "options": options}
-    for table in study.tables.values():
-        table.provenance = study.provenance
+    study.trace(stores, how)
     known = study.tables["matches"].where(status="ok")
     tokens = int(known.column("n")[0]) if len(known) else 0
     origin = (

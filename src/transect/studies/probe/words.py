@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transect import __version__
 from transect.results.study import Figure, Study, describe_run
 from transect.results.words import flagged, interval, other_texts
 from transect.store.store import Store
@@ -30,10 +29,7 @@ def describe(study: Study, stores: Sequence[Store], others: Sequence[Store], lab
             "--random-weights."
         )
     study.methods = _methods(label, how)
-    options = {k: v for k, v in how.items().items() if k not in ("out", "progress", "engine", "texts")}
-    runs = [s.manifest | {"path": str(s.path), "content": s.content} for s in every]
-    study.provenance = {"transect": __version__, "runs": runs, "options": options | {"label": label}}
-    table.provenance = study.provenance
+    study.trace(every, how, label=label)
     kinds = known.values("kind")
     origin = f"{'; '.join(describe_run(s) for s in every)}. {texts} groups of texts, seed {how.seed}."
     if not kinds:
