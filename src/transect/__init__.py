@@ -25,8 +25,8 @@ def publish(
                 there = ", ".join(target) or "nothing"
                 raise AttributeError(f"{package} has no {name!r}; there is: {there}")
             module, _, attribute = target[name].partition(":")
-            found = importlib.import_module(module)
-            value = getattr(found, attribute) if attribute else found
+            module_of = importlib.import_module(module)
+            value = getattr(module_of, attribute) if attribute else module_of
             super().__setattr__(name, value)
             return value
 

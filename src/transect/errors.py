@@ -11,11 +11,11 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> str:
     """A sentence that suggests the known names most like `name`, dotted parts in any order; "" for none."""
     import difflib
 
-    names, found = list(known), []
+    names, close = list(known), []
     parts = sorted(re.split(r"[._\s-]+", name.lower()))
-    found += [n for n in names if sorted(re.split(r"[._\s-]+", n.lower())) == parts]
-    found += difflib.get_close_matches(name, names, most, 0.7)
-    shown = list(dict.fromkeys(found))[:most]
+    close += [n for n in names if sorted(re.split(r"[._\s-]+", n.lower())) == parts]
+    close += difflib.get_close_matches(name, names, most, 0.7)
+    shown = list(dict.fromkeys(close))[:most]
     return f" Did you mean {' or '.join(shown)}?" if shown else ""
 
 

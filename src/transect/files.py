@@ -34,8 +34,8 @@ def place(path: Any) -> Place:
     try:
         from upath import UPath
 
-        found = UPath(path)
-        found.fs  # noqa: B018  a protocol without its package is found out here
+        location = UPath(path)
+        location.fs  # noqa: B018  a protocol without its package is found out here
     except ImportError as error:
         raise TransectError(
             f"{path}: {error}.", "pip install 'transect[remote]', and the fsspec package of this protocol."
@@ -44,7 +44,7 @@ def place(path: Any) -> Place:
         raise TransectError(
             f"{path}: {error}.", "Use a protocol that fsspec knows, such as s3://."
         ) from error
-    return found
+    return location
 
 
 def local(spec: Any) -> Path:
@@ -122,10 +122,10 @@ def loads(text: str | bytes, *, constants: bool = False) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         raise ValueError("a key stands twice in one object")
-    return made
+    return result
 
 
 def _finite(text: str) -> float:
@@ -177,7 +177,7 @@ def read_json(path: Place, what: str, fix: str = "", kind: Any = dict) -> Any:
         value = loads(path.read_bytes())
         if not isinstance(value, kind):
             raise ValueError(f"a {type(value).__name__} where another kind stands")
-        if isinstance(value, dict) and value.pop(CHECKSUM, told := checksum(value)) != told:
+        if isinstance(value, dict) and value.pop(CHECKSUM, stored := checksum(value)) != stored:
             raise ValueError("its checksum is another")
         return value
     except FileNotFoundError:
@@ -190,8 +190,8 @@ def read_json(path: Place, what: str, fix: str = "", kind: Any = dict) -> Any:
 def write_json(path: Place, value: Any) -> None:
     """Write JSON whole or not at all; an object gets its checksum. Raises: TransectError."""
     try:
-        told = {**value, CHECKSUM: checksum(value)} if isinstance(value, dict) else value
-        data = dumps(told, indent=1).encode()
+        record = {**value, CHECKSUM: checksum(value)} if isinstance(value, dict) else value
+        data = dumps(record, indent=1).encode()
     except UnicodeEncodeError as error:
         raise TransectError(f"{path}: {error}.", "A text holds half a character: mend the input.") from error
     write_bytes(path, data)

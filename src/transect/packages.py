@@ -119,8 +119,8 @@ PACKAGES: dict[str, Package] = {
 
 def cache_dir() -> Path:
     """Where fetched and converted files live: TRANSECT_CACHE, else the user's cache folder."""
-    if own := os.environ.get("TRANSECT_CACHE"):
-        return Path(own).expanduser()
+    if folder := os.environ.get("TRANSECT_CACHE"):
+        return Path(folder).expanduser()
     if sys.platform == "darwin":
         base = "~/Library/Caches"
     elif sys.platform == "win32":

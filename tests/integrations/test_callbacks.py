@@ -13,7 +13,7 @@ import transect as ts
 from tiny import make_texts, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.integrations import TransectCallback
-from transect.integrations.watch import Watch, whole
+from transect.integrations.watch import Watch, unwrapped
 
 TEXTS = make_texts(12)
 DESIGN = {"n": 24, "groups": 3}
@@ -127,7 +127,7 @@ def test_what_cannot_be_watched_is_refused(tmp_path: Path) -> None:
     sharded = FullyShardedDataParallel()
     sharded.inner = tiny_model("llama")
     with pytest.raises(TransectError, match="FullyShardedDataParallel"):
-        whole(sharded)
+        unwrapped(sharded)
     for steps in (0, "often", [-1]):
         with pytest.raises(TransectError, match="every how many steps"):
             Watch(TEXTS, "x", steps=steps)
@@ -146,10 +146,10 @@ def test_a_model_that_fsdp_sharded_is_refused_and_a_data_parallel_one_is_taken_w
     )
     try:
         model = tiny_model("llama")
-        assert whole(torch.nn.parallel.DistributedDataParallel(model)) is model
+        assert unwrapped(torch.nn.parallel.DistributedDataParallel(model)) is model
         mesh = torch.distributed.init_device_mesh("cpu", (1,))
         with pytest.raises(TransectError, match="sharded"):
-            whole(fully_shard(model, mesh=mesh))
+            unwrapped(fully_shard(model, mesh=mesh))
     finally:
         torch.distributed.destroy_process_group()
 

@@ -148,6 +148,7 @@ def test_work_goes_on_without_the_page_and_can_be_resumed(page: Any, store: Path
         expect(page.locator(".tx-plan")).to_contain_text("the last one here took so long")
         one.get_by_role("button", name="open").click()
         expect(page.get_by_role("region", name="calibrate study plain-calibrate")).to_be_visible()
+        page.goto("about:blank")  # it asks for the tasks as long as it is open
 
 
 def test_a_command_that_fails_says_why_and_what_needs_it_does_not_start(store: Path, tmp_path: Path) -> None:

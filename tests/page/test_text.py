@@ -93,7 +93,7 @@ def test_a_run_that_is_another_turned_has_the_same_cloud(pair: tuple[Path, Path]
 
 def test_words_begin_in_the_token_that_holds_their_first_letter() -> None:
     pieces = ["The", " cat", " sat", " on", " the", " Cat", "'s"]
-    found = {w: list(clouds._found(pieces, w)) for w in ("cat", " cat", "t s", "cat's", "dog", "")}
+    found = {w: list(clouds._beginnings(pieces, w)) for w in ("cat", " cat", "t s", "cat's", "dog", "")}
     assert found == {"cat": [1, 5], " cat": [1, 5], "t s": [1], "cat's": [5], "dog": [], "": [1]}
 
 

@@ -666,7 +666,7 @@ def test_pruning_ranks_once_a_fold_warns_and_draws_ratios(
 def test_pruning_says_before_the_work_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     import psutil
 
-    from transect.studies.pruning.words import _few
+    from transect.studies.pruning.words import _short_calibration
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Free", (), {"available": 1000})())
     model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t")
@@ -675,7 +675,7 @@ def test_pruning_says_before_the_work_what_does_not_fit(monkeypatch: pytest.Monk
     rows = curve(model, make_texts(6), [0.5], methods=["magnitude", "random"], compensation=False)
     assert all(r["calibration_tokens"] is None for r in rows)
     told = ts.Table([{"calibration_tokens": 151, "kept": 1152}, {"calibration_tokens": 9000, "kept": 24}])
-    assert "151 for up to 1,152" in _few(told)[0]
+    assert "151 for up to 1,152" in _short_calibration(told)[0]
 
 
 def test_clusters_of_the_map_keep_their_most_active_neuron() -> None:

@@ -23,7 +23,7 @@ from transect.train import pretrain as room
 from transect.train import vocabulary
 from transect.train.data import Stream, excerpts, prepare
 from transect.train.data import _documents as documents
-from transect.train.perplexity import Protocol, _told, groups_of, perplexity, unigram, windows
+from transect.train.perplexity import Protocol, _perplexity, groups_of, perplexity, unigram, windows
 from transect.train.pretrain import pretrain
 from transect.train.pretraining import Pretraining, marks, preset
 from transect.train.vocabulary import tokenizer_of
@@ -260,7 +260,7 @@ def scored(at, tmp_path, seed, gap, noise):
     nats = plain - tokens * (gap + shift - (tokens * shift).sum() / tokens.sum())
     sums = np.stack([nats, tokens, plain, tokens / 9], axis=1)
     stream = Stream(np.zeros(1, int), 20, 0, 0)
-    return _told(sums, stream, 32, 32, whole=True)
+    return _perplexity(sums, stream, 32, 32, everything=True)
 
 
 def test_a_collapsed_arm_has_not_learned_and_a_trained_one_has(at, tmp_path):
@@ -287,7 +287,7 @@ def test_groups_are_whole_documents_and_their_jackknife_covers(at, tmp_path):
         tokens = draw.lognormal(6, 0.7, 20)
         gap = 0.3 + draw.normal(0, 0.2, 20)
         sums = np.stack([-tokens * gap, tokens, 0 * tokens, tokens], axis=1)
-        told = _told(sums, stream, 32, 32, whole=True).over_baseline
+        told = _perplexity(sums, stream, 32, 32, everything=True).over_baseline
         hits += told.low < 0.3 < told.high
     assert 0.91 <= hits / 400 <= 0.98
 

@@ -25,7 +25,7 @@ RECIPE = Recipe(model="m", task="t")
 
 def checkpoint(folder: Path, into: bool = False, seed: int = 0) -> None:
     torch.manual_seed(seed)
-    with state.whole(folder, into=into) as partial:
+    with state.checkpoint_at(folder, into=into) as partial:
         save_file({"w": torch.randn(8, 4)}, str(partial / "model.safetensors"))
         write_json(partial / "scores.json", {"step": 2, "loss": 1.5})
 
@@ -150,12 +150,12 @@ def full() -> Iterator[None]:
 
 
 def _weights(folder: Path) -> None:
-    with state.whole(folder / "checkpoint-00002") as partial:
+    with state.checkpoint_at(folder / "checkpoint-00002") as partial:
         save_file({"w": torch.randn(100, 100)}, str(partial / "model.safetensors"))
 
 
 def _torch(folder: Path) -> None:
-    with state.whole(folder / "checkpoint-00002") as partial:
+    with state.checkpoint_at(folder / "checkpoint-00002") as partial:
         torch.save(torch.randn(100, 100), partial / "weights.pt")
 
 

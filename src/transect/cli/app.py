@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from transect.cli.options import command, given
+from transect.cli.options import command, explicit
 from transect.page.server import serve
 
 
@@ -19,7 +19,7 @@ def _ready(address: str) -> None:
 
 def _run(values: dict[str, Any]) -> None:
     browser = None if values.pop("no_browser") else webbrowser.open
-    serve(**given(values, serve), ready=_ready, browser=browser)
+    serve(**explicit(values, serve), ready=_ready, browser=browser)
 
 
 app = command(

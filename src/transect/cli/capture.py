@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from transect.cli.options import as_option, given, parameters
+from transect.cli.options import as_option, explicit, parameters
 from transect.cli.shared import ENGINE, OVERWRITE, bars, room_for, spinner
 from transect.cli.studies import shared_parameters
 from transect.files import plain
@@ -39,15 +39,15 @@ def _params() -> list[click.Parameter]:
     from transect.store.capture import capture as run
     from transect.texts.texts import open_texts
 
-    told: dict[str, tuple[Any, Option]] = {}
+    options: dict[str, tuple[Any, Option]] = {}
     for func in (run, open_texts, open_model):
-        told = {**parameters(func), **told}
+        options = {**parameters(func), **options}
     params: list[click.Parameter] = [click.Argument(["model"]), click.Argument(["texts"])]
     params += [as_option("out", str, Option(None, HELP["out"]), required=True)]
     params += [as_option(name, str, Option(default, HELP[name])) for name, default in STRINGS.items()]
     params += [click.Option(["--drop-position0"], is_flag=True, help=HELP["drop_position0"])]
     params += [as_option("threads", int, Option(None, HELP["threads"], least=1))]
-    params += [as_option(name, *entry) for name, entry in told.items() if name not in OWN]
+    params += [as_option(name, *entry) for name, entry in options.items() if name not in OWN]
     return params + shared_parameters(ENGINE, OVERWRITE)
 
 
@@ -90,14 +90,14 @@ def _capture(
         store = capture_images(model, folder, out, sites=kept, layers=layers, name=name)
         click.echo(repr(store), err=True)
         return
-    opened = open_texts(texts, seed=seed, **given(values, open_texts))
+    opened = open_texts(texts, seed=seed, **explicit(values, open_texts))
     with spinner(f"opening {model}"):
-        loaded = open_model(model, seed=seed, **given(values, open_model))
+        loaded = open_model(model, seed=seed, **explicit(values, open_model))
     loaded.name = name or loaded.name
-    asked = given(values, run) | {"layers": layers, "shard": part, "sites": values["sites"].split(",")}
+    asked = explicit(values, run) | {"layers": layers, "shard": part, "sites": values["sites"].split(",")}
     asked["position0"] = not values["drop_position0"]
-    with bars() as told:
-        store = run(loaded, opened, out, progress=lambda done, total: told("capture", done, total), **asked)
+    with bars() as bar:
+        store = run(loaded, opened, out, progress=lambda done, total: bar("capture", done, total), **asked)
     for note in store.manifest.get("notes", []):
         click.echo(f"note: {plain(note)}", err=True)
     click.echo(repr(store), err=True)

@@ -28,14 +28,14 @@ def demo(out: Path, texts: str, n: int, seed: int) -> None:
     with spinner("fetching model and texts (once)"):
         samples = open_texts(texts, seed=seed)
         models = [open_model("smollm2"), open_model("random:smollm2", seed=seed)]
-    with bars() as told:
+    with bars() as bar:
         stores = []
         for model, folder in zip(models, ("smollm2", "random"), strict=True):
             step = f"capture {folder}"
             stores.append(
-                capture(model, samples, out / "stores" / folder, progress=lambda d, t, s=step: told(s, d, t))
+                capture(model, samples, out / "stores" / folder, progress=lambda d, t, s=step: bar(s, d, t))
             )
         study = drift(
-            stores[0], controls=stores[1:], n=n, groups=6, resamples=12, seed=seed, out=out, progress=told
+            stores[0], controls=stores[1:], n=n, groups=6, resamples=12, seed=seed, out=out, progress=bar
         )
     finish(study, out)

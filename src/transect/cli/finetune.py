@@ -38,12 +38,12 @@ def _run(
         if not all(part.strip().isdecimal() for part in text.split(",")):
             raise click.BadParameter(f"{text!r}; write steps like 10,20,50.", param_hint="--checkpoints")
         values["checkpoints"] = tuple(int(part) for part in text.split(","))
-    with room_for(out, overwrite, values | {"model": model, "task": task}), bars() as told:
+    with room_for(out, overwrite, values | {"model": model, "task": task}), bars() as bar:
         run(
             preset(model, task, **values),
             out,
             device=device,
-            progress=told,
+            progress=bar,
         )
     result = json.loads((out / "result.json").read_text())
     if as_json:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from transect.cli.options import as_option, given, parameters
+from transect.cli.options import as_option, explicit, parameters
 from transect.cli.shared import OVERWRITE, room_for
 from transect.cli.studies import shared_parameters
 from transect.files import plain
@@ -14,10 +14,10 @@ from transect.work.options import Option
 def _params() -> list[click.Parameter]:
     from transect.store.imports import import_arrays
 
-    told = parameters(import_arrays)
+    declared = parameters(import_arrays)
     params: list[click.Parameter] = [click.Argument(["file"])]
-    params += [as_option("out", str, Option(None, told["out"][1].help), required=True)]
-    params += [as_option(name, *entry) for name, entry in told.items() if name not in ("file", "out")]
+    params += [as_option("out", str, Option(None, declared["out"][1].help), required=True)]
+    params += [as_option(name, *entry) for name, entry in declared.items() if name not in ("file", "out")]
     return params + shared_parameters(OVERWRITE)
 
 
@@ -25,7 +25,7 @@ def _run(file: str, out: str, overwrite: bool, **values: Any) -> None:
     from transect.store.imports import import_arrays
 
     with room_for(out, overwrite, values | {"file": file}):
-        store = import_arrays(file, out, **given(values, import_arrays))
+        store = import_arrays(file, out, **explicit(values, import_arrays))
     for note in store.manifest.get("notes", []):
         click.echo(f"note: {plain(note)}", err=True)
     click.echo(repr(store), err=True)

@@ -33,12 +33,12 @@ def info(store: str, verify: bool, as_json: bool) -> None:
     if verify:
         if bare:
             click.echo(f"no checksum (written by an earlier version): {', '.join(bare)}", err=True)
-        whole = {
+        summary = {
             "store": "all shards are as they were written",
             "study": "all tables are",
             "run": "all files are",
         }
-        click.echo(whole[kind] + ("" if kind == "store" else " as they were written"), err=True)
+        click.echo(summary[kind] + ("" if kind == "store" else " as they were written"), err=True)
 
 
 def _say(line: str) -> None:
@@ -47,25 +47,25 @@ def _say(line: str) -> None:
     click.echo(plain(line))
 
 
-def _json(told: dict[str, Any]) -> None:
+def _json(value: dict[str, Any]) -> None:
     from transect.files import dumps
 
-    sys.stdout.write(dumps(told) + "\n")
+    sys.stdout.write(dumps(value) + "\n")
 
 
 def _study(folder: Path, verify: bool, as_json: bool) -> tuple[list[str], list[str]]:
     """Say what a study holds; (problems, files without a checksum)."""
     from transect.results.study import study_json, verify_study
 
-    told = study_json(folder)
+    record = study_json(folder)
     problems, bare = verify_study(folder) if verify else ([], [])
     if as_json:
-        _json(told | {"problems": problems})
+        _json(record | {"problems": problems})
     else:
-        _say(f"{folder}: the study {told['name']}: {told['question']}")
-        _say(f"  tables   {', '.join(told['tables']) or 'none'}")
-        _say(f"  figures  {', '.join(f['name'] for f in told['figures']) or 'none'}")
-        for finding in told["findings"]:
+        _say(f"{folder}: the study {record['name']}: {record['question']}")
+        _say(f"  tables   {', '.join(record['tables']) or 'none'}")
+        _say(f"  figures  {', '.join(f['name'] for f in record['figures']) or 'none'}")
+        for finding in record["findings"]:
             _say(f"  found    {finding}")
     return problems, bare
 
@@ -75,14 +75,14 @@ def _run(folder: Path, verify: bool, as_json: bool) -> tuple[list[str], list[str
     from transect.files import read_json
     from transect.train.state import kept, verify_run
 
-    told = read_json(folder / "recipe.json", "run", "Choose another --out.")
+    record = read_json(folder / "recipe.json", "run", "Choose another --out.")
     problems, bare = verify_run(folder) if verify else ([], [])
     if as_json:
-        _json(told | {"problems": problems})
+        _json(record | {"problems": problems})
     else:
         done = "finished" if (folder / "result.json").is_file() else f"not finished, {kept(folder)}"
         _say(f"{folder}: a training run, {done}")
-        for name, value in told.items():
+        for name, value in record.items():
             _say(f"  {name:<16} {json.dumps(value, ensure_ascii=False)}")
     return problems, bare
 
@@ -94,8 +94,8 @@ def _store(folder: Any, verify: bool, as_json: bool) -> tuple[list[str], list[st
     opened = open_store(folder)
     problems = opened.verify() if verify else []
     if as_json:
-        told = {"problems": problems, "unfinished": opened.unfinished}
-        _json(opened.manifest | told | {"max_abs": {} if problems else opened.ranges()})
+        problems_found = {"problems": problems, "unfinished": opened.unfinished}
+        _json(opened.manifest | problems_found | {"max_abs": {} if problems else opened.ranges()})
     elif not problems:
         _describe(opened)
     if opened.unfinished:
@@ -132,7 +132,7 @@ def _describe(opened: Any) -> None:
         width = "/".join(map(str, sorted({opened.width(s) for s in members})))
         peak = max(peaks[s] for s in members)
         _say(f"  {name:<12} {len(members):>3} sites × {width}, largest |x| {peak:,.1f}")
-    told = "not checked" if additive is None else f"relative error {additive:.0e}"
-    _say(f"  sublayers add up to the block: {told}")
+    error_text = "not checked" if additive is None else f"relative error {additive:.0e}"
+    _say(f"  sublayers add up to the block: {error_text}")
     versions = ", ".join(f"{k} {v}" for k, v in m["origin"].items())
     _say(f"  made by  {versions}; fingerprint {opened.fingerprint}")

@@ -68,8 +68,8 @@ def _summary(name: str, studies: dict[str, str]) -> str:
         spec = importlib.util.find_spec(module)
         file = Path(str(spec.origin)) if spec else file
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    found = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function), None)
-    text = ast.get_docstring(found) if found else ast.get_docstring(tree)
+    definition = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function), None)
+    text = ast.get_docstring(definition) if definition else ast.get_docstring(tree)
     return (text or "").split("\n\n")[0].replace("\n", " ").split(". ")[0].split(": `")[0].rstrip(".")
 
 
@@ -87,11 +87,11 @@ def main() -> None:
         click.echo(message(error), err=True)
         sys.exit(2)
     except MemoryError as error:
-        told = TransectError(
+        refusal = TransectError(
             f"not enough memory ({error})." if str(error) else "not enough memory.",
             "Ask for less at once: fewer points (--n), sites or layers, draws or workers.",
         )
-        click.echo(message(told), err=True)
+        click.echo(message(refusal), err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()

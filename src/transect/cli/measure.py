@@ -29,9 +29,9 @@ class Measures(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of one measure."""
-        if (found := registry().get(cmd_name)) is None:
+        if (measure := registry().get(cmd_name)) is None:
             raise click.UsageError(f"No such measure {cmd_name!r}.{nearest(cmd_name, registry())}", ctx)
-        return _command(found)
+        return _command(measure)
 
 
 @click.group(cls=Measures)
@@ -48,18 +48,18 @@ def _command(m: Measure) -> click.Command:
         asked = {k: v for k, v in values.items() if v is not None}
         if out:
             check_kind(Path(out), "table")
-        with bars() as told:
-            table = sweep(m, open_runs(list(stores)), out=out, progress=told, **asked)
+        with bars() as bar:
+            table = sweep(m, open_runs(list(stores)), out=out, progress=bar, **asked)
         if out:
             table.save(Path(out) / f"{m.name}.parquet")
         show(table, as_json)
 
     params: list[click.Parameter] = [click.Argument(["stores"], nargs=-1, required=True)]
-    own = {
+    own_options = {
         o.name: (o.kind, replace(o.range, default=o.default, choices=tuple(map(str, o.choices))))
         for o in m.options.values()
     }
-    for name, (kind, option) in (own | _of_sweep(m)).items():
+    for name, (kind, option) in (own_options | _of_sweep(m)).items():
         params.append(as_option(name, kind, option, required=name == "label"))
     params += shared_parameters(ENGINE, SHARE, JSON)
     text = f"{m.__doc__}\n\nSource: {m.source}"
@@ -70,16 +70,19 @@ def _of_sweep(m: Measure) -> dict[str, tuple[Any, Option]]:
     """Options of the sweep that mean something for this measure."""
     from transect.inference.sweep import sweep
 
-    told = parameters(sweep)
+    options = parameters(sweep)
     shared = {k: v for k, v in declared(StudyOptions).items() if k not in ("progress", "engine")}
-    found: dict[str, tuple[Any, Option]] = {"permutations": (int, told["permutations"][1])}
-    found["normalise"] = str, Option("raw", told["normalise"][1].help, choices=("raw", "unit"))
+    fields: dict[str, tuple[Any, Option]] = {"permutations": (int, options["permutations"][1])}
+    fields["normalise"] = str, Option("raw", options["normalise"][1].help, choices=("raw", "unit"))
     if "Y" in m.data:
         words = ("adjacent", "all", "same", "cross")
-        found["pairs"] = str, Option("adjacent", told["pairs"][1].help, choices=words)
-        found["pca"] = int, Option(None, told["pca"][1].help, least=1)
+        fields["pairs"] = str, Option("adjacent", options["pairs"][1].help, choices=words)
+        fields["pca"] = int, Option(None, options["pca"][1].help, least=1)
         if not m.paired:
-            found["design"] = str, Option("disjoint", told["design"][1].help, choices=("paired", "disjoint"))
+            fields["design"] = (
+                str,
+                Option("disjoint", options["design"][1].help, choices=("paired", "disjoint")),
+            )
     if "y" in m.data:
-        found["label"] = str, told["label"][1]
-    return found | shared
+        fields["label"] = str, options["label"][1]
+    return fields | shared

@@ -17,8 +17,8 @@ class Neurons(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A study's own command."""
-        made = {"map": "neurons", "match": "match", "prune": "pruning"}
-        return study_command(made[cmd_name], cmd_name) if cmd_name in made else None
+        folders = {"map": "neurons", "match": "match", "prune": "pruning"}
+        return study_command(folders[cmd_name], cmd_name) if cmd_name in folders else None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Route to `map` unless a subcommand is named."""

@@ -60,17 +60,17 @@ def command(
 def parameters(func: Callable[..., Any]) -> dict[str, tuple[Any, Option]]:
     """Name → (type, Option) of all that a function takes, declared groups opened up, help from the
     docstring."""
-    told, found, hints = args_of(inspect.getdoc(func) or ""), {}, _hints(func)
+    sentences, hits, hints = args_of(inspect.getdoc(func) or ""), {}, _hints(func)
     for p in inspect.signature(func).parameters.values():
         hint = hints.get(p.name, str)
         if p.kind is p.VAR_KEYWORD:
             group = typing.get_args(hint)[0] if typing.get_origin(hint) is Unpack else None
-            found |= declared(group) if group else {}
+            hits |= declared(group) if group else {}
         else:
             default = None if p.default is p.empty else p.default
-            kind, option = _annotated(hint, Option(default, told.get(p.name, "")))
-            found[p.name] = kind, option
-    return found
+            kind, option = _annotated(hint, Option(default, sentences.get(p.name, "")))
+            hits[p.name] = kind, option
+    return hits
 
 
 def _hints(func: Callable[..., Any]) -> dict[str, Any]:
@@ -79,23 +79,23 @@ def _hints(func: Callable[..., Any]) -> dict[str, Any]:
         return typing.get_type_hints(func, include_extras=True)
     except NameError:
         known = vars(inspect.getmodule(func) or object())
-        found = {}
+        hints = {}
         for name, hint in inspect.get_annotations(func).items():
             try:
-                found[name] = eval(hint, known) if isinstance(hint, str) else hint  # our own annotations
+                hints[name] = eval(hint, known) if isinstance(hint, str) else hint  # our own annotations
             except NameError:
-                found[name] = str
-        return found
+                hints[name] = str
+        return hints
 
 
 def of_dataclass(declaration: Any) -> dict[str, tuple[Any, Option]]:
     """The same of a dataclass whose docstring has Args."""
     hints = typing.get_type_hints(declaration, include_extras=True)
-    told, found = args_of(inspect.getdoc(declaration) or ""), {}
+    sentences, options = args_of(inspect.getdoc(declaration) or ""), {}
     for field in fields(declaration):
         default = None if field.default is MISSING else field.default
-        found[field.name] = _annotated(hints[field.name], Option(default, told.get(field.name, "")))
-    return found
+        options[field.name] = _annotated(hints[field.name], Option(default, sentences.get(field.name, "")))
+    return options
 
 
 def _annotated(hint: Any, usual: Option) -> tuple[Any, Option]:
@@ -111,15 +111,15 @@ def _annotated(hint: Any, usual: Option) -> tuple[Any, Option]:
 def args_of(text: str) -> dict[str, str]:
     """Parameter → sentence, from the Args of a docstring."""
     block = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.M)
-    found: dict[str, str] = {}
+    arguments: dict[str, str] = {}
     name = ""
     for line in block[1].splitlines() if block else ():
         entry = re.match(r"^ {4}(\w+): (.*)$", line)
         if entry:
-            name, found[entry[1]] = entry[1], entry[2].strip()
+            name, arguments[entry[1]] = entry[1], entry[2].strip()
         elif name and line.strip():
-            found[name] += " " + line.strip()
-    return found
+            arguments[name] += " " + line.strip()
+    return arguments
 
 
 def _help(text: str) -> str:
@@ -157,7 +157,7 @@ def as_option(name: str, hint: Any, option: Option, *, required: bool = False) -
         return _several(name, flag, kinds, shown)
     if int in kinds and str not in kinds:
         return click.Option(
-            [flag], type=WholeRange(_whole(option.least, 0), _whole(option.most, None)), **shown
+            [flag], type=WholeRange(_integer(option.least, 0), _integer(option.most, None)), **shown
         )
     if float in kinds and str not in kinds:
         least, most = (a if b is None else b for a, b in _ends(option))
@@ -212,7 +212,7 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-def _whole(limit: float | int | None, usual: int | None) -> int | None:
+def _integer(limit: float | int | None, usual: int | None) -> int | None:
     return usual if limit is None else int(limit)
 
 
@@ -242,14 +242,14 @@ def _json(_ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     if value is None:
         return None
     try:
-        found = json.loads(value)
+        parsed = json.loads(value)
     except ValueError as error:
         raise TransectError(
             f"--{param.name} is not JSON ({error}).", 'Write {"spiral": {"growth": 2}}.'
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise TransectError(f"--{param.name} is no JSON object.", 'Write {"spiral": {"growth": 2}}.')
-    return found
+    return parsed
 
 
 def _members(hint: Any) -> list[Any]:
@@ -268,7 +268,7 @@ def _is_sequence(hint: Any) -> bool:
     return any(_sequence(k) for k in _members(hint))
 
 
-def given(values: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, Any]:
+def explicit(values: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, Any]:
     """Those values that `func` takes and that were given: an option left out keeps the function's own
     default."""
     known = parameters(func)

@@ -47,8 +47,8 @@ def room_for(out: Any, overwrite: bool, values: dict[str, Any]) -> Iterator[None
     from transect.files import place
     from transect.work.folders import replacing
 
-    given = (value for name, value in values.items() if name != "out")
-    several = [v for value in given for v in (value if isinstance(value, tuple | list) else (value,))]
+    values_of = (value for name, value in values.items() if name != "out")
+    several = [v for value in values_of for v in (value if isinstance(value, tuple | list) else (value,))]
     shared = str(values.get("engine", "")).startswith("part:") or values.get("shard", "1/1") != "1/1"
     if overwrite and (shared or int(os.environ.get("WORLD_SIZE") or 1) > 1):
         raise click.UsageError(
@@ -148,15 +148,15 @@ def bars() -> Iterator[Callable[..., None]]:
     with Progress(*shown, console=Console(stderr=True)) as progress:
         tasks: dict[str, Any] = {}
 
-        def told(step: str, done: int, total: int, said: str = "") -> None:
+        def update(step: str, done: int, total: int, said: str = "") -> None:
             if step not in tasks or (progress.tasks[tasks[step]].finished and done < total):
                 tasks[step] = progress.add_task(step, total=total, said=said)
             progress.update(tasks[step], completed=done, total=total, said=said)
 
-        yield told
+        yield update
 
 
-def noted(file: Path, told: Callable[..., None], pace: float = 0.5) -> Callable[..., None]:
+def noted(file: Path, report: Callable[..., None], pace: float = 0.5) -> Callable[..., None]:
     """Progress that is also written to a file, at most every `pace` seconds and as a step ends: what the app
     shows of a command that it started."""
     from transect.files import write_json
@@ -165,7 +165,7 @@ def noted(file: Path, told: Callable[..., None], pace: float = 0.5) -> Callable[
 
     def both(step: str, done: int, total: int, said: str = "") -> None:
         nonlocal last
-        told(step, done, total, said)
+        report(step, done, total, said)
         if done >= total or time.monotonic() - last >= pace:
             last = time.monotonic()
             write_json(file, {"step": step, "done": done, "total": total, "said": said, "at": time.time()})
@@ -179,7 +179,7 @@ def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[..., No
     begun: dict[str, float] = {}
     last: dict[str, float] = {}
 
-    def told(step: str, done: int, total: int, said: str = "") -> None:
+    def update(step: str, done: int, total: int, said: str = "") -> None:
         now = clock()
         if step not in begun and done < total:
             begun[step] = last[step] = now
@@ -196,7 +196,7 @@ def plain_lines(clock: Callable[[], float] = time.monotonic) -> Callable[..., No
         if done >= total:
             begun.pop(step), last.pop(step)
 
-    return told
+    return update
 
 
 def show(table: "Table", as_json: bool = False, most: int = 200) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from transect.cli.options import command, given
+from transect.cli.options import command, explicit
 from transect.cli.shared import ENGINE, JSON, OVERWRITE, SHARE, bars, finish, room_for, show
 from transect.results.study import check_study
 from transect.studies import names
@@ -33,15 +33,15 @@ def study_command(name: str, shown_as: str = "") -> click.Command:
             values["out"] = f"{str(values[first][0]).rstrip(chr(47))}-{name}"
         out = Path(values["out"])
         values["engine"] = values.pop("engine", "local")
-        asked = given(values, func)
+        asked = explicit(values, func)
         for place in places:
             value = values.get(place)
             several = list(value) if isinstance(value, tuple) else [value]
             asked[place] = several[0] if len(several) == 1 else several
         with room_for(out, overwrite, asked):
             check_study(out, name)
-            with bars() as told:
-                study = func(**asked, progress=told)
+            with bars() as bar:
+                study = func(**asked, progress=bar)
             finish(study, out, quiet=as_json)
         if as_json:
             show(study.tables[getattr(room, "HEADLINE", next(iter(study.tables)))], as_json=True)

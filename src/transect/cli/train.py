@@ -21,11 +21,11 @@ def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, *
 
     how = {name: values.pop(name) for name in ("data", "capture", "device")}
     values |= {"tied": False} if untied else {}
-    with room_for(out, overwrite, values | how), bars() as told:
+    with room_for(out, overwrite, values | how), bars() as bar:
         pretrain(
             preset_of(preset, **values),
             out,
-            progress=told,
+            progress=bar,
             **how,
         )
     result = json.loads((out / "result.json").read_text())

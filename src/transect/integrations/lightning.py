@@ -60,6 +60,6 @@ class LightningCallback(Callback):
     def _look(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
-        told = self.watch.look(self._model(pl_module), self.tokenizer, trainer.global_step)
-        for logger in trainer.loggers if told else []:
-            logger.log_metrics(told, step=trainer.global_step)
+        values = self.watch.look(self._model(pl_module), self.tokenizer, trainer.global_step)
+        for logger in trainer.loggers if values else []:
+            logger.log_metrics(values, step=trainer.global_step)

@@ -35,28 +35,28 @@ class TransectCallback(TrainerCallback):
         trainer.add_callback(self)
         return self
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **context: Any) -> None:
         """Refuse what cannot be looked at; look before the first step."""
         self.trainer = self.trainer or _caller(self)
-        self.watch.begin(given["model"])
+        self.watch.begin(context["model"])
         if state.global_step == 0:
-            self._look(state, given, 0)
+            self._look(state, context, 0)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **context: Any) -> None:
         """Look where a look is due."""
         if self.watch.due(state.global_step):
-            self._look(state, given, state.global_step)
+            self._look(state, context, state.global_step)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **context: Any) -> None:
         """Look once more where the last step was not looked at."""
-        self._look(state, given, state.global_step)
+        self._look(state, context, state.global_step)
 
-    def _look(self, state: Any, given: dict[str, Any], step: int) -> None:
+    def _look(self, state: Any, context: dict[str, Any], step: int) -> None:
         if not state.is_world_process_zero or self.trainer is None:
             return
-        tokenizer = self.tokenizer or given.get("processing_class")
-        if told := self.watch.look(given["model"], tokenizer, step):
-            self.trainer.log(told)
+        tokenizer = self.tokenizer or context.get("processing_class")
+        if values := self.watch.look(context["model"], tokenizer, step):
+            self.trainer.log(values)
 
 
 def _caller(callback: TrainerCallback) -> Trainer:

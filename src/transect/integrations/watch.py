@@ -71,7 +71,7 @@ class Watch:
 
     def begin(self, model: Any) -> None:
         """Refuse what cannot be looked at, before training begins. Raises: TransectError."""
-        sites.discover(whole(model))
+        sites.discover(unwrapped(model))
         self.seconds, self.begun = 0.0, time.monotonic()
 
     def look(self, model: Any, tokenizer: Any, step: int) -> dict[str, float]:
@@ -81,20 +81,20 @@ class Watch:
         begun = time.monotonic()
         if tokenizer is None:
             raise TransectError("the trainer knows no tokenizer.", "Give it processing_class=TOKENIZER.")
-        with untouched(whole(model)) as inner:
+        with untouched(unwrapped(model)) as inner:
             opened = wrap_model(inner, tokenizer, f"step {step}")
             opened.source = {**opened.source, "step": step}
             folder = self.out / "stores" / f"checkpoint-{step:05d}"
             store = capture(opened, self.texts, folder, **self.options)
         self.first = self.first or store
-        told = self._measured(store)
+        values = self._measured(store)
         self.last = step
         self.seconds += time.monotonic() - begun
         share = self.seconds / max(time.monotonic() - self.begun, 1e-9)
-        return told | {"transect/seconds": time.monotonic() - begun, "transect/share_of_training": share}
+        return values | {"transect/seconds": time.monotonic() - begun, "transect/share_of_training": share}
 
     def _measured(self, store: Store) -> dict[str, float]:
-        told: dict[str, float] = {}
+        values: dict[str, float] = {}
         names = [s for s in store.sites if sites.family(s).endswith("resid")] or store.sites
         wanted = {names[k] for k in (0, len(names) // 2, -1)}
         if self.layers is not None:
@@ -104,12 +104,12 @@ class Watch:
             runs = [self.first, store] if two and self.first is not store else [store]
             if two and len(runs) == 1:
                 continue
-            given = {"sites": ",".join(sorted(wanted, key=sites.order)), "workers": 1, **self.design}
-            for row in sweep(m, [s for s in runs if s], pairs="same", **given):
+            options = {"sites": ",".join(sorted(wanted, key=sites.order)), "workers": 1, **self.design}
+            for row in sweep(m, [s for s in runs if s], pairs="same", **options):
                 name = f"transect/{m.name}{'_to_first' if two else ''}/{row['site']}"
                 ends = {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
-                told |= {k: float(v) for k, v in ends.items() if v is not None}
-        return told
+                values |= {k: float(v) for k, v in ends.items() if v is not None}
+        return values
 
 
 def _checked_steps(steps: str | int | Sequence[int]) -> str | int | tuple[int, ...]:
@@ -120,7 +120,7 @@ def _checked_steps(steps: str | int | Sequence[int]) -> str | int | tuple[int, .
     return tuple(steps)
 
 
-def whole(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
     """The model itself, out of wrappers that leave it whole. Raises: TransectError for a sharded one."""
     while type(model).__name__ in WHOLE:
         model = getattr(model, "_orig_mod", None) or model.module

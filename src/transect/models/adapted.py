@@ -38,8 +38,8 @@ def task_of(adapter: str) -> tuple[str | None, int | None]:
     from safetensors import safe_open
 
     with loading(f"adapter {adapter}"):
-        told = json.loads(file.read_text(encoding="utf-8"))
-        task = told.get("task_type")
+        config = json.loads(file.read_text(encoding="utf-8"))
+        task = config.get("task_type")
         with safe_open(str(weights), "pt") as tensors:
             names = list(tensors.keys())
             heads = [n for n in names if n.rpartition(".")[0].endswith(HEADS)]

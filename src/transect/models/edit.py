@@ -32,8 +32,8 @@ class Blocks:
         TransectError, naming the model, where they do not."""
         check_head(model)
         self.model = model
-        found = [t for t in sites.discover(model.model).values() if sites.family(t.site) == "resid"]
-        self.blocks = [tap.module for tap in found if tap.reads == "output"]
+        residual = [t for t in sites.discover(model.model).values() if sites.family(t.site) == "resid"]
+        self.blocks = [tap.module for tap in residual if tap.reads == "output"]
         self.rest: dict[int, tuple[Any, ...] | None] = {}
         self._check()
 
@@ -44,24 +44,24 @@ class Blocks:
         """Logits [texts, tokens, vocabulary] in float32 of token ids [texts, tokens]."""
         import torch
 
-        given = torch.as_tensor(np.asarray(ids), dtype=torch.long, device=self.model.device)
-        kept = torch.ones_like(given) if mask is None else mask.to(given.device)
+        tokens = torch.as_tensor(np.asarray(ids), dtype=torch.long, device=self.model.device)
+        kept = torch.ones_like(tokens) if mask is None else mask.to(tokens.device)
         with torch.inference_mode():
-            out = self.model.model(input_ids=given, attention_mask=kept, use_cache=False)
+            out = self.model.model(input_ids=tokens, attention_mask=kept, use_cache=False)
         return out.logits.float()
 
     @contextlib.contextmanager
     def routed(self, routes: Routes) -> Iterator[None]:
         """While open, position k of the stack runs the blocks `routes[k]`; positions not named run their
         own."""
-        own = [(b, b.__dict__.get("forward"), b.forward) for b in self.blocks]
+        forwards = [(b, b.__dict__.get("forward"), b.forward) for b in self.blocks]
         try:
             for k, chain in routes.items():
-                steps = [own[j][2] for j in chain]
+                steps = [forwards[j][2] for j in chain]
                 self.blocks[k].forward = _chained(steps, self.rest.get(k))
             yield
         finally:
-            for block, before, _ in own:
+            for block, before, _ in forwards:
                 block.__dict__.pop("forward", None)
                 if before is not None:
                     block.forward = before
@@ -109,7 +109,7 @@ class Blocks:
                 by_hand = self.logits(ids)
             scale = float(usual.abs().max())
             read = self.readout(last[0][0])
-            fits = all(float((told - usual).abs().max()) < 1e-2 * scale for told in (by_hand, read[None]))
+            fits = all(float((logits - usual).abs().max()) < 1e-2 * scale for logits in (by_hand, read[None]))
         if not fits:
             raise TransectError(
                 f"{self.model.name} ({type(self.model.model).__name__}): its {len(self)} blocks, run "

@@ -70,16 +70,16 @@ def tensors_hash(tensors: dict[str, Any]) -> str:
     tie."""
     import torch
 
-    whole, seen = hashlib.sha256(), {}
+    digest, seen = hashlib.sha256(), {}
     for name in sorted(tensors):
         tensor = tensors[name].detach()
         where = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
         if tensor.numel() and (first := seen.setdefault(where, name)) != name:
-            whole.update(f"{name}={first}\n".encode())
+            digest.update(f"{name}={first}\n".encode())
             continue
-        whole.update(f"{name}:{str(tensor.dtype).removeprefix('torch.')}:{tuple(tensor.shape)}\n".encode())
-        whole.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return whole.hexdigest()
+        digest.update(f"{name}:{str(tensor.dtype).removeprefix('torch.')}:{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

@@ -104,7 +104,7 @@ def sites_of(names: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
             left.append(name)
         else:
             ranked.setdefault(site, []).append((rank, name))
-    return {site: [name for _, name in sorted(found)] for site, found in ranked.items()}, left
+    return {site: [name for _, name in sorted(pairs)] for site, pairs in ranked.items()}, left
 
 
 def _candidates(number: str) -> Sequence[str]:

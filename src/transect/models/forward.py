@@ -77,7 +77,7 @@ def hooked(taps: Iterable[sites.Tap], put: Put) -> Iterator[dict[str, int]]:
         if tap.reads == "input":
 
             def hook(_module: Any, a: Any, kw: Any, tap: sites.Tap = tap) -> None:
-                hand(tap.site, readings.given(tap, a, kw))
+                hand(tap.site, readings.input_of(tap, a, kw))
 
             handles.append(tap.module.register_forward_pre_hook(hook, with_kwargs=True))
         else:
@@ -97,13 +97,13 @@ def run(model: "Model", taps: Sequence[sites.Tap], batch: Batch, put: Put) -> No
     """One pass of the base model over a batch; `put(site, rows)` gets the kept rows of each site, exactly
     once."""
     texts, tokens = batch.mask.shape
-    whole = len(batch.keep) == batch.mask.numel()
+    complete = len(batch.keep) == batch.mask.numel()
     known = _layouts_of(model, taps, batch) if texts >= tokens > 1 else {}
 
     def keep_rows(site: str, value: "torch.Tensor") -> None:
         rows = aligned(value.detach(), texts, tokens, known.get(site), f"{model.name}: {site}")
         flat = rows.reshape(texts * tokens, -1)
-        put(site, flat if whole else flat.index_select(0, batch.keep.to(flat.device)))
+        put(site, flat if complete else flat.index_select(0, batch.keep.to(flat.device)))
 
     _pass(model, taps, batch, keep_rows)
 
@@ -152,9 +152,9 @@ def inputs(model: "Model", batch: Batch) -> dict[str, "torch.Tensor"]:
     import torch
 
     ids, mask = batch.ids.to(model.device), batch.mask.to(model.device)
-    given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+    arguments: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
     if model.kind == "decoder":
-        given["use_cache"] = False
+        arguments["use_cache"] = False
     if model.kind == "encoder-decoder":
         config = model.base.config
         start = next(
@@ -166,12 +166,12 @@ def inputs(model: "Model", batch: Batch) -> dict[str, "torch.Tensor"]:
             0,
         )
         first = torch.full_like(ids[:, :1], start)
-        given |= {
+        arguments |= {
             "decoder_input_ids": torch.cat([first, ids[:, :-1]], 1),
             "decoder_attention_mask": mask,
             "use_cache": False,
         }
-    return given
+    return arguments
 
 
 def make_batch(
@@ -206,24 +206,24 @@ def forward(
     width]."""
     tokenized = tokenize(texts, model.tokenizer, max_length)
     kept = kept_positions(tokenized, "all")
-    chosen = list(taps_for(model.model, wanted).values())
+    taps = list(taps_for(model.model, wanted).values())
     check_fits(model, tokenized.ids, [texts.ids[i] for i in tokenized.kept])
     lengths = [len(t) for t in tokenized.ids]
     for batch in make_plan(lengths, lengths, batch_tokens, sum(lengths))[0]:
         got: dict[str, torch.Tensor] = {}
-        made = make_batch(tokenized.ids, batch, kept)
-        run(model, chosen, made, lambda site, rows, got=got: got.update({site: rows.clone()}))
+        packed = make_batch(tokenized.ids, batch, kept)
+        run(model, taps, packed, lambda site, rows, got=got: got.update({site: rows.clone()}))
         members = [tokenized.kept[i] for i in batch]
-        yield members, np.asarray(members)[made.owner.numpy()], got
+        yield members, np.asarray(members)[packed.owner.numpy()], got
 
 
 def shuffled(tokenized: Tokenized, seed: int) -> Tokenized:
     """Every text's own tokens in random order, special ones in place: the same words without their order."""
     ids, offsets = [], []
     for i, special in enumerate(tokenized.special):
-        own = np.flatnonzero(~np.array(special))
+        ordinary = np.flatnonzero(~np.array(special))
         order = np.arange(len(special))
-        order[own] = np.random.default_rng([seed, i]).permutation(own)
+        order[ordinary] = np.random.default_rng([seed, i]).permutation(ordinary)
         ids.append([tokenized.ids[i][k] for k in order])
         offsets.append([tokenized.offsets[i][k] for k in order])
     return replace(tokenized, ids=ids, offsets=offsets, landmarks={}, first_landmarks={})

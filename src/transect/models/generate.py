@@ -59,13 +59,13 @@ def activations(
             "Shorten it.",
         )
     taps = sites.discover(model.model)
-    chosen = [taps[s] for s in sites.select(list(taps), wanted)]
+    selected = [taps[s] for s in sites.select(list(taps), wanted)]
     draw = None if seed is None else torch.Generator().manual_seed(seed)
     past, fed, position = None, ids.to(model.device), 0
     for new in range(max_new_tokens + 1):
         seen: dict[str, torch.Tensor] = {}
         put = _keeper(seen, fed.shape[1])
-        with torch.inference_mode(), hooked(chosen, put):
+        with torch.inference_mode(), hooked(selected, put):
             out = model.model(input_ids=fed, past_key_values=past, use_cache=True)
         past = out.past_key_values
         for k, token in enumerate(fed[0].tolist()):

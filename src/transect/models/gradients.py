@@ -26,7 +26,7 @@ def token_gradients(
     import torch
 
     taps = sites.discover(model.model)
-    chosen = [taps[s] for s in sites.select(list(taps), ["resid"])]
+    selected = [taps[s] for s in sites.select(list(taps), ["resid"])]
     copies = torch.from_numpy(np.stack([ids[: at.max() + 1]] * len(at)).astype(np.int64)).to(model.device)
     mask = torch.arange(copies.shape[1])[None] <= torch.from_numpy(at)[:, None]
     row, place = torch.arange(len(at)), torch.from_numpy(at)
@@ -39,15 +39,15 @@ def token_gradients(
     for p in frozen:
         p.requires_grad_(False)
     try:
-        with torch.enable_grad(), hooked(chosen, keep):
+        with torch.enable_grad(), hooked(selected, keep):
             out = model.model(input_ids=copies, attention_mask=mask.long().to(model.device), use_cache=False)
         scores = out.logits[row, place].float()
         norms = []
         for following in (ids[at + 1], other):
             wanted = torch.from_numpy(np.asarray(following, np.int64)).to(model.device)
             loss = torch.nn.functional.cross_entropy(scores, wanted, reduction="sum")
-            found = torch.autograd.grad(loss, list(seen.values()), retain_graph=True)
-            norms.append([g[row, place].float().norm(dim=-1).cpu().numpy().astype(float) for g in found])
+            gradients = torch.autograd.grad(loss, list(seen.values()), retain_graph=True)
+            norms.append([g[row, place].float().norm(dim=-1).cpu().numpy().astype(float) for g in gradients])
     finally:
         for p in frozen:
             p.requires_grad_(True)
@@ -64,21 +64,21 @@ def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, fl
     import torch
 
     taps, blocks = sites.discover(model.model), Blocks(model)
-    chosen = [taps[s] for s in sites.select(list(taps), ["resid"])]
-    given = torch.from_numpy(np.asarray(ids, np.int64))[None].to(model.device)
+    selected = [taps[s] for s in sites.select(list(taps), ["resid"])]
+    tokens = torch.from_numpy(np.asarray(ids, np.int64))[None].to(model.device)
     sizes: dict[str, float] = {}
 
     def keep(site: str, value: "torch.Tensor") -> None:
         sizes[site] = float(value[:, 1:].double().pow(2).mean())
 
     def loss() -> float:
-        logits = model.model(input_ids=given, use_cache=False).logits[0, :-1].float()
-        return float(torch.nn.functional.cross_entropy(logits, given[0, 1:]))
+        logits = model.model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
+        return float(torch.nn.functional.cross_entropy(logits, tokens[0, 1:]))
 
     with torch.inference_mode():
-        with hooked(chosen, keep):
+        with hooked(selected, keep):
             usual, gained = loss(), [float("nan")]
         for k in range(len(blocks)):
             with blocks.routed({k: ()}):
                 gained.append(loss() - usual)
-    return {tap.site: (gain, sizes[tap.site]) for tap, gain in zip(chosen, gained, strict=True)}
+    return {tap.site: (gain, sizes[tap.site]) for tap, gain in zip(selected, gained, strict=True)}

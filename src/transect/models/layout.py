@@ -18,14 +18,14 @@ def layouts(shape: tuple[int, ...], texts: int, tokens: int) -> list[Layout]:
     """Every reading of `shape` as a batch of texts × tokens: one, two in a square, or none."""
     if len(shape) == 2:
         return ["flat"] if shape[0] == texts * tokens else []
-    found: list[Layout] = []
+    candidates: list[Layout] = []
     if len(shape) == 3 and shape[0] == texts and shape[1] >= tokens:
-        found.append("texts first")
+        candidates.append("texts first")
     if len(shape) > 3 and shape[:2] == (texts, tokens):  # a longer second axis could be heads
-        found.append("texts first")
+        candidates.append("texts first")
     if len(shape) == 3 and shape[1] == texts and shape[0] >= tokens:
-        found.append("tokens first")
-    return found
+        candidates.append("tokens first")
+    return candidates
 
 
 def aligned(
@@ -38,16 +38,16 @@ def aligned(
     Raises: TransectError, naming the site, where no reading is certain.
     """
     shape = tuple(value.shape)
-    found = layouts(shape, texts, tokens)
-    if layout in found or shape[:2] == (1, 1):
-        found = [layout or found[0]]
-    if len(found) != 1:
+    matching = layouts(shape, texts, tokens)
+    if layout in matching or shape[:2] == (1, 1):
+        matching = [layout or matching[0]]
+    if len(matching) != 1:
         raise TransectError(
             f"{where} has shape {list(shape)}, which is not {texts} texts of {tokens} tokens.",
             "Its rows are not the texts' tokens: leave the site out with --sites.",
         )
-    if found[0] == "flat":
+    if matching[0] == "flat":
         return value.reshape(texts, tokens, -1)
-    if found[0] == "tokens first":
+    if matching[0] == "tokens first":
         value = value.transpose(0, 1)
     return value[:, :tokens].reshape(texts, tokens, -1)

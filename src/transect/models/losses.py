@@ -44,8 +44,8 @@ def losses(model: "Model", texts: "Texts", *, max_length: int | None = None) -> 
             logits = model.model(
                 input_ids=batch.ids, attention_mask=batch.mask, use_cache=False
             ).logits.float()
-        told = torch.nn.functional.cross_entropy(
+        nll = torch.nn.functional.cross_entropy(
             logits[:, :-1].transpose(1, 2), batch.ids[:, 1:], reduction="none"
         )
-        total[members] = (told.double() * batch.mask[:, 1:]).sum(1).cpu().numpy()
+        total[members] = (nll.double() * batch.mask[:, 1:]).sum(1).cpu().numpy()
     return total, np.maximum(np.array(lengths) - 1, 0)

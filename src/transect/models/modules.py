@@ -27,8 +27,8 @@ def taps_for(model: Any, wanted: str | Sequence[str], layers: Iterable[int] | No
     there = discover(model, derived=True) if len(modules) < len(names) or not names else {}
     for name in modules:
         there |= _modules(model, name)
-    chosen = select(list(there), names, layers)
-    return {site: there[site] for site in chosen}
+    selected = select(list(there), names, layers)
+    return {site: there[site] for site in selected}
 
 
 def _modules(model: Any, wanted: str) -> dict[str, Tap]:
@@ -42,15 +42,15 @@ def _modules(model: Any, wanted: str) -> dict[str, Tap]:
     there = {name: module for name, module in root.named_modules() if name}
     end = match["end"]
     reads = "input" if end == "in" else "output"
-    found = {
+    modules = {
         f"module:{name}:{end}": Tap(f"module:{name}:{end}", module, reads)
         for name, module in there.items()
         if globbed(match["path"], name)
     }
-    if not found:
+    if not modules:
         known = dict.fromkeys(NUMBER.sub("*", f"module:{name}:{end}", count=1) for name in there)
         raise TransectError(
             f"no module fits {wanted!r}.{nearest(wanted, known)}",
             f"Modules here begin with {', '.join(list(known)[:3])}; * stands for one part of a name.",
         )
-    return found
+    return modules

@@ -14,8 +14,8 @@ def placing(
 
     short = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
     dtype = short.get(dtype, dtype) if isinstance(dtype, str) else dtype
-    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) and dtype != "auto" else dtype
-    if dtype is not None and chosen not in {
+    precision = getattr(torch, dtype, None) if isinstance(dtype, str) and dtype != "auto" else dtype
+    if dtype is not None and precision not in {
         "auto",
         torch.float32,
         torch.bfloat16,
@@ -27,10 +27,10 @@ def placing(
     if device is not None:
         _check_device(str(device), cuda)
     if quantize:
-        return _quantised(quantize, chosen, cuda, device_map)
+        return _quantised(quantize, precision, cuda, device_map)
     if device_map is not None:
-        return chosen or torch.float32, None, {"device_map": device_map}
-    return chosen or torch.float32, device or ("cuda" if cuda else "cpu"), {}
+        return precision or torch.float32, None, {"device_map": device_map}
+    return precision or torch.float32, device or ("cuda" if cuda else "cpu"), {}
 
 
 def _check_device(device: str, cuda: bool) -> None:

@@ -55,7 +55,7 @@ def probe(
     Raises: TransectError for points that are not finite, not the tokens', or differ from run to run.
     """
     taken = taps_for(model.model, wanted, layers)
-    chosen = list(taken)
+    read_sites = list(taken)
     taps = _structure(model) | taken
     every = list(taps.values())
     shortest = min(range(len(tokenized)), key=lambda i: len(tokenized.ids[i]))
@@ -67,19 +67,19 @@ def probe(
                 f"{model.name}: {site} is not finite on the shortest text.",
                 "The weights hold NaN or overflow in this dtype; try --dtype float32.",
             )
-    used = [taps[s] for s in chosen]
+    used = [taps[s] for s in read_sites]
     _rows_are_tokens(
         model, [taps[s] for s in seen if sites.layer(s) == 0 and sites.family(s).endswith("resid")], batch
     )
     apart = _together(model, used, tokenized, shortest, seen, batch_tokens)
-    again = _seen(model, used, batch)
-    if (worst := _worst(seen, again, model)) is not None:
+    second = _seen(model, used, batch)
+    if (worst := _worst(seen, second, model)) is not None:
         raise TransectError(
             f"{model.name}: {worst[0]} of one text differs by {worst[1]:.2g} (relative) "
             "from one pass to the next.",
             "The model keeps state or draws random numbers while it runs; it cannot be captured.",
         )
-    return Probe(used, {s: seen[s].shape[1] for s in chosen}, _additivity(seen), apart)
+    return Probe(used, {s: seen[s].shape[1] for s in read_sites}, _additivity(seen), apart)
 
 
 def _structure(model: "Model") -> dict[str, sites.Tap]:

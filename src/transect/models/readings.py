@@ -23,7 +23,7 @@ SEEN = 64
 ROUND_OFF = 0.05
 
 
-def given(tap: "Tap", args: tuple[Any, ...], named: dict[str, Any]) -> "torch.Tensor":
+def input_of(tap: "Tap", args: tuple[Any, ...], named: dict[str, Any]) -> "torch.Tensor":
     """The first tensor that a module was given."""
     import torch
 
@@ -84,16 +84,17 @@ def _choice(tap: "Tap", value: Any) -> "torch.Tensor":
     """[tokens, experts]: the weight of every expert that was chosen, 0 for the others."""
     import torch
 
-    found = list(_tensors(value))
-    chosen = next((v for v in found if not v.is_floating_point() and v.ndim == 2), None)
-    if chosen is None or found[0].ndim != 2:
+    tensors = list(_tensors(value))
+    candidate = next((v for v in tensors if not v.is_floating_point() and v.ndim == 2), None)
+    if candidate is None or tensors[0].ndim != 2:
         raise TransectError(
             f"{tap.site}: {type(tap.module).__name__} does not say which experts it chose.",
             "Take mlp.router, its logits.",
         )
-    weights = next((v for v in found[1:] if v.is_floating_point() and v.shape == chosen.shape), None)
-    scores = torch.ones_like(chosen, dtype=found[0].dtype) if weights is None else weights.to(found[0].dtype)
-    return torch.zeros_like(found[0]).scatter(1, chosen.long(), scores)
+    weights = next((v for v in tensors[1:] if v.is_floating_point() and v.shape == candidate.shape), None)
+    kind = tensors[0].dtype
+    scores = torch.ones_like(candidate, dtype=kind) if weights is None else weights.to(kind)
+    return torch.zeros_like(tensors[0]).scatter(1, candidate.long(), scores)
 
 
 def _tensors(value: Any) -> "Iterator[torch.Tensor]":

@@ -76,8 +76,8 @@ def family(site: str) -> str:
 def layer(site: str) -> int | None:
     """The number in a site's name, None for `final_norm`; the first one in a module's."""
     if MODULE.match(site):
-        found = NUMBER.search(site)
-        return int(found[0]) if found else None
+        digits = NUMBER.search(site)
+        return int(digits[0]) if digits else None
     match = SITE.match(site)
     if not match:
         raise TransectError(
@@ -112,14 +112,14 @@ def _names(wanted: str, site: str) -> bool:
     """Whether a user's word names a site: itself, its family, a group of families, a glob of modules."""
     if wanted.startswith("module:"):
         return globbed(wanted, site)
-    own = (family(site), family(site).split("coder.")[-1])
-    return wanted == site or wanted in own or own[1] in GROUPS.get(wanted, ())
+    names = (family(site), family(site).split("coder.")[-1])
+    return wanted == site or wanted in names or names[1] in GROUPS.get(wanted, ())
 
 
 def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int] | None = None) -> list[str]:
     """The sites among `available` that `wanted` names (families or single sites), optionally at `layers`
     only."""
-    chosen: set[str] = set()
+    selected: set[str] = set()
     keep = None if layers is None else set(layers)
     for name in wanted:
         hit = [s for s in available if _names(name, s)]
@@ -130,13 +130,13 @@ def select(available: Sequence[str], wanted: Iterable[str], layers: Iterable[int
                 f"no site {name!r} here.{like}",
                 f"Families here: {there}; one site is written like {available[0]}.",
             )
-        chosen.update(s for s in hit if keep is None or layer(s) is None or layer(s) in keep)
-    if not chosen:
+        selected.update(s for s in hit if keep is None or layer(s) is None or layer(s) in keep)
+    if not selected:
         raise TransectError(
             f"no site left at layers {sorted(keep or ())}.",
             f"Sites run from {available[0]} to {available[-1]}.",
         )
-    return sorted(chosen, key=order)
+    return sorted(selected, key=order)
 
 
 def base_of(model: Any) -> Any:
@@ -174,18 +174,18 @@ def discover(model: Any, *, derived: bool = False) -> dict[str, Tap]:
 def _stack(root: "nn.Module", config: Any, prefix: str) -> dict[str, Tap]:
     parent, blocks = _blocks(root, config, prefix)
     hidden = config.hidden_size
-    found: list[Tap] = [Tap(f"{prefix}resid.0", blocks[0], "input")]
+    taps: list[Tap] = [Tap(f"{prefix}resid.0", blocks[0], "input")]
     for k, block in enumerate(blocks):
-        found.append(Tap(f"{prefix}resid.{k + 1}", block, "output"))
-        found += [
+        taps.append(Tap(f"{prefix}resid.{k + 1}", block, "output"))
+        taps += [
             Tap(f"{prefix}{kind}.{k}.{part}", m, how) for kind, part, m, how in _sublayers(block, hidden)
         ]
     for holder in (parent, root):
         norm = next((m for n in FINAL_NORMS if (m := getattr(holder, n, None)) is not None), None)
         if norm is not None:
-            found.append(Tap(f"{prefix}final_norm", norm, "output"))
+            taps.append(Tap(f"{prefix}final_norm", norm, "output"))
             break
-    return {tap.site: tap for tap in found}
+    return {tap.site: tap for tap in taps}
 
 
 def _blocks(root: "nn.Module", config: Any, prefix: str) -> "tuple[nn.Module, Sequence[nn.Module]]":

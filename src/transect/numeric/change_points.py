@@ -84,15 +84,15 @@ def jumps(
     heavier tails than t₃ gives more alarms.
     """
     y, _ = _difference(curve, errors, reference, reference_errors)
-    given = (errors, reference_errors)
-    found = _outlying(curve, reference, given, alpha, tails)
+    noise = (errors, reference_errors)
+    outliers = _outlying(curve, reference, noise, alpha, tails)
     beside = [reference] * len(resampled) if not len(resampled_reference) else list(resampled_reference)
     if len(beside) != len(resampled) or any(np.shape(r) != y.shape for r in resampled):
         raise TransectError(
             f"jumps: {len(resampled)} resampled curves, {len(beside)} of the reference.", "Pass one length."
         )
-    again = [_outlying(r, c, given, alpha, tails) for r, c in zip(resampled, beside, strict=True)]
-    return [Jump(k, z, p, _support(k, again), size) for k, z, p, size in found]
+    redrawn = [_outlying(r, c, noise, alpha, tails) for r, c in zip(resampled, beside, strict=True)]
+    return [Jump(k, z, p, _support(k, redrawn), size) for k, z, p, size in outliers]
 
 
 def _outlying(
@@ -109,12 +109,12 @@ def _outlying(
     if reference is not None or not straight(curve):
         return outlying(y, noise, alpha, FLOOR, tails)
     open_to = {k for k, *_ in outlying(y, noise, EXPLAINED, FLOOR, tails)}
-    own = np.zeros(len(curve)) if errors[0] is None else np.asarray(errors[0], float)
-    found = outlying(curve, own, alpha, FLOOR * float(np.median(np.abs(curve))), tails, line=True)
+    spread = np.zeros(len(curve)) if errors[0] is None else np.asarray(errors[0], float)
+    outliers = outlying(curve, spread, alpha, FLOOR * float(np.median(np.abs(curve))), tails, line=True)
     scale = signed_log(curve)[1]
     return [
         (k, z, p, float(y[k] - np.arcsinh((curve[k] - gap) / scale)))
-        for k, z, p, gap in found
+        for k, z, p, gap in outliers
         if k in open_to
     ]
 
@@ -143,9 +143,9 @@ def blocks(
     Returns: boundaries whose p is at most alpha. Raises: TransectError for fewer than 7 layers, a matrix that
     is not square and symmetric, values that are not finite.
     """
-    found = outlying(*_rises(excess, reach), alpha, FLOOR, tails)
-    again = [outlying(*_rises(m, reach), alpha, FLOOR, tails) for m in resampled]
-    return [Boundary(k + 1, z, p, _support(k, again), size) for k, z, p, size in found]
+    outliers = outlying(*_rises(excess, reach), alpha, FLOOR, tails)
+    redrawn = [outlying(*_rises(m, reach), alpha, FLOOR, tails) for m in resampled]
+    return [Boundary(k + 1, z, p, _support(k, redrawn), size) for k, z, p, size in outliers]
 
 
 def signed_log(curve: np.ndarray) -> tuple[np.ndarray, float]:
@@ -164,8 +164,8 @@ def signed_log(curve: np.ndarray) -> tuple[np.ndarray, float]:
     return np.arcsinh(curve / scale), scale
 
 
-def _support(index: int, again: Sequence[Sequence[tuple[int, float, float, float]]]) -> float:
-    return float(np.mean([any(index == k for k, *_ in found) for found in again])) if again else math.nan
+def _support(index: int, redrawn: Sequence[Sequence[tuple[int, float, float, float]]]) -> float:
+    return float(np.mean([any(index == k for k, *_ in hits) for hits in redrawn])) if redrawn else math.nan
 
 
 def _difference(
@@ -177,24 +177,24 @@ def _difference(
     """Signed log of the curve, less that of the reference, and each step's standard error on that scale."""
     curve = _finite(curve, "curve")
     y, variance = np.zeros(len(curve)), np.zeros(len(curve))
-    for values, given, sign in ((curve, errors, 1), (reference, reference_errors, -1)):
+    for values, noise, sign in ((curve, errors, 1), (reference, reference_errors, -1)):
         if values is None:
             continue
-        values, given = (
+        values, noise = (
             _finite(values, "reference"),
-            np.zeros(len(curve)) if given is None else np.asarray(given, float),
+            np.zeros(len(curve)) if noise is None else np.asarray(noise, float),
         )
         if (
             len(values) != len(curve)
-            or given.shape != curve.shape
-            or not (np.isfinite(given) & (given >= 0)).all()
+            or noise.shape != curve.shape
+            or not (np.isfinite(noise) & (noise >= 0)).all()
         ):
             raise TransectError(
-                f"jumps: curve of {len(curve)}, reference of {len(values)}, errors {given.shape}.",
+                f"jumps: curve of {len(curve)}, reference of {len(values)}, errors {noise.shape}.",
                 "Pass equal lengths and finite standard errors.",
             )
         logs, scale = signed_log(values)
-        y, variance = y + sign * logs, variance + given**2 / (values**2 + scale**2)
+        y, variance = y + sign * logs, variance + noise**2 / (values**2 + scale**2)
     return y, np.sqrt(variance)
 
 

@@ -81,8 +81,8 @@ def top_variance(
             A = X[half] - X[half].mean(axis=0)
             directions = np.linalg.svd(A, full_matrices=False)[2][:k]
             other = X[~half]
-            along, whole = _variance(other @ directions.T, of[~half]), _variance(other, of[~half])
-            shares.append(along / whole if whole > 0 else np.nan)
+            along, total = _variance(other @ directions.T, of[~half]), _variance(other, of[~half])
+            shares.append(along / total if total > 0 else np.nan)
     return float(np.mean(shares))
 
 

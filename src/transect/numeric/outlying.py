@@ -36,9 +36,9 @@ def outlying(
     """(index, z, p, misfit) of each value out of line at alpha, by index; `tails`: freedom of the noise;
     `line`: one line through all others is the only fit."""
     shape, drawn = null(len(y), tails, line)
-    own = np.maximum(1, noise / (np.median(noise) or 1)) if noise.any() else np.ones(len(y))
+    spread = np.maximum(1, noise / (np.median(noise) or 1)) if noise.any() else np.ones(len(y))
     z, order, misfit = _gaps(
-        y[None], shape, own, np.maximum(floor, noise) / 2, line
+        y[None], shape, spread, np.maximum(floor, noise) / 2, line
     )  # spreads are in 95 % points, about 2 σ
     p = [min(1.0, _tail(z[0, j], drawn[j]) / share) for j, share in enumerate(shares(len(y)))]
     out = []
@@ -53,14 +53,14 @@ def outlying(
 def _gaps(
     Y: np.ndarray,
     shape: np.ndarray,
-    own: np.ndarray | float = 1.0,
+    widths: np.ndarray | float = 1.0,
     least: np.ndarray | float = 0.0,
     line: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each curve and j = 1, 2 …: j-th largest misfit over the mean of the two largest outside the top
     j."""
     misfit, spread, span = _misfits(Y, line)
-    u, d = np.abs(misfit) / (shape[0] * own), spread / (shape[1] * own)
+    u, d = np.abs(misfit) / (shape[0] * widths), spread / (shape[1] * widths)
     order = np.argsort(-u, axis=1)
     least = np.maximum(least, AGREE * span / shape[0])
     z = []

@@ -139,5 +139,5 @@ def restricted_map(
     starts += [rng.standard_normal(starts[0].shape) * np.linalg.norm(starts[0]) for _ in range(STARTS)]
     options = {"maxiter": max_iter, "ftol": tol}
     runs = [minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options=options) for start in starts]
-    found = min(runs, key=lambda run: run.fun)
-    return (basis @ found.x.reshape(-1, len(W))).T, max(1, int(found.nit))
+    best = min(runs, key=lambda run: run.fun)
+    return (basis @ best.x.reshape(-1, len(W))).T, max(1, int(best.nit))

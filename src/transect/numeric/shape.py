@@ -38,18 +38,18 @@ class Shape:
         """First line of the docstring."""
         return inspect.cleandoc(self.func.__doc__ or "").split("\n")[0]
 
-    def __call__(self, y: Any, **given: Any) -> np.ndarray:
+    def __call__(self, y: Any, **parameters: Any) -> np.ndarray:
         """What the function gives for labels `y`, in float64."""
-        if unknown := set(given) - set(self.parameters):
+        if unknown := set(parameters) - set(self.parameters):
             known = ", ".join(self.parameters) or "none"
             raise TransectError(
                 f"shape {self.name}: no parameter {', '.join(sorted(unknown))}.", f"Parameters: {known}."
             )
-        given = {key: _like(self.parameters[key], value) for key, value in given.items()}
+        parameters = {key: _like(self.parameters[key], value) for key, value in parameters.items()}
         for key in ("period", "radius", "span", "reach", "periods", "radii"):
-            if key in given and not all(0 < value < np.inf for value in np.atleast_1d(given[key])):
-                raise TransectError(f"shape {self.name}: {key} is {given[key]}.", "It must be positive.")
-        return self.func(self._labels(y), **given)
+            if key in parameters and not all(0 < value < np.inf for value in np.atleast_1d(parameters[key])):
+                raise TransectError(f"shape {self.name}: {key} is {parameters[key]}.", "It must be positive.")
+        return self.func(self._labels(y), **parameters)
 
     def _labels(self, y: Any) -> np.ndarray:
         y = np.asarray(y)
@@ -77,10 +77,10 @@ class Shape:
             )
         return y
 
-    def distances(self, y: Any, **given: Any) -> np.ndarray:
+    def distances(self, y: Any, **parameters: Any) -> np.ndarray:
         """Target distances [n, n]; NaN where the shape leaves one undefined."""
-        made = self(y, **given)
-        return straight(made) if self.gives == "coordinates" else made
+        result = self(y, **parameters)
+        return straight(result) if self.gives == "coordinates" else result
 
 
 SHAPES: dict[str, Shape] = {}

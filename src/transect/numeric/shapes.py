@@ -26,10 +26,10 @@ ALIASES = {
 
 def find_shape(name: str) -> Shape:
     """The shape called `name`; TransectError lists the ones there are."""
-    found = SHAPES.get(ALIASES.get(name, name))
-    if found is None:
+    shape = SHAPES.get(ALIASES.get(name, name))
+    if shape is None:
         raise TransectError(f"no shape {name!r}.", f"There are: {', '.join(SHAPES)}.")
-    return found
+    return shape
 
 
 def _turn(radius: float, angle: np.ndarray) -> np.ndarray:

@@ -110,10 +110,10 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.shape == "coordinates":
             return straight(y)
         kind = find_shape(self.shape)
-        given = shape_parameters(kind, self.period, self.parameters)
-        if kind.of_set and "values" not in given and hasattr(self, "labels_"):
-            given["values"] = self.labels_.tolist()
-        return kind.distances(y, **given)
+        parameters = shape_parameters(kind, self.period, self.parameters)
+        if kind.of_set and "values" not in parameters and hasattr(self, "labels_"):
+            parameters["values"] = self.labels_.tolist()
+        return kind.distances(y, **parameters)
 
     def place(self, y: Any) -> np.ndarray:
         """Where labels lie among the fitted targets Y_, [n, k]; new labels by Gower's formula (1968)."""
@@ -122,11 +122,11 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise TransectError(f"shape {self.shape!r} places no labels.", "Use a named shape.")
         seen, c, y = self.labels_, self.label_counts_, np.asarray(y)
         D2 = completed(self.distances(np.concatenate([seen, y]))) ** 2
-        own, new = D2[: len(seen), : len(seen)], D2[len(seen) :, : len(seen)]
-        pull = (own @ c / c.sum() - new) * c @ self.label_targets_
-        found = pull / np.where(self.eigenvalues_ > 0, 2 * self.eigenvalues_, np.inf)
+        inner, new = D2[: len(seen), : len(seen)], D2[len(seen) :, : len(seen)]
+        pull = (inner @ c / c.sum() - new) * c @ self.label_targets_
+        coordinates = pull / np.where(self.eigenvalues_ > 0, 2 * self.eigenvalues_, np.inf)
         same = (new == 0) & (c > 0)
-        return np.where(same.any(axis=1)[:, None], self.label_targets_[same.argmax(axis=1)], found)
+        return np.where(same.any(axis=1)[:, None], self.label_targets_[same.argmax(axis=1)], coordinates)
 
     def _targets(self, y: np.ndarray) -> np.ndarray | None:
         """Set Y_ and eigenvalues_; returns the target distances where some are undefined."""
@@ -167,8 +167,8 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         check_is_fitted(self)
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in FITTED}
-        told = {"parameters": self.get_params(), "labels": self.labels_.tolist()}
-        write_bytes(Path(path), save(arrays, {"transect.smds": json.dumps(told)}))
+        record = {"parameters": self.get_params(), "labels": self.labels_.tolist()}
+        write_bytes(Path(path), save(arrays, {"transect.smds": json.dumps(record)}))
         return Path(path)
 
     @classmethod
@@ -178,15 +178,15 @@ class SupervisedMDS(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         try:
             with safe_open(path, "numpy") as file:
-                told = json.loads((file.metadata() or {})["transect.smds"])
-                made = cls(**told["parameters"])
+                record = json.loads((file.metadata() or {})["transect.smds"])
+                model = cls(**record["parameters"])
                 for name in FITTED:
-                    setattr(made, name, file.get_tensor(name))
+                    setattr(model, name, file.get_tensor(name))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise TransectError(f"{path}: not a saved SupervisedMDS ({error}).") from error
-        made.labels_ = np.asarray(told["labels"])
-        made.n_features_in_, made._n_features_out = made.W_.shape[1], made.W_.shape[0]
-        return made
+        model.labels_ = np.asarray(record["labels"])
+        model.n_features_in_, model._n_features_out = model.W_.shape[1], model.W_.shape[0]
+        return model
 
     def _points(self, X: Any, y: Any, reset: bool) -> np.ndarray:
         if reset and y is None:
@@ -232,5 +232,5 @@ def shape_parameters(
 ) -> dict[str, Any]:
     """What a shape is called with: the period under the name it has there, and the parameters given for
     it."""
-    given: dict[str, Any] = {key: period for key in ("period", "span") if key in kind.parameters}
-    return given | dict(parameters or {})
+    settings: dict[str, Any] = {key: period for key in ("period", "span") if key in kind.parameters}
+    return settings | dict(parameters or {})

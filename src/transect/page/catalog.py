@@ -69,8 +69,10 @@ class Catalog:
             except TransectError as error:
                 problems.append({"path": self._shown(folder), "message": error.message, "fix": error.fix})
             except READING as error:
-                told = f"not readable as a {kind} ({type(error).__name__}: {error!s:.300})."
-                problems.append({"path": self._shown(folder), "message": plain(told), "fix": "Run it again."})
+                problem = f"not readable as a {kind} ({type(error).__name__}: {error!s:.300})."
+                problems.append(
+                    {"path": self._shown(folder), "message": plain(problem), "fix": "Run it again."}
+                )
             else:
                 cards[kind].append(card)
                 paths[card["id"]] = folder
@@ -154,10 +156,10 @@ class Catalog:
         return folder.name
 
     def _study(self, folder: Path) -> dict[str, Any]:
-        told = study_json(folder)
-        card = {k: told[k] for k in ("name", "question", "findings", "warnings", "methods", "figures")}
+        record = study_json(folder)
+        card = {k: record[k] for k in ("name", "question", "findings", "warnings", "methods", "figures")}
         tables = []
-        for name in told["tables"]:
+        for name in record["tables"]:
             try:
                 file = pq.ParquetFile(folder / f"{name}.parquet")
             except (OSError, ValueError) as error:
@@ -170,14 +172,14 @@ class Catalog:
                     {"name": name, "rows": file.metadata.num_rows, "columns": kept, "packed": name in PACKED}
                 )
         key = identity(card["name"], folder)
-        runs = [run_card(r) for r in told["provenance"].get("runs", [])]
-        origin = {k: v for k, v in told["provenance"].items() if k != "runs"}
+        runs = [run_card(r) for r in record["provenance"].get("runs", [])]
+        origin = {k: v for k, v in record["provenance"].items() if k != "runs"}
         return card | {
             "id": key,
             "path": self._shown(folder),
             "tables": tables,
             "runs": runs,
-            "colours": palette([Figure(**f) for f in told["figures"]], [r["name"] for r in runs]),
+            "colours": palette([Figure(**f) for f in record["figures"]], [r["name"] for r in runs]),
             "provenance": origin,
         }
 
@@ -187,10 +189,10 @@ class Catalog:
     def _models(self, studies: list[dict[str, Any]], stores: list[dict[str, Any]]) -> list[dict[str, str]]:
         runs = [*stores, *(r for s in studies for r in s["runs"])]
         runs = [r for r in runs if isinstance(r["spec"], str) and r["spec"]]
-        found = {r["spec"]: r["weights"] for r in runs if r["kind"] == "decoder"}
+        models = {r["spec"]: r["weights"] for r in runs if r["kind"] == "decoder"}
         return [
-            {"id": identity("model", spec), "spec": spec, "weights": found.get(spec, "")}
-            for spec in dict.fromkeys([*self.given, *found])
+            {"id": identity("model", spec), "spec": spec, "weights": models.get(spec, "")}
+            for spec in dict.fromkeys([*self.given, *models])
         ]
 
 
@@ -230,5 +232,5 @@ def _drawn(folder: Path, name: str, looked: int) -> bytes:
         try:
             return render(study, next(f for f in study.figures if f.name == name), ["svg"])["svg"]
         except READING as error:
-            told = f"figure {name} cannot be drawn ({type(error).__name__}: {error!s:.300})."
-            raise TransectError(plain(told), "Run the study again.") from error
+            problem = f"figure {name} cannot be drawn ({type(error).__name__}: {error!s:.300})."
+            raise TransectError(plain(problem), "Run the study again.") from error

@@ -33,22 +33,26 @@ def cloud(paths: list[str], site: str, unit: bool, file: Path) -> dict[str, Any]
     `file` gets, for each run: float32 [n, 3], int32 texts [n], int32 positions [n], after a JSON header.
     """
     stores = [open_store(p) for p in paths]
-    told, parts, first = [], [], None
+    meta, parts, first = [], [], None
     for store in stores:
-        chosen = _spread(_all(store), MOST)
-        axes, mean, share = _axes(store, site, chosen, unit)
-        Z = np.concatenate([(X - mean) @ axes for X in _read(store, site, chosen, unit)]).astype("<f4")
+        selection = _spread(_all(store), MOST)
+        axes, mean, share = _axes(store, site, selection, unit)
+        Z = np.concatenate([(X - mean) @ axes for X in _read(store, site, selection, unit)]).astype("<f4")
         turned = False
         if first is not None and first[0].same_tokens(store) and len(first[1]) == len(Z):
             U, _, V = np.linalg.svd(Z.T.astype(np.float64) @ first[1].astype(np.float64))
             Z, turned = (Z @ (U @ V)).astype("<f4"), True
         first = first or (store, Z)
-        parts += [Z.tobytes(), chosen.texts.astype("<i4").tobytes(), chosen.position.astype("<i4").tobytes()]
-        told.append(
+        parts += [
+            Z.tobytes(),
+            selection.texts.astype("<i4").tobytes(),
+            selection.position.astype("<i4").tobytes(),
+        ]
+        meta.append(
             {"run": store.name, "n": len(Z), "all": len(_all(store)), "share": share, "turned": turned}
             | {"texts": len(store), "labels": few_labels(store)}
         )
-    header = json.dumps({"site": site, "unit": unit, "runs": told}).encode()
+    header = json.dumps({"site": site, "unit": unit, "runs": meta}).encode()
     header += b" " * (-len(header) % 4)
     file.write_bytes(struct.pack("<I", len(header)) + header + b"".join(parts))
     return {"bytes": file.stat().st_size}
@@ -57,18 +61,18 @@ def cloud(paths: list[str], site: str, unit: bool, file: Path) -> dict[str, Any]
 def nearest(path: str, site: str, text: int, position: int, unit: bool) -> dict[str, Any]:
     """The tokens of other texts closest to one token, in the original space."""
     store = open_store(path)
-    chosen = _all(store)
-    at = np.flatnonzero((chosen.texts == text) & (chosen.position == position))
+    selection = _all(store)
+    at = np.flatnonzero((selection.texts == text) & (selection.position == position))
     if not len(at):
         raise TransectError(
             f"{store.name} holds no point of text {text}, token {position}.", "Choose another."
         )
-    x = _scaled(store.read(store.check_site(site), chosen.rows[at]), unit)[0]
-    far = np.concatenate([np.linalg.norm(X - x, axis=1) for X in _read(store, site, chosen, unit)])
-    far[chosen.texts == text] = np.inf
+    x = _scaled(store.read(store.check_site(site), selection.rows[at]), unit)[0]
+    far = np.concatenate([np.linalg.norm(X - x, axis=1) for X in _read(store, site, selection, unit)])
+    far[selection.texts == text] = np.inf
     order = np.argsort(far, kind="stable")[:NEAR]
-    rows = [_hit(store, chosen, k, float(far[k])) for k in order if np.isfinite(far[k])]
-    return {"site": site, "n": len(chosen), "width": store.width(site), "unit": unit, "hits": rows}
+    rows = [_hit(store, selection, k, float(far[k])) for k in order if np.isfinite(far[k])]
+    return {"site": site, "n": len(selection), "width": store.width(site), "unit": unit, "hits": rows}
 
 
 def moved(path: str, site: str, unit: bool) -> dict[str, Any]:
@@ -79,12 +83,12 @@ def moved(path: str, site: str, unit: bool) -> dict[str, Any]:
     following = next((s for s in sorted(kin, key=sites.order) if (sites.layer(s) or 0) > (here or 0)), None)
     if following is None:
         raise TransectError(f"{site} is the last of its kind.", "Choose a layer above it.")
-    chosen = _all(store)
-    pairs = zip(_read(store, site, chosen, unit), _read(store, following, chosen, unit), strict=True)
+    selection = _all(store)
+    pairs = zip(_read(store, site, selection, unit), _read(store, following, selection, unit), strict=True)
     far = np.concatenate([np.linalg.norm(Y - X, axis=1) for X, Y in pairs])
-    rows = [_hit(store, chosen, k, float(far[k])) for k in np.argsort(-far, kind="stable")[:NEAR]]
-    told = {"site": site, "site2": following, "n": len(far), "unit": unit, "median": float(np.median(far))}
-    return told | {"hits": rows}
+    rows = [_hit(store, selection, k, float(far[k])) for k in np.argsort(-far, kind="stable")[:NEAR]]
+    summary = {"site": site, "site2": following, "n": len(far), "unit": unit, "median": float(np.median(far))}
+    return summary | {"hits": rows}
 
 
 def search(path: str, words: str, label: str = "", value: str = "") -> dict[str, Any]:
@@ -99,14 +103,14 @@ def search(path: str, words: str, label: str = "", value: str = "") -> dict[str,
             continue
         texts += 1
         pieces = store.tokens(text)
-        for at in _found(pieces, sought):
+        for at in _beginnings(pieces, sought):
             count += 1
             if len(hits) < HITS:
                 hits.append(context(store, text, at, None))
     return {"count": count, "texts": texts, "hits": hits}
 
 
-def _found(pieces: list[str], sought: str) -> Iterator[int]:
+def _beginnings(pieces: list[str], sought: str) -> Iterator[int]:
     """Tokens in which the words begin; the first of the text where there are no words."""
     if not sought.strip():
         yield min(1, len(pieces) - 1)
@@ -127,11 +131,11 @@ def _all(store: Store) -> Selection:
     return store.select("all", False)
 
 
-def _spread(chosen: Selection, most: int) -> Selection:
+def _spread(selection: Selection, most: int) -> Selection:
     """As many points as may be drawn, evenly through all texts."""
-    if len(chosen) <= most:
-        return chosen
-    return chosen.subset(np.linspace(0, len(chosen) - 1, most).astype(np.int64))
+    if len(selection) <= most:
+        return selection
+    return selection.subset(np.linspace(0, len(selection) - 1, most).astype(np.int64))
 
 
 def _scaled(X: np.ndarray, unit: bool) -> np.ndarray:
@@ -139,17 +143,17 @@ def _scaled(X: np.ndarray, unit: bool) -> np.ndarray:
     return X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12) if unit else X
 
 
-def _read(store: Store, site: str, chosen: Selection, unit: bool) -> Iterator[np.ndarray]:
+def _read(store: Store, site: str, selection: Selection, unit: bool) -> Iterator[np.ndarray]:
     size = max(1, BLOCK // (8 * store.width(store.check_site(site))))
-    for begin in range(0, len(chosen), size):
-        yield _scaled(store.read(site, chosen.rows[begin : begin + size]), unit)
+    for begin in range(0, len(selection), size):
+        yield _scaled(store.read(site, selection.rows[begin : begin + size]), unit)
 
 
 def _axes(
-    store: Store, site: str, chosen: Selection, unit: bool
+    store: Store, site: str, selection: Selection, unit: bool
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Principal axes [d, 3], mean [d] and the share of variance of each, of an even sample of the points."""
-    some = _spread(chosen, FIT)
+    some = _spread(selection, FIT)
     X = _scaled(store.read(store.check_site(site), some.rows), unit)
     mean = X.mean(axis=0)
     _, s, V = np.linalg.svd(X - mean, full_matrices=False)
@@ -160,5 +164,5 @@ def _axes(
     return axes, mean, [float(v) for v in s[:3] ** 2 / total]
 
 
-def _hit(store: Store, chosen: Selection, k: Any, value: float) -> dict[str, Any]:
-    return context(store, int(chosen.texts[k]), int(chosen.position[k]), value)
+def _hit(store: Store, selection: Selection, k: Any, value: float) -> dict[str, Any]:
+    return context(store, int(selection.texts[k]), int(selection.position[k]), value)

@@ -51,8 +51,8 @@ class Guard:
 
     def code(self) -> str:
         """A code that opens the page once: it may stand where others can read it a moment later."""
-        self._codes.add(made := secrets.token_urlsafe(24))
-        return made
+        self._codes.add(token := secrets.token_urlsafe(24))
+        return token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -83,11 +83,11 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return PlainTextResponse("another site asked", 403)
         if scope["path"] == "/" or scope["path"].startswith("/api/"):
-            given = headers.get("x-transect-token") or _asked(scope, "token")
+            header = headers.get("x-transect-token") or _asked(scope, "token")
             wanted = self.token
-            if not given:
-                given, wanted = _cookie(headers.get("cookie", ""), cookie_name(scope)), self._session
-            if not secrets.compare_digest(given.encode(), wanted.encode()) and not self._coded(scope):
+            if not header:
+                header, wanted = _cookie(headers.get("cookie", ""), cookie_name(scope)), self._session
+            if not secrets.compare_digest(header.encode(), wanted.encode()) and not self._coded(scope):
                 return PlainTextResponse(
                     "open the address that `transect app` printed: it ends in a token", 403
                 )
@@ -117,7 +117,7 @@ def _asked(scope: Scope, name: str) -> str:
 
 def _cookie(header: str, name: str) -> str:
     try:
-        found = SimpleCookie(header).get(name)
+        cookie = SimpleCookie(header).get(name)
     except CookieError:
         return ""
-    return found.value if found else ""
+    return cookie.value if cookie else ""

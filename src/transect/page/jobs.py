@@ -160,10 +160,10 @@ class Jobs:
                         self._tell(job, event)
             except (EOFError, OSError):
                 self._process = None
-                told = "the worker process ended (out of memory?)."
+                reason = "the worker process ended (out of memory?)."
                 self._tell(
                     job,
-                    {"type": "failed", "message": told, "fix": "Try a shorter prompt or a smaller model."},
+                    {"type": "failed", "message": reason, "fix": "Try a shorter prompt or a smaller model."},
                 )
                 return
             if asked and time.monotonic() - (job.cancelled or 0) > GRACE:

@@ -72,13 +72,13 @@ def pack_positions(table: Table) -> bytes:
     axes = [a for a in "xyzuvw" if a in table.columns]
     points = np.stack([table.column(a) for a in axes], axis=1).astype("<f4")
     names = np.asarray(table.column("site"))
-    told, parts, at = [], [], 0
+    meta, parts, at = [], [], 0
     for site in table.values("site"):
         here = np.flatnonzero(names == site)
-        told.append({"site": site, "start": at, "count": len(here)})
+        meta.append({"site": site, "start": at, "count": len(here)})
         parts.append(points[here])
         at += len(here)
-    header = json.dumps({"run": table.values("run")[0], "dim": len(axes), "sites": told}).encode()
+    header = json.dumps({"run": table.values("run")[0], "dim": len(axes), "sites": meta}).encode()
     header += b" " * (-len(header) % 4)
     return struct.pack("<I", len(header)) + header + np.concatenate(parts).tobytes()
 
@@ -122,9 +122,9 @@ def run_card(manifest: dict[str, Any]) -> dict[str, Any]:
     """What the page says about one captured run."""
     model, texts = manifest.get("model", {}), manifest.get("texts", {})
     families: dict[str, dict[str, Any]] = {}
-    for site, told in manifest.get("sites", {}).items():
+    for site, entry in manifest.get("sites", {}).items():
         here = families.setdefault(
-            sites.family(site), {"sites": 0, "width": int(told.get("width", 0)), "layers": []}
+            sites.family(site), {"sites": 0, "width": int(entry.get("width", 0)), "layers": []}
         )
         here["sites"] += 1
         here["layers"] += [] if (at := sites.layer(site)) is None else [at]
@@ -148,9 +148,9 @@ def run_card(manifest: dict[str, Any]) -> dict[str, Any]:
 def _control(manifest: dict[str, Any]) -> str:
     """What makes a run a control: random weights, shuffled tokens; empty where it is none."""
     source = manifest.get("model", {}).get("fingerprint", {}).get("source") or {}
-    found = ["random weights"] if source.get("format") == "random" else []
-    found += ["shuffled tokens"] if manifest.get("shuffle_tokens") is not None else []
-    return ", ".join(found)
+    formats = ["random weights"] if source.get("format") == "random" else []
+    formats += ["shuffled tokens"] if manifest.get("shuffle_tokens") is not None else []
+    return ", ".join(formats)
 
 
 def store_card(store: Store, key: str, path: str = "") -> dict[str, Any]:
@@ -166,14 +166,14 @@ def store_card(store: Store, key: str, path: str = "") -> dict[str, Any]:
 
 def few_labels(store: Store) -> dict[str, Any]:
     """Label → codes of texts into its values, for labels of few values."""
-    found: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
     for name, column in store.labels.items() if len(store) <= LABELLED else ():
         words = [word(v) for v in column]
         values = sorted(set(words), key=lambda w: (len(w), w))
         if len(values) <= VALUES:
             at = {w: k for k, w in enumerate(values)}
-            found[name] = {"values": values, "codes": [at[w] for w in words]}
-    return found
+            labels[name] = {"values": values, "codes": [at[w] for w in words]}
+    return labels
 
 
 def word(value: Any) -> str:
@@ -191,18 +191,18 @@ def inlined(studies: list[Study], budget: int) -> tuple[dict[str, Any], list[str
         cards.append(study_card(study, key))
         for name, table in study.tables.items():
             if name in PACKED and len(table):
-                made: Any = base64.b64encode(pack_positions(table)).decode()
-                sizes.append((len(made), key, name, made))
+                encoded: Any = base64.b64encode(pack_positions(table)).decode()
+                sizes.append((len(encoded), key, name, encoded))
             else:
-                made = columns(table)
-                sizes.append((len(json.dumps(made)), key, name, made))
-    for size, key, name, made in sorted(sizes, key=lambda s: s[0]):
+                encoded = columns(table)
+                sizes.append((len(json.dumps(encoded)), key, name, encoded))
+    for size, key, name, encoded in sorted(sizes, key=lambda s: s[0]):
         card = next(c for c in cards if c["id"] == key)
         if size > budget:
             left.append(f"{name} of {card['name']} ({size / 1e6:.1f} MB)")
             continue
         budget -= size
-        (positions if name in PACKED else tables).setdefault(key, {})[name] = made
+        (positions if name in PACKED else tables).setdefault(key, {})[name] = encoded
     catalog = {
         "version": __version__,
         "root": "",

@@ -27,27 +27,27 @@ def neuron_reading(path: str, site: str, neuron: int) -> dict[str, Any]:
     width = store.width(store.check_site(site))
     if not 0 <= neuron < width:
         raise TransectError(f"{site} has no neuron {neuron}.", f"There are {width}.")
-    chosen = store.select("all", False)
-    own = np.concatenate([store.read(site, part)[:, neuron] for part in chosen.split(_block(width))]).astype(
-        np.float64
-    )
-    centre, n = own.mean(), len(own)
+    selection = store.select("all", False)
+    values = np.concatenate(
+        [store.read(site, part)[:, neuron] for part in selection.split(_block(width))]
+    ).astype(np.float64)
+    centre, n = values.mean(), len(values)
     sums, squares, cross = np.zeros(width), np.zeros(width), np.zeros(width)
     at = 0
-    shift = store.read(site, chosen.rows[:1])[0].astype(np.float64)
-    for part in chosen.split(_block(width)):
+    shift = store.read(site, selection.rows[:1])[0].astype(np.float64)
+    for part in selection.split(_block(width)):
         X = store.read(site, part) - shift
         sums += X.sum(axis=0)
         squares += (X.astype(np.float64) ** 2).sum(axis=0)
-        cross += (own[at : at + len(X)] - centre) @ X
+        cross += (values[at : at + len(X)] - centre) @ X
         at += len(X)
     spread = np.sqrt(np.maximum(squares / n - (sums / n) ** 2, 0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        rho = cross / n / (spread * own.std())
+        rho = cross / n / (spread * values.std())
     rho[neuron] = np.nan
     known = np.flatnonzero(np.isfinite(rho))
     nearest = known[np.argsort(-np.abs(rho[known]))][:TOP]
-    order = np.argsort(own)
+    order = np.argsort(values)
     heads = store.manifest["model"].get("heads") if sites.family(site).endswith("attn.head") else None
     return {
         "site": site,
@@ -55,12 +55,14 @@ def neuron_reading(path: str, site: str, neuron: int) -> dict[str, Any]:
         "n": n,
         "n_texts": len(store),
         "mean": float(centre),
-        "sd": float(own.std()),
-        "kurtosis": float(((own - centre) ** 4).mean() / own.var() ** 2 - 3) if own.var() > 0 else None,
-        "zero": float((own == 0).mean()),
+        "sd": float(values.std()),
+        "kurtosis": float(((values - centre) ** 4).mean() / values.var() ** 2 - 3)
+        if values.var() > 0
+        else None,
+        "zero": float((values == 0).mean()),
         "head": neuron * heads // width if heads else None,
-        "largest": [context(store, *where(chosen, k), float(own[k])) for k in order[::-1][:TOP]],
-        "smallest": [context(store, *where(chosen, k), float(own[k])) for k in order[:TOP]],
+        "largest": [context(store, *where(selection, k), float(values[k])) for k in order[::-1][:TOP]],
+        "smallest": [context(store, *where(selection, k), float(values[k])) for k in order[:TOP]],
         "nearest": [{"neuron": int(i), "rho": float(rho[i])} for i in nearest],
     }
 
@@ -69,9 +71,9 @@ def _block(width: int) -> int:
     return max(1, (32 << 20) // (4 * width))
 
 
-def where(chosen: Any, k: Any) -> tuple[int, int]:
+def where(selection: Any, k: Any) -> tuple[int, int]:
     """Text and position of the k-th point of a selection."""
-    return int(chosen.texts[k]), int(chosen.position[k])
+    return int(selection.texts[k]), int(selection.position[k])
 
 
 def context(store: Store, text: int, at: int, value: float | None) -> dict[str, Any]:
@@ -104,8 +106,8 @@ def token_similarity(path: str, site: str, text: int, centred: bool = True) -> d
             f"text {text} has fewer than two tokens after its first.", "Choose a longer text."
         )
     if centred:
-        chosen = store.select("all", False)
-        some = chosen.rows[:: max(1, len(chosen) // 4000)]
+        selection = store.select("all", False)
+        some = selection.rows[:: max(1, len(selection) // 4000)]
         X = X - store.read(site, some).mean(axis=0, dtype=np.float64)
     X = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
     C = X @ X.T
@@ -126,7 +128,7 @@ def cell_scatter(path: str, plan: dict[str, Any], site: str, token: str, orthono
     """Held-out points of one cell of a manifold map, with the options of its study."""
     store = open_store(path)
     store.check_site(site)
-    shapes = tuple((str(name), str(given)) for name, given in plan["shapes"])
+    shapes = tuple((str(name), str(spec)) for name, spec in plan["shapes"])
     job = MapJob(path, store.fingerprint, (token,), tuple(plan["label"]), plan["group"], shapes)
     options = {
         "n_components": plan["dimension"],
@@ -138,5 +140,5 @@ def cell_scatter(path: str, plan: dict[str, Any], site: str, token: str, orthono
     rows = scatter(store, job, (site, token), orthonormal)
     axes = [f"{kind}{k + 1}" for kind in ("z", "ideal") for k in range(plan["dimension"])]
     points = {a: [float(r[a]) for r in rows] for a in (*axes, "label_value") if a in rows[0]}
-    told = {"site": site, "token": token, "n": len(rows), "value": float(rows[0]["value"])}
-    return told | {"points": points, "samples": [str(r["sample"]) for r in rows]}
+    row = {"site": site, "token": token, "n": len(rows), "value": float(rows[0]["value"])}
+    return row | {"points": points, "samples": [str(r["sample"]) for r in rows]}

@@ -52,7 +52,7 @@ def report(
     from jinja2 import Environment
 
     several: Sequence[Any] = studies if isinstance(studies, list | tuple) else [studies]
-    loaded = [s for given in several for s in load_studies(given)]
+    loaded = [s for source in several for s in load_studies(source)]
     budget = [DATA_BUDGET]
     shown = [_section(k, study, budget, figures) for k, study in enumerate(loaded)]
     title = "Transect: " + ", ".join(dict.fromkeys(s.name for s in loaded))
@@ -65,19 +65,19 @@ def report(
     return Path(out)
 
 
-def load_studies(given: Study | str | Path) -> list[Study]:
+def load_studies(source: Study | str | Path) -> list[Study]:
     """A study, the one in a folder, or those in its folders."""
-    if isinstance(given, Study):
-        return [given]
-    folder = local(given)
+    if isinstance(source, Study):
+        return [source]
+    folder = local(source)
     if (folder / "study.json").exists():
         return [Study.load(folder)]
-    found = sorted(p.parent for p in folder.glob("*/study.json")) if folder.is_dir() else []
-    if not found:
+    folders = sorted(p.parent for p in folder.glob("*/study.json")) if folder.is_dir() else []
+    if not folders:
         raise TransectError(
             f"{folder}: no study here.", "Run one first, for example: transect drift STORE --out DIR."
         )
-    return [Study.load(p) for p in found]
+    return [Study.load(p) for p in folders]
 
 
 def _section(k: int, study: Study, budget: list[int], figures: Path | None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _figure(
 ) -> dict[str, Any]:
     table = study.tables[figure.table]
     data = b"" if figure.table in held else to_csv(table).encode()
-    told = {
+    parts = {
         "name": figure.name,
         "title": figure.title,
         "caption": figure.caption,
@@ -112,7 +112,7 @@ def _figure(
     drawn = (
         (figures / f"{figure.name}.svg").read_bytes() if figures else render(study, figure, ["svg"])["svg"]
     )
-    return told | {"svg": base64.b64encode(drawn).decode(), "csv": csv_text, "same": same}
+    return parts | {"svg": base64.b64encode(drawn).decode(), "csv": csv_text, "same": same}
 
 
 def _table(name: str, table: Table, most: int = 60) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from transect.page.guard import Guard
 from transect.page.jobs import Jobs
 from transect.page.payload import columns, few_labels, pack_positions
 from transect.page.tasks import Tasks
-from transect.page.worker import READINGS, WORK, whole
+from transect.page.worker import READINGS, WORK, integer
 from transect.work.options import Option
 
 PAGE = Path(__file__).parent / "built"
@@ -52,7 +52,7 @@ def make_app(roots: Sequence[str | Path], token: str, hosts: set[str], models: S
     app = Starlette(
         routes=[*routes(catalog, jobs), *data_routes(catalog), *task_routes(catalog, tasks)],
         lifespan=life,
-        exception_handlers={TransectError: _told},
+        exception_handlers={TransectError: _refused},
     )
     return Guard(app, token, hosts)
 
@@ -76,7 +76,7 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
     async def events(request: Request) -> Response:
         job = jobs.find(request.path_params["job"])
         start = (
-            whole(
+            integer(
                 request.headers.get("last-event-id", request.query_params.get("from", "-1")), "from", least=-1
             )
             + 1
@@ -85,7 +85,7 @@ def routes(catalog: Catalog, jobs: Jobs) -> list[Route]:
         return StreamingResponse(lines, media_type="text/event-stream")
 
     async def values(request: Request) -> Response:
-        step = whole(request.query_params.get("step", "0"), "step")
+        step = integer(request.query_params.get("step", "0"), "step")
         read = await run_in_threadpool(lambda: jobs.values(request.path_params["job"], step))
         return Response(read, media_type="application/octet-stream")
 
@@ -184,7 +184,7 @@ async def _asset(request: Request) -> Response:
     return FileResponse(PAGE / name, media_type=ASSETS[name])
 
 
-async def _told(request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, TransectError)
     return JSONResponse({"message": error.message, "fix": error.fix}, 400)
 
@@ -216,26 +216,26 @@ def _read(body: bytes) -> dict[str, Any]:
 
 def _resolved(catalog: Catalog, wanted: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A job's kind and arguments, ids replaced by what they stand for."""
-    kind, given = str(wanted.get("kind", "")), {k: v for k, v in wanted.items() if k != "kind"}
+    kind, arguments = str(wanted.get("kind", "")), {k: v for k, v in wanted.items() if k != "kind"}
     if kind == "live":
-        given["model"] = catalog.model(str(given.get("model", "")))
+        arguments["model"] = catalog.model(str(arguments.get("model", "")))
     elif kind == "cloud":
-        several = given.get("stores")
+        several = arguments.get("stores")
         if not isinstance(several, list) or not 1 <= len(several) <= 2:
             raise TransectError("a cloud is of one store or two.")
-        given["stores"] = [str(catalog.store(str(key)).path) for key in several]
+        arguments["stores"] = [str(catalog.store(str(key)).path) for key in several]
     elif kind in READINGS or kind == "scatter":
-        given["store"] = str(catalog.store(str(given.get("store", ""))).path)
+        arguments["store"] = str(catalog.store(str(arguments.get("store", ""))).path)
         if kind == "scatter":
-            given["plan"] = catalog.provenance(str(given.get("study", "")))
+            arguments["plan"] = catalog.provenance(str(arguments.get("study", "")))
     else:
         raise TransectError(f"no job of kind {kind!r}.", f"There are: {', '.join(WORK)}.")
-    return kind, given
+    return kind, arguments
 
 
 def _texts(catalog: Catalog, request: Request) -> dict[str, Any]:
     store = catalog.store(request.path_params["store"])
-    first = whole(request.query_params.get("start", "0"), "start")
+    first = integer(request.query_params.get("start", "0"), "start")
     if (key := request.query_params.get("id")) is not None:
         if key not in store.ids:
             raise TransectError(f"no text {key!r:.80} in this store.")
@@ -247,16 +247,16 @@ def _texts(catalog: Catalog, request: Request) -> dict[str, Any]:
 
 def bind(port: int) -> socket.socket:
     """A listening socket on 127.0.0.1; port 0 takes a free one."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind(("127.0.0.1", port))
+        listener.bind(("127.0.0.1", port))
     except OSError as error:
         raise TransectError(
             f"port {port} cannot be used ({error.strerror}).", "Give another --port, or 0."
         ) from error
-    made.listen(128)
-    return made
+    listener.listen(128)
+    return listener
 
 
 def serve(

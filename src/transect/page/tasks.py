@@ -68,7 +68,7 @@ class Tasks:
         self, title: str, arguments: list[str], out: str, *, after: str = "", seconds: float | None = None
     ) -> Task:
         """Put a command in line; `after` names the task that it needs. TransectError where none can run."""
-        self._own()
+        self._lock_folder()
         with self._wake:
             number = 1 + max((int(key.partition("-")[2]) for key in self._tasks), default=0)
             task = Task(f"task-{number}", title, arguments, out, after, seconds=seconds)
@@ -97,7 +97,7 @@ class Tasks:
     def resume(self, key: str) -> Task:
         """The same command again: what was finished is kept."""
         task = self.find(key)
-        self._own()
+        self._lock_folder()
         with self._wake:
             if task.state in ENDS and task.state != "done":
                 task.state, task.message, task.ended = "queued", "", None
@@ -138,7 +138,7 @@ class Tasks:
 
     # keeping
 
-    def _own(self) -> None:
+    def _lock_folder(self) -> None:
         """Make the folder and this server the only one that works in it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -158,8 +158,8 @@ class Tasks:
     def _load(self) -> None:
         for file in sorted(self.folder.glob("task-*/task.json")) if self.folder.is_dir() else ():
             with contextlib.suppress(TransectError, TypeError, ValueError):
-                told = read_json(file, "task")
-                task = Task(**told)
+                record = read_json(file, "task")
+                task = Task(**record)
                 int(task.id.partition("-")[2])
                 if task.state in ("running", "queued"):
                     task.state, task.message = "interrupted", "the app ended before this was done."

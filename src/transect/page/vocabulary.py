@@ -22,5 +22,5 @@ def vocabulary() -> dict[str, Any]:
         }
         for name, m in registry().items()
     }
-    told = {"colours": list(COLOURS), "grey": GREY, "marks": MARKS, "nulls": NULLS}
-    return told | {"terms": terms(), "measures": measures}
+    words = {"colours": list(COLOURS), "grey": GREY, "marks": MARKS, "nulls": NULLS}
+    return words | {"terms": terms(), "measures": measures}

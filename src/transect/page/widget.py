@@ -29,7 +29,7 @@ def widget(
         ) from error
     script, style = bundle()
     several: Sequence[Any] = studies if isinstance(studies, list | tuple) else [studies]
-    data, _ = inlined([s for given in several for s in load_studies(given)], budget)
+    data, _ = inlined([s for source in several for s in load_studies(source)], budget)
     kind = type("TransectWidget", (anywidget.AnyWidget,), {
         "_esm": script, "_css": style, "data": traitlets.Dict().tag(sync=True),
         "at": traitlets.Unicode().tag(sync=True), "__module__": __name__,

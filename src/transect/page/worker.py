@@ -52,9 +52,9 @@ def _one(pipe: Any, key: str, kind: str, arguments: dict[str, Any], folder: Path
         raise
     except Exception as error:  # our bug: the page shows it, the next job goes on
         trace = traceback.format_exc(limit=-3)
-        told = f"{type(error).__name__}: {error}"
+        problem = f"{type(error).__name__}: {error}"
         pipe.send(
-            (key, {"type": "failed", "message": told, "fix": "This is a fault of ours.", "trace": trace})
+            (key, {"type": "failed", "message": problem, "fix": "This is a fault of ours.", "trace": trace})
         )
 
 
@@ -66,7 +66,7 @@ def _cancelled(pipe: Any, key: str) -> bool:
     return False
 
 
-def whole(value: Any, what: str, least: int = 0) -> int:
+def integer(value: Any, what: str, least: int = 0) -> int:
     """A whole number out of a request; TransectError when it is none."""
     try:
         number = int(value)
@@ -113,7 +113,7 @@ def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
 
     prompt, new = (
         str(arguments.get("prompt", "")),
-        whole(arguments.get("max_new_tokens", 20), "max_new_tokens"),
+        integer(arguments.get("max_new_tokens", 20), "max_new_tokens"),
     )
     if not 0 <= new <= LONGEST:
         raise TransectError(f"{new} new tokens; the page asks for 0 to {LONGEST}.")
@@ -130,18 +130,18 @@ def live(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
         raise TransectError(f"{model.name} has no such sites.", f"It has: {', '.join(families)}.")
     seed = arguments.get("seed")
     steps = activations(
-        model, prompt, wanted, max_new_tokens=new, seed=None if seed is None else whole(seed, "seed")
+        model, prompt, wanted, max_new_tokens=new, seed=None if seed is None else integer(seed, "seed")
     )
-    chosen: list[str] = []
+    names: list[str] = []
     with file.open("wb") as sink:
         for step in steps:
-            if not chosen:
-                chosen = sorted(step.values, key=sites.order)
-                widths = [len(step.values[s]) for s in chosen]
-                told = [{"site": s, "width": w} for s, w in zip(chosen, widths, strict=True)]
+            if not names:
+                names = sorted(step.values, key=sites.order)
+                widths = [len(step.values[s]) for s in names]
+                entries = [{"site": s, "width": w} for s, w in zip(names, widths, strict=True)]
                 weights = str(model.fingerprint["weights"])[:12]
-                yield {"type": "started", "sites": told, "width": sum(widths), "weights": weights}
-            row = np.concatenate([step.values[s] for s in chosen]).astype("<f4")
+                yield {"type": "started", "sites": entries, "width": sum(widths), "weights": weights}
+            row = np.concatenate([step.values[s] for s in names]).astype("<f4")
             if sink.tell() + row.nbytes > LIMIT:
                 raise TransectError(f"more than {LIMIT >> 30} GB of activations.", "Shorten the prompt.")
             sink.write(row.tobytes())
@@ -161,7 +161,7 @@ def neuron(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None
     yield {
         "type": "result",
         "value": neuron_reading(
-            arguments["store"], str(arguments.get("site")), whole(arguments.get("neuron"), "neuron")
+            arguments["store"], str(arguments.get("site")), integer(arguments.get("neuron"), "neuron")
         ),
     }
 
@@ -170,33 +170,33 @@ def similarity(arguments: dict[str, Any], file: Path) -> Generator[Event, None, 
     """Cosines between the tokens of one text at one site."""
     from transect.page.readings import token_similarity
 
-    given = (arguments["store"], str(arguments.get("site")), whole(arguments.get("text"), "text"))
-    yield {"type": "result", "value": token_similarity(*given, bool(arguments.get("centred", True)))}
+    query = (arguments["store"], str(arguments.get("site")), integer(arguments.get("text"), "text"))
+    yield {"type": "result", "value": token_similarity(*query, bool(arguments.get("centred", True)))}
 
 
 def scatter(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """A cell of a manifold map, as the study would draw it."""
     from transect.page.readings import cell_scatter
 
-    given = (arguments["store"], arguments["plan"], str(arguments.get("site")), str(arguments.get("token")))
-    yield {"type": "result", "value": cell_scatter(*given, bool(arguments.get("orthonormal")))}
+    query = (arguments["store"], arguments["plan"], str(arguments.get("site")), str(arguments.get("token")))
+    yield {"type": "result", "value": cell_scatter(*query, bool(arguments.get("orthonormal")))}
 
 
 def cloud(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """Every token of one or two runs on their principal axes; the points go to `file`."""
     from transect.page import clouds
 
-    made = clouds.cloud(
+    view = clouds.cloud(
         arguments["stores"], str(arguments.get("site")), bool(arguments.get("unit", True)), file
     )
-    yield {"type": "result", "value": made}
+    yield {"type": "result", "value": view}
 
 
 def nearest(arguments: dict[str, Any], file: Path) -> Generator[Event, None, None]:
     """Tokens of other texts closest to one token, in the original space."""
     from transect.page import clouds
 
-    text, position = (whole(arguments.get(name), name) for name in ("text", "position"))
+    text, position = (integer(arguments.get(name), name) for name in ("text", "position"))
     site, unit = str(arguments.get("site")), bool(arguments.get("unit", True))
     yield {"type": "result", "value": clouds.nearest(arguments["store"], site, text, position, unit)}
 

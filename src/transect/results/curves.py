@@ -154,9 +154,9 @@ def _mark_changes(
     study: Study, axes: "Sequence[Axes]", names: list[str], palette: dict[str, str], o: dict[str, Any]
 ) -> None:
     for ax, name in zip(axes, names, strict=True):
-        found = study.tables["changes"].where(normalise=name, kind="jump", status="ok")
+        jumps = study.tables["changes"].where(normalise=name, kind="jump", status="ok")
         last, height = -9, 1.0
-        for row in sorted(found, key=lambda r: sites.order(r["site"])):
+        for row in sorted(jumps, key=lambda r: sites.order(r["site"])):
             if row["run"] in palette and row["run"] not in o.get("controls", ()):
                 at = sites.layer(row["site"]) or 0
                 height = height - 0.07 if at - last < 4 else 1.0  # words of near neighbours go lower

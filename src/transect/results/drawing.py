@@ -94,16 +94,16 @@ def colours(runs: Sequence[str]) -> dict[str, str]:
 
 def palette(figures: Sequence[Figure], runs: Sequence[str]) -> dict[str, str]:
     """Colour of every name that a study draws: as its figures list them first, then its other runs."""
-    found: dict[str, str] = {}
+    assigned: dict[str, str] = {}
     for options in (f.options for f in figures):
         names = options.get("runs") or options.get("series") or []
         beside = options.get("controls") or []
         if all(isinstance(n, str) for part in (names, beside) for n in part):
             for name, colour in (colours(names) | {n: GREY for n in beside if n not in names}).items():
-                found.setdefault(name, colour)
-    left = [c for c in COLOURS if c not in found.values()] or list(COLOURS)
-    others = [run for run in dict.fromkeys(runs) if run not in found]
-    return found | {run: left[k % len(left)] for k, run in enumerate(others)}
+                assigned.setdefault(name, colour)
+    left = [c for c in COLOURS if c not in assigned.values()] or list(COLOURS)
+    others = [run for run in dict.fromkeys(runs) if run not in assigned]
+    return assigned | {run: left[k % len(left)] for k, run in enumerate(others)}
 
 
 def named(name: str) -> str:
@@ -202,13 +202,13 @@ def panels(
 
 def legend_below(canvas: "Canvas", axes: "Sequence[Axes]", columns: int = 3) -> None:
     """One legend of all panels under the figure, each name once."""
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for ax in axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            found.setdefault(name, handle)
-    if found:
+            handles.setdefault(name, handle)
+    if handles:
         canvas.legend(
-            list(found.values()), list(found), loc="outside lower center", ncols=columns, frameon=False
+            list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False
         )
 
 

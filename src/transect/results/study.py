@@ -73,9 +73,9 @@ class Study:
 
     def marked(self) -> "Study":
         """This study, whose warnings and captions name the intervals outside of their band."""
-        if told := _uncalibrated(self.tables.values()):
+        if warning := _uncalibrated(self.tables.values()):
             self.warnings.append(
-                f"Intervals that calibration does not vouch for (docs/calibration.md): {told}."
+                f"Intervals that calibration does not vouch for (docs/calibration.md): {warning}."
             )
         if bare := [name for name, table in self.tables.items() if _unmarked(table)]:
             self.warnings.append(f"Intervals of these tables are not calibrated: {', '.join(bare)}.")
@@ -134,36 +134,36 @@ class Study:
         sums = {}
         for name, table in self.tables.items():
             sums[name] = file_hash(table.save(out / f"{plain_name(name, 'the table')}.parquet"))
-        told = {k: getattr(self, k) for k in FIELDS} | {"figures": [asdict(f) for f in self.figures]}
-        write_json(out / "study.json", told | {"tables": list(self.tables), "sha256": sums})
+        record = {k: getattr(self, k) for k in FIELDS} | {"figures": [asdict(f) for f in self.figures]}
+        write_json(out / "study.json", record | {"tables": list(self.tables), "sha256": sums})
         return out
 
     @classmethod
     def load(cls, folder: str | Path) -> "Study":
         """The study in a folder."""
         folder = Path(folder)
-        told = study_json(folder)
-        tables = {name: Table.load(folder / f"{name}.parquet") for name in told["tables"]}
-        for name, digest in told.get("sha256", {}).items():
+        record = study_json(folder)
+        tables = {name: Table.load(folder / f"{name}.parquet") for name in record["tables"]}
+        for name, digest in record.get("sha256", {}).items():
             if name in tables and file_hash(folder / f"{name}.parquet") != digest:
                 raise TransectError(
                     f"{folder}: table {name} is not the one that was saved with this study.", AGAIN
                 )
-        figures = [Figure(**figure) for figure in told["figures"]]
-        return cls(tables=tables, figures=figures, **{k: told[k] for k in FIELDS})
+        figures = [Figure(**figure) for figure in record["figures"]]
+        return cls(tables=tables, figures=figures, **{k: record[k] for k in FIELDS})
 
 
 def _uncalibrated(tables: Iterable[Table]) -> str:
     """What the rows' marks say, each with its measures; "" where every interval is within its band."""
-    found: dict[str, dict[str, None]] = {}
+    measures: dict[str, dict[str, None]] = {}
     for table in tables:
         for row in table.where(lambda r: r.get("calibration") not in (None, WITHIN)):
             for part in row["calibration"].split("; "):
-                found.setdefault(part, {})[row["measure"]] = None
-    return "; ".join(f"{mark}: {_few(list(names))}" for mark, names in found.items())
+                measures.setdefault(part, {})[row["measure"]] = None
+    return "; ".join(f"{mark}: {_first(list(names))}" for mark, names in measures.items())
 
 
-def _few(names: list[str], most: int = 6) -> str:
+def _first(names: list[str], most: int = 6) -> str:
     """The first names of a list, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
@@ -192,35 +192,35 @@ AGAIN = "Run the study again."
 
 def study_json(folder: Path) -> dict[str, Any]:
     """What a study.json says, every field of its kind, every name a plain one. Raises: TransectError."""
-    told = read_json(folder / "study.json", "study", AGAIN)
+    record = read_json(folder / "study.json", "study", AGAIN)
     kinds = dict.fromkeys(("name", "question"), str) | {"provenance": dict}
     kinds |= dict.fromkeys(("findings", "warnings", "methods", "figures", "tables"), list)
     for name, kind in kinds.items():
-        if not isinstance(told.get(name), kind):
+        if not isinstance(record.get(name), kind):
             raise TransectError(f"{folder}: study.json is damaged ({name} is no {kind.__name__}).", AGAIN)
-    for name in told["tables"]:
+    for name in record["tables"]:
         plain_name(name, f"{folder}: study.json is damaged: the table")
     try:
-        for figure in told["figures"]:
+        for figure in record["figures"]:
             Figure(**figure)
     except TypeError as error:
         raise TransectError(f"{folder}: study.json is damaged ({error}).", AGAIN) from error
-    if not all(isinstance(s, str) for k in ("findings", "warnings", "methods") for s in told[k]):
+    if not all(isinstance(s, str) for k in ("findings", "warnings", "methods") for s in record[k]):
         raise TransectError(f"{folder}: study.json is damaged (a sentence is no text).", AGAIN)
-    if not isinstance(told.get("sha256", {}), dict):
+    if not isinstance(record.get("sha256", {}), dict):
         raise TransectError(f"{folder}: study.json is damaged (its checksums are none).", AGAIN)
-    return told
+    return record
 
 
 def verify_study(folder: Path) -> tuple[list[str], list[str]]:
     """(problems of a study's files, files without a checksum). Raises: TransectError for its study.json."""
-    told = study_json(folder)
+    record = study_json(folder)
     problems, bare = [], [] if is_sealed(folder / "study.json") else ["study.json"]
-    for name in told["tables"]:
+    for name in record["tables"]:
         file = folder / f"{name}.parquet"
         try:
             Table.load(file)
-            if file_hash(file) != told.get("sha256", {}).get(name, file_hash(file)):
+            if file_hash(file) != record.get("sha256", {}).get(name, file_hash(file)):
                 problems.append(f"{file.name}: not the one that was saved with this study")
             bare += [] if has_checksum(file) else [file.name]
         except TransectError as error:

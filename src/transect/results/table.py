@@ -85,9 +85,9 @@ class Table:
             raise TransectError(
                 f"{path}: not a readable table ({error}).", "Run the study again; finished cells are kept."
             ) from error
-        made = cls(provenance=provenance)
-        made.arrow = arrow.replace_schema_metadata(None)
-        return made
+        table = cls(provenance=provenance)
+        table.arrow = arrow.replace_schema_metadata(None)
+        return table
 
     def save(self, path: str | Path) -> Path:
         """Write as Parquet, whole or not at all."""
@@ -107,9 +107,9 @@ class Table:
         return iter(self.arrow.to_pylist())
 
     def __add__(self, other: "Table") -> "Table":
-        made = Table(provenance=self.provenance | other.provenance)
-        made.arrow = pa.concat_tables([self.arrow, other.arrow], promote_options="permissive")
-        return made
+        table = Table(provenance=self.provenance | other.provenance)
+        table.arrow = pa.concat_tables([self.arrow, other.arrow], promote_options="permissive")
+        return table
 
     def __repr__(self) -> str:
         names = {str(m) for m in self.arrow["measure"].to_pylist() if m is not None}
@@ -132,13 +132,13 @@ class Table:
     def where(self, keep: Callable[[dict[str, Any]], bool] | None = None, **equal: Any) -> "Table":
         """The rows whose columns equal the given values (a list: any of them) and for which `keep(row)`
         holds."""
-        made = Table(provenance=self.provenance)
-        made.arrow = self.arrow
+        table = Table(provenance=self.provenance)
+        table.arrow = self.arrow
         for name, wanted in equal.items():
-            made.arrow = made.arrow.filter(_matches(made.arrow, name, wanted))
+            table.arrow = table.arrow.filter(_matches(table.arrow, name, wanted))
         if keep is not None:
-            made.arrow = made.arrow.filter(pa.array([bool(keep(row)) for row in made], pa.bool_()))
-        return made
+            table.arrow = table.arrow.filter(pa.array([bool(keep(row)) for row in table], pa.bool_()))
+        return table
 
     def values(self, name: str) -> list[Any]:
         """Distinct values of a column, in order of appearance, without null."""
@@ -256,10 +256,10 @@ def _matches(arrow: pa.Table, name: str, wanted: Any) -> Any:
 
 def merge(tables: Sequence[Table]) -> Table:
     """All rows of several tables, columns united."""
-    made = tables[0]
+    joined = tables[0]
     for table in tables[1:]:
-        made = made + table
-    return made
+        joined = joined + table
+    return joined
 
 
 def _null(value: Any) -> Any:

@@ -39,7 +39,7 @@ def flagged(
     tables: Mapping[str, Table], good: Sequence[str] = ("ok",), skip: Sequence[str] = ()
 ) -> list[str]:
     """A warning for every table that has rows without a value: how many, and the first with its reason."""
-    told = []
+    sentences = []
     for name, table in tables.items():
         bad = (
             [r for r in table if r["status"] is not None and r["status"] not in good]
@@ -49,7 +49,7 @@ def flagged(
         if bad:
             first = bad[0]
             where = " ".join(str(first[k]) for k in ("run", "measure", "site") if first.get(k))
-            told.append(
+            sentences.append(
                 f"{name}: {len(bad)} of {len(table)} rows are flagged; first: {where}: {first['status']}"
             )
-    return told
+    return sentences

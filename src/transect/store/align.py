@@ -104,8 +104,8 @@ def align(
         [(i, *m.span()) for i, t in enumerate(texts.texts) for m in WORD.finditer(t)] or np.empty((0, 3)),
         np.int64,
     )
-    found = [_found(points, words, how) for points in every]
-    keys = functools.reduce(np.intersect1d, [f.keys for f in found])
+    positions = [_keyed(points, words, how) for points in every]
+    keys = functools.reduce(np.intersect1d, [f.keys for f in positions])
     of = {"prefix": [p.own for p in every], "word": [len(words)] * len(stores)}
     shares = [len(keys) / max(1, n) for n in of.get(how, [len(s) for s in stores])]
     for store, share in zip(stores, shares, strict=True):
@@ -115,14 +115,14 @@ def align(
                 "Align by word or text, capture the same texts without cutting them, or lower the share.",
             )
     texts, pieces, starts = _cut(texts, keys, how)
-    made = []
-    for store, share, own in zip(stores, shares, (f.at(keys) for f in found), strict=True):
-        chosen = store.sites if sites is None else site_names.select(store.sites, sites)
-        samples = {site: _samples(store, site, own, starts, how in ("text", "last")) for site in chosen}
-        told = {"how": how, "share": share, "with": [s.name for s in stores], "of": store.content}
+    aligned = []
+    for store, share, places in zip(stores, shares, (f.at(keys) for f in positions), strict=True):
+        selected = store.sites if sites is None else site_names.select(store.sites, sites)
+        samples = {site: _samples(store, site, places, starts, how in ("text", "last")) for site in selected}
+        record = {"how": how, "share": share, "with": [s.name for s in stores], "of": store.content}
         folder = place(str(out)) / folder_name(store.name)
-        made.append(write_samples(samples, folder, store.name, texts, pieces, more={"aligned": told}))
-    return made
+        aligned.append(write_samples(samples, folder, store.name, texts, pieces, more={"aligned": record}))
+    return aligned
 
 
 def _common(stores: Sequence[Store]) -> tuple[Texts, list[np.ndarray]]:
@@ -141,28 +141,28 @@ def _common(stores: Sequence[Store]) -> tuple[Texts, list[np.ndarray]]:
     names = [list(zip(s.ids, s.index["text"].to_pylist(), strict=True)) for s in stores]
     held = set(names[0]).intersection(*map(set, names[1:]))
     if not held:
-        told = " and ".join(f"{s.path} ({s.manifest['texts']['spec']})" for s in stores[:2])
-        raise TransectError(f"{told} hold different texts.", "Capture every run from the same texts.")
+        refs = " and ".join(f"{s.path} ({s.manifest['texts']['spec']})" for s in stores[:2])
+        raise TransectError(f"{refs} hold different texts.", "Capture every run from the same texts.")
     keep = [i for i, name in enumerate(names[0]) if name in held]
     number = {names[0][i]: k for k, i in enumerate(keep)}
     texts = stored_texts(stores[0]).subset(keep)
-    return texts, [np.array([number.get(name, -1) for name in own]) for own in names]
+    return texts, [np.array([number.get(name, -1) for name in ids]) for ids in names]
 
 
 def _points(store: Store, numbers: np.ndarray, how: str) -> Points:
     if store.manifest["pool"] and how != "text":
         raise TransectError(f"{store.path} holds one point a text.", "Align by text.")
-    chosen = store.select("all", True)
+    selection = store.select("all", True)
     if store.manifest["pool"]:
-        text = numbers[chosen.texts]
+        text = numbers[selection.texts]
         inside = text >= 0
         none = np.zeros(int(inside.sum()), np.int64)
-        return Points(text[inside], none, none, chosen.rows[inside], none - 1, len(text))
+        return Points(text[inside], none, none, selection.rows[inside], none - 1, len(text))
     flat = store.index["offsets"].combine_chunks().flatten().to_numpy().astype(np.int64).reshape(-1, 2)
     special = store.index["special"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     first = np.concatenate([[0], np.cumsum(store.lengths)[:-1]])
-    at = first[chosen.texts] + chosen.position
-    (begin, end), text = flat[at].T, numbers[chosen.texts]
+    at = first[selection.texts] + selection.position
+    (begin, end), text = flat[at].T, numbers[selection.texts]
     real = ~special[at].astype(bool)
     if how in ("prefix", "word"):
         real &= end > begin
@@ -172,11 +172,11 @@ def _points(store: Store, numbers: np.ndarray, how: str) -> Points:
                 "Give texts and their tokens as strings, or align by text.",
             )
     inside = real & (text >= 0)
-    columns = (text, begin, end, chosen.rows, chosen.position)
+    columns = (text, begin, end, selection.rows, selection.position)
     return Points(*(c[inside] for c in columns), own=int(real.sum()))
 
 
-def _found(points: Points, words: np.ndarray, how: str) -> Found:
+def _keyed(points: Points, words: np.ndarray, how: str) -> Found:
     """The points of one run under their keys: text × SPAN + the character where they end, or the text."""
     if how == "word":
         return _word_ends(points, words)
@@ -198,8 +198,8 @@ def _word_ends(points: Points, words: np.ndarray) -> Found:
     text, _, end = words.T
     at = np.searchsorted(key[order], text * SPAN + end) - 1  # the last token that begins before the word ends
     token = order[np.maximum(at, 0)]
-    whole = (at >= 0) & (points.text[token] == text) & (points.end[token] >= end)
-    return Found((text * SPAN + end)[whole], points.row[token[whole]])
+    complete = (at >= 0) & (points.text[token] == text) & (points.end[token] >= end)
+    return Found((text * SPAN + end)[complete], points.row[token[complete]])
 
 
 def _cut(texts: Texts, keys: np.ndarray, how: str) -> tuple[Texts, list[list[str]] | None, np.ndarray]:
@@ -208,23 +208,23 @@ def _cut(texts: Texts, keys: np.ndarray, how: str) -> tuple[Texts, list[list[str
     text, end = np.divmod(keys, SPAN) if how in ("prefix", "word") else (keys, keys)
     kept, first = np.unique(text, return_index=True)
     starts = np.append(first, len(keys))
-    chosen = texts.subset(kept.tolist())
+    selected = texts.subset(kept.tolist())
     if how in ("text", "last"):
-        return chosen, None, starts
+        return selected, None, starts
     pieces = []
-    for whole, a, b in zip(chosen.texts, starts[:-1], starts[1:], strict=True):
+    for sentence, a, b in zip(selected.texts, starts[:-1], starts[1:], strict=True):
         edges = [0, *end[a:b].tolist()]
-        own = [whole[p:q] for p, q in itertools.pairwise(edges)]
-        pieces.append([WORD.findall(piece)[-1] for piece in own] if how == "word" else own)
-    return chosen, pieces, starts
+        parts = [sentence[p:q] for p, q in itertools.pairwise(edges)]
+        pieces.append([WORD.findall(piece)[-1] for piece in parts] if how == "word" else parts)
+    return selected, pieces, starts
 
 
-def _samples(store: Store, site: str, own: Found, starts: np.ndarray, pooled: bool) -> Samples:
+def _samples(store: Store, site: str, positions: Found, starts: np.ndarray, pooled: bool) -> Samples:
     """The aligned points of one site, read from the run's own store when they are asked for."""
-    dtype = "float32" if own.edges is not None else store.manifest["dtype"]["store"]
+    dtype = "float32" if positions.edges is not None else store.manifest["dtype"]["store"]
 
     def part(a: int, b: int) -> list[Raw]:
-        return [_as_stored(own.read(store, site, int(starts[a]), int(starts[b])), dtype)]
+        return [_as_stored(positions.read(store, site, int(starts[a]), int(starts[b])), dtype)]
 
     return Samples(part, np.diff(starts), store.width(site), frozenset([dtype]), pooled)
 

@@ -45,10 +45,10 @@ def open_arrays(file: Path) -> Iterator[Any]:
         raise TransectError(f"no file {file}.", HINT)
     with tempfile.TemporaryDirectory(prefix="transect-") as scratch:
         try:
-            found = READERS[file.suffix](file, Path(scratch))
+            arrays = READERS[file.suffix](file, Path(scratch))
         except UNREADABLE as error:
             raise TransectError(f"{file} cannot be read ({error!s:.200}).", HINT) from error
-        yield found
+        yield arrays
 
 
 HINT = f"Give a file {', '.join(SUFFIXES)}, or a folder of .safetensors."
@@ -83,7 +83,7 @@ def _npy_at(file: Path, begin: int) -> Raw:
 
 def _npz(file: Path, scratch: Path) -> dict[str, Raw]:
     """Every array of an archive; stored ones lie in it as they are, packed ones are unpacked beside it."""
-    found = {}
+    arrays = {}
     with zipfile.ZipFile(file) as archive:
         packed = [i for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
         need, free = sum(i.file_size for i in packed), shutil.disk_usage(scratch).free
@@ -98,11 +98,11 @@ def _npz(file: Path, scratch: Path) -> dict[str, Raw]:
                 aside = scratch / f"{k}.npy"
                 with archive.open(info) as source, aside.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
-                found[name] = _npy_at(aside, 0)
+                arrays[name] = _npy_at(aside, 0)
             else:
                 _check(archive, info)
-                found[name] = _npy_at(file, _data_of(file, info))
-    return found
+                arrays[name] = _npy_at(file, _data_of(file, info))
+    return arrays
 
 
 def _check(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
@@ -130,7 +130,7 @@ def _data_of(file: Path, info: zipfile.ZipInfo) -> int:
 def _safetensors(file: Path, scratch: Path) -> dict[str, Raw]:
     size = file.stat().st_size
     length, header = safetensors_header(file, size)
-    bytes_of, found = np.memmap(file, np.uint8, "r"), {}
+    bytes_of, arrays = np.memmap(file, np.uint8, "r"), {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
@@ -145,8 +145,8 @@ def _safetensors(file: Path, scratch: Path) -> dict[str, Raw]:
         if last - first != dtype.itemsize * count or 8 + length + last > size:
             raise ValueError(f"{name:.80} does not fit the file")
         data = bytes_of[8 + length + first : 8 + length + last]
-        found[name] = Raw(data.view(dtype).reshape(shape), NAMES.get(kind, dtype.name))
-    return found
+        arrays[name] = Raw(data.view(dtype).reshape(shape), NAMES.get(kind, dtype.name))
+    return arrays
 
 
 def _torch(file: Path, scratch: Path) -> Any:
@@ -162,19 +162,19 @@ def _torch(file: Path, scratch: Path) -> Any:
             for info in archive.infolist():
                 _check(archive, info)
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except (pickle.UnpicklingError, RuntimeError, AttributeError, TypeError) as error:
         raise TransectError(
             f"{file}: holds more than tensors, or is no file of torch.",
             "Save a dict of tensors with torch.save; nothing else of a pickle is run.",
         ) from error
-    if isinstance(found, torch.Tensor):
-        return found
-    if isinstance(found, list | tuple):
-        return _tensors(file, list(found))
-    if not isinstance(found, dict):
-        raise TransectError(f"{file}: holds a {type(found).__name__}.", "Save a dict of tensors.")
-    return {str(k): _tensors(file, v, block=k != STATES) for k, v in found.items()}
+    if isinstance(loaded, torch.Tensor):
+        return loaded
+    if isinstance(loaded, list | tuple):
+        return _tensors(file, list(loaded))
+    if not isinstance(loaded, dict):
+        raise TransectError(f"{file}: holds a {type(loaded).__name__}.", "Save a dict of tensors.")
+    return {str(k): _tensors(file, v, block=k != STATES) for k, v in loaded.items()}
 
 
 def _tensors(file: Path, value: Any, block: bool = False) -> Any:

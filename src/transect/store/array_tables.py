@@ -33,21 +33,21 @@ def open_data_set(path: Path) -> dict[str, Any]:
         raise TransectError(
             f"{path} cannot be read ({error!s:.200}).", "Give a Parquet file, or a folder of save_to_disk."
         ) from error
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name in table.column_names:
         column = _plain(table[name])
         if _has_gaps(column):
             raise TransectError(f"{path}: column {name!r:.80} has empty cells.", "Fill or drop it.")
         value, lengths = _values(column)
-        found[name] = value
+        columns[name] = value
         if lengths is None:
             continue
-        if not np.array_equal(found.setdefault("lengths", lengths), lengths):
+        if not np.array_equal(columns.setdefault("lengths", lengths), lengths):
             raise TransectError(
                 f"{path}: samples of {name!r:.80} have other numbers of tokens than those of other columns.",
                 "Import the columns that belong together: --sites NAME,NAME.",
             )
-    return found
+    return columns
 
 
 def _table(path: Path) -> Any:

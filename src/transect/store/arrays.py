@@ -75,10 +75,10 @@ def _named(points: Any) -> tuple[dict[str, Any], list[str]]:
         return {f"resid.{k}": one for k, one in enumerate(points)}, last_note(len(points) - 1)
     if not hasattr(points, "items"):
         raise TransectError(f"points are a {type(points).__name__}.", 'Give {"resid.0": [array, …], …}.')
-    given = dict(points.items())
-    if odd := [n for n in given if not isinstance(n, str)]:
+    mapping = dict(points.items())
+    if odd := [n for n in mapping if not isinstance(n, str)]:
         raise TransectError(f"{odd[0]!r:.80} is no site.", "Sites are strings, like resid.12.")
-    return chosen_names(given)
+    return chosen_names(mapping)
 
 
 def last_note(last: int) -> list[str]:
@@ -86,19 +86,19 @@ def last_note(last: int) -> list[str]:
     return [f"resid.{last} is the last of hidden_states: most models norm it, unlike a captured resid.{last}"]
 
 
-def chosen_names(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def chosen_names(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Values by our sites, in our order. Two names of one site must hold the same. Raises: TransectError."""
-    by_site, left = sites_of(given)
+    by_site, left = sites_of(mapping)
     notes = [f"{len(left)} names that are no sites left out: {', '.join(left[:10])}"] if left else []
     if not by_site:
         raise TransectError("no points.", 'Give {"resid.0": [array, …], …}.')
     for site, names in by_site.items():
         for other in names[1:]:
-            if not _equal(given[names[0]], given[other]):
+            if not _equal(mapping[names[0]], mapping[other]):
                 raise TransectError(
                     f"{names[0]} and {other} are both {site} and hold different points.", "Give one of them."
                 )
-    return {s: given[by_site[s][0]] for s in sorted(by_site, key=site_names.order)}, notes
+    return {s: mapping[by_site[s][0]] for s in sorted(by_site, key=site_names.order)}, notes
 
 
 def _equal(one: Any, two: Any) -> bool:
@@ -132,8 +132,8 @@ def write_samples(
     shards = runs(one.lengths, max(1, SHARD_BYTES // row_bytes))
     plan = [[list(range(a, b))] for a, b in shards]
     pool = "given" if one.pooled else None
-    told = f"stored as {dtype}: came as {', '.join(dtypes)}"
-    notes = [*notes, *texts.notes, *([told] if dtypes != [dtype] else [])]
+    note = f"stored as {dtype}: came as {', '.join(dtypes)}"
+    notes = [*notes, *texts.notes, *([note] if dtypes != [dtype] else [])]
     if not out.exists():
         _check_space(out, row_bytes, [int(one.lengths[a:b].sum()) for a, b in shards])
     manifest = _manifest(
@@ -197,14 +197,14 @@ def _manifest(
 def _digest(sites: Mapping[str, Samples], dtype: str) -> str:
     """sha256 over sites, widths, lengths and all points as they will be stored. Raises: TransectError for NaN
     and inf."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for site, samples in sites.items():
-        whole.update(f"{site}:{dtype}:{samples.width}:{samples.lengths.tolist()}\n".encode())
+        digest.update(f"{site}:{dtype}:{samples.width}:{samples.lengths.tolist()}\n".encode())
         for first, rows in samples.blocks(0, len(samples.lengths), dtype, BLOCK_BYTES):
             if not np.isfinite(_peak(rows)):
                 _refuse(site, samples, first, np.isfinite(widen(rows)))
-            whole.update(rows.data.cast("B"))
-    return whole.hexdigest()
+            digest.update(rows.data.cast("B"))
+    return digest.hexdigest()
 
 
 def _peak(rows: np.ndarray) -> float:
@@ -219,10 +219,10 @@ def _refuse(site: str, samples: Samples, first: int, finite: np.ndarray) -> None
     ends = np.cumsum(samples.lengths[first:])
     i = first + int(np.searchsorted(ends, row, side="right"))
     begin = int(ends[i - first] - samples.lengths[i])
-    own = finite[begin : begin + samples.lengths[i]]
+    mine = finite[begin : begin + samples.lengths[i]]
     came = all(np.isfinite(widen(raw.array)).all() for raw in samples.part(i, i + 1))
     raise TransectError(
-        f"{site}: {int((~own).sum())} of {own.size} values of sample {i} are "
+        f"{site}: {int((~mine).sum())} of {mine.size} values of sample {i} are "
         f"{'beyond float32' if came else 'NaN or inf'}.",
         f"Leave that sample out, or {'scale' if came else 'mend'} it.",
     )

@@ -64,8 +64,8 @@ def capture(model: "Model", texts: Texts, out: Place, **options: Unpack[CaptureO
     lengths = [len(t) for t in tokenized.ids]
     budget = 0 if first.apart else o.batch_tokens  # 0: one text a pass
     plan = make_plan(lengths, rows, budget, max(1, o.shard_bytes // row_bytes))
-    told = {name: getattr(o, name) for name in TOLD}
-    manifest = make_manifest(model, texts, tokenized, first, dtype, plan, told)
+    record = {name: getattr(o, name) for name in TOLD}
+    manifest = make_manifest(model, texts, tokenized, first, dtype, plan, record)
     begin(out, manifest, plan, make_index(texts, tokenized, kept, rows, plan, o.positions, o.pool))
     store = open_store(out)
     store.check_receipts()

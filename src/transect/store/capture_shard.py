@@ -53,16 +53,16 @@ def _job(opening: tuple[tuple[str, Any], ...], folder: str, fingerprint: str) ->
     from transect.models.models import open_model
 
     store, model = open_store(folder), open_model(**dict(opening))
-    found, wanted = model.fingerprint, store.manifest["model"]["fingerprint"]
-    if any(found.get(key) != wanted.get(key) for key in ("weights", "adapter", "tokenizer")):
+    actual, wanted = model.fingerprint, store.manifest["model"]["fingerprint"]
+    if any(actual.get(key) != wanted.get(key) for key in ("weights", "adapter", "tokenizer")):
         raise TransectError(
             f"{model.name} is another model here than the one {folder} was begun with.", "Compare files."
         )
     widths = {site: entry["width"] for site, entry in store.manifest["sites"].items()}
-    told = stored_tokens(store)
-    kept = kept_positions(told, store.manifest["positions"])
+    tokens = stored_tokens(store)
+    kept = kept_positions(tokens, store.manifest["positions"])
     taps = list(taps_for(model.model, list(widths)).values())
-    return ShardJob(model, taps, widths, told.ids, kept, store.manifest)
+    return ShardJob(model, taps, widths, tokens.ids, kept, store.manifest)
 
 
 class ShardJob:

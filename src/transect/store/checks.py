@@ -53,8 +53,8 @@ def check_manifest(path: Place, manifest: dict[str, Any], plan: Any) -> None:
                 )
     if not manifest["sites"]:
         raise _damaged(path, "manifest.json", "it names no sites")
-    for site, told in manifest["sites"].items():
-        width = told.get("width") if isinstance(told, dict) else None
+    for site, entry in manifest["sites"].items():
+        width = entry.get("width") if isinstance(entry, dict) else None
         if type(width) is not int or not 0 < width < 1 << 31:
             raise _damaged(path, "manifest.json", f"the width of {_shown(site)} is {_shown(width)}")
     if not isinstance(plan, list) or not all(isinstance(shard, list) for shard in plan):
@@ -105,9 +105,9 @@ def _check_lists(path: Place, index: Any, rows: np.ndarray, length: np.ndarray) 
         raise _damaged(path, "texts.parquet", "the column positions does not hold one entry a row")
 
 
-def check_hash(path: Place, file: str, found: str, wanted: Any) -> None:
+def check_hash(path: Place, file: str, actual: str, wanted: Any) -> None:
     """TransectError when a file is not the one that this store was written with; None is not checked."""
-    if wanted is not None and found != wanted:
+    if wanted is not None and actual != wanted:
         raise _damaged(path, file, "it is not the one that was written here")
 
 

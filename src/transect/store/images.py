@@ -71,8 +71,8 @@ def capture_images(
         points = _passes(tower, processor, taps, texts, local(str(folder)), batch, spool)
         fingerprint = {"weights": tensors_hash(tower.state_dict()), "adapter": None, "tokenizer": None}
         short = name or Path(str(spec).rstrip("/")).name
-        told = {"name": short, "spec": str(spec), "kind": IMAGES, "fingerprint": fingerprint, "heads": None}
-        return write_samples(points, out, short, texts, more={"unit": "sample", "model": told})
+        record = {"name": short, "spec": str(spec), "kind": IMAGES, "fingerprint": fingerprint, "heads": None}
+        return write_samples(points, out, short, texts, more={"unit": "sample", "model": record})
     finally:
         shutil.rmtree(spool, ignore_errors=True)
 

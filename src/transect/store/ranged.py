@@ -27,8 +27,8 @@ class Ranged:
         starts = np.array([a for a, _ in runs])
         which = np.searchsorted(starts, rows, side="right") - 1
         out = np.empty((len(rows), self.shape[1]), self.dtype)
-        for k, (found, (begin, _)) in enumerate(zip(self._runs(runs), runs, strict=True)):
-            out[which == k] = found[rows[which == k] - begin]
+        for k, (piece, (begin, _)) in enumerate(zip(self._runs(runs), runs, strict=True)):
+            out[which == k] = piece[rows[which == k] - begin]
         return out
 
     def _runs(self, runs: list[tuple[int, int]]) -> list[np.ndarray]:

@@ -20,23 +20,23 @@ REOPENED = ("quantize", "revision", "device_map", "tokenizer")
 
 def stored_texts(store: Store) -> Texts:
     """The texts of a store with ids, labels, groups, landmarks and conversations, in their order."""
-    columns, told = store.index.column_names, store.manifest["texts"]
+    columns, record = store.index.column_names, store.manifest["texts"]
 
     def prefixed(prefix: str) -> dict[str, list[Any]]:
         named = [name for name in columns if name.startswith(prefix)]
         return {name.removeprefix(prefix): store.index[name].to_pylist() for name in named}
 
     spans = {
-        k: [None if v is None else (v[0], v[1]) for v in found] for k, found in prefixed("span:").items()
+        k: [None if v is None else (v[0], v[1]) for v in values] for k, values in prefixed("span:").items()
     }
     return Texts(
         store.index["text"].to_pylist(),
         store.ids,
         labels=prefixed("label:"),
         landmarks=spans,
-        name=told["name"],
-        spec=told["spec"],
-        chat=told.get("chat", False),
+        name=record["name"],
+        spec=record["spec"],
+        chat=record.get("chat", False),
         groups=store.index["group"].to_pylist() if "group" in columns else None,
         messages=_messages(store) if "messages" in columns else None,
     )
@@ -95,16 +95,16 @@ def reopen(store: Store, *, random: bool = False, seed: int | None = None) -> "M
     from transect.models.models import open_model
 
     model_or_refuse(store, "another capture with random weights" if random else "another capture")
-    told, before = store.manifest["model"], store.manifest.get("opening")
-    source = told["fingerprint"].get("source") or {}
+    record, before = store.manifest["model"], store.manifest.get("opening")
+    source = record["fingerprint"].get("source") or {}
     opening: dict[str, Any] = {key: before.get(key) for key in REOPENED} if isinstance(before, dict) else {}
-    opening |= {"spec": told["spec"], "dtype": store.manifest["dtype"]["compute"]}
+    opening |= {"spec": record["spec"], "dtype": store.manifest["dtype"]["compute"]}
     opening["seed"] = int(source.get("seed", 0)) if seed is None else seed
     if isinstance(commit := source.get("revision"), str):
         opening["revision"] = commit
     if random:
         opening |= {
-            "spec": f"random:{told['spec'].removeprefix('random:')}",
+            "spec": f"random:{record['spec'].removeprefix('random:')}",
             "quantize": None,
             "device_map": None,
         }
@@ -123,6 +123,6 @@ def in_dtype_of(store: Store, model: "Model") -> "Model":
             f"{model.name} has dtype {model.dtype}, {store.path} was computed in {wanted}.",
             f"Pass the model in {wanted}.",
         )
-    again = open_model(**{**model.opening, "dtype": wanted})
-    again.name = model.name
-    return again
+    reopened = open_model(**{**model.opening, "dtype": wanted})
+    reopened.name = model.name
+    return reopened

@@ -66,13 +66,13 @@ def about(
 def _labels(labels: Any) -> dict[str, list[Any]]:
     if labels is not None and not isinstance(labels, Mapping):
         raise TransectError("labels have no names.", 'Give {"month": [1, 2, …]}, a value a sample.')
-    found = {str(name): _plain(values) for name, values in (labels or {}).items()}
-    for name, values in found.items():
+    columns = {str(name): _plain(values) for name, values in (labels or {}).items()}
+    for name, values in columns.items():
         if odd := [v for v in values if not isinstance(v, str | int | float | bool | type(None))]:
             raise TransectError(
                 f"label {name!r:.80} holds a {type(odd[0]).__name__}.", "A label is one number or word."
             )
-    return {name: typed(values, name) for name, values in found.items()}
+    return {name: typed(values, name) for name, values in columns.items()}
 
 
 def _plain(values: Any) -> list[Any]:
@@ -82,22 +82,22 @@ def _plain(values: Any) -> list[Any]:
 
 def tokens_of(texts: Texts, lengths: np.ndarray, tokens: Any, pooled: bool) -> Tokenized:
     """Token ids and strings of the samples; without tokens all of them are token 0."""
-    given = [[0] * int(n) for n in lengths] if tokens is None else [_plain(row) for row in tokens]
-    kinds = {type(t) for row in given for t in row}
+    rows = [[0] * int(n) for n in lengths] if tokens is None else [_plain(row) for row in tokens]
+    kinds = {type(t) for row in rows for t in row}
     if not (kinds <= {str} or kinds <= {int}):
         raise TransectError("tokens are neither ids nor strings.", "Give whole numbers, or strings.")
-    if odd := [t for row in given for t in row if isinstance(t, int) and not 0 <= t < 1 << 31]:
+    if odd := [t for row in rows for t in row if isinstance(t, int) and not 0 <= t < 1 << 31]:
         raise TransectError(f"token {odd[0]}.", "Token ids are 0 or more and below 2^31.")
-    for i, (row, n) in enumerate(zip(given, lengths, strict=True)):
+    for i, (row, n) in enumerate(zip(rows, lengths, strict=True)):
         if (not pooled and len(row) != n) or not row:
             raise TransectError(
                 f"sample {i} has {len(row)} tokens and {n} points.", "Give a token for every point."
             )
-    pieces: list[list[str]] = [["…" if tokens is None else str(t) for t in row] for row in given]
+    pieces: list[list[str]] = [["…" if tokens is None else str(t) for t in row] for row in rows]
     for row in pieces:
         whole_characters("a token", row)
-    number = {t: k for k, t in enumerate(sorted({t for row in given for t in row}))} if kinds <= {str} else {}
-    ids: list[list[int]] = [[number[t] for t in row] if number else row for row in given]
+    number = {t: k for k, t in enumerate(sorted({t for row in rows for t in row}))} if kinds <= {str} else {}
+    ids: list[list[int]] = [[number[t] for t in row] if number else row for row in rows]
     offsets = [_offsets(text, row) for text, row in zip(texts.texts, pieces, strict=True)]
     special = [[False] * len(row) for row in ids]
     return Tokenized(ids, offsets, special, texts.texts, kept=list(range(len(ids))), pieces=pieces)
@@ -105,11 +105,11 @@ def tokens_of(texts: Texts, lengths: np.ndarray, tokens: Any, pooled: bool) -> T
 
 def _offsets(text: str, pieces: Sequence[str]) -> list[tuple[int, int]]:
     """Characters of each token where they stand in the text one after another, else none for any."""
-    at, found = 0, []
+    at, spans = 0, []
     for piece in pieces:
         begin = text.find(piece, at) if piece else -1
         if begin < 0:
             return [(0, 0)] * len(pieces)
         at = begin + len(piece)
-        found.append((begin, at))
-    return found
+        spans.append((begin, at))
+    return spans

@@ -163,10 +163,10 @@ def _masked(site: str, raw: Raw, mask: Any) -> Samples:
             f"The mask of these points is {list(shape[:2])}.",
         )
 
-    lengths, whole = keep.sum(axis=1).astype(np.int64), bool(keep.all())
+    lengths, complete = keep.sum(axis=1).astype(np.int64), bool(keep.all())
 
     def part(a: int, b: int) -> list[Raw]:
-        if whole:
+        if complete:
             return [Raw(raw.array[a:b].reshape(-1, shape[2]), raw.dtype)]
         return [Raw(raw.array[a:b][keep[a:b]], raw.dtype)]
 
@@ -178,12 +178,12 @@ def as_mask(mask: Any) -> np.ndarray:
     if hasattr(mask, "detach"):
         mask = mask.detach().cpu().numpy()
     try:
-        found = np.asarray(mask)
-        if found.dtype.kind not in "biuf" or not np.isin(found, (0, 1)).all():
+        bits = np.asarray(mask)
+        if bits.dtype.kind not in "biuf" or not np.isin(bits, (0, 1)).all():
             raise ValueError("it holds other than 0 and 1")
     except (TypeError, ValueError) as error:
         raise TransectError(f"no mask: {error!s:.80}.", "Give True where a token is real.") from error
-    return found.astype(bool)
+    return bits.astype(bool)
 
 
 def _cut(site: str, raw: Raw, lengths: np.ndarray, pooled: bool) -> Samples:
@@ -200,12 +200,12 @@ def _cut(site: str, raw: Raw, lengths: np.ndarray, pooled: bool) -> Samples:
     return _sound(site, Samples(part, lengths, raw.array.shape[1], frozenset([raw.dtype]), pooled))
 
 
-def _sound(site: str, found: Samples) -> Samples:
-    if not len(found.lengths):
+def _sound(site: str, samples: Samples) -> Samples:
+    if not len(samples.lengths):
         raise TransectError(f"{site}: no samples.", "Give at least one.")
-    if not found.width:
+    if not samples.width:
         raise TransectError(f"{site}: points of no dimensions.", "Give arrays [tokens, width].")
-    if not found.lengths.all():
-        i = int(np.flatnonzero(found.lengths == 0)[0])
+    if not samples.lengths.all():
+        i = int(np.flatnonzero(samples.lengths == 0)[0])
         raise TransectError(f"{site}: sample {i} is empty.", "Leave out samples without tokens.")
-    return found
+    return samples

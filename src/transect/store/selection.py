@@ -105,8 +105,8 @@ def _one(store: "Store", wanted: np.ndarray) -> Selection:
     else:
         stored, text = _stored_positions(store), np.repeat(np.arange(len(store)), store.rows)
         place = {(t, p): r for r, (t, p) in enumerate(zip(text.tolist(), stored.tolist(), strict=True))}
-        found = [place.get((t, p), -1) for t, p in enumerate(wanted.tolist())]
-        rows = np.array(found)
+        places = [place.get((t, p), -1) for t, p in enumerate(wanted.tolist())]
+        rows = np.array(places)
         valid &= rows >= 0
     texts = np.flatnonzero(valid)
     return Selection(rows[texts], texts, wanted[texts], tuple(np.flatnonzero(~valid).tolist()))

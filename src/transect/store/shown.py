@@ -17,11 +17,11 @@ class Shown:
             for i in range(min(len(self), MOST_ROWS))
         ]
         m = self.manifest
-        told = (
+        markup = (
             f"{self.name} on {m['texts']['spec']}: {len(self)} {self.unit}s, {int(self.start[-1]):,} points, "
         )
-        told += f"{len(self.sites)} sites from {self.sites[0]} to {self.sites[-1]}, {m['dtype']['store']}"
-        return html(("", "id", self.unit, "tokens", "points"), rows, told, len(self) - len(rows))
+        markup += f"{len(self.sites)} sites from {self.sites[0]} to {self.sites[-1]}, {m['dtype']['store']}"
+        return html(("", "id", self.unit, "tokens", "points"), rows, markup, len(self) - len(rows))
 
     def push_to_hub(
         self: "Store",  # pyright: ignore[reportGeneralTypeIssues]

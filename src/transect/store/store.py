@@ -47,8 +47,8 @@ class Store(Shown):
     def __init__(self, path: Place) -> None:
         self.path = path
         self.manifest: dict[str, Any] = read_json(path / "manifest.json", "store", ELSEWHERE)
-        if (told := self.manifest.get("format")) != FORMAT:
-            raise TransectError(f"{path}: store format {told!r}, this version reads {FORMAT}.")
+        if (version := self.manifest.get("format")) != FORMAT:
+            raise TransectError(f"{path}: store format {version!r}, this version reads {FORMAT}.")
         self.plan: list[list[list[int]]] = read_json(path / "plan.json", "store", ELSEWHERE, object)
         check_manifest(path, self.manifest, self.plan)
         self.sites: list[str] = list(self.manifest["sites"])
@@ -108,8 +108,8 @@ class Store(Shown):
     def content(self) -> str:
         """Sixteen hex digits of what the finished shards hold, by their receipts: another capture, another
         content."""
-        told = [self.fingerprint, *(str(r.get("sha256")) for r in self.check_receipts().values())]
-        return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
+        parts = [self.fingerprint, *(str(r.get("sha256")) for r in self.check_receipts().values())]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     @functools.cached_property
     def labels(self) -> dict[str, np.ndarray]:
@@ -190,25 +190,25 @@ class Store(Shown):
         leave out, as a few such tokens rule every statistic of second moments. A text without such a token is
         refused, or left out with missing="drop"; `select` says which text and position each row is.
         """
-        chosen = self.select(tokens, position0)
-        if chosen.missing and missing != "drop":
+        selection = self.select(tokens, position0)
+        if selection.missing and missing != "drop":
             raise TransectError(
-                f"{self.path}: {len(chosen.missing)} of {len(self)} texts have no token at {tokens!r} "
-                f"(first: {self.ids[chosen.missing[0]]}).",
+                f"{self.path}: {len(selection.missing)} of {len(self)} texts have no token at {tokens!r} "
+                f"(first: {self.ids[selection.missing[0]]}).",
                 'Pass missing="drop" to leave those texts out.',
             )
-        X = self.take(site, chosen)
+        X = self.take(site, selection)
         if massive:
             norms = np.linalg.norm(X, axis=1)
             X = X[norms <= massive * np.median(norms)]
         return X
 
-    def take(self, site: str, chosen: Selection) -> np.ndarray:
+    def take(self, site: str, selection: Selection) -> np.ndarray:
         """The points of a selection, float32 [n, width]; "mean" averages each text's rows in float64."""
-        if not chosen.pooled:
-            return self.read(site, chosen.rows)
-        out = np.empty((len(chosen.texts), self.width(site)), np.float32)
-        for k, (first, last) in enumerate(chosen.spans):
+        if not selection.pooled:
+            return self.read(site, selection.rows)
+        out = np.empty((len(selection.texts), self.width(site)), np.float32)
+        for k, (first, last) in enumerate(selection.spans):
             out[k] = self.read(site, np.arange(first, last)).mean(axis=0, dtype=np.float64)
         return out
 
@@ -239,13 +239,13 @@ class Store(Shown):
         return out
 
     def _read_all(self, site: str, out: np.ndarray) -> np.ndarray:
-        at, whole = -1, np.empty(0)
+        at, rows = -1, np.empty(0)
         for i in np.argsort(self._shard, kind="stable").tolist():
             if self._shard[i] != at:  # one read a shard, where it is remote
                 at = int(self._shard[i])
-                whole = self._mapped(at).arrays[site][:]
+                rows = self._mapped(at).arrays[site][:]
             begin, row, n = self.start[i], self._row[i], self.rows[i]
-            out[begin : begin + n] = widen(whole[row : row + n])
+            out[begin : begin + n] = widen(rows[row : row + n])
         return out
 
     @functools.lru_cache(maxsize=512)  # noqa: B019  a store lives as long as the process that reads it
@@ -255,15 +255,15 @@ class Store(Shown):
                 f"{self.path}: shard {k + 1} of {len(self.plan)} was not captured.",
                 "Run the same capture again: it resumes.",
             )
-        self.told(k)
-        found, rows = map_shard(self.shard(k)), self.rows_in(k)
+        self.shard_receipt(k)
+        shard, rows = map_shard(self.shard(k)), self.rows_in(k)
         for site in self.sites:
-            if site not in found.arrays or found.arrays[site].shape != (rows, self.width(site)):
+            if site not in shard.arrays or shard.arrays[site].shape != (rows, self.width(site)):
                 raise TransectError(
-                    f"{found.path}: does not hold {rows} rows of {self.width(site)} at {site}.",
-                    damaged_shard(found.path),
+                    f"{shard.path}: does not hold {rows} rows of {self.width(site)} at {site}.",
+                    damaged_shard(shard.path),
                 )
-        return found
+        return shard
 
     # state
 
@@ -287,23 +287,24 @@ class Store(Shown):
     def ranges(self) -> dict[str, float]:
         """Largest |x| seen at each site."""
         peak = dict.fromkeys(self.sites, 0.0)
-        for k, told in self.check_receipts().items():
-            seen = told.get("max_abs")
+        for k, receipt in self.check_receipts().items():
+            seen = receipt.get("max_abs")
             if not isinstance(seen, dict) or not all(isinstance(v, float | int) for v in seen.values()):
                 raise TransectError(f"{self.receipt(k)}: damaged (no ranges).", damaged_shard(self.shard(k)))
             for site in peak.keys() & seen.keys():
                 peak[site] = max(peak[site], seen[site])
         return peak
 
-    def told(self, k: int) -> dict[str, Any]:
+    def shard_receipt(self, k: int) -> dict[str, Any]:
         """The receipt of shard k. Raises: TransectError when it is damaged, or that of another capture."""
-        told = read_json(self.receipt(k), "receipt", damaged_shard(self.shard(k)))
-        check_hash(self.path, self.receipt(k).name, told.get("capture", self.fingerprint), self.fingerprint)
-        return told
+        receipt = read_json(self.receipt(k), "receipt", damaged_shard(self.shard(k)))
+        written = receipt.get("capture", self.fingerprint)
+        check_hash(self.path, self.receipt(k).name, written, self.fingerprint)
+        return receipt
 
     def check_receipts(self) -> dict[int, dict[str, Any]]:
         """The receipts of all finished shards by number. Raises: TransectError for one of another capture."""
-        return {k: self.told(k) for k in sorted(set(range(len(self.plan))) - set(self.unfinished))}
+        return {k: self.shard_receipt(k) for k in sorted(set(range(len(self.plan))) - set(self.unfinished))}
 
     def verify(self) -> list[str]:
         """Problems found by reading every shard again: [] when all is well. The frame was checked on
@@ -311,15 +312,14 @@ class Store(Shown):
         problems = [f"shard {k + 1} of {len(self.plan)} is missing" for k in self.unfinished]
         for k in sorted(set(range(len(self.plan))) - set(self.unfinished)):
             try:
-                wanted, found = str(self.told(k)["sha256"]), file_hash(self.shard(k))
+                wanted, actual = str(self.shard_receipt(k)["sha256"]), file_hash(self.shard(k))
                 map_shard(self.shard(k))
             except (OSError, TransectError, KeyError, TypeError) as error:
                 problems.append(f"{self.shard(k).name}: {error}")
                 continue
-            if wanted != found:
-                problems.append(
-                    f"{self.shard(k).name}: checksum {found[:12]}…, was {wanted[:12]}… when written"
-                )
+            if wanted != actual:
+                name = self.shard(k).name
+                problems.append(f"{name}: checksum {actual[:12]}…, was {wanted[:12]}… when written")
         return problems
 
     def unsealed(self) -> list[str]:

@@ -13,8 +13,8 @@ from transect import publish
 
 def own() -> dict[str, str]:
     """Study → "module:function" of the folders here."""
-    found = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
-    return {n: f"transect.studies.{n}.study:{n}" for n in found}
+    names = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
+    return {n: f"transect.studies.{n}.study:{n}" for n in names}
 
 
 def names() -> dict[str, str]:

@@ -102,9 +102,9 @@ def shortened(name: str, most: int = 40) -> str:
     return name if len(name) <= most else f"{name[:left]}…{name[left + 1 - most :]}"
 
 
-def _name(name: str, given: Any, taken: Sequence[str]) -> str:
+def _name(name: str, source: Any, taken: Sequence[str]) -> str:
     """A folder's name, with its parent's in front where it is a checkpoint or the name is taken."""
-    path = Path(str(given))
+    path = Path(str(source))
     if path.is_dir() and (name in taken or path.name.startswith("checkpoint-")):
         return f"{path.resolve().parent.name}/{path.name}"
     return name
@@ -150,23 +150,23 @@ def captured_controls(
     `changes` are those of the capture with random weights. Raises: TransectError without a folder."""
     if (random_weights or shuffled_tokens) and work.out is None:
         raise TransectError("controls are captured into the study's folder.", "Give out=DIR.")
-    given: dict[str, Any] = {"seed": seed, "progress": work.progress}
-    made = [random_control(store, work.out, **given, **changes)] if random_weights else []
-    return made + ([shuffled_control(store, work.out, **given)] if shuffled_tokens else [])
+    options: dict[str, Any] = {"seed": seed, "progress": work.progress}
+    controls = [random_control(store, work.out, **options, **changes)] if random_weights else []
+    return controls + ([shuffled_control(store, work.out, **options)] if shuffled_tokens else [])
 
 
 def model_of(store: Store) -> Model:
     """The model that a store was captured from; TransectError when it cannot be opened or has changed
     since."""
     model_or_refuse(store, "a gradient")
-    told = store.manifest["model"]
-    source = told["fingerprint"].get("source") or {}
+    record = store.manifest["model"]
+    source = record["fingerprint"].get("source") or {}
     model = open_model(
-        told["spec"], dtype=store.manifest["dtype"]["compute"], seed=int(source.get("seed", 0))
+        record["spec"], dtype=store.manifest["dtype"]["compute"], seed=int(source.get("seed", 0))
     )
-    if model.fingerprint["weights"] != told["fingerprint"]["weights"]:
+    if model.fingerprint["weights"] != record["fingerprint"]["weights"]:
         raise TransectError(
-            f"{told['spec']} has other weights than {store.name} was captured from.", "Capture again."
+            f"{record['spec']} has other weights than {store.name} was captured from.", "Capture again."
         )
     return model
 

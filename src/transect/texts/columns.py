@@ -57,7 +57,7 @@ def present_rows(values: list[Any], name: str, strict: bool) -> tuple[list[int],
                 f"{name}: row {row + 1} of the text column holds {type(value).__name__}, not text.",
                 "Choose --column.",
             )
-        if value and not _whole(value):
+        if value and not _encodable(value):
             raise TransectError(
                 f"{name}: row {row + 1} holds half a character (a lone surrogate).", "Repair the file."
             )
@@ -104,16 +104,16 @@ def typed(values: list[Any], name: str = "label") -> list[Any]:
     large = any(isinstance(v, int) and not -(2**63) <= v < 2**63 for v in values)
     if kinds <= {int, float, bool} and not large:
         return values if len(kinds) <= 1 else [None if v is None else float(v) for v in values]
-    made = [None if v is None else str(v) for v in values]
-    whole_characters(f"label {name!r:.80}", [name, *(v for v in made if v)])
-    return made
+    strings = [None if v is None else str(v) for v in values]
+    whole_characters(f"label {name!r:.80}", [name, *(v for v in strings if v)])
+    return strings
 
 
 def whole_characters(what: str, values: list[str]) -> None:
     """TransectError where a string holds half a character."""
-    if not all(_whole(value) for value in values):
+    if not all(_encodable(value) for value in values):
         raise TransectError(f"{what} holds half a character (a lone surrogate).", "Repair the file.")
 
 
-def _whole(text: str) -> bool:
+def _encodable(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)

@@ -37,8 +37,8 @@ class HubSet:
 
 def final_number(answer: str) -> float | None:
     """The number after #### in a GSM8K answer, or None."""
-    found = re.search(r"####\s*(-?[\d,]*\.?\d+)", answer)
-    return float(found.group(1).replace(",", "")) if found else None
+    match = re.search(r"####\s*(-?[\d,]*\.?\d+)", answer)
+    return float(match.group(1).replace(",", "")) if match else None
 
 
 def _column(name: str) -> Callable[[dict[str, Any]], Any]:
@@ -95,12 +95,12 @@ def hub_rows(
     from datasets import load_dataset
 
     try:
-        chosen = split or (known.split if known else "train")
+        part = split or (known.split if known else "train")
         if stream is None:
-            data = load_dataset(path, config, split=chosen)
+            data = load_dataset(path, config, split=part)
             columns = {column: list(data[column]) for column in data.column_names}
         else:
-            flow = load_dataset(path, config, split=chosen, streaming=True)
+            flow = load_dataset(path, config, split=part, streaming=True)
             rows = list(flow.shuffle(seed=stream[1], buffer_size=BUFFER).take(stream[0]))
             columns = {column: [row.get(column) for row in rows] for column in (rows[0] if rows else ())}
     except (OSError, ValueError, RuntimeError) as error:
@@ -117,9 +117,11 @@ def _mapped(name: str, known: HubSet, columns: dict[str, list[Any]]) -> Rows:
     if known.keep:
         rows = [row for row in rows if known.keep(str(row[known.text[0]]))]
     try:
-        made: dict[str, list[Any]] = {label: [make(r) for r in rows] for label, make in known.labels.items()}
+        labelled: dict[str, list[Any]] = {
+            label: [make(r) for r in rows] for label, make in known.labels.items()
+        }
         if known.group:
-            made[known.group] = [r[known.group] for r in rows]
+            labelled[known.group] = [r[known.group] for r in rows]
     except (KeyError, TypeError, AttributeError) as error:
         raise TransectError(f"{name}: a row lacks {error}.", f"Columns: {', '.join(columns)}.") from error
     texts, spans = [], {part: [] for part in known.text} if len(known.text) > 1 else {}
@@ -129,7 +131,7 @@ def _mapped(name: str, known: HubSet, columns: dict[str, list[Any]]) -> Rows:
         for part, text in zip(spans, parts, strict=False):
             spans[part].append((at, at + len(text)))
             at += len(text) + 1
-    return Rows({"text": texts, **made}, labels=tuple(known.labels), group=known.group, spans=spans)
+    return Rows({"text": texts, **labelled}, labels=tuple(known.labels), group=known.group, spans=spans)
 
 
 # sources that need no hub
@@ -149,9 +151,9 @@ def gsm_symbolic(n: int, seed: int) -> Rows:
         )
     import reasoning_gym  # pyright: ignore[reportMissingImports]
 
-    made = list(reasoning_gym.create_dataset("gsm_symbolic", size=n, seed=seed))
-    answers = [float(str(item["answer"]).replace(",", "")) for item in made]
-    columns = {"text": [item["question"] for item in made], "answer": answers}
+    problems = list(reasoning_gym.create_dataset("gsm_symbolic", size=n, seed=seed))
+    answers = [float(str(item["answer"]).replace(",", "")) for item in problems]
+    columns = {"text": [item["question"] for item in problems], "answer": answers}
     return Rows(
         columns | {"id": [f"gsm-symbolic-{seed}-{i:05d}" for i in range(n)]}, labels=("answer",), id="id"
     )
@@ -214,14 +216,14 @@ MIN_PARAGRAPH = 100  # characters; shorter ones are headings, salutations, singl
 
 
 def _documents(
-    found: Iterable[tuple[str, str, tuple[Any, ...]]], labels: tuple[str, ...], config: str | None
+    documents: Iterable[tuple[str, str, tuple[Any, ...]]], labels: tuple[str, ...], config: str | None
 ) -> Rows:
     """Paragraphs of at least MIN_PARAGRAPH characters (config "paragraphs", the default) or whole
     "documents"."""
     if config not in (None, "paragraphs", "documents"):
         raise TransectError(f"no configuration {config!r}.", "There are paragraphs and documents.")
     columns: dict[str, list[Any]] = {name: [] for name in ("id", "text", "document", *labels)}
-    for document, text, values in found:
+    for document, text, values in documents:
         pieces = [piece.strip() for piece in re.split(r"\n\s*\n", text)]
         pieces = [text.strip()] if config == "documents" else [p for p in pieces if len(p) >= MIN_PARAGRAPH]
         for k, piece in enumerate(pieces):

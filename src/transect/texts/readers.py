@@ -92,11 +92,11 @@ def _strict(where: str, text: str, fix: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         names = [key for key, _ in pairs]
         raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r:.80} stands there twice")
-    return made
+    return result
 
 
 def _no_constant(name: str) -> Any:

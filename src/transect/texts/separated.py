@@ -55,13 +55,13 @@ def _records(what: str, text: str, delimiter: str) -> list[tuple[int, list[str]]
     """(first line, fields) of every record that is not an empty line."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    found: list[tuple[int, list[str]]] = []
+    records: list[tuple[int, list[str]]] = []
     while True:
         line = reader.line_num + 1
         try:
             fields = next(reader)
         except StopIteration:
-            return found
+            return records
         except csv.Error as error:
             said = str(error)
             known = {
@@ -73,16 +73,18 @@ def _records(what: str, text: str, delimiter: str) -> list[tuple[int, list[str]]
                 f"{what}, line {line}: {why}.", "Close the quote; double quotes inside a quoted field."
             ) from error
         if fields:
-            found.append((line, fields))
+            records.append((line, fields))
 
 
 def numbers(values: list[str | None]) -> list[Any]:
     """Fields as int or float where all are plain numbers (None stays None), else as they are."""
-    given = [value for value in values if value is not None]
-    if not given or not all(DECIMAL.fullmatch(value) for value in given):
+    present = [value for value in values if value is not None]
+    if not present or not all(DECIMAL.fullmatch(value) for value in present):
         return list(values)
-    whole = all(WHOLE.fullmatch(value) for value in given)
-    made = [None if value is None else int(value) if whole else float(value) for value in values]
-    fits = all(v is None or (-(2**63) <= v < 2**63 if whole else abs(v) < float("inf")) for v in made)
-    exact = whole or not any(len(value.lstrip("-")) > 18 and value.lstrip("-").isdigit() for value in given)
-    return made if fits and exact else list(values)
+    integral = all(WHOLE.fullmatch(value) for value in present)
+    typed = [None if value is None else int(value) if integral else float(value) for value in values]
+    fits = all(v is None or (-(2**63) <= v < 2**63 if integral else abs(v) < float("inf")) for v in typed)
+    exact = integral or not any(
+        len(value.lstrip("-")) > 18 and value.lstrip("-").isdigit() for value in present
+    )
+    return typed if fits and exact else list(values)

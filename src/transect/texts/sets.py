@@ -29,8 +29,8 @@ def birthdays() -> dict[str, Any]:
                 "month": month,
                 "day": day,
             }
-            chosen = {"day": ordinal(day), "month": MONTHS[month - 1], "labels": labels, "weight": 1 / days}
-            dates.append(chosen)
+            values = {"day": ordinal(day), "month": MONTHS[month - 1], "labels": labels, "weight": 1 / days}
+            dates.append(values)
     template = (
         "{name} was born on the {day} of {month}. {name} plays volleyball. {name}'s favourite color is "
         "green. "

@@ -147,9 +147,9 @@ def _parsed(name: str, template: str) -> list[tuple[str, str | None, str | None,
 Pick = tuple[str, dict[str, str], dict[str, Any]]
 
 
-def _pick(template: str, chosen: list[dict[str, Any]]) -> Pick:
-    fields = {key: text for choice in chosen for key, text in choice["fields"].items()}
-    return template, fields, {key: value for choice in chosen for key, value in choice["labels"].items()}
+def _pick(template: str, picks: list[dict[str, Any]]) -> Pick:
+    fields = {key: text for choice in picks for key, text in choice["fields"].items()}
+    return template, fields, {key: value for choice in picks for key, value in choice["labels"].items()}
 
 
 def _independent(
@@ -173,11 +173,11 @@ def _distinct(
     picks = []
     for number in random.Random(seed).sample(range(total), n):
         number, which = divmod(number, len(templates))
-        chosen = []
+        values = []
         for choices in slots.values():
             number, k = divmod(number, len(choices))
-            chosen.append(choices[k])
-        picks.append(_pick(templates[which], chosen))
+            values.append(choices[k])
+        picks.append(_pick(templates[which], values))
     return picks
 
 

@@ -154,8 +154,8 @@ def open_texts(spec: str | Path | list[str] | Texts, **options: Unpack[TextOptio
         raise TransectError(f"{spec}: {n} texts asked.", "Ask for at least one.")
     if name in SETS or name.startswith("template:"):
         file = name.removeprefix("template:")
-        made = generate(SETS[name]() if name in SETS else read_template(local(file)), n, o.seed)
-        return replace(_generated(made, str(spec), o.seed, o.label, o.chat, o.min_chars), strict=o.strict)
+        texts = generate(SETS[name]() if name in SETS else read_template(local(file)), n, o.seed)
+        return replace(_generated(texts, str(spec), o.seed, o.label, o.chat, o.min_chars), strict=o.strict)
     if o.stream and n is None:
         raise TransectError(f"{spec}: a streamed data set has no end.", "Ask for so many texts: NAME:1000.")
     stream = (2 * n + 100, o.seed) if o.stream and n is not None else None  # some rows hold no text
@@ -240,12 +240,14 @@ def _rows(
     return sources.hub_rows(name, config=config, split=split, stream=stream)
 
 
-def _generated(made: Made, spec: str, seed: int, label: str | None, chat: bool, min_chars: int) -> Texts:
-    ids = [f"{made.name}-{seed}-{i:05d}" for i in range(len(made.texts))]
-    labels = {key: typed(values, key) for key, values in only(made.labels, label, made.name).items()}
-    texts = Texts(made.texts, ids, labels, made.landmarks, made.name, spec, chat)
+def _generated(generated: Made, spec: str, seed: int, label: str | None, chat: bool, min_chars: int) -> Texts:
+    ids = [f"{generated.name}-{seed}-{i:05d}" for i in range(len(generated.texts))]
+    labels = {
+        key: typed(values, key) for key, values in only(generated.labels, label, generated.name).items()
+    }
+    texts = Texts(generated.texts, ids, labels, generated.landmarks, generated.name, spec, chat)
     return (
-        texts.subset([i for i, text in enumerate(made.texts) if len(text) >= min_chars])
+        texts.subset([i for i, text in enumerate(generated.texts) if len(text) >= min_chars])
         if min_chars
         else texts
     )
@@ -270,7 +272,7 @@ def _selected(rows: Rows, name: str, spec: str, n: int | None, o: Taken) -> Text
     return Texts(
         [values[i] for i in kept],
         [ids[i] for i in kept],
-        {key: typed([found[i] for i in kept], key) for key, found in labels.items()},
+        {key: typed([per_text[i] for i in kept], key) for key, per_text in labels.items()},
         {key: [spans[i] for i in kept] for key, spans in rows.spans.items()},
         stem_of(name),
         spec,

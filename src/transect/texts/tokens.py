@@ -88,16 +88,20 @@ def tokenize(
         padding=False,
         verbose=False,
     )
-    made = _made(encoded, texts, _special_ids(tokenizer))
-    short = _short(made, ids, strict)
-    _check(made, tokenizer, max_length, ids)
+    tokenized = _tokenized(encoded, texts, _special_ids(tokenizer))
+    short = _short(tokenized, ids, strict)
+    _check(tokenized, tokenizer, max_length, ids)
     for name, spans in landmarks.items():
-        made.landmarks[name] = [_found(made, i, span, first=False) for i, span in enumerate(spans)]
-        made.first_landmarks[name] = [_found(made, i, span, first=True) for i, span in enumerate(spans)]
-    return _without(made, short, ids)
+        tokenized.landmarks[name] = [
+            _landmark(tokenized, i, span, first=False) for i, span in enumerate(spans)
+        ]
+        tokenized.first_landmarks[name] = [
+            _landmark(tokenized, i, span, first=True) for i, span in enumerate(spans)
+        ]
+    return _without(tokenized, short, ids)
 
 
-def _made(encoded: Any, texts: list[str], specials: set[int]) -> Tokenized:
+def _tokenized(encoded: Any, texts: list[str], specials: set[int]) -> Tokenized:
     tokens = [list(t) for t in encoded["input_ids"]]
     mask = [
         [bool(flag) or token in specials for flag, token in zip(flags, text, strict=True)]
@@ -107,14 +111,14 @@ def _made(encoded: Any, texts: list[str], specials: set[int]) -> Tokenized:
     return Tokenized(tokens, offsets, mask, texts, truncated=[bool(e.overflowing) for e in encoded.encodings])
 
 
-def _found(made: Tokenized, i: int, span: Span | None, *, first: bool) -> int | None:
-    last = landmark_token(made.offsets[i], span)
+def _landmark(tokenized: Tokenized, i: int, span: Span | None, *, first: bool) -> int | None:
+    last = landmark_token(tokenized.offsets[i], span)
     if last is None or span is None:
         return None
-    reached = max(end for _, end in made.offsets[i])
-    if made.truncated[i] and reached < span[1]:
+    reached = max(end for _, end in tokenized.offsets[i])
+    if tokenized.truncated[i] and reached < span[1]:
         return None  # the landmark's end was cut off
-    return landmark_token(made.offsets[i], span, first=True) if first else last
+    return landmark_token(tokenized.offsets[i], span, first=True) if first else last
 
 
 def _special_ids(tokenizer: Any) -> set[int]:
@@ -125,48 +129,48 @@ def _special_ids(tokenizer: Any) -> set[int]:
     return (marked | set(tokenizer.all_special_ids)) - ({tokenizer.unk_token_id} - named)
 
 
-def _short(made: Tokenized, ids: list[str], strict: bool) -> set[int]:
+def _short(tokenized: Tokenized, ids: list[str], strict: bool) -> set[int]:
     """Texts of fewer than two tokens of their own; TransectError where there are too many of them."""
-    own = [special.count(False) for special in made.special]
-    short = [i for i, count in enumerate(own) if count < 2]
-    if len(short) > (0 if strict else len(own) * MOST_LEFT_OUT):
-        i, cut = short[0], made.truncated[short[0]]
-        shown = made.texts[i][:40].encode("unicode_escape").decode()
-        others = f" ({len(short)} such texts of {len(own)})" if len(short) > 1 else ""
+    lengths = [special.count(False) for special in tokenized.special]
+    short = [i for i, count in enumerate(lengths) if count < 2]
+    if len(short) > (0 if strict else len(lengths) * MOST_LEFT_OUT):
+        i, cut = short[0], tokenized.truncated[short[0]]
+        shown = tokenized.texts[i][:40].encode("unicode_escape").decode()
+        others = f" ({len(short)} such texts of {len(lengths)})" if len(short) > 1 else ""
         raise TransectError(
-            f"text {ids[i]} ({shown!r}) has {own[i]} token{'s' * (own[i] != 1)} of its own: "
+            f"text {ids[i]} ({shown!r}) has {lengths[i]} token{'s' * (lengths[i] != 1)} of its own: "
             f"{'after truncation' if cut else 'nothing to compare'}{others}.",
             "Raise max_length." if cut else "Leave out such short texts (min_chars).",
         )
     return set(short)
 
 
-def _without(made: Tokenized, short: set[int], ids: list[str]) -> Tokenized:
+def _without(tokenized: Tokenized, short: set[int], ids: list[str]) -> Tokenized:
     """The tokens without those of the texts `short`, which the notes list (twenty of them)."""
-    made.kept = [i for i in range(len(made)) if i not in short]
+    tokenized.kept = [i for i in range(len(tokenized)) if i not in short]
     if not short:
-        return made
+        return tokenized
 
     def take(column: list[Any]) -> list[Any]:
-        return [column[i] for i in made.kept]
+        return [column[i] for i in tokenized.kept]
 
     listed = ", ".join(ids[i] for i in sorted(short)[:20]) + (", …" if len(short) > 20 else "")
     return Tokenized(
-        take(made.ids),
-        take(made.offsets),
-        take(made.special),
-        take(made.texts),
-        {name: take(found) for name, found in made.landmarks.items()},
-        {name: take(found) for name, found in made.first_landmarks.items()},
-        take(made.truncated),
-        made.kept,
+        take(tokenized.ids),
+        take(tokenized.offsets),
+        take(tokenized.special),
+        take(tokenized.texts),
+        {name: take(values) for name, values in tokenized.landmarks.items()},
+        {name: take(values) for name, values in tokenized.first_landmarks.items()},
+        take(tokenized.truncated),
+        tokenized.kept,
         [f"{len(short)} texts of fewer than two tokens left out: {listed}"],
     )
 
 
-def _check(made: Tokenized, tokenizer: Any, max_length: int | None, ids: list[str]) -> None:
+def _check(tokenized: Tokenized, tokenizer: Any, max_length: int | None, ids: list[str]) -> None:
     bos, limit = tokenizer.bos_token_id, tokenizer.model_max_length
-    for i, tokens in enumerate(made.ids):
+    for i, tokens in enumerate(tokenized.ids):
         if bos is not None and tokens[:2] == [bos, bos]:
             raise TransectError(
                 f"text {ids[i]} begins with {tokenizer.bos_token} twice: "

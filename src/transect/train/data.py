@@ -28,7 +28,7 @@ from transect.files import read_json, whole_file, write_bytes, write_json
 from transect.texts.datasets import HUB
 from transect.texts.texts import open_texts
 from transect.train.pretraining import Pretraining
-from transect.train.state import whole
+from transect.train.state import checkpoint_at
 from transect.train.vocabulary import tokenizer_of
 from transect.work.folders import SUMS, write_sums
 
@@ -80,42 +80,42 @@ def prepare(recipe: Pretraining, folder: Path) -> Data:
     asked = {"texts": recipe.texts, "tokenizer": recipe.tokenizer}
     asked |= {"vocab": recipe.vocab} if recipe.tokenizer == "bpe" else {}
     if (folder / "data.json").is_file():
-        told = read_json(folder / "data.json", "data")
-        if told.get("asked") == asked and _validation_twice(folder, told):
+        record = read_json(folder / "data.json", "data")
+        if record.get("asked") == asked and _validation_twice(folder, record):
             raise TransectError(
                 f"{folder}: its test part is its validation part.", "Delete the data folder and run again."
             )
-        if told.get("asked") != asked:
+        if record.get("asked") != asked:
             raise TransectError(
-                f"{folder} holds the data of {told.get('asked')}, asked {asked}.", "Choose another --data."
+                f"{folder} holds the data of {record.get('asked')}, asked {asked}.", "Choose another --data."
             )
     else:
-        told = _make(asked, folder)
-    return _check(_open(folder, told), recipe)
+        record = _make(asked, folder)
+    return _check(_open(folder, record), recipe)
 
 
-def _validation_twice(folder: Path, told: dict[str, Any]) -> bool:
+def _validation_twice(folder: Path, record: dict[str, Any]) -> bool:
     """Whether an earlier version wrote TRAIN,VALIDATION with validation as test."""
-    if told["parts"].get("test") != told["parts"]["validation"]:
+    if record["parts"].get("test") != record["parts"]["validation"]:
         return False
     files = [folder / f"{part}.bin" for part in ("validation", "test")]
     return all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes()
 
 
-def _open(folder: Path, told: dict[str, Any]) -> Data:
+def _open(folder: Path, record: dict[str, Any]) -> Data:
     from transect.models.checkpoints import load_tokenizer
 
     parts, tokenizer = {}, load_tokenizer(folder / "tokenizer", {"local_files_only": True})
-    for part, counts in told["parts"].items():
-        file, size = folder / f"{part}.bin", np.dtype(told["dtype"]).itemsize
+    for part, counts in record["parts"].items():
+        file, size = folder / f"{part}.bin", np.dtype(record["dtype"]).itemsize
         if not file.is_file() or file.stat().st_size != counts["tokens"] * size:
             raise TransectError(f"{file} is missing or cut short.", "Delete the data folder and run again.")
-        ids = np.memmap(file, told["dtype"], "r", shape=(counts["tokens"],))
-        own = tuple(counts.get("group_bytes", ()))
+        ids = np.memmap(file, record["dtype"], "r", shape=(counts["tokens"],))
+        sizes = tuple(counts.get("group_bytes", ()))
         parts[part] = Stream(
-            ids, counts["documents"], counts["words"], counts["bytes"], tokenizer.eos_token_id, own
+            ids, counts["documents"], counts["words"], counts["bytes"], tokenizer.eos_token_id, sizes
         )
-    return Data(folder, parts, tokenizer, str(told["fingerprint"]))
+    return Data(folder, parts, tokenizer, str(record["fingerprint"]))
 
 
 def _check(data: Data, recipe: Pretraining) -> Data:
@@ -135,7 +135,7 @@ def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     documents = _documents(asked["texts"])
     tokenizer = tokenizer_of(asked["tokenizer"], asked.get("vocab", 0), documents["train"])
     kind = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    with whole(folder / "tokenizer") as partial:
+    with checkpoint_at(folder / "tokenizer") as partial:
         tokenizer.save_pretrained(str(partial))
     digest, parts = hashlib.sha256(json.dumps(asked).encode()), {}
     for part in documents:
@@ -143,14 +143,14 @@ def _make(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
         digest.update((folder / f"{part}.bin").read_bytes())
     shown = [json.dumps({"text": text}) for text in excerpts(documents.get("test", documents["validation"]))]
     write_bytes(folder / "prompts.jsonl", "\n".join(shown).encode())
-    told = {"asked": asked, "dtype": np.dtype(kind).name, "vocabulary": len(tokenizer), "parts": parts}
-    told |= {
+    record = {"asked": asked, "dtype": np.dtype(kind).name, "vocabulary": len(tokenizer), "parts": parts}
+    record |= {
         "split": (
             f"documents, {HELD:.0%} validation, {HELD:.0%} test, by hash, unless the texts bring their own"
         )
     }
     write_sums(folder, [p for p in folder.rglob("*") if p.is_file() and p.name != SUMS])
-    write_json(folder / "data.json", told | {"fingerprint": digest.hexdigest()[:16]})
+    write_json(folder / "data.json", record | {"fingerprint": digest.hexdigest()[:16]})
     return read_json(folder / "data.json", "data")
 
 
@@ -189,15 +189,15 @@ def _encoded(documents: list[str], tokenizer: Any) -> Iterator[list[int]]:
 def excerpts(documents: list[str], count: int = 60, characters: int = 400) -> list[str]:
     """At most `count` paragraphs, cut at a space before so many characters: one of each document, then
     another."""
-    found: list[tuple[int, int, str]] = []
+    candidates: list[tuple[int, int, str]] = []
     for d, document in enumerate(documents):
         paragraphs = [p for p in document.split("\n\n") if len(p) >= 100] or [document]
         for k, text in enumerate(paragraphs):
             short = (
                 text if len(text) <= characters else text[:characters].rpartition(" ")[0] or text[:characters]
             )
-            found.append((k, d, short))
-    return [text for _, _, text in sorted(found)[:count]]
+            candidates.append((k, d, short))
+    return [text for _, _, text in sorted(candidates)[:count]]
 
 
 # documents
@@ -208,7 +208,7 @@ def _documents(spec: str) -> dict[str, list[str]]:
     those, also as SET@TRAIN,VALIDATION[,TEST]; else one document in twenty, by the hash of its content, goes
     to validation and one to test."""
     if spec == "wikitext2":
-        return {part: _whole(f"wikitext2:{part}") for part in PARTS}
+        return {part: _read_documents(f"wikitext2:{part}") for part in PARTS}
     name, at, copies = spec.partition("@")
     known = bool(at) and name in HUB
     if "," in (copies if known else spec):
@@ -218,8 +218,8 @@ def _documents(spec: str) -> dict[str, list[str]]:
                 f"{len(files)} files of text.", "Give TRAIN,VALIDATION or TRAIN,VALIDATION,TEST."
             )
         read = [f"{name}@{f}" for f in files] if known else files
-        return {part: _whole(f) for part, f in zip(PARTS, read, strict=False)}
-    documents = _whole(spec)
+        return {part: _read_documents(f) for part, f in zip(PARTS, read, strict=False)}
+    documents = _read_documents(spec)
     if len(documents) < 3:
         raise TransectError(
             f"{spec}: {len(documents)} documents; train, validation and test need one each.",
@@ -230,7 +230,7 @@ def _documents(spec: str) -> dict[str, list[str]]:
     return {"train": order[2 * held :], "validation": order[:held], "test": order[held : 2 * held]}
 
 
-def _whole(spec: str) -> list[str]:
+def _read_documents(spec: str) -> list[str]:
     """Documents of a spec: texts of one group (paragraphs of a speech) are one."""
     opened = open_texts(spec)
     if opened.groups is None:

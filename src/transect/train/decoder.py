@@ -32,7 +32,7 @@ class Block(nn.Module):
         how = c.placement(block)
         self.scale = (2 * c.num_hidden_layers) ** 0.25 if how == "deepnorm" else 1.0
         self.shrink = (block + 1) ** -0.5 if c.norm_scaling else 1.0
-        before, added, whole = how in ("pre", "peri"), how == "peri", how in ("post", "deepnorm")
+        before, added, both = how in ("pre", "peri"), how == "peri", how in ("post", "deepnorm")
         self.skip, fed = c.skip, c.mlp != "none"
         if before:
             self.input_layernorm = make_norm(c)
@@ -40,10 +40,10 @@ class Block(nn.Module):
         if added:  # names that sites.py knows for norms of what is added
             self.post_attention_layernorm = make_norm(c)
             self.post_feedforward_layernorm = make_norm(c) if fed else None
-        if whole:
+        if both:
             self.sum_norm_attention = make_norm(c)
             self.sum_norm_mlp = make_norm(c) if fed else None
-        self.before, self.added, self.whole = before, added, whole
+        self.before, self.added, self.whole = before, added, both
         self.attention, self.mlp = Attention(c, block), MLP(c) if fed else None
 
     def forward(self, x: torch.Tensor, rotation: Any, mask: Any, cache: Any) -> torch.Tensor:
@@ -200,19 +200,19 @@ class TransectModel(TransectPreTrained):
         return angles.cos(), angles.sin()
 
 
-def _mask(given: torch.Tensor | None, at: torch.Tensor) -> torch.Tensor | None:
+def _mask(attention_mask: torch.Tensor | None, at: torch.Tensor) -> torch.Tensor | None:
     """Which keys each query sees, [texts, 1, queries, keys]; None where causality is all there is to say."""
     first = int(at[0])
-    if given is None or bool(given.all()):
+    if attention_mask is None or bool(attention_mask.all()):
         if first == 0 or len(at) == 1:
             return None
         return torch.arange(int(at[-1]) + 1, device=at.device)[None, None, None, :] <= at[None, None, :, None]
-    causal = torch.arange(given.shape[1], device=at.device)[None, :] <= at[:, None]
-    seen = causal[None] & given[:, None, :].bool()
-    own = (
-        torch.arange(given.shape[1], device=at.device)[None, :] == at[:, None]
+    causal = torch.arange(attention_mask.shape[1], device=at.device)[None, :] <= at[:, None]
+    seen = causal[None] & attention_mask[:, None, :].bool()
+    allowed = (
+        torch.arange(attention_mask.shape[1], device=at.device)[None, :] == at[:, None]
     )  # padding sees itself, not nothing
-    return (seen | own[None])[:, None]
+    return (seen | allowed[None])[:, None]
 
 
 class TransectForCausalLM(TransectPreTrained, GenerationMixin):

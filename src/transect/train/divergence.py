@@ -35,7 +35,7 @@ def first_bad_weight(model: Any) -> str | None:
     return next((n for n, p in model.named_parameters() if not bool(p.isfinite().all())), None)
 
 
-def told(model: Any, ids: Any) -> str:
+def reason(model: Any, ids: Any) -> str:
     """In words, where the numbers stopped being finite."""
     if weight := first_bad_weight(model):
         return f"the weight {weight} is not finite"

@@ -18,7 +18,7 @@ from transect.models.models import Model, open_model
 from transect.train.loop import Loop, Progress, optimiser_of, silent
 from transect.train.recipe import Recipe
 from transect.train.scores import learned
-from transect.train.state import check_folder, quiet, whole, write_result
+from transect.train.state import check_folder, checkpoint_at, quiet, write_result
 from transect.train.tasks import Task, mixed, open_task
 from transect.train.world import World, joined
 
@@ -148,7 +148,7 @@ class _Run(Loop):
         from safetensors.torch import save_file
 
         inner = self.opened.model
-        with whole(folder, into=folder == self.out) as partial:
+        with checkpoint_at(folder, into=folder == self.out) as partial:
             if self.recipe.method == "lora":
                 inner.save_pretrained(str(partial), save_embedding_layers=False)
             else:
@@ -191,20 +191,25 @@ class _Run(Loop):
         baseline = -self.before if self.task.kind == "lm" else judged.baseline
         good, gap, error = learned(judged.scores, baseline)
         if self.recipe.merge and self.recipe.method == "lora":
-            with whole(self.out / "merged") as partial:
+            with checkpoint_at(self.out / "merged") as partial:
                 self.opened.model.merge_and_unload().save_pretrained(str(partial))
                 self.opened.tokenizer.save_pretrained(str(partial))
         final = next(r for r in self.log if r["step"] == step)
-        told = {"task": self.task.name, "kind": self.task.kind, "headline": self.task.headline, "step": step}
-        told |= {
+        result = {
+            "task": self.task.name,
+            "kind": self.task.kind,
+            "headline": self.task.headline,
+            "step": step,
+        }
+        result |= {
             "metrics": {k: v for k, v in final.items() if k not in ("step", "train_loss")},
             "n": judged.n,
         }
-        told |= {"learned": good, "over_baseline": gap, "over_baseline_error": error}
-        told |= {"judged_by": judged.judged_by, "baseline": float(np.mean(baseline))}
-        told |= {"judged": float(np.mean(judged.scores)), "processes": self.world.size}
-        told |= {
+        result |= {"learned": good, "over_baseline": gap, "over_baseline_error": error}
+        result |= {"judged_by": judged.judged_by, "baseline": float(np.mean(baseline))}
+        result |= {"judged": float(np.mean(judged.scores)), "processes": self.world.size}
+        result |= {
             "seconds": round(seconds, 1),
             "trained_parameters": sum(p.numel() for p in self.trained.values()),
         }
-        write_result(self.out, told | {"recipe": asdict(self.recipe)} | self.provenance)
+        write_result(self.out, result | {"recipe": asdict(self.recipe)} | self.provenance)

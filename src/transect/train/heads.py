@@ -51,13 +51,13 @@ class Tuned(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(loss of each example, outputs)."""
-        given = {"input_ids": batch["ids"], "attention_mask": batch["mask"]}
+        inputs = {"input_ids": batch["ids"], "attention_mask": batch["mask"]}
         if self.head is None:
-            logits = self.inner(**given).logits[:, :-1].float()
+            logits = self.inner(**inputs).logits[:, :-1].float()
             targets = batch["ids"][:, 1:].masked_fill(batch["mask"][:, 1:] == 0, IGNORED)
             loss = nn.functional.cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="none")
             return loss.sum(1) / (targets != IGNORED).sum(1).clamp(min=1), logits[:, :0]
-        states = self.body(**given).last_hidden_state
+        states = self.body(**inputs).last_hidden_state
         if self.kind == "classify":
             last = torch.zeros_like(batch["mask"][:, 0]) if self.first else batch["mask"].sum(1) - 1
             out = self.head(states[torch.arange(len(states)), last]).float()
@@ -82,11 +82,11 @@ def encode(
     """
     texts = [_joined(task, e) for e in examples]
     cut = {"truncation": True, "max_length": max_length} if task.kind != "span" else {"verbose": False}
-    made = tokenizer(texts, return_offsets_mapping=True, **cut)
+    encoded = tokenizer(texts, return_offsets_mapping=True, **cut)
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id or 0
     out = []
     for k, (example, ids, offsets) in enumerate(
-        zip(examples, made["input_ids"], made["offset_mapping"], strict=True)
+        zip(examples, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ):
         if len(ids) < 2:
             raise TransectError(
@@ -100,9 +100,9 @@ def encode(
             continue
         if not first:
             ids, offsets = [*ids, end], [*offsets, (0, 0)]
-        for chosen in _windows(task, example, offsets, max_length, stride):
-            part: dict[str, Any] = {"ids": [ids[i] for i in chosen], "offsets": [offsets[i] for i in chosen]}
-            part["none"] = 0 if first else len(chosen) - 1
+        for window in _windows(task, example, offsets, max_length, stride):
+            part: dict[str, Any] = {"ids": [ids[i] for i in window], "offsets": [offsets[i] for i in window]}
+            part["none"] = 0 if first else len(window) - 1
             part["start"], part["end"] = _tokens_of(example, part["offsets"], part["none"])
             out.append(row | part)
     return out
@@ -167,20 +167,20 @@ def judge(
     """Losses, answers and the standard metrics over `rows`, which the processes of `world` share."""
     was, device = model.training, next(model.parameters()).device
     model.eval()
-    told: list[tuple[int, float, Any]] = []
+    spans: list[tuple[int, float, Any]] = []
     mine = range(world.rank, len(rows), world.size)
     for k in range(0, len(mine), size):
-        chosen = list(mine[k : k + size])
-        part = [rows[c] for c in chosen]
+        members = list(mine[k : k + size])
+        part = [rows[c] for c in members]
         loss, out = model(collate(part, pad, device))
         answers: list[Any] = [None] * len(part)
         if task.kind == "classify":
             answers = out.argmax(-1).tolist()
         if task.kind == "span":
             answers = [best_span(o, r) for o, r in zip(out.float().cpu().numpy(), part, strict=True)]
-        told += zip(chosen, loss.float().tolist(), answers, strict=True)
+        spans += zip(members, loss.float().tolist(), answers, strict=True)
     model.train(was)
-    every = sorted(world.gather(told), key=lambda t: t[0])
+    every = sorted(world.gather(spans), key=lambda t: t[0])
     return Judged(task, rows, np.array([t[1] for t in every]), [t[2] for t in every])
 
 
@@ -201,9 +201,9 @@ class Judged:
             self.baseline = best_constant([truth == label for label in np.unique(truth)])
         elif task.kind == "span":
             examples = {r["number"]: r["example"] for r in rows}
-            found = best_answers([r["number"] for r in rows], answers)
+            best = best_answers([r["number"] for r in rows], answers)
             golds = [[text for _, text in e["answers"]] for e in examples.values()]
-            said = [found[k] for k in examples]
+            said = [best[k] for k in examples]
             self.scores = np.array([overlap(a, g) for a, g in zip(said, golds, strict=True)])
             self.metrics = {"f1": float(self.scores.mean())}
             self.metrics["em"] = float(np.mean([exact(a, g) for a, g in zip(said, golds, strict=True)]))
@@ -281,6 +281,6 @@ def with_lora(model: Any, recipe: Recipe) -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed + 7)
-        made = get_peft_model(model, config)
-    made.peft_config["default"].base_model_name_or_path = recipe.model
-    return made
+        at = get_peft_model(model, config)
+    at.peft_config["default"].base_model_name_or_path = recipe.model
+    return at

@@ -191,10 +191,10 @@ class Loop(ABC):
         """Weights to look at, and what the run needs to go on."""
         if self.world.rank == 0:
             self._save(self.out / f"checkpoint-{step:05d}", step)
-            told: dict[str, Any] = {"rows": [[*row.values()] for row in self.steps]}
-            told |= {"trained": {n: p.detach() for n, p in self.trained.items()}}
-            told |= {"optimiser": self.optimiser.state_dict()} | self._more_state()
-            save_state(self.out, step, self.log, **told)
+            record: dict[str, Any] = {"rows": [[*row.values()] for row in self.steps]}
+            record |= {"trained": {n: p.detach() for n, p in self.trained.items()}}
+            record |= {"optimiser": self.optimiser.state_dict()} | self._more_state()
+            save_state(self.out, step, self.log, **record)
         self.world.meet()
 
     def _resume(self) -> int:

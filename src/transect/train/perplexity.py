@@ -60,13 +60,13 @@ class Perplexity:
     groups: np.ndarray
     group_bytes: tuple[int, ...] = ()
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """As plain values for JSON; groups: nats, tokens, the unigram model's nats and bytes of each."""
         flat = asdict(self) | dict.fromkeys(("groups", "group_bytes"))
-        told = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in flat.items()}
-        del told["group_bytes"]
+        values = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in flat.items()}
+        del values["group_bytes"]
         kept = {k: self.groups[:, c].tolist() for c, k in enumerate(("nats", "tokens", "unigram_nats"))}
-        return told | {"groups": kept | {"bytes": list(self.group_bytes)}}
+        return values | {"groups": kept | {"bytes": list(self.group_bytes)}}
 
     @property
     def over_baseline(self) -> Gap:
@@ -91,15 +91,15 @@ def unigram(train: Stream, vocabulary: int) -> np.ndarray:
 def windows(tokens: int, block: int, stride: int) -> list[tuple[int, int, int]]:
     """(first token, first prediction that counts, end) of every window; predictions 1 … tokens − 1 count once
     each."""
-    found, done = [], 1
+    spans, done = [], 1
     for start in range(0, max(1, tokens - 1), stride):
         end = min(start + block + 1, tokens)
         if end > done:
-            found.append((start, done, end))
+            spans.append((start, done, end))
             done = end
         if end == tokens:
             break
-    return found
+    return spans
 
 
 def perplexity(
@@ -136,7 +136,7 @@ def perplexity(
     model.train(was)
     if share[1] > 1:
         torch.distributed.all_reduce(sums)
-    return _told(sums.numpy(), stream, block, stride, whole=not partly)
+    return _perplexity(sums.numpy(), stream, block, stride, everything=not partly)
 
 
 def groups_of(stream: Stream) -> np.ndarray:
@@ -165,34 +165,34 @@ def _scored(model: Any, stream: Stream, part: Any, baseline: np.ndarray | None, 
     for row, (start, first, end) in enumerate(part):
         ids[row, : end - start] = stream.ids[start:end]
         counted[row, first - start : end - start] = True
-    given = torch.from_numpy(ids).to(next(model.parameters()).device)
-    logits = model(input_ids=given[:, :-1], use_cache=False).logits
-    chosen = torch.from_numpy(counted[:, 1:]).to(given.device)
-    targets = given[:, 1:][chosen]
-    scores = logits[chosen].float()
+    tokens = torch.from_numpy(ids).to(next(model.parameters()).device)
+    logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
+    kept = torch.from_numpy(counted[:, 1:]).to(tokens.device)
+    targets = tokens[:, 1:][kept]
+    scores = logits[kept].float()
     nll = torch.nn.functional.cross_entropy(scores, targets, reduction="none").double()
     right = (scores.argmax(-1) == targets).double()
     plain = -baseline[targets.cpu().numpy()] if baseline is not None else np.full(len(targets), math.nan)
-    told = torch.stack([nll.cpu(), torch.ones(len(nll)).double(), torch.from_numpy(plain), right.cpu()], 1)
+    sums = torch.stack([nll.cpu(), torch.ones(len(nll)).double(), torch.from_numpy(plain), right.cpu()], 1)
     group = np.concatenate([of[first:end] for _, first, end in part])
-    return torch.zeros((int(of.max()) + 1, 4)).double().index_add(0, torch.from_numpy(group), told)
+    return torch.zeros((int(of.max()) + 1, 4)).double().index_add(0, torch.from_numpy(group), sums)
 
 
-def _told(sums: np.ndarray, stream: Stream, block: int, stride: int, whole: bool) -> Perplexity:
+def _perplexity(sums: np.ndarray, stream: Stream, block: int, stride: int, everything: bool) -> Perplexity:
     nll, count, plain, right = (float(v) for v in sums.sum(axis=0))
     return Perplexity(
         loss=nll / count,
         tokens=int(count),
         per_token=_exp(nll / count),
-        per_word=_exp(nll / stream.words) if whole and stream.words else math.nan,
-        bits_per_byte=nll / math.log(2) / stream.bytes if whole and stream.bytes else math.nan,
+        per_word=_exp(nll / stream.words) if everything and stream.words else math.nan,
+        bits_per_byte=nll / math.log(2) / stream.bytes if everything and stream.bytes else math.nan,
         unigram_loss=plain / count,
         unigram_per_token=_exp(plain / count),
         block=block,
         stride=stride,
         accuracy=right / count,
         groups=sums,
-        group_bytes=stream.group_bytes if whole and len(stream.group_bytes) == len(sums) else (),
+        group_bytes=stream.group_bytes if everything and len(stream.group_bytes) == len(sums) else (),
     )
 
 

@@ -19,7 +19,7 @@ from transect.train.data import Data, prepare
 from transect.train.loop import Loop, Progress, optimiser_of, silent
 from transect.train.perplexity import OVER, Perplexity, Protocol, perplexity, unigram
 from transect.train.pretraining import Pretraining, config_of
-from transect.train.state import check_folder, quiet, whole, write_result
+from transect.train.state import check_folder, checkpoint_at, quiet, write_result
 from transect.train.world import World, joined
 
 
@@ -97,9 +97,9 @@ class _Run(Loop):
         import torch
 
         if self.world.rank == 0:
-            told = {"method": "pretrain", "task": f"lm:{self.recipe.texts}", "transect": __version__}
-            told |= {"torch": torch.__version__, "data_fingerprint": self.data.fingerprint}
-            self.recipe.save(self.out / "recipe.json", **told, processes=self.world.size)
+            record = {"method": "pretrain", "task": f"lm:{self.recipe.texts}", "transect": __version__}
+            record |= {"torch": torch.__version__, "data_fingerprint": self.data.fingerprint}
+            self.recipe.save(self.out / "recipe.json", **record, processes=self.world.size)
         self._evaluate(0)
         self._checkpoint(0)
 
@@ -118,12 +118,12 @@ class _Run(Loop):
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
 
     def _where(self, rows: list[int]) -> str:
-        from transect.train.divergence import told
+        from transect.train.divergence import reason
 
-        return told(self.model, self._ids(rows)[:, :-1])
+        return reason(self.model, self._ids(rows)[:, :-1])
 
     def _score(
-        self, part: str, blocks: int | None = None, told: Callable[[int, int], None] | None = None
+        self, part: str, blocks: int | None = None, progress: Callable[[int, int], None] | None = None
     ) -> Perplexity:
         r, w = self.recipe, self.world
         with self._precision():
@@ -134,7 +134,7 @@ class _Run(Loop):
                 baseline=self.unigram,
                 batch=r.batch,
                 share=(w.rank, w.size),
-                progress=told,
+                progress=progress,
             )
 
     def _judge(self, step: int) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class _Run(Loop):
     # files
 
     def _save(self, folder: Path, step: int) -> None:
-        with whole(folder, into=folder == self.out) as partial:
+        with checkpoint_at(folder, into=folder == self.out) as partial:
             self.model.save_pretrained(str(partial))
             self.data.tokenizer.save_pretrained(str(partial))
             write_json(partial / "scores.json", next(r for r in self.log if r["step"] == step))
@@ -164,16 +164,16 @@ class _Run(Loop):
         order += ["--name", folder.name, "--max-length", str(self.recipe.block)]
         environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
         with (self.out / "capture.log").open("ab") as log:
-            made = subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-m", "transect", *order], stdout=log, stderr=log, env=environment
             )
-        self.beside.append(made)
+        self.beside.append(child)
 
     def _finish(self, step: int, seconds: float, progress: Progress) -> None:
         r, scores, stage = self.recipe, {}, "final evaluation"
         for part in (p for p in ("validation", "test") if p in self.data.parts):
             scores[part] = self._score(
-                part, told=lambda done, total, p=part: progress(f"{stage}, {p}", done, total, "")
+                part, progress=lambda done, total, p=part: progress(f"{stage}, {p}", done, total, "")
             )
         for process in self.beside:
             if process.wait():
@@ -184,18 +184,18 @@ class _Run(Loop):
             self._save(self.out, r.steps)
             judge = scores[self.data.judged]
             over = judge.over_baseline
-            told: dict[str, Any] = {
+            record: dict[str, Any] = {
                 "task": f"lm:{r.texts}",
                 "kind": "lm",
                 "headline": "loss",
                 "step": r.steps,
             }
-            told |= {"metrics": {"loss": judge.loss, "perplexity": judge.per_token}, "n": judge.tokens}
-            told |= {part: score.told() for part, score in scores.items()} | {"judged": self.data.judged}
-            told |= {"baseline": judge.unigram_loss, "learned": over.learned}
-            told |= dict(zip(OVER, over, strict=True)) | {"seconds": round(seconds, 1)}
-            told |= {"parameters": sum(p.numel() for p in self.trained.values()), "recipe": asdict(r)}
-            told |= {"tokens": r.steps * r.batch * r.accumulate * r.block}
-            told |= {"data_fingerprint": self.data.fingerprint}
-            write_result(self.out, told)
+            record |= {"metrics": {"loss": judge.loss, "perplexity": judge.per_token}, "n": judge.tokens}
+            record |= {part: score.as_json() for part, score in scores.items()} | {"judged": self.data.judged}
+            record |= {"baseline": judge.unigram_loss, "learned": over.learned}
+            record |= dict(zip(OVER, over, strict=True)) | {"seconds": round(seconds, 1)}
+            record |= {"parameters": sum(p.numel() for p in self.trained.values()), "recipe": asdict(r)}
+            record |= {"tokens": r.steps * r.batch * r.accumulate * r.block}
+            record |= {"data_fingerprint": self.data.fingerprint}
+            write_result(self.out, record)
         self.world.meet()

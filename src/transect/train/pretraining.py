@@ -104,8 +104,8 @@ class Pretraining(Saved):
 
     def settled(self) -> "Pretraining":
         """Every field filled and checked; TransectError for one that cannot be."""
-        whole = ("vocab", "layers", "heads", "width", "block", "steps", "batch", "accumulate")
-        for name in (*whole, "evaluate_every", "evaluate_blocks"):
+        integers = ("vocab", "layers", "heads", "width", "block", "steps", "batch", "accumulate")
+        for name in (*integers, "evaluate_every", "evaluate_blocks"):
             if getattr(self, name) < 1:
                 raise TransectError(f"{name} = {getattr(self, name)}.", "Take 1 or more.")
         if self.block < 2:
@@ -156,21 +156,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset(name: str, **given: Any) -> Pretraining:
+def preset(name: str, **options: Any) -> Pretraining:
     """The recipe of a preset with `given` in place of its own values; None means not given.
 
     checkpoints may also be "log" (powers of two) or a whole number (every so many steps).
     """
     if name not in PRESETS:
         raise TransectError(f"no preset {name!r}.", f"There are {', '.join(PRESETS)}.")
-    chosen: dict[str, Any] = PRESETS[name] | {k: v for k, v in given.items() if v is not None}
-    steps = int(chosen["steps"])
-    if "warmup" not in given or given["warmup"] is None:
-        chosen["warmup"] = min(int(chosen["warmup"]), steps // 10)
-    if (given.get("checkpoints") is None) and isinstance(chosen.get("checkpoints"), tuple):
-        chosen["checkpoints"] = tuple(k for k in chosen["checkpoints"] if k <= steps)
-    chosen["checkpoints"] = marks(chosen.get("checkpoints", ()), steps)
-    return Pretraining(**chosen)
+    settings: dict[str, Any] = PRESETS[name] | {k: v for k, v in options.items() if v is not None}
+    steps = int(settings["steps"])
+    if "warmup" not in options or options["warmup"] is None:
+        settings["warmup"] = min(int(settings["warmup"]), steps // 10)
+    if (options.get("checkpoints") is None) and isinstance(settings.get("checkpoints"), tuple):
+        settings["checkpoints"] = tuple(k for k in settings["checkpoints"] if k <= steps)
+    settings["checkpoints"] = marks(settings.get("checkpoints", ()), steps)
+    return Pretraining(**settings)
 
 
 def marks(asked: Any, steps: int) -> tuple[int, ...]:

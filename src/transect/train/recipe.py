@@ -32,10 +32,10 @@ class Saved:
     @classmethod
     def load(cls, path: Path) -> Any:
         """The recipe in a file; what else stands there is left out."""
-        told = read_json(path, "run")
+        record = read_json(path, "run")
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         try:
-            mine = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k in known}
+            mine = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known}
             return cls(**mine)
         except TypeError as error:
             raise TransectError(f"{path}: not a recipe ({error}).") from error
@@ -155,7 +155,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset(model: str, task: str, **given: Any) -> Recipe:
+def preset(model: str, task: str, **options: Any) -> Recipe:
     """The recipe of a task's preset with `given` in place of its own values; None means not given."""
     name = task.partition("@")[0]
-    return Recipe(model, task, **(PRESETS.get(name, {}) | {k: v for k, v in given.items() if v is not None}))
+    return Recipe(
+        model, task, **(PRESETS.get(name, {}) | {k: v for k, v in options.items() if v is not None})
+    )

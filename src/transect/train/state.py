@@ -77,7 +77,7 @@ def load_state(out: Path, device: Any) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(file, weights_only=True, map_location=device)
-        if state.pop(CHECKSUM, told := _digest(state)) != told:
+        if state.pop(CHECKSUM, digest := _digest(state)) != digest:
             raise ValueError("its checksum is another")
         return state | {"step": int(state["step"]), "log": loads(state["log"], constants=True)}
     except Exception as error:  # torch raises whatever its archive reader met
@@ -155,8 +155,8 @@ def check_folder(recipe: Any, out: Path) -> bool:
             check_kind(out, "run")
             raise TransectError(f"{out} is not empty and holds no run.", "Choose another --out.")
         return False
-    if told := type(recipe).load(out / "recipe.json").differences(recipe):
-        raise TransectError(f"{out} holds another run: {', '.join(told[:4])}.", ELSEWHERE)
+    if differences := type(recipe).load(out / "recipe.json").differences(recipe):
+        raise TransectError(f"{out} holds another run: {', '.join(differences[:4])}.", ELSEWHERE)
     return (out / "result.json").is_file()
 
 
@@ -198,11 +198,11 @@ def write_log(out: Path, log: Sequence[dict[str, Any]]) -> None:
                     board.add_scalar(name, value, row["step"])
 
 
-def write_result(out: Path, told: dict[str, Any]) -> None:
+def write_result(out: Path, result: dict[str, Any]) -> None:
     """The end of a run: checksums of its files, then OUT/result.json, which says that all is there."""
     moving = (SUMS, LOGS, "state.pt", "capture.log", "result.json")
     write_sums(out, (p for p in out.iterdir() if p.is_file() and p.name not in moving and p.name[0] != "."))
-    write_json(out / "result.json", told)
+    write_json(out / "result.json", result)
     for name in ("state.pt", LOGS):
         (out / name).unlink(missing_ok=True)
 
@@ -220,10 +220,10 @@ def verify_run(out: Path) -> tuple[list[str], list[str]]:
     problems = [p for folder in (*finished, *inner) if (folder / SUMS).is_file() for p in check_sums(folder)]
     bare += [f"{folder.name}/" for folder in (*finished, *inner) if not (folder / SUMS).is_file()]
     if not finished:
-        told = read_json(out / LOGS, "run", "Delete it.") if (out / LOGS).is_file() else {}
+        record = read_json(out / LOGS, "run", "Delete it.") if (out / LOGS).is_file() else {}
         for file in (p for p in (out / "metrics.csv", out / "steps.csv") if p.is_file()):
-            bare += [] if file.name in told else [file.name]
-            if file_hash(file) not in told.get(file.name, [file_hash(file)]):
+            bare += [] if file.name in record else [file.name]
+            if file_hash(file) not in record.get(file.name, [file_hash(file)]):
                 problems.append(f"{file}: not as it was written")
     try:
         load_state(out, "cpu")
@@ -234,12 +234,12 @@ def verify_run(out: Path) -> tuple[list[str], list[str]]:
 
 def kept(out: Path) -> str:
     """The last checkpoint in words."""
-    found = sorted(p.name for p in out.glob("checkpoint-*"))
-    return found[-1] if found else "no checkpoint yet"
+    folders = sorted(p.name for p in out.glob("checkpoint-*"))
+    return folders[-1] if folders else "no checkpoint yet"
 
 
 @contextlib.contextmanager
-def whole(folder: Path, into: bool = False) -> Iterator[Path]:
+def checkpoint_at(folder: Path, into: bool = False) -> Iterator[Path]:
     """A place to write a checkpoint, put at `folder` when all is there; `into`: file by file, beside what is.
 
     Raises: TransectError when it cannot be written.

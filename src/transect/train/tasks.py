@@ -108,39 +108,41 @@ def _from_rows(
     has = set(train[0])
     both = [train, validation]
     if {"context", "question", "answers"} <= has:
-        made = [
+        examples = [
             None if rows is None else [_span(name, k, row) for k, row in enumerate(rows)] for rows in both
         ]
-        return _finished(name, "span", made[0] or [], made[1], headline="f1")
+        return _finished(name, "span", examples[0] or [], examples[1], headline="f1")
     if texts is None:
         texts = ("sentence1", "sentence2") if {"sentence1", "sentence2"} <= has else ("text",)
     if missing := [c for c in texts if c not in has]:
         raise TransectError(f"task {name}: no column {missing[0]!r}.", f"Columns: {', '.join(sorted(has))}.")
     if "label" not in has:
-        made = [None if rows is None else [{"text": str(row[texts[0]])} for row in rows] for rows in both]
-        return _finished(name, "lm", made[0] or [], made[1])
+        examples = [None if rows is None else [{"text": str(row[texts[0]])} for row in rows] for rows in both]
+        return _finished(name, "lm", examples[0] or [], examples[1])
     known = _labels(name, train)
-    made = [
+    examples = [
         None if rows is None else [_labelled(name, k, r, texts, known) for k, r in enumerate(rows)]
         for rows in both
     ]
     headline = "f1" if name == "mrpc" else "accuracy"
-    return _finished(name, "classify", made[0] or [], made[1], labels=known, headline=headline)
+    return _finished(name, "classify", examples[0] or [], examples[1], labels=known, headline=headline)
 
 
 def _labels(name: str, rows: list[Example]) -> list[Any]:
-    found = {row["label"] for row in rows if row["label"] is not None}
-    if all(isinstance(v, int) and not isinstance(v, bool) for v in found):
-        if found and min(found) < 0:
+    labels = {row["label"] for row in rows if row["label"] is not None}
+    if all(isinstance(v, int) and not isinstance(v, bool) for v in labels):
+        if labels and min(labels) < 0:
             raise TransectError(
-                f"task {name}: label {min(found)}: these rows have no labels.", "Use a labelled split."
+                f"task {name}: label {min(labels)}: these rows have no labels.", "Use a labelled split."
             )
-        found |= {0, 1} if name in GLUE else set()
-        if name in GLUE and max(found) > 1:
-            raise TransectError(f"task {name}: label {max(found)} outside 0 and 1.", "Check the file.")
-    if not 2 <= len(found) <= 1000:
-        raise TransectError(f"task {name}: {len(found)} different labels.", "A classification has 2 to 1000.")
-    return sorted(found, key=lambda v: (str(type(v)), v))
+        labels |= {0, 1} if name in GLUE else set()
+        if name in GLUE and max(labels) > 1:
+            raise TransectError(f"task {name}: label {max(labels)} outside 0 and 1.", "Check the file.")
+    if not 2 <= len(labels) <= 1000:
+        raise TransectError(
+            f"task {name}: {len(labels)} different labels.", "A classification has 2 to 1000."
+        )
+    return sorted(labels, key=lambda v: (str(type(v)), v))
 
 
 def _labelled(name: str, k: int, row: Example, texts: Sequence[str], known: list[Any]) -> Example:
@@ -155,8 +157,8 @@ def _labelled(name: str, k: int, row: Example, texts: Sequence[str], known: list
 
 def _span(name: str, k: int, row: Example) -> Example:
     try:
-        told = row["answers"]
-        answers = list(zip(map(int, told["answer_start"]), map(str, told["text"]), strict=True))
+        gold = row["answers"]
+        answers = list(zip(map(int, gold["answer_start"]), map(str, gold["text"]), strict=True))
     except (KeyError, TypeError, ValueError) as error:
         raise TransectError(
             f"task {name}: row {k + 1}: answers need text and answer_start ({error})."

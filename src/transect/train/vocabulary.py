@@ -49,13 +49,13 @@ def _bpe(train: list[str], vocab: int) -> Any:
 
     if vocab < 257:
         raise TransectError(f"a vocabulary of {vocab} for BPE.", "Bytes and the end-of-text token take 257.")
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    made.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     how = {"vocab_size": vocab, "special_tokens": [END], "initial_alphabet": alphabet, "show_progress": False}
-    made.train_from_iterator(train, trainers.BpeTrainer(**how))
-    return _wrapped(made)
+    tokenizer.train_from_iterator(train, trainers.BpeTrainer(**how))
+    return _wrapped(tokenizer)
 
 
 def _char(train: list[str]) -> Any:
@@ -63,16 +63,16 @@ def _char(train: list[str]) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
     known = [END, "<unk>", *sorted({c for text in train for c in text})]
-    made = Tokenizer(models.WordLevel({c: k for k, c in enumerate(known)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")  # type: ignore[assignment]
-    made.decoder = decoders.Fuse()  # type: ignore[assignment]
-    return _wrapped(made, unk_token="<unk>")
+    tokenizer = Tokenizer(models.WordLevel({c: k for k, c in enumerate(known)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Fuse()  # type: ignore[assignment]
+    return _wrapped(tokenizer, unk_token="<unk>")
 
 
-def _wrapped(made: Any, **special: str) -> Any:
+def _wrapped(tokenizer: Any, **special: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END, pad_token=END, **special)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, **special)
 
 
 def _gpt2_files(folder: Path, names: tuple[str, str] = GPT2_FILES) -> Any:
@@ -154,7 +154,7 @@ def _gpt2(model: Any, vocab: dict[str, int]) -> Any:
 
     if END not in vocab:
         raise TransectError(f"the vocabulary has no {END}.", "Take vocab.json of GPT-2 as it was published.")
-    made = Tokenizer(model)
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    made.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    return _wrapped(made)
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    return _wrapped(tokenizer)

@@ -39,7 +39,7 @@ class World:
 
         every: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(every, rows)
-        return [row for own in every for row in own]
+        return [row for part in every for row in part]
 
     def mean(self, value: Any) -> Any:
         """The mean of a tensor over all processes."""
@@ -57,12 +57,12 @@ def joined(device: str | None) -> Iterator[World]:
 
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if size > 1 else "cuda"
-    chosen = device or (local if torch.cuda.is_available() else "cpu")
+    name = device or (local if torch.cuda.is_available() else "cpu")
     if size == 1:
-        yield World(0, 1, chosen)
+        yield World(0, 1, name)
         return
-    torch.distributed.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
+    torch.distributed.init_process_group("nccl" if name.startswith("cuda") else "gloo")
     try:
-        yield World(rank, size, chosen)
+        yield World(rank, size, name)
     finally:
         torch.distributed.destroy_process_group()

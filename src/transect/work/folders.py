@@ -102,7 +102,7 @@ def clear_partials(folder: Path, name: str = "") -> None:
 
     with contextlib.suppress(OSError):  # what cannot be removed harms nothing
         for path in folder.glob(f".{glob.escape(name[:40])}*.partial"):
-            if (made := PARTIAL.search(path.name)) and not psutil.pid_exists(int(made[1])):
+            if (match := PARTIAL.search(path.name)) and not psutil.pid_exists(int(match[1])):
                 discard(path)
 
 

@@ -21,8 +21,8 @@ LIBRARIES = ("numpy", "scipy", "scikit-learn", "POT", "torch")
 def key_of(value: Any, *modules: str) -> str:
     """Twenty-four hex digits of a JSON-like value, of the sources that `modules` reach, and of the libraries'
     versions."""
-    told = [value, *(code_of(m) for m in sorted(set(modules))), libraries()]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    parts = [value, *(code_of(m) for m in sorted(set(modules))), libraries()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
 @functools.cache
@@ -39,13 +39,13 @@ def code_of(module: str) -> str:
 @functools.cache
 def libraries() -> tuple[str, ...]:
     """name==version of the numeric libraries that are installed."""
-    found = []
+    entries = []
     for name in LIBRARIES:
         try:
-            found.append(f"{name}=={importlib.metadata.version(name)}")
+            entries.append(f"{name}=={importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return tuple(found)
+    return tuple(entries)
 
 
 def reached(module: str) -> dict[str, Path]:

@@ -47,13 +47,13 @@ LARGEST = 1 << 40
 
 def declared(group: Any) -> dict[str, tuple[Any, Option]]:
     """Name → (type, Option) of every field of a group, in order."""
-    found = {}
+    options = {}
     for name, hint in typing.get_type_hints(group, include_extras=True).items():
         kind, *extras = (
             typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint, Option(None, ""))
         )
-        found[name] = kind, extras[0]
-    return found
+        options[name] = kind, extras[0]
+    return options
 
 
 def checked(name: str, value: Any, option: Option) -> Any:
@@ -80,12 +80,12 @@ class Values:
 
     group: Any = None
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **values: Any) -> None:
         fields = declared(self.group)
-        if unknown := set(given) - set(fields):
+        if unknown := set(values) - set(fields):
             raise TransectError(f"no option {', '.join(sorted(unknown))}.", f"Options: {', '.join(fields)}.")
         for name, (_, option) in fields.items():
-            object.__setattr__(self, name, checked(name, given.get(name, option.default), option))
+            object.__setattr__(self, name, checked(name, values.get(name, option.default), option))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: use replace({name}=…)")

@@ -32,13 +32,13 @@ def run_part(
         raise TransectError(
             "parts of a run meet through its folder.", "Give --out on a disk that all of them share."
         )
-    own = [b for b in blocks if _place(b, n) == k - 1]
-    for block, told in run_local(fn, own, workers, retries):
-        yield block, told
+    mine = [b for b in blocks if _place(b, n) == k - 1]
+    for block, answer in run_local(fn, mine, workers, retries):
+        yield block, answer
     others, patience = [b for b in blocks if _place(b, n) != k - 1], float(os.environ.get(PATIENCE) or 60)
     news = time.monotonic()
     while others:
-        came = [(b, told) for b in others if (told := receipt(b)) is not None]
+        came = [(b, answer) for b in others if (answer := receipt(b)) is not None]
         if came:
             news, others = time.monotonic(), [b for b in others if all(b is not c for c, _ in came)]
             yield from came

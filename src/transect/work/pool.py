@@ -77,11 +77,11 @@ def run_blocks(
         )
     todo: list[Any] = []
     for block in blocks:
-        told = receipt(block) if receipt else None
-        if told is None:
+        answer = receipt(block) if receipt else None
+        if answer is None:
             todo.append(block)
         else:
-            yield block, told
+            yield block, answer
     if kind == "part":
         from transect.work.parts import run_part
 
@@ -149,7 +149,7 @@ class _Pool:
                     lost += flying.values()
                     flying.clear()
                     _POOLS.pop(self.workers).shutdown(wait=False, cancel_futures=True)
-                    waiting += again(lost, self.retries)
+                    waiting += retried(lost, self.retries)
         finally:
             for future in flying:
                 future.cancel()
@@ -165,7 +165,7 @@ class _Pool:
         return []
 
 
-def again(lost: list[tuple[Any, int]], retries: int) -> list[tuple[Any, int]]:
+def retried(lost: list[tuple[Any, int]], retries: int) -> list[tuple[Any, int]]:
     """What was lost, once more; TransectError when a block has had its tries."""
     if any(tried >= retries for _, tried in lost):
         raise TransectError(

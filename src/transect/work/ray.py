@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from transect.errors import TransectError
-from transect.work.pool import THREADS, again, cores
+from transect.work.pool import THREADS, cores, retried
 
 #: Seconds that a call for the first actor may take before the cluster is called full.
 START = 120
@@ -51,16 +51,16 @@ def run_on_ray(
             for call in crew.wait(flying):
                 actor, block, tried = flying.pop(call)
                 try:
-                    told = ray.get(call)
+                    answer = ray.get(call)
                 except gone:
                     crew.replace(actor)
-                    waiting += again([(block, tried)], retries)
+                    waiting += retried([(block, tried)], retries)
                 except ray.exceptions.RayTaskError as error:
                     if not isinstance(error.cause, MemoryError):
                         raise error.cause from None
-                    waiting += again([(block, tried)], retries)
+                    waiting += retried([(block, tried)], retries)
                 else:
-                    yield block, told
+                    yield block, answer
     finally:
         for call in flying:
             ray.cancel(call, force=False)
@@ -79,13 +79,13 @@ def _ray(address: str, workers: int | None) -> Any:
         ) from None
     if ray.is_initialized():
         return ray
-    given: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if not address:
         paths = os.pathsep.join(p for p in sys.path if p)
-        given |= {"num_cpus": max(workers or 1, cores()), "include_dashboard": False}
-        given |= {"runtime_env": {"env_vars": {"PYTHONPATH": paths}}}
+        settings |= {"num_cpus": max(workers or 1, cores()), "include_dashboard": False}
+        settings |= {"runtime_env": {"env_vars": {"PYTHONPATH": paths}}}
     try:
-        ray.init(address=address or "local", **given)
+        ray.init(address=address or "local", **settings)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         fix = "Start one with: ray start --head; set RAY_AUTH_MODE=token where it asks for a token."
         raise TransectError(f"no Ray cluster at {address!r} ({error}).", fix) from error
@@ -137,7 +137,7 @@ class _Crew:
         actors = self.actors[: self.size]
         load = [sum(actor is busy for busy, _, _ in flying.values()) for actor in actors]
         order = sorted(range(len(load)), key=load.__getitem__)
-        return [actors[k] for few in (0, 1) for k in order if load[k] <= few]
+        return [actors[k] for calls in (0, 1) for k in order if load[k] <= calls]
 
     def wait(self, flying: dict[Any, tuple[Any, Any, int]]) -> list[Any]:
         """Calls that have ended; actors that have come meanwhile are taken in."""

@@ -44,12 +44,12 @@ def base_weights(spec: str) -> dict[str, np.ndarray]:
 
 def _weights(model: Any) -> dict[str, np.ndarray]:
     turned = {f"{name}.weight" for name, module in model.named_modules() if type(module).__name__ == "Conv1D"}
-    found = {}
+    tensors = {}
     for name, weight in model.named_parameters(remove_duplicate=False):
         array = weight.detach().float().numpy().copy()
         array = array.T if name in turned else array.reshape(-1, array.shape[-1] if array.ndim > 1 else 1)
-        found[name.removesuffix(".weight")] = array
-    return found
+        tensors[name.removesuffix(".weight")] = array
+    return tensors
 
 
 def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[list[Change], list[str]]:
@@ -66,14 +66,14 @@ def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[li
     with peft_at_work():
         after = _weights(wrapped.merge_and_unload())
     for name, weight in after.items():
-        found = _in_base(name, before)
-        if found is None or before[found].shape != weight.shape:
+        base_name = _in_base(name, before)
+        if base_name is None or before[base_name].shape != weight.shape:
             left_out.append(name)
         elif name in products:
-            left, right, *told = products[name]
-            changes.append(Change(name, *product_svd(left, right), before[found], *told))
-        elif not np.array_equal(before[found], weight):
-            changes.append(_difference(name, weight, before[found]))
+            left, right, *rest = products[name]
+            changes.append(Change(name, *product_svd(left, right), before[base_name], *rest))
+        elif not np.array_equal(before[base_name], weight):
+            changes.append(_difference(name, weight, before[base_name]))
     return changes, [f"Left out, as the base has no such weight: {', '.join(left_out)}."] if left_out else []
 
 
@@ -110,15 +110,15 @@ def _check_tensors(folder: Path, weights: dict[str, np.ndarray]) -> None:
         raise TransectError(f"{folder} holds no weights.", "Give the folder that transect finetune wrote.")
     for name in (n for n in shapes if n.endswith("lora_A.weight")):
         module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        found = _in_base(module, weights)
+        base_name = _in_base(module, weights)
         B = shapes.get(name.replace("lora_A", "lora_B"))
-        if B is None or (found is None and not _of_parameter(module, weights)):
+        if B is None or (base_name is None and not _of_parameter(module, weights)):
             raise TransectError(
                 f"{folder}: no {'B matrix' if B is None else 'weight in the base'} for {module}.",
                 "Is this the base it was trained on?",
             )
-        if found and (B[0], shapes[name][1]) != weights[found].shape:
-            rows, columns = weights[found].shape
+        if base_name and (B[0], shapes[name][1]) != weights[base_name].shape:
+            rows, columns = weights[base_name].shape
             raise TransectError(
                 f"{folder}: ΔW of {module} is {B[0]} × {shapes[name][1]}, W {rows} × {columns}.",
                 "Give the base it was trained on.",
@@ -142,8 +142,8 @@ def _products(wrapped: Any, before: dict[str, np.ndarray]) -> dict[str, tuple[An
             continue
         weight = module.get_base_layer().weight.detach().float().numpy()
         weight = weight.T if type(module.get_base_layer()).__name__ == "Conv1D" else weight
-        found = _in_base(name, before)
-        if found is None or not np.array_equal(weight, before[found]):
+        base_name = _in_base(name, before)
+        if base_name is None or not np.array_equal(weight, before[base_name]):
             continue
         if type(module) is Embedding:
             left, right = module.lora_embedding_A["default"].T, module.lora_embedding_B["default"].T
@@ -179,11 +179,13 @@ def all_changes(spec: str, base: str) -> tuple[list[Change], list[str]]:
     tuned, before, changes, left_out = base_weights(spec), base_weights(base), [], []
     seen: list[np.ndarray] = []
     for name, weight in tuned.items():
-        found = _in_base(name, before)
-        if found is None or before[found].shape != weight.shape:
+        base_name = _in_base(name, before)
+        if base_name is None or before[base_name].shape != weight.shape:
             left_out.append(name)
-        elif not np.array_equal(before[found], weight) and not any(np.array_equal(weight, w) for w in seen):
-            changes.append(_difference(name, weight, before[found]))
+        elif not np.array_equal(before[base_name], weight) and not any(
+            np.array_equal(weight, w) for w in seen
+        ):
+            changes.append(_difference(name, weight, before[base_name]))
             seen += (
                 [weight] if LAYER.search(name) is None else []
             )  # an embedding tied to the head counts once

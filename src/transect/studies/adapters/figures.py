@@ -17,16 +17,16 @@ LINES = 8
 
 def draw_adapter_layers(study: Study, figure: Figure) -> "Canvas":
     """‖ΔW‖ / ‖W‖ of every block, a curve per run; what lies outside of blocks stands to the right."""
-    whole = study.tables[figure.table]
-    table = whole.where(measure="relative_norm_of_layer")
+    everything = study.tables[figure.table]
+    table = everything.where(measure="relative_norm_of_layer")
     canvas, (ax,) = panels(1, height=2.0)
-    palette = colours(whole.values("run"))
+    palette = colours(everything.values("run"))
     last = max(table.column("layer"), default=-1)
-    outside = whole.where(measure="relative_norm_of_module").values("module")
-    for run in whole.values("run"):
+    outside = everything.where(measure="relative_norm_of_module").values("module")
+    for run in everything.values("run"):
         rows = sorted(table.where(run=run), key=lambda r: r["layer"])
         for k, module in enumerate(outside, 1):
-            beside = whole.where(run=run, module=module, status="ok").column("value")
+            beside = everything.where(run=run, module=module, status="ok").column("value")
             ax.plot([last + 2 * k] * len(beside), beside, "D", color=palette[run], ms=4)
         ax.plot(
             [r["layer"] for r in rows],

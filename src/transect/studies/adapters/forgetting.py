@@ -33,11 +33,13 @@ class Tuned:
         check_head(self.model)
         module = self.model.model
         turned = {n for n, m in module.named_modules() if type(m).__name__ == "Conv1D"}
-        own = {n.removesuffix(".weight"): p for n, p in module.named_parameters(remove_duplicate=False)}
-        if lost := [c.name for c in changes if c.name not in own]:
+        parameters = {
+            n.removesuffix(".weight"): p for n, p in module.named_parameters(remove_duplicate=False)
+        }
+        if lost := [c.name for c in changes if c.name not in parameters]:
             raise TransectError(f"{base} has no {lost[0]}.", "Judge by texts what has a next token.")
         self.changes = changes
-        self.slots = {c.name: (own[c.name], c.name in turned) for c in changes}
+        self.slots = {c.name: (parameters[c.name], c.name in turned) for c in changes}
 
     def put(self, name: str, weight: np.ndarray) -> None:
         """Set one weight, [out, in]."""
@@ -64,7 +66,7 @@ def parts_of(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """(Σ σ u vᵀ of the picked leading vectors of each W + ΔW, the same of as many others whose singular
     values are nearest), by module; `picks` are numbers from 0."""
-    own, others = {}, {}
+    changed, others = {}, {}
     for c in changes:
         if not picks.get(c.name):
             continue
@@ -73,9 +75,9 @@ def parts_of(
         near: list[int] = []
         for k in mine[: len(rest)]:
             near.append(min((j for j in rest if j not in near), key=lambda j: abs(s[j] - s[k])))
-        own[c.name] = (U[:, mine] * s[mine]) @ V[mine]
+        changed[c.name] = (U[:, mine] * s[mine]) @ V[mine]
         others[c.name] = (U[:, near] * s[near]) @ V[near]
-    return own, others
+    return changed, others
 
 
 def judged(
@@ -87,10 +89,10 @@ def judged(
 ) -> list[dict[str, Any]]:
     """Rows of loss (nats a token) on every set of texts: on the line (`path` line, `scale` t), with intruders
     and with as many other vectors scaled down; then the barrier of the line."""
-    made = parts_of(tuned.changes, picks, how.top)
+    by_part = parts_of(tuned.changes, picks, how.top)
     plan = [("line", t, lambda t=t: tuned.at(t)) for t in STEPS]
-    if made[0]:
-        for path, parts in zip(("intruders", "others"), made, strict=True):
+    if by_part[0]:
+        for path, parts in zip(("intruders", "others"), by_part, strict=True):
             plan += [(path, s, lambda s=s, parts=parts: tuned.scaled(parts, s)) for s in STEPS[:-1]]
     sums: dict[tuple[str, str, float], np.ndarray] = {}
     tokens: dict[str, np.ndarray] = {}
@@ -98,26 +100,26 @@ def judged(
         if path != "line" and plan[k - 1][0] != path:
             tuned.at(1.0)
         setting()
-        for name, own in texts.items():
-            sums[name, path, scale], tokens[name] = losses(tuned.model, own, max_length=how.longest)
+        for name, part in texts.items():
+            sums[name, path, scale], tokens[name] = losses(tuned.model, part, max_length=how.longest)
         if bar:
             bar("loss of texts", k + 1, len(plan))
     rows: list[dict[str, Any]] = []
     for name in texts:
         ends = sums[name, "line", 0.0], sums[name, "line", 1.0]
-        for (own, path, scale), found in sums.items():
-            if own == name:
-                rows.append(_row("loss", found, tokens[name], how, texts=name, path=path, scale=scale))
-                rows[-1] |= _difference(found - ends[0], tokens[name], how)
+        for (part, path, scale), counts in sums.items():
+            if part == name:
+                rows.append(_row("loss", counts, tokens[name], how, texts=name, path=path, scale=scale))
+                rows[-1] |= _difference(counts - ends[0], tokens[name], how)
         rows += [_barrier(sums, tokens[name], name, how)]
     return rows
 
 
-def _row(measure: str, sums: np.ndarray, tokens: np.ndarray, how: Any, **told: Any) -> dict[str, Any]:
+def _row(measure: str, sums: np.ndarray, tokens: np.ndarray, how: Any, **extra: Any) -> dict[str, Any]:
     values, drops = ratios(sums[None], tokens, how.groups, how.seed)
     low, high = jackknife(float(values[0]), drops[0], scale="log" if measure == "loss" else "identity")
     row = {"measure": measure, "value": float(values[0]), "low": low, "high": high, "n": int(tokens.sum())}
-    return row | {"n_texts": len(tokens), "seed": how.seed, "status": "ok"} | told
+    return row | {"n_texts": len(tokens), "seed": how.seed, "status": "ok"} | extra
 
 
 def _difference(sums: np.ndarray, tokens: np.ndarray, how: Any) -> dict[str, float]:
@@ -169,14 +171,14 @@ def _gradients(tuned: Tuned, texts: Texts, longest: int) -> Iterator[tuple[dict[
     for ids in tokenize(texts, tuned.model.tokenizer, longest, strict=True).ids:
         if len(ids) < 2:
             continue
-        given = torch.as_tensor(np.asarray(ids), dtype=torch.long)[None]
-        logits = module(input_ids=given, use_cache=False).logits.float()
-        torch.nn.functional.cross_entropy(logits[0, :-1], given[0, 1:], reduction="sum").backward()
-        told = {}
+        tokens = torch.as_tensor(np.asarray(ids), dtype=torch.long)[None]
+        logits = module(input_ids=tokens, use_cache=False).logits.float()
+        torch.nn.functional.cross_entropy(logits[0, :-1], tokens[0, 1:], reduction="sum").backward()
+        gradients = {}
         for name, (parameter, turned) in tuned.slots.items():
             assert parameter.grad is not None
             array = parameter.grad.numpy()
             array = array.T if turned else array.reshape(-1, array.shape[-1] if array.ndim > 1 else 1)
-            told[name] = array.copy()
+            gradients[name] = array.copy()
         module.zero_grad(set_to_none=True)
-        yield told, len(ids) - 1
+        yield gradients, len(ids) - 1

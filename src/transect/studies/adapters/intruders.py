@@ -49,10 +49,10 @@ def leading(W: np.ndarray, k: int | None = None) -> tuple[np.ndarray, np.ndarray
     square, vectors = np.linalg.eigh(W @ W.T if wide else W.T @ W)
     order = np.argsort(square)[::-1][:k]
     values = np.sqrt(np.maximum(square[order], 0))
-    own = vectors[:, order]
+    basis = vectors[:, order]
     size = np.where(values > 1e-7 * max(float(values[0]), 1e-300), values, np.inf)
-    other = ((W.T if wide else W) @ own) / size
-    return (own, values, other.T) if wide else (other, values, own.T)
+    other = ((W.T if wide else W) @ basis) / size
+    return (basis, values, other.T) if wide else (other, values, basis.T)
 
 
 def resemblance(left: np.ndarray, tuned: np.ndarray) -> np.ndarray:

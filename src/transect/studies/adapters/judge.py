@@ -46,8 +46,8 @@ def add_intruders(
         for run, changes in runs.items():
             tuned = Tuned(base, changes)
             losses += [{"run": run} | r for r in judged(tuned, texts, _picks(rows, run), how, work.progress)]
-            own = texts.get("other") or texts["task"]
-            foretold += [{"run": run} | r for r in fisher(tuned, own, how)]
+            judged_texts = texts.get("other") or texts["task"]
+            foretold += [{"run": run} | r for r in fisher(tuned, judged_texts, how)]
         study.tables |= {"losses": Table(losses), "fisher": Table(foretold)}
     study.findings += [line for run in runs for line in _findings(study, run, list(texts))]
     study.methods += _methods(how, bool(texts))
@@ -56,36 +56,36 @@ def add_intruders(
 
 def _picks(rows: Sequence[dict[str, Any]], run: str) -> dict[str, list[int]]:
     """Module → numbers of its intruders, from 0."""
-    found: dict[str, list[int]] = {}
+    picks: dict[str, list[int]] = {}
     for row in rows:
         if row["run"] == run and row.get("intruder"):
-            found.setdefault(row["site"], []).append(row["index"] - 1)
-    return found
+            picks.setdefault(row["site"], []).append(row["index"] - 1)
+    return picks
 
 
 def _by_block(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Intruders of all matrices of a block, beside the same sum in each draw of random ΔW."""
-    told: dict[tuple[str, int], dict[str, Any]] = {}
+    blocks: dict[tuple[str, int], dict[str, Any]] = {}
     counts: dict[tuple[str, int], np.ndarray] = {}
     for row in rows:
         if row["measure"] != "intruders":
             continue
         at = row["run"], row["layer"]
-        one = told.setdefault(at, {"measure": "intruders_of_block", "value": 0.0, "of": 0})
+        one = blocks.setdefault(at, {"measure": "intruders_of_block", "value": 0.0, "of": 0})
         one |= {k: row[k] for k in ("run", "layer", "design", "control", "draws", "status")}
         one["value"] += row["value"]
         one["of"] += row["top"]
         counts[at] = counts.get(at, np.zeros(len(row["counts"]))) + np.asarray(row["counts"])
-    for at, one in told.items():
+    for at, one in blocks.items():
         low, high = np.quantile(counts[at], [0.025, 0.975])
         one |= {"null": float(counts[at].mean()), "null_low": float(low), "null_high": float(high)}
-    return list(told.values())
+    return list(blocks.values())
 
 
 def _findings(study: Study, run: str, texts: Sequence[str]) -> list[str]:
     blocks = study.tables["intruders"].where(run=run, measure="intruders_of_block")
     count, every = blocks.column("value").sum(), blocks.column("of").sum()
-    told = [
+    sentences = [
         f"{run}: {count:.0f} of the {every:.0f} leading singular vectors of W + ΔW are intruders; of "
         "random ΔW "
         f"of the same spectrum {blocks.column('null').sum():.1f}."
@@ -99,20 +99,20 @@ def _findings(study: Study, run: str, texts: Sequence[str]) -> list[str]:
             line += f", {interval(at['intruders', 0.0], digits=3)} without intruders, "
             line += f"{interval(at['others', 0.0], digits=3)} without as many other leading vectors"
         barrier = next(iter(part.where(measure="barrier")))
-        told.append(line + f"; barrier on the straight line {interval(barrier, digits=2)} nats a token.")
+        sentences.append(line + f"; barrier on the straight line {interval(barrier, digits=2)} nats a token.")
     if texts:
-        own = study.tables["fisher"].where(run=run)
+        fisher = study.tables["fisher"].where(run=run)
         name = "other" if "other" in texts else "task"
-        told.append(
+        sentences.append(
             f"{run}: the Fisher information of the base foretells a rise of "
-            f"{own.column('value').sum():.3g} nats a "
-            f"token on {name} texts ({own.column('null').sum():.3g} with the entries of ΔW in random places)."
+            f"{fisher.column('value').sum():.3g} nats a token "
+            f"on {name} texts ({fisher.column('null').sum():.3g} with the entries of ΔW in random places)."
         )
-    return told
+    return sentences
 
 
 def _methods(how: Any, judged: bool) -> list[str]:
-    told = [
+    sentences = [
         f"Intruders (Shuttleworth et al. 2024, arXiv:2410.21228): of the {how.top} leading left singular "
         f"vectors of W + ΔW those whose largest |cosine| with a left singular vector of W is below "
         f"{how.threshold:g}, in the matrices of the blocks; beside {how.draws} random ΔW with the same "
@@ -120,7 +120,7 @@ def _methods(how: Any, judged: bool) -> list[str]:
         "values.",
     ]
     if judged:
-        told.append(
+        sentences.append(
             f"Losses of the first {how.longest} tokens of texts, in nats a token, 95 % by groups of texts: "
             "at W "
             "+ tΔW; with the parts σuvᵀ of all intruders multiplied by a scale, and those of as many other "
@@ -131,11 +131,11 @@ def _methods(how: Any, judged: bool) -> list[str]:
             "base; ½ Σ F ΔW² is the rise it foretells near the base (Kirkpatrick et al. 2017, "
             "arXiv:1612.00796)."
         )
-    return told
+    return sentences
 
 
 def _figures(runs: list[str], base: str, how: Any, texts: list[str]) -> list[Figure]:
-    made = [
+    figures = [
         Figure(
             "intruders",
             "adapter_intruders",
@@ -150,7 +150,7 @@ def _figures(runs: list[str], base: str, how: Any, texts: list[str]) -> list[Fig
         )
     ]
     if texts:
-        made.append(
+        figures.append(
             Figure(
                 "forgetting",
                 "adapter_forgetting",
@@ -164,4 +164,4 @@ def _figures(runs: list[str], base: str, how: Any, texts: list[str]) -> list[Fig
                 {"run": runs[0], "texts": texts, "steps": list(STEPS)},
             )
         )
-    return made
+    return figures

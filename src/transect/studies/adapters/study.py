@@ -103,8 +103,8 @@ def adapters(
     if work.progress:
         work.progress("opening the models", 1, 1)
     tasks = tuple((run, change, how.top, how.seed) for run, changes in runs.items() for change in changes)
-    told = answer({"modules": Ask(_measured, tasks, list, _key)}, work, "modules")["modules"]
-    rows, spectra = ([row for one in told for row in one[k]] for k in ("rows", "spectra"))
+    answers = answer({"modules": Ask(_measured, tasks, list, _key)}, work, "modules")["modules"]
+    rows, spectra = ([row for one in answers for row in one[k]] for k in ("rows", "spectra"))
     study = Study("adapters", "What did training do to the weights, and in which directions?", {})
     study.tables = {"modules": Table(rows), "layers": Table(_layers(rows)), "spectra": Table(spectra)}
     scalings = Counter(c.scaling for c in runs[folder.name])
@@ -138,8 +138,8 @@ def _key(task: Task) -> str:
     digest = hashlib.sha256()
     for array in (change.left, change.values, change.right, change.weight):
         digest.update(np.ascontiguousarray(array).data)
-    told = [run, change.name, change.rank, change.scaling, top, seed, digest.hexdigest()]
-    return key_of(told, __name__)
+    identity = [run, change.name, change.rank, change.scaling, top, seed, digest.hexdigest()]
+    return key_of(identity, __name__)
 
 
 def _rows(run: str, change: Change, top: int, seed: int) -> list[dict[str, Any]]:
@@ -171,9 +171,9 @@ def _rows(run: str, change: Change, top: int, seed: int) -> list[dict[str, Any]]
 
 
 def _named(run: str, change: Change) -> dict[str, Any]:
-    found = LAYER.search(change.name)
+    match = LAYER.search(change.name)
     module = change.name.removesuffix(".bias").rsplit(".", 1)[-1]
-    return {"run": run, "site": change.name, "layer": int(found[1]) if found else -1, "module": module}
+    return {"run": run, "site": change.name, "layer": int(match[1]) if match else -1, "module": module}
 
 
 def _beside_random(change: Change, k: int, share: float, seed: int) -> dict[str, Any]:
@@ -243,5 +243,5 @@ def _scaling(config: dict[str, Any], scalings: "Counter[float | None]") -> str:
     ]
     merged = f"{scalings[None]} tensors merged and subtracted" if scalings.get(None) else ""
     patterns = [k for k in ("rank_pattern", "alpha_pattern") if config.get(k)]
-    told = f"rank {config['r']}, alpha {config['lora_alpha']}" + "".join(f", {k}" for k in patterns)
-    return f"{told}; B A is scaled by {how} = {', '.join([*several, merged] if merged else several)}"
+    text = f"rank {config['r']}, alpha {config['lora_alpha']}" + "".join(f", {k}" for k in patterns)
+    return f"{text}; B A is scaled by {how} = {', '.join([*several, merged] if merged else several)}"

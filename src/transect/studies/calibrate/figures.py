@@ -25,14 +25,15 @@ def draw_power(study: Study, figure: Figure) -> "Canvas":
     sizes = sorted({r["size"] for r in rows})[: MOST + 1]
     canvas, axes = plt.subplots(1, 2, figsize=(WIDTH["single"], 2.3), sharey=True, layout="constrained")
     for ax, test in zip(axes, TESTS, strict=True):
-        own = [r for r in rows if r["test"] == test and r["tokens_a_text"] == most]
-        counts = sorted({r["n_texts"] for r in own})
+        curve = [r for r in rows if r["test"] == test and r["tokens_a_text"] == most]
+        counts = sorted({r["n_texts"] for r in curve})
         for k, size in enumerate(sizes):
-            found = [
-                np.mean([r["value"] for r in own if r["size"] == size and r["n_texts"] == T]) for T in counts
+            levels = [
+                np.mean([r["value"] for r in curve if r["size"] == size and r["n_texts"] == T])
+                for T in counts
             ]
             style = {"color": COLOURS[k - 1], "ls": "-"} if size else {"color": "0.4", "ls": "--"}
-            ax.plot(counts, found, marker="o", ms=2.5, label=f"{size:g}" if size else "nothing", **style)
+            ax.plot(counts, levels, marker="o", ms=2.5, label=f"{size:g}" if size else "nothing", **style)
         for level in (LEVEL, figure.options["power"]):
             ax.axhline(level, color="0.6", ls=":", lw=0.8)
         ax.set(title=test, xlabel="texts", ylim=(-0.02, 1.02))

@@ -51,26 +51,28 @@ class Planting:
 def plant(task: Planting) -> dict[str, list[dict[str, Any]]]:
     """Rows of the tables `texts` (one) and `power`: test × size × tokens a text × number of texts."""
     store = opened(task.path, task.content)
-    chosen = store.select(task.tokens, task.position0)
-    chosen = chosen.subset(np.setdiff1d(np.arange(len(chosen)), task.left_out))
-    X = store.take(task.site, chosen).astype(np.float64)
-    names, sizes = np.unique(chosen.texts, return_counts=True)
-    icc, effect = design_effect(X, chosen.texts)
+    selection = store.select(task.tokens, task.position0)
+    selection = selection.subset(np.setdiff1d(np.arange(len(selection)), task.left_out))
+    X = store.take(task.site, selection).astype(np.float64)
+    names, sizes = np.unique(selection.texts, return_counts=True)
+    icc, effect = design_effect(X, selection.texts)
     base = {"run": store.name, "site": task.site}
     low, middle, high = (int(q) for q in np.quantile(sizes, [0.1, 0.5, 0.9], method="nearest"))
-    told = {"value": icc, "design_effect": effect, "n": len(X), "n_texts": len(names), "status": "ok"}
-    texts = base | told | {"tokens_low": low, "tokens_median": middle, "tokens_high": high}
+    row = {"value": icc, "design_effect": effect, "n": len(X), "n_texts": len(names), "status": "ok"}
+    texts = base | row | {"tokens_low": low, "tokens_median": middle, "tokens_high": high}
     rows = []
     for k in task.per_text:
-        own = [
-            np.flatnonzero(chosen.texts == t)[:k] for t, size in zip(names, sizes, strict=True) if size >= k
+        mine = [
+            np.flatnonzero(selection.texts == t)[:k]
+            for t, size in zip(names, sizes, strict=True)
+            if size >= k
         ]
-        if len(own) < FEWEST:
+        if len(mine) < FEWEST:
             continue
-        points = X[np.array(own)]
-        for T in ladder(len(own)):
-            for test, found in (("related views", _related), ("different groups", _different)):
-                hits = found(points, T, task)
+        points = X[np.array(mine)]
+        for T in ladder(len(mine)):
+            for test, trial in (("related views", _related), ("different groups", _different)):
+                hits = trial(points, T, task)
                 rows += [
                     base | {"test": test, "size": size, "tokens_a_text": k, "n_texts": T, "n": T * k}
                     | {"value": float(np.mean(hits[:, s])), "draws": len(hits), "status": "ok"}
@@ -99,19 +101,21 @@ def _related(points: np.ndarray, T: int, task: Planting) -> np.ndarray:
     out = []
     for b in range(task.draws):
         stream = rng(task.seed, "related", T, k, b)
-        own = stream.permutation(count)[:T]
-        other = own[stream.permutation(T)]  # any order: with size 0 the value is one of its own null's draws
-        cut = {(i, j): G[one][:, :, two].reshape(T * k, T * k) for i, one in enumerate((own, other))
-               for j, two in enumerate((own, other))}  # fmt: skip
+        subset = stream.permutation(count)[:T]
+        other = subset[
+            stream.permutation(T)
+        ]  # any order: with size 0 the value is one of its own null's draws
+        cut = {(i, j): G[one][:, :, two].reshape(T * k, T * k) for i, one in enumerate((subset, other))
+               for j, two in enumerate((subset, other))}  # fmt: skip
         order = text_permutations(T, task.permutations, stream)
         first = gram_pair(cut[0, 0].copy(), k)[0]
-        found = []
+        hits = []
         for s in (0.0, *task.sizes):
             K = s * cut[0, 0] + (1 - s) * cut[1, 1] + np.sqrt(s * (1 - s)) * (cut[0, 1] + cut[1, 0])
             second = gram_pair(K, k)[1]
             value, *null = inner_products(first, second, np.vstack([np.arange(T)[None], order]), k)
-            found.append(permutation_p(value, null) <= LEVEL)
-        out.append(found)
+            hits.append(permutation_p(value, null) <= LEVEL)
+        out.append(hits)
     return np.array(out)
 
 
@@ -129,10 +133,10 @@ def _different(points: np.ndarray, T: int, task: Planting) -> np.ndarray:
         signs = np.array([stream.permutation(np.arange(T) < half) for _ in range(task.permutations)])
         weights = np.vstack([np.arange(T) < half, signs])
         weights = weights / half - (~weights.astype(bool)) / (T - half)
-        found = []
+        hits = []
         for s in (0.0, *task.sizes):
             moved = M + np.outer(np.arange(T) >= half, s * spread * way / np.linalg.norm(way))
             value, *null = np.linalg.norm(weights @ moved, axis=1)
-            found.append(permutation_p(value, null) <= LEVEL)
-        out.append(found)
+            hits.append(permutation_p(value, null) <= LEVEL)
+        out.append(hits)
     return np.array(out)

@@ -55,30 +55,32 @@ def calibrate(
     Returns: a study with the tables needed, power and texts.
     """
     only(options, CalibrateOptions)
-    told, work, design = group(options, CalibrateOptions), Work.of(options), Design.of(options)
+    how, work, design = group(options, CalibrateOptions), Work.of(options), Design.of(options)
     if not sizes or not all(0 < s < 1 for s in sizes):
         raise TransectError(f"sizes={list(sizes)}.", "Give sizes between 0 and 1.")
-    require(told.permutations, 1, "calibrate")
+    require(how.permutations, 1, "calibrate")
     opened = open_runs(stores)
-    names = sites_of_runs(opened, told.sites)
+    names = sites_of_runs(opened, how.sites)
     left_out = _massive(opened, names, design)
     tasks = tuple(
-        Planting(str(s.path), s.content, site, told.tokens, told.position0, tuple(sorted(sizes)),
-                 _per_text(s, design), told.draws, told.permutations, told.seed, gone)
-        for s, own, gone in zip(opened, names, left_out, strict=True)
-        for site in spaced(own, told.depths)
+        Planting(str(s.path), s.content, site, how.tokens, how.position0, tuple(sorted(sizes)),
+                 _per_text(s, design), how.draws, how.permutations, how.seed, gone)
+        for s, of_run, gone in zip(opened, names, left_out, strict=True)
+        for site in spaced(of_run, how.depths)
     )  # fmt: skip
-    found = answer({"power": Ask(plant, tasks, list, key=Planting.key)}, work, "planting")["power"]
+    planted = answer({"power": Ask(plant, tasks, list, key=Planting.key)}, work, "planting")["power"]
     provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in opened]}
-    tables = {name: Table([r for one in found for r in one[name]], provenance) for name in ("texts", "power")}
+    tables = {
+        name: Table([r for one in planted for r in one[name]], provenance) for name in ("texts", "power")
+    }
     rows = [row | _interval(row) for row in tables["power"]]
     if not rows:
         raise TransectError(f"fewer than {FEWEST} texts hold a token.", "Capture more texts.")
     tables["power"] = Table(rows, provenance)
-    needed = Table(_needed(rows, told.power), provenance)
+    needed = Table(_needed(rows, how.power), provenance)
     study = Study("calibrate", "How many texts does an effect need?", {"needed": needed, **tables})
     study.provenance = provenance
-    describe(study, told)
+    describe(study, how)
     return study.marked().in_units_of(opened)
 
 
@@ -92,14 +94,14 @@ def _massive(stores: Sequence[Store], names: list[list[str]], design: Any) -> Se
 
 def spaced(names: Sequence[str], count: int) -> list[str]:
     """So many of the names, evenly from the second (the first holds embeddings alone) to the last."""
-    own = list(names[1:]) or list(names)
-    at = np.unique(np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(int))
-    return [own[k] for k in at]
+    used = list(names[1:]) or list(names)
+    at = np.unique(np.linspace(0, len(used) - 1, min(count, len(used))).round().astype(int))
+    return [used[k] for k in at]
 
 
 def _per_text(store: Store, design: Any) -> tuple[int, ...]:
-    chosen = store.select(design.tokens, design.position0)
-    _, sizes = np.unique(chosen.texts, return_counts=True)
+    selection = store.select(design.tokens, design.position0)
+    _, sizes = np.unique(selection.texts, return_counts=True)
     return tuple(k for k in PER_TEXT if k <= max(1, int(np.quantile(sizes, 0.25)))) if len(sizes) else (1,)
 
 
@@ -121,8 +123,8 @@ def _needed(rows: list[dict[str, Any]], power: float) -> list[dict[str, Any]]:
         first = short[-1] + 1 if short else 0
         best = steps[min(first, len(steps) - 1)]
         most, reached = steps[-1]["n_texts"], first < len(steps)
-        told = {"power": power, "value": best["n_texts"] if reached else math.nan, "reached": best["value"]}
-        told |= {"n": best["n"], "n_texts": most, "low": best["low"], "high": best["high"]}
+        row = {"power": power, "value": best["n_texts"] if reached else math.nan, "reached": best["value"]}
+        row |= {"n": best["n"], "n_texts": most, "low": best["low"], "high": best["high"]}
         status = "ok" if reached else f"more than {most} texts: power {best['value']:.0%} with all of them"
-        out.append(dict(zip(keys, key, strict=True)) | told | {"of": TESTS[key[2]], "status": status})
+        out.append(dict(zip(keys, key, strict=True)) | row | {"of": TESTS[key[2]], "status": status})
     return out

@@ -16,12 +16,12 @@ def describe(study: Study, options: Any) -> None:
     study.findings = [_texts(r) for r in texts]
     for test in TESTS:
         for size in sorted({r["size"] for r in needed}):
-            own = [r for r in needed if r["test"] == test and r["size"] == size]
-            study.findings += [_sentence(test, size, own, options.power)] if own else []
+            matching = [r for r in needed if r["test"] == test and r["size"] == size]
+            study.findings += [_sentence(test, size, matching, options.power)] if matching else []
     alarms = [r for r in power if r["size"] == 0]
     for test in TESTS:
-        own = [r for r in alarms if r["test"] == test]
-        share, draws = float(np.mean([r["value"] for r in own])), sum(r["draws"] for r in own)
+        matching = [r for r in alarms if r["test"] == test]
+        share, draws = float(np.mean([r["value"] for r in matching])), sum(r["draws"] for r in matching)
         study.findings.append(
             f"Nothing planted, {test}: {share:.1%} of {draws:,} draws are found at a nominal {LEVEL:.0%}."
         )
@@ -72,10 +72,10 @@ def _sentence(test: str, size: float, rows: list[dict[str, Any]], power: float) 
     """What an effect needs, over the sites: with one token a text, and with the most."""
     parts = []
     for k in sorted({r["tokens_a_text"] for r in rows}):
-        own = [r for r in rows if r["tokens_a_text"] == k]
+        matching = [r for r in rows if r["tokens_a_text"] == k]
         counts, most = (
-            [int(r["value"]) if r["status"] == "ok" else None for r in own],
-            max(r["n_texts"] for r in own),
+            [int(r["value"]) if r["status"] == "ok" else None for r in matching],
+            max(r["n_texts"] for r in matching),
         )
         reached = [c for c in counts if c is not None]
         many = f"{k} token{'s' * (k > 1)} a text"

@@ -127,7 +127,7 @@ def matches(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """Every LoRA run with the full run of its task and seed whose loss is nearest, and whether that is near
     enough."""
     runs = [a for a in arms if a.role == "run" and math.isfinite(a.loss)]
-    found = []
+    pairs = []
     for lora in (a for a in runs if a.method == "lora"):
         rivals = [a for a in runs if a.method == "full" and a.task == lora.task]
         rivals = [a for a in rivals if a.seed == lora.seed] or rivals
@@ -141,27 +141,27 @@ def matches(arms: Sequence[Arm]) -> list[dict[str, Any]]:
                 "loss": lora.loss,
                 "loss2": full.loss,
             }
-            found.append(
+            pairs.append(
                 row | {"gap": gap, "matched": gap <= MATCHED, "measure": "loss", "value": gap, "status": "ok"}
             )
-    return found
+    return pairs
 
 
 def ends(arms: Sequence[Arm]) -> list[Arm]:
     """The end of every run: its result, or its last checkpoint where the result is not among the arms."""
-    found: dict[tuple[Any, ...], Arm] = {}
+    last: dict[tuple[Any, ...], Arm] = {}
     for arm in (a for a in arms if a.role == "run"):
         where = (arm.method, arm.task, arm.seed)
-        held = found.get(where)
+        held = last.get(where)
         if held is None or (arm.final, arm.step or 0) > (held.final, held.step or 0):
-            found[where] = arm
-    return list(found.values())
+            last[where] = arm
+    return list(last.values())
 
 
 def siblings(arms: Sequence[Arm]) -> dict[str, str]:
     """Run → another run of the same recipe with another seed; a seed control without a recipe is the first
     run's."""
-    found: dict[str, Arm] = {}
+    bare: dict[str, Arm] = {}
     runs = [a for a in arms if a.role in ("run", "seed")]
     for arm in (a for a in runs if a.role == "run"):
         same = [
@@ -172,12 +172,12 @@ def siblings(arms: Sequence[Arm]) -> dict[str, str]:
         same = [b for b in same if (b.method, b.task, b.final) == (arm.method, arm.task, arm.final)]
         same = [b for b in same if arm.final or b.step == arm.step]
         if same:
-            found[arm.name] = min(same, key=lambda b: (b.role != "seed", b.seed))
+            bare[arm.name] = min(same, key=lambda b: (b.role != "seed", b.seed))
     unknown = [a for a in arms if a.role == "seed" and a.seed is None]
     first = next((a for a in arms if a.role == "run"), None)
-    if unknown and first and first.name not in found:
-        found[first.name] = unknown[0]
-    return {name: b.name for name, b in found.items()}
+    if unknown and first and first.name not in bare:
+        bare[first.name] = unknown[0]
+    return {name: b.name for name, b in bare.items()}
 
 
 def rows_of(arms: Sequence[Arm]) -> list[dict[str, Any]]:
@@ -203,31 +203,33 @@ def judgement(arm: Arm) -> str:
 def doubts(arms: Sequence[Arm], pairs: Sequence[dict[str, Any]], stores: Sequence[Store]) -> list[str]:
     """Plain warnings: arms that did not learn or are unknown, pairs that do not match, adapters on other
     weights."""
-    told = []
+    sentences = []
     for a in arms:
         if a.role == "run" and a.learned is False:
-            told.append(
+            sentences.append(
                 f"{a.name} did not learn: {judgement(a)} on {a.n_judged} examples. Its drift is not the "
                 "drift of fine-tuning."
             )
         if a.role == "run" and a.source.startswith("no"):
-            told.append(
+            sentences.append(
                 f"{a.name}: {a.source}; whether it learned is not known, and it is matched with nothing."
             )
     for row in pairs:
         if not row["matched"]:
-            told.append(
+            sentences.append(
                 f"{row['run']} and {row['run2']} are not matched on loss: {row['loss']:.3g} against "
                 f"{row['loss2']:.3g} ({row['gap']:.0%} apart, limit {MATCHED:.0%}); a difference of their "
                 "drifts may be one of training."
             )
     base = stores[0].manifest["model"]["fingerprint"]
     for store in stores[1:]:
-        own = store.manifest["model"]["fingerprint"]
-        if own.get("adapter") and own.get("weights") != base.get("weights"):
-            told.append(f"{store.name}: its adapter sits on other weights than {stores[0].name}.")
+        fingerprint = store.manifest["model"]["fingerprint"]
+        if fingerprint.get("adapter") and fingerprint.get("weights") != base.get("weights"):
+            sentences.append(f"{store.name}: its adapter sits on other weights than {stores[0].name}.")
     if len({(a.method, a.task, a.seed) for a in arms if a.role == "run"}) == len(
         {(a.method, a.task) for a in arms if a.role == "run"}
     ):
-        told.append("One training seed per arm: intervals resample texts and say nothing about other seeds.")
-    return told
+        sentences.append(
+            "One training seed per arm: intervals resample texts and say nothing about other seeds."
+        )
+    return sentences

@@ -31,8 +31,8 @@ def aligned_runs(
     if out is None:
         raise TransectError("align writes stores of its own.", "Give out=FOLDER.")
     asked = [s.strip() for s in sites.split(",")]
-    made = align([s for _, s in roles], Path(out) / "aligned", how, asked, least)
-    return [(role, store) for (role, _), store in zip(roles, made, strict=True)]
+    alignment = align([s for _, s in roles], Path(out) / "aligned", how, asked, least)
+    return [(role, store) for (role, _), store in zip(roles, alignment, strict=True)]
 
 
 def calibrated(values: np.ndarray, null: np.ndarray) -> tuple[float, float, float]:
@@ -66,11 +66,11 @@ def calibrated_row(cross: Table) -> Row:
     best = known[int(values.argmax())]
     low, high = jackknife(float(values.max()), np.array([r["replicates"] for r in known], float).max(axis=0))
     names = ("measure", "run", "run2", "site", "site2", "token", "position0", "normalise", "design", "n")
-    told = {k: best.get(k) for k in (*names, "n_texts", "seed", "aligned", "aligned_share")}
+    row = {k: best.get(k) for k in (*names, "n_texts", "seed", "aligned", "aligned_share")}
     top = null.max(axis=1)
-    told |= {"value": float(values.max()), "low": low, "high": high, "null": float(np.nanmean(top))}
-    told |= {"null_high": threshold, "calibrated": score, "p": p, "draws": len(null), "pairs": len(known)}
-    return told | {"control": "largest over all pairs, permuted texts", "status": "ok"}
+    row |= {"value": float(values.max()), "low": low, "high": high, "null": float(np.nanmean(top))}
+    row |= {"null_high": threshold, "calibrated": score, "p": p, "draws": len(null), "pairs": len(known)}
+    return row | {"control": "largest over all pairs, permuted texts", "status": "ok"}
 
 
 def sentence(row: Row) -> str:

@@ -56,16 +56,18 @@ def contrast(name: str, run: str, other: str, left: Sequence[Row], right: Sequen
         rival = at.get(key(row))
         if rival is None:
             continue
-        whole = len(row["again"]) == len(rival["again"])
-        again = np.array(row["again"], float) - np.array(rival["again"], float) if whole else np.array([])
+        full_pairs = len(row["again"]) == len(rival["again"])
+        replicates = (
+            np.array(row["again"], float) - np.array(rival["again"], float) if full_pairs else np.array([])
+        )
         gap = row["drift"] - rival["drift"]
-        low, high = jackknife(gap, again)
-        told = {k: row[k] for k in ("measure", "site", "token", "normalise", "design", "n", "n_texts")}
-        told |= {"contrast": name, "run": run, "run2": other, "value": gap, "low": low, "high": high}
-        told |= {"left": row["drift"], "right": rival["drift"], "basis": "texts", "status": "ok"}
+        low, high = jackknife(gap, replicates)
+        record = {k: row[k] for k in ("measure", "site", "token", "normalise", "design", "n", "n_texts")}
+        record |= {"contrast": name, "run": run, "run2": other, "value": gap, "low": low, "high": high}
+        record |= {"left": row["drift"], "right": rival["drift"], "basis": "texts", "status": "ok"}
         if not math.isfinite(gap):
-            told["status"] = f"not computed: {row['status']}; {rival['status']}"
-        out.append(told)
+            record["status"] = f"not computed: {row['status']}; {rival['status']}"
+        out.append(record)
     return out
 
 
@@ -96,23 +98,23 @@ def _over_seeds(task: str, sides: dict[str, set[str]], rows: Sequence[Row]) -> l
         full, lora = ([r["drift"] for r in several[m]] for m in ("full", "lora"))
         if np.ptp(full) == 0 and np.ptp(lora) == 0:
             continue  # identical points in every run: nothing moved
-        found: Any = ttest_ind(full, lora, equal_var=False)
-        low, high = found.confidence_interval(0.95)
+        welch: Any = ttest_ind(full, lora, equal_var=False)
+        low, high = welch.confidence_interval(0.95)
         first = several["full"][0]
-        told = {k: first[k] for k in ("measure", "site", "token", "normalise", "design", "n", "n_texts")}
-        told |= {
+        record = {k: first[k] for k in ("measure", "site", "token", "normalise", "design", "n", "n_texts")}
+        record |= {
             "contrast": f"full − LoRA over seeds ({task})",
             "run": "full",
             "run2": "lora",
             "basis": "seeds",
         }
-        told |= {"value": float(np.mean(full) - np.mean(lora)), "low": float(low), "high": float(high)}
-        told |= {
+        record |= {"value": float(np.mean(full) - np.mean(lora)), "low": float(low), "high": float(high)}
+        record |= {
             "left": float(np.mean(full)),
             "right": float(np.mean(lora)),
-            "p": float(found.pvalue),
+            "p": float(welch.pvalue),
             "status": "ok",
         }
-        out.append(told | {"seeds": min(len(full), len(lora))})
+        out.append(record | {"seeds": min(len(full), len(lora))})
     adjusted = holm([r["p"] for r in out])
     return [r | {"p_holm": float(q), "family": len(out)} for r, q in zip(out, adjusted, strict=True)]

@@ -169,9 +169,9 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
 def _layers_by_layers(part: Table, kind: str) -> np.ndarray:
     """Values [layers of the other, layers of the base], NaN where there is none; models of two depths have
     layers of their own, one model with itself is symmetric."""
-    own, other = ({*part.values(column)} for column in ("site", "site2"))
-    left = sorted(own if kind == "cross" else own | other, key=sites.order)
-    right = sorted(other if kind == "cross" else own | other, key=sites.order)
+    first, other = ({*part.values(column)} for column in ("site", "site2"))
+    left = sorted(first if kind == "cross" else first | other, key=sites.order)
+    right = sorted(other if kind == "cross" else first | other, key=sites.order)
     matrix = np.full((len(right), len(left)), np.nan)
     for row in part:
         if row["value"] is not None:
@@ -196,8 +196,8 @@ def draw_compare_points(study: Study, figure: Figure) -> "Canvas":
             rows = [r for r in table.where(measure=name) if f"{r['method']} {r['task']}".strip() == kind]
             rows = [r for r in rows if r[o["x"]] is not None and r["value"] is not None]
             for seed in dict.fromkeys(r["seed"] for r in rows):
-                own = sorted((r for r in rows if r["seed"] == seed), key=lambda r: r[o["x"]])
-                _points(ax, own, o, palette[kind], kind)
+                points = sorted((r for r in rows if r["seed"] == seed), key=lambda r: r[o["x"]])
+                _points(ax, points, o, palette[kind], kind)
         ax.set_ylabel(f"mean over layers: {drift_label(name)}", fontsize=7)
         ax.set_xlabel(o["xlabel"])
         if floor is None:
@@ -216,9 +216,9 @@ def _points(ax: "Axes", rows: list[dict[str, Any]], o: dict[str, Any], colour: s
     style = "-" if o["lines"] else ""
     ax.errorbar(x, y, error, color=colour, marker="", ls=style, lw=0.9)
     ends = np.array([bool(r.get("final", True)) for r in rows])
-    for chosen, what, filled in ((ends, "", colour), (~ends, " (checkpoint)", "white")):
-        if chosen.any():
-            spots = np.array(x)[chosen], y[chosen]
+    for mask, what, filled in ((ends, "", colour), (~ends, " (checkpoint)", "white")):
+        if mask.any():
+            spots = np.array(x)[mask], y[mask]
             ax.plot(*spots, "o", color=colour, mfc=filled, ms=4, ls="", label=named(f"{name}{what}"))
     failed = [k for k, r in enumerate(rows) if r["learned"] is False]
     if failed:

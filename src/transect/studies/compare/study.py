@@ -100,7 +100,7 @@ def compare(
         "seed": list(seed_controls),
         "random": [random] if random else [],
     }
-    extra = {role: open_runs(own) if own else [] for role, own in named.items()}
+    extra = {role: open_runs(specs) if specs else [] for role, specs in named.items()}
     roles = [
         ("base", base),
         *(("run", s) for s in runs),
@@ -117,29 +117,29 @@ def compare(
     design = design.replace(
         tokens=classes[0], n=design.n or common_n(every, design.replace(tokens=classes[0]), POINTS)
     )
-    chosen, apart = _of_widths(_measures(measures), every)
+    metrics, apart = _of_widths(_measures(measures), every)
     arms = [arm_of(s, role) for role, s in roles]
-    asks = _asks(every, arms, classes, chosen, design)
+    asks = _asks(every, arms, classes, metrics, design)
     ruling = ruling_tokens(every, design)
     if ruling:
-        asks["ruled"] = _without(every, chosen, design)
+        asks["ruled"] = _without(every, metrics, design)
     if matrices:
         asks |= _matrix_asks(base, runs, arms, matrix, design, DRAWS if how else 3)
-    found = answer(asks, work, "compare")
+    answers = answer(asks, work, "compare")
     by_name = {a.name: a for a in arms}
-    rows, between = (with_drift([r for t in found[k] for r in t], by_name) for k in ("layers", "between"))
+    rows, between = (with_drift([r for t in answers[k] for r in t], by_name) for k in ("layers", "between"))
     study = Study("compare", "What did training change, at which layers, beyond noise and another seed?", {})
     study.tables = _tables(arms, rows, between)
     if ruling:
-        study.tables |= {"ruling": Table(ruling), "ruled": merge(found["ruled"])}
+        study.tables |= {"ruling": Table(ruling), "ruled": merge(answers["ruled"])}
     if matrices:
-        study.tables["matrices"] = _matrices(found)
+        study.tables["matrices"] = _matrices(answers)
     if matrices and how:
-        study.tables["calibrated"] = Table([calibrated_row(t) for t in found["cross"]])
+        study.tables["calibrated"] = Table([calibrated_row(t) for t in answers["cross"]])
     if weights is not None:
         study.tables |= _weights(weights, rows, arms)
     study.warnings = doubts(arms, matches(arms), every)
-    settings = design.items() | {"tokens": classes, "measures": [m.name for m in chosen]}
+    settings = design.items() | {"tokens": classes, "measures": [m.name for m in metrics]}
     study.warnings += apart
     describe(study, every, arms, matrix, settings)
     if how:
@@ -148,43 +148,43 @@ def compare(
 
 
 def _measures(measures: str) -> list[Measure]:
-    chosen = [find(m.strip()) for m in measures.split(",")]
-    if odd := [m.name for m in chosen if m.data != ("X", "Y") or m.itself is None]:
+    metrics = [find(m.strip()) for m in measures.split(",")]
+    if odd := [m.name for m in metrics if m.data != ("X", "Y") or m.itself is None]:
         raise TransectError(f"{odd[0]} compares no two clouds.", f"Take of {', '.join((*PAIRED, *CLOUDS))}.")
-    return chosen
+    return metrics
 
 
-def _of_widths(chosen: list[Measure], every: Sequence[Store]) -> tuple[list[Measure], list[str]]:
+def _of_widths(measures: list[Measure], every: Sequence[Store]) -> tuple[list[Measure], list[str]]:
     """The measures that fit these runs, and what is to be said where widths or depths differ."""
     widths = {tuple(s.width(site) for site in s.sites) for s in every}
     if len(widths) == 1:
-        return chosen, []
-    told = (
+        return measures, []
+    note = (
         "Models of other depths have no layers that correspond: read the matrices; the table of layers pairs "
         "their numbers."
     )
-    said = [told] if len({len(w) for w in widths}) > 1 else []
+    said = [note] if len({len(w) for w in widths}) > 1 else []
     if len({w for several in widths for w in several}) == 1:
-        return chosen, said
-    kept = [m for m in chosen if not m.one_space]
+        return measures, said
+    kept = [m for m in measures if not m.one_space]
     if not kept:
         raise TransectError(
             "these measures need points of one width, and the runs have several.",
             f"Take of {', '.join(PAIRED)}.",
         )
-    left = ", ".join(m.name for m in chosen if m.one_space)
+    left = ", ".join(m.name for m in measures if m.one_space)
     return kept, [*said, *([f"Left out, as they need points of one width: {left}."] if left else [])]
 
 
 def _told_aligned(study: Study, every: Sequence[Store]) -> None:
     """The share that was aligned in every row, and the calibrated score among the findings."""
-    told = aligned_of(every)
+    alignments = aligned_of(every)
     for name, table in study.tables.items():
-        study.tables[name] = Table([{**r, **told} for r in table], table.provenance)
+        study.tables[name] = Table([{**r, **alignments} for r in table], table.provenance)
     shares = "; ".join(f"{s.name} {s.manifest['aligned']['share']:.0%}" for s in every)
-    what = WHAT[told["aligned"]]
+    what = WHAT[alignments["aligned"]]
     study.methods.insert(
-        0, f"Runs were aligned by {told['aligned']}. Share of each run's own whose {what}: {shares}."
+        0, f"Runs were aligned by {alignments['aligned']}. Share of each run's own whose {what}: {shares}."
     )
     if len({len(s.sites) for s in every}) > 1:  # no layer of one is the same layer of the other
         study.findings, study.figures = [], [f for f in study.figures if f.name == "matrices"]
@@ -195,7 +195,7 @@ def _asks(
     every: Sequence[Store],
     arms: Sequence[Arm],
     classes: Sequence[str],
-    chosen: Sequence[Measure],
+    measures: Sequence[Measure],
     design: Design,
 ) -> dict[str, list[Ask]]:
     """Every run against the base, and runs against their second seed: raw points, and unit-norm ones beside
@@ -205,35 +205,35 @@ def _asks(
     for tokens in classes:
         for store in every[1:]:
             asks["layers"] += _same(
-                every[0], store, chosen, design.replace(tokens=tokens), tokens != classes[0]
+                every[0], store, measures, design.replace(tokens=tokens), tokens != classes[0]
             )
         for name, other in siblings(arms).items():
             asks["between"] += _same(
-                of[name], of[other], chosen, design.replace(tokens=tokens), tokens != classes[0]
+                of[name], of[other], measures, design.replace(tokens=tokens), tokens != classes[0]
             )
     return asks
 
 
-def _same(left: Store, right: Store, chosen: Sequence[Measure], design: Design, free: bool) -> list[Ask]:
+def _same(left: Store, right: Store, measures: Sequence[Measure], design: Design, free: bool) -> list[Ask]:
     """Each layer with the same layer, the same tokens. Measures whose null is dear get a few draws of it, and
     no p."""
-    given: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired"}
-    given |= {"n": None} if free else {}
-    beside = [m for m in chosen if m.name in ("cka", "cosine", "sinkhorn")]
+    options: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired"}
+    options |= {"n": None} if free else {}
+    beside = [m for m in measures if m.name in ("cka", "cosine", "sinkhorn")]
     asks = []
-    for several, how in ((chosen, "raw"), (beside, "unit")):
+    for several, how in ((measures, "raw"), (beside, "unit")):
         quick = [m for m in several if m.cheap_null]
         dear = [m for m in several if not m.cheap_null]
-        asks += [ask(quick, [left, right], normalise=how, **given)] if quick else []
-        asks += [ask(dear, [left, right], normalise=how, permutations=3, **given)] if dear else []
+        asks += [ask(quick, [left, right], normalise=how, **options)] if quick else []
+        asks += [ask(dear, [left, right], normalise=how, permutations=3, **options)] if dear else []
     return asks
 
 
-def _without(every: Sequence[Store], chosen: Sequence[Measure], design: Design) -> list[Ask]:
+def _without(every: Sequence[Store], measures: Sequence[Measure], design: Design) -> list[Ask]:
     """Every run against the base once more, without the tokens that rule: raw points, no null."""
-    given: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired", "massive": MODERATE}
-    quick = [m for m in chosen if m.cheap_null] or chosen[:1]
-    return [ask(quick, [every[0], s], permutations=0, **given) for s in every[1:]]
+    options: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired", "massive": MODERATE}
+    quick = [m for m in measures if m.cheap_null] or measures[:1]
+    return [ask(quick, [every[0], s], permutations=0, **options) for s in every[1:]]
 
 
 def _matrix_asks(
@@ -242,19 +242,19 @@ def _matrix_asks(
     """Layer × layer: each model with itself, and the base with each other."""
     final = {base.name, *(a.name for a in ends(arms))}
     small = design.replace(n=min(design.n, MATRIX_POINTS), groups=min(5, design.groups)).items()
-    own: dict[str, Any] = {**small, "permutations": 3}
+    options: dict[str, Any] = {**small, "permutations": 3}
     some = [s for s in runs if s.name in final]
     return {
-        "itself": [ask(matrix, s, pairs="all", **own) for s in [base, *some]],
-        "cross": [ask(matrix, [base, s], pairs="cross", **{**own, "permutations": draws}) for s in some],
+        "itself": [ask(matrix, s, pairs="all", **options) for s in [base, *some]],
+        "cross": [ask(matrix, [base, s], pairs="cross", **{**options, "permutations": draws}) for s in some],
     }
 
 
-def _matrices(found: dict[str, Any]) -> Table:
+def _matrices(answers: dict[str, Any]) -> Table:
     """Panels: each model with itself, each with the base, and the latter less the base with itself."""
-    within = found["itself"]
+    within = answers["itself"]
     rows = [r | {"panel": f"{r['run']} × itself", "kind": "itself"} for table in within for r in table]
-    for cross in found["cross"]:
+    for cross in answers["cross"]:
         run = cross.values("run2")[0]
         rows += [r | {"panel": f"{run} × base", "kind": "cross"} for r in cross]
         if {*cross.values("site")} == {*cross.values("site2")}:
@@ -272,9 +272,9 @@ def _tables(
         tables["between"] = Table(bare(between))
     pairs = matches(arms)
     tables["contrasts"] = Table(contrasts(arms, rows, between, pairs))
-    own = [r for r in rows if r["role"] == "run"]
-    tables["ranking"] = Table(ranking(own))
-    tables["entering"] = Table(ranking(entering(own)))
+    trained = [r for r in rows if r["role"] == "run"]
+    tables["ranking"] = Table(ranking(trained))
+    tables["entering"] = Table(ranking(entering(trained)))
     of = {a.name: a for a in arms}
     second = [r | {"series": of[r["run"]].series, "role": "second seed"} for r in between]
     tables["curves"] = Table(curves(rows) + curves(second))

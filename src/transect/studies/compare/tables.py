@@ -28,16 +28,16 @@ def with_drift(rows: Iterable[Row], arms: dict[str, Arm]) -> list[Row]:
     for row in rows:
         similar = find(row["measure"]).itself == 1
         value = math.nan if row.get("value") is None else row["value"]
-        again = np.array([math.nan if v is None else v for v in row.get("replicates") or []], float)
-        drift, again = (1 - value, 1 - again) if similar else (value, again)
+        replicates = np.array([math.nan if v is None else v for v in row.get("replicates") or []], float)
+        drift, replicates = (1 - value, 1 - replicates) if similar else (value, replicates)
         ends = [math.nan if row.get(k) is None else row[k] for k in ("low", "high")]
         low, high = (1 - ends[1], 1 - ends[0]) if similar else ends
-        if similar and not low > 0 and drift > 0 and len(again) > 1 and (again > 0).all():
-            low, high = jackknife(drift, again, scale="log")  # a drift lives above 0
+        if similar and not low > 0 and drift > 0 and len(replicates) > 1 and (replicates > 0).all():
+            low, high = jackknife(drift, replicates, scale="log")  # a drift lives above 0
         arm = arms[row["run2"]]
-        told = {"drift": drift, "drift_low": low, "drift_high": high, "again": again.tolist()}
+        record = {"drift": drift, "drift_low": low, "drift_high": high, "again": replicates.tolist()}
         out.append(
-            row | told | {"series": arm.series, "role": arm.role, "method": arm.method, "task": arm.task}
+            row | record | {"series": arm.series, "role": arm.role, "method": arm.method, "task": arm.task}
         )
     return out
 
@@ -50,21 +50,25 @@ def ranking(rows: Sequence[Row], top: int = 3) -> list[Row]:
         known = [r for r in group if math.isfinite(r["drift"])]
         if not known:
             continue
-        again = np.array([r["again"] for r in known], float)
-        places = (-again).argsort(axis=0).argsort(axis=0)
+        replicates = np.array([r["again"] for r in known], float)
+        places = (-replicates).argsort(axis=0).argsort(axis=0)
         order = np.argsort([-r["drift"] for r in known])
         for place, k in enumerate(order):
             row = known[k]
             columns = ("measure", "site", "site2", "token", "normalise", "design", "n", "n_texts", "series")
-            told = {c: row.get(c) for c in columns}
-            told |= {
+            record = {c: row.get(c) for c in columns}
+            record |= {
                 "run": row["run2"],
                 "value": row["drift"],
                 "low": row["drift_low"],
                 "high": row["drift_high"],
             }
-            told |= {"rank": place + 1, f"top{top}": float((places[k] < top).mean()), "status": row["status"]}
-            out.append(told)
+            record |= {
+                "rank": place + 1,
+                f"top{top}": float((places[k] < top).mean()),
+                "status": row["status"],
+            }
+            out.append(record)
     return out
 
 
@@ -77,10 +81,10 @@ def entering(rows: Sequence[Row]) -> list[Row]:
         known = sorted((r for r in group if math.isfinite(r["drift"])), key=lambda r: sites.order(r["site"]))
         for before, after in itertools.pairwise(known):
             step = after["drift"] - before["drift"]
-            again = np.array(after["again"]) - np.array(before["again"])
-            low, high = jackknife(step, again)
-            told = {"drift": step, "drift_low": low, "drift_high": high, "again": again.tolist()}
-            out.append({**after, **told, "site": before["site"], "site2": after["site"]})
+            replicates = np.array(after["again"]) - np.array(before["again"])
+            low, high = jackknife(step, replicates)
+            record = {"drift": step, "drift_low": low, "drift_high": high, "again": replicates.tolist()}
+            out.append({**after, **record, "site": before["site"], "site2": after["site"]})
     return out
 
 
@@ -97,25 +101,25 @@ def means(rows: Sequence[Row], by: str = "run2") -> list[Row]:
     """Drift averaged over layers, for each run (or series) and measure."""
     out = []
     for group in _grouped(rows, (by, "measure", "token", "normalise")).values():
-        whole = [r for r in group if sites.layer(r["site"]) != 0]
-        if whole:
-            top = max(whole, key=lambda r: r["drift"] if math.isfinite(r["drift"]) else -math.inf)
-            told = {
-                "layers": len({r["site"] for r in whole}),
+        blocks = [r for r in group if sites.layer(r["site"]) != 0]
+        if blocks:
+            top = max(blocks, key=lambda r: r["drift"] if math.isfinite(r["drift"]) else -math.inf)
+            record = {
+                "layers": len({r["site"] for r in blocks}),
                 "largest_at": top["site"],
                 "largest": top["drift"],
             }
-            out.append(_mean(whole) | told | {"status": _status(whole)})
+            out.append(_mean(blocks) | record | {"status": _status(blocks)})
     return out
 
 
 def _mean(group: Sequence[Row], **more: Any) -> Row:
     known = [r for r in group if math.isfinite(r["drift"])]
-    again = np.array([r["again"] for r in known], float).mean(axis=0) if known else []
+    replicates = np.array([r["again"] for r in known], float).mean(axis=0) if known else []
     value = float(np.mean([r["drift"] for r in known])) if known else math.nan
-    low, high = jackknife(value, again, scale="log")
+    low, high = jackknife(value, replicates, scale="log")
     first = group[0]
-    told = {
+    record = {
         k: first[k]
         for k in (
             "measure",
@@ -135,9 +139,18 @@ def _mean(group: Sequence[Row], **more: Any) -> Row:
     null = [r["null"] for r in group if r.get("null") is not None and math.isfinite(r["null"])]
     if null and find(first["measure"]).itself == 1:
         null = [1 - v for v in null]
-    told |= {"run": first["run"], "run2": runs[0] if len(runs) == 1 else f"{len(runs)} runs", "value": value}
-    told |= {"low": low, "high": high, "null": float(np.mean(null)) if null else math.nan, "runs": len(runs)}
-    return told | {"seed_low": min(per_run), "seed_high": max(per_run)} | more
+    record |= {
+        "run": first["run"],
+        "run2": runs[0] if len(runs) == 1 else f"{len(runs)} runs",
+        "value": value,
+    }
+    record |= {
+        "low": low,
+        "high": high,
+        "null": float(np.mean(null)) if null else math.nan,
+        "runs": len(runs),
+    }
+    return record | {"seed_low": min(per_run), "seed_high": max(per_run)} | more
 
 
 def _status(group: Sequence[Row]) -> str:
@@ -147,27 +160,27 @@ def _status(group: Sequence[Row]) -> str:
 def difference(cross: Table, within: Table, run: str) -> list[Row]:
     """Cross-model value less the base's own value for every pair of layers, with the interval of the
     difference."""
-    own: dict[tuple[str, str], Row] = {}
+    baseline: dict[tuple[str, str], Row] = {}
     for row in within:
-        own[row["site"], row["site2"]] = own[row["site2"], row["site"]] = row
+        baseline[row["site"], row["site2"]] = baseline[row["site2"], row["site"]] = row
     out = []
     for row in cross:
-        base = own.get((row["site"], row["site2"]))
+        base = baseline.get((row["site"], row["site2"]))
         if row["site"] == row["site2"]:
-            value, again = 1.0, np.ones(len(row["replicates"] or []))
+            value, replicates = 1.0, np.ones(len(row["replicates"] or []))
         elif base is None or base["value"] is None or not base["replicates"]:
             continue
         else:
-            value, again = base["value"], np.array(base["replicates"], float)
+            value, replicates = base["value"], np.array(base["replicates"], float)
         if row["value"] is None:
             continue
         gap = row["value"] - value
-        low, high = jackknife(gap, np.array(row["replicates"], float) - again)
-        told = {
+        low, high = jackknife(gap, np.array(row["replicates"], float) - replicates)
+        record = {
             k: row[k] for k in ("measure", "site", "site2", "token", "normalise", "design", "n", "n_texts")
         }
         out.append(
-            told
+            record
             | {
                 "run": run,
                 "panel": f"{run} × base − base",
@@ -194,24 +207,24 @@ def relation(weights: Table, rows: Sequence[Row], arms: dict[str, Arm]) -> list[
     for (run, measure), group in _grouped(
         [r for r in rows if r["normalise"] == "raw"], ("run2", "measure")
     ).items():
-        own = known.where(run=arms[run].folder)
+        mine = known.where(run=arms[run].folder)
         sizes: dict[int, float] = dict(
-            zip(own.column("layer").tolist(), own.column("value").tolist(), strict=True)
+            zip(mine.column("layer").tolist(), mine.column("value").tolist(), strict=True)
         )
         at = {sites.layer(r["site"]) or 0: r["drift"] for r in group}
         pairs = [(size, at[k + 1] - at[k]) for k, size in sizes.items() if k in at and k + 1 in at]
         pairs = [p for p in pairs if all(map(math.isfinite, p))]
         if len(pairs) < 4 or len({p[1] for p in pairs}) < 2:
             continue
-        found: Any = spearmanr(np.array(pairs))
-        told = {
+        correlation: Any = spearmanr(np.array(pairs))
+        record = {
             "measure": "rank_correlation",
             "of": "ΔW",
             "with": measure,
             "run": run,
-            "value": float(found.statistic),
+            "value": float(correlation.statistic),
         }
-        out.append(told | {"n": len(pairs), "design": "over layers", "status": "ok"})
+        out.append(record | {"n": len(pairs), "design": "over layers", "status": "ok"})
     return out
 
 

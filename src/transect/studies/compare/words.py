@@ -18,31 +18,31 @@ SHOWN = ("cka", "procrustes", "knn_overlap", "rsa", "cosine", "sinkhorn")
 
 
 def describe(
-    study: Study, every: Sequence[Store], arms: Sequence[Arm], matrix: str, given: dict[str, Any]
+    study: Study, every: Sequence[Store], arms: Sequence[Arm], matrix: str, options: dict[str, Any]
 ) -> None:
     layers = study.tables["layers"]
     n, texts = int(layers.column("n")[0]), int(layers.column("n_texts")[0])
-    position = "kept" if given["position0"] else "dropped"
+    position = "kept" if options["position0"] else "dropped"
     shown = "; ".join(describe_run(s) for s in every)
     origin = (
         f"{shown}. n = {n} tokens, position 0 {position}, raw points, same tokens in every run; 95 % "
         "intervals by"
         " leaving out groups of texts."
     )
-    study.provenance = {"runs": [s.manifest | {"path": s.path.name} for s in every], "settings": given}
+    study.provenance = {"runs": [s.manifest | {"path": s.path.name} for s in every], "settings": options}
     study.findings = _findings(study, arms)
     study.warnings += _warnings(study, arms)
     if "ruling" in study.tables:
         raw = layers.where(normalise="raw")
         study.warnings += ruled(list(study.tables["ruling"]), list(raw), list(study.tables["ruled"]))
-    study.methods = _methods(n, texts, position, given, arms)
-    study.figures = _figures(study, arms, matrix, given, origin)
+    study.methods = _methods(n, texts, position, options, arms)
+    study.figures = _figures(study, arms, matrix, options, origin)
 
 
 def _figures(
-    study: Study, arms: Sequence[Arm], matrix: str, given: dict[str, Any], origin: str
+    study: Study, arms: Sequence[Arm], matrix: str, options: dict[str, Any], origin: str
 ) -> list[Figure]:
-    token = given["tokens"][0]
+    token = options["tokens"][0]
     common = {"token": token, "normalise": "raw"}
     final = list(dict.fromkeys(a.series for a in ends(arms)))
     steps = list(dict.fromkeys(a.series for a in arms if a.role == "run" and a.series not in final))
@@ -59,7 +59,7 @@ def _figures(
                 f"{origin}"
             ),
             {
-                "measures": [m for m in SHOWN if m in given["measures"]],
+                "measures": [m for m in SHOWN if m in options["measures"]],
                 "series": final,
                 "controls": floors,
                 **common,
@@ -71,7 +71,7 @@ def _figures(
             "curves",
             "Drift by layer and run",
             f"Drift of every run from the base, logarithmic colours. {origin}",
-            {"measure": given["measures"][0], "series": [*final, *steps, *floors], **common},
+            {"measure": options["measures"][0], "series": [*final, *steps, *floors], **common},
         ),
     ]
     if "matrices" in study.tables:
@@ -104,7 +104,7 @@ def _figures(
                 "Drift along training",
                 f"Mean drift over layers against the training step. {origin}",
                 {
-                    "measures": [m for m in SHOWN if m in given["measures"]][:3],
+                    "measures": [m for m in SHOWN if m in options["measures"]][:3],
                     "x": "step",
                     "xlabel": "training step",
                     "lines": True,
@@ -124,7 +124,7 @@ def _figures(
                     f"checkpoint. {origin}"
                 ),
                 {
-                    "measures": [m for m in SHOWN if m in given["measures"]][:3],
+                    "measures": [m for m in SHOWN if m in options["measures"]][:3],
                     "x": "score",
                     "xlabel": "score on held-out examples",
                     "lines": False,
@@ -147,7 +147,7 @@ def _figures(
 
 
 def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
-    told = []
+    sentences = []
     for arm in ends(arms):
         steps = study.tables["entering"].where(run=arm.name, measure="cka", normalise="raw")
         steps = [r for r in steps if r["low"] is not None and r["low"] > 0][:3]
@@ -157,7 +157,7 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
                 f"the top 3{_controls(study, arms, 'entering', r)})"
                 for r in steps
             )
-            told.append(
+            sentences.append(
                 f"{arm.name}: change enters most (growth of 1 − unbiased CKA across a block) at {best}."
             )
         first = list(study.tables["ranking"].where(run=arm.name, measure="cka", normalise="raw"))[:3]
@@ -167,34 +167,36 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
                 f"{_controls(study, arms, 'ranking', r)})"
                 for r in first
             )
-            told.append(f"{arm.name}: largest accumulated drift from the base (1 − unbiased CKA) at {best}.")
+            sentences.append(
+                f"{arm.name}: largest accumulated drift from the base (1 − unbiased CKA) at {best}."
+            )
         if arm is next(a for a in arms if a.series == arm.series):
             for row in study.tables["summary"].where(series=arm.series, measure="cka", normalise="raw"):
-                told.append(_mean_drift(study, arm, row))
+                sentences.append(_mean_drift(study, arm, row))
         if arm.headline and arm.score == arm.score:
             base = "" if arm.baseline != arm.baseline else f" ({judgement(arm)})"
-            told.append(
+            sentences.append(
                 f"{arm.name}: {arm.headline} {arm.score:.3g} on {arm.n_judged or 'the'} held-out "
                 f"examples{base}; loss {arm.loss:.3g}."
             )
-    told += _second_seeds(study)
-    told += _methods_compared(study)
+    sentences += _second_seeds(study)
+    sentences += _methods_compared(study)
     for row in study.tables.get("relation", ()):
         if row["with"] in ("cka", "euclidean"):
-            told.append(
+            sentences.append(
                 f"{row['run']}: rank correlation over layers of ‖ΔW‖ / ‖W‖ with the step of "
                 f"{row['with']}: {row['value']:.2f}"
                 f" (n = {row['n']} layers, which are not independent)."
             )
-    return told
+    return sentences
 
 
 def _controls(study: Study, arms: Sequence[Arm], table: str, row: dict[str, Any]) -> str:
     """The number of every control in the place of a row."""
     names = [a.name for a in arms if a.role in ("noise", "random", "seed")]
     same = {k: row[k] for k in ("measure", "site", "token", "normalise")}
-    found = study.tables[table].where(run=names, **same)
-    return "".join(f"; {r['run']} {interval(r, digits=3)}" for r in found)
+    controls = study.tables[table].where(run=names, **same)
+    return "".join(f"; {r['run']} {interval(r, digits=3)}" for r in controls)
 
 
 def _mean_drift(study: Study, arm: Arm, row: dict[str, Any]) -> str:
@@ -212,18 +214,18 @@ def _second_seeds(study: Study) -> list[str]:
     """How far a run lies from the base beside how far two of its seeds lie apart; nothing is tested."""
     if not len(study.tables["contrasts"]):
         return []
-    told = []
+    sentences = []
     table = study.tables["contrasts"].where(contrast="beyond second seed", measure="cka")
     for run in table.values("run"):
         rows = [r for r in table.where(run=run) if r["left"] is not None and r["right"] is not None]
         if rows:
             left, right = (float(np.mean([r[k] for r in rows])) for k in ("left", "right"))
-            told.append(
+            sentences.append(
                 f"{run}: mean over layers of 1 − unbiased CKA: {left:.3g} to the base, {right:.3g} to its "
                 "second seed"
                 f" {rows[0]['run2']}; two seeds are no test."
             )
-    return told
+    return sentences
 
 
 def _methods_compared(study: Study) -> list[str]:
@@ -232,45 +234,45 @@ def _methods_compared(study: Study) -> list[str]:
     over = table.where(basis="seeds") if len(table) else table
     if not len(over):
         return [f"Methods are not compared: that needs {SEEDS} training seeds an arm of one task."]
-    told = []
+    sentences = []
     for name in over.values("contrast"):
         rows = list(over.where(contrast=name))
         hits = sum(r["p_holm"] is not None and r["p_holm"] < 0.05 for r in rows)
-        told.append(
+        sentences.append(
             f"{name}: {hits} of {len(rows)} layer × measure cells differ (Welch's t over "
             f"{rows[0]['seeds']} seeds an arm or"
             " more, Holm-corrected p < 0.05)."
         )
-    return told
+    return sentences
 
 
 def _warnings(study: Study, arms: Sequence[Arm]) -> list[str]:
-    told, roles = [], {a.role for a in arms}
+    sentences, roles = [], {a.role for a in arms}
     for role, flag, what in (
         ("noise", "--noise", "numeric noise"),
         ("seed", "--seed-control", "a second seed"),
         ("random", "--random", "random weights"),
     ):
         if role not in roles and not (role == "seed" and "between" in study.tables):
-            told.append(
+            sentences.append(
                 f"No control for {what} was given ({flag}): differences from zero say little without it."
             )
-    told += flagged({k: v for k, v in study.tables.items() if k in ("layers", "matrices")})
-    return told
+    sentences += flagged({k: v for k, v in study.tables.items() if k in ("layers", "matrices")})
+    return sentences
 
 
-def _methods(n: int, texts: int, position: str, given: dict[str, Any], arms: Sequence[Arm]) -> list[str]:
-    measures = "; ".join(f"{m} ({find(m).source})" for m in given["measures"])
+def _methods(n: int, texts: int, position: str, options: dict[str, Any], arms: Sequence[Arm]) -> list[str]:
+    measures = "; ".join(f"{m} ({find(m).source})" for m in options["measures"])
     runs = [a for a in arms if a.role == "run"]
-    found = "; ".join(
+    scalings = "; ".join(
         f"{a.name}: {a.method}, task {a.task}, seed {a.seed}, step {a.step}" for a in runs if a.task
     )
     return [
         (
             f"All runs hold the same tokens. Points are tokens; position 0 is {position}. {n} "
-            f"tokens were drawn from {texts} texts, the same number from each of {given['groups']} groups of "
-            f"texts (seed {given['seed']}), and the same tokens were used at every layer of every run. Token "
-            f"classes: {', '.join(given['tokens'])}."
+            f"tokens were drawn from {texts} texts, the same number from each of {options['groups']} groups "
+            f"of texts (seed {options['seed']}), and the same tokens were used at every layer of every run. "
+            f"Token classes: {', '.join(options['tokens'])}."
         ),
         (
             "Drift of a layer is 1 − similarity, or the distance, between the run and the base at that "
@@ -294,5 +296,5 @@ def _methods(n: int, texts: int, position: str, given: dict[str, Any], arms: Seq
             "as not matched. An arm learned when its score exceeds the baseline (majority class, no answer, "
             "or the untrained loss) with 95 % confidence over examples."
         ),
-        *([f"Runs: {found}."] if found else []),
+        *([f"Runs: {scalings}."] if scalings else []),
     ]

@@ -51,19 +51,19 @@ class Judged(NamedTuple):
 def edits(depth: int, kinds: Sequence[str], spans: Sequence[int]) -> list[Edit]:
     """Every edit of a stack of `depth` blocks: each block removed or repeated, neighbours swapped, and every
     run of so many blocks as `spans` say removed."""
-    made: list[Edit] = []
+    result: list[Edit] = []
     for kind in kinds:
         if kind == "remove":
-            made += [Edit(kind, k, 1, {k: ()}) for k in range(depth)]
+            result += [Edit(kind, k, 1, {k: ()}) for k in range(depth)]
         elif kind == "repeat":
-            made += [Edit(kind, k, 1, {k: (k, k)}) for k in range(depth)]
+            result += [Edit(kind, k, 1, {k: (k, k)}) for k in range(depth)]
         else:
-            made += [Edit(kind, k, 2, {k: (k + 1,), k + 1: (k,)}) for k in range(depth - 1)]
+            result += [Edit(kind, k, 2, {k: (k + 1,), k + 1: (k,)}) for k in range(depth - 1)]
     for n in spans:
-        made += [
+        result += [
             Edit("remove", k, n, dict.fromkeys(range(k, k + n), ())) for k in range(depth - n + 1) if n > 1
         ]
-    return made
+    return result
 
 
 def judged(task: Judged) -> dict[str, Any]:
@@ -74,20 +74,20 @@ def judged(task: Judged) -> dict[str, Any]:
     ids = [np.asarray(store.token_ids(i))[: task.longest].tolist() for i in task.members]
     lengths = [len(text) for text in ids]
     asked = edits(len(blocks), task.kinds, task.spans)
-    told = {name: np.zeros((len(asked), len(ids))) for name in ("loss", "kl", "agreement")}
-    whole = np.zeros(len(ids))
+    sums = {name: np.zeros((len(asked), len(ids))) for name in ("loss", "kl", "agreement")}
+    base_losses = np.zeros(len(ids))
     for members in make_plan(lengths, lengths, BATCH, sum(lengths))[0]:
         batch = make_batch(ids, members, [np.arange(n) for n in lengths])
         base = _said(blocks, batch)
-        whole[members] = _losses(base, batch).cpu().numpy()
+        base_losses[members] = _losses(base, batch).cpu().numpy()
         for k, edit in enumerate(asked):
             with blocks.routed(edit.routes):
                 other = _said(blocks, batch)
-            told["loss"][k, members] = _losses(other, batch).cpu().numpy()
+            sums["loss"][k, members] = _losses(other, batch).cpu().numpy()
             kl, same = compared(base, other, batch.mask[:, 1:])
-            told["kl"][k, members], told["agreement"][k, members] = kl.cpu().numpy(), same.cpu().numpy()
+            sums["kl"][k, members], sums["agreement"][k, members] = kl.cpu().numpy(), same.cpu().numpy()
     counts = [n - 1 for n in lengths]
-    return {"tokens": counts, "whole": whole.tolist()} | {k: v.tolist() for k, v in told.items()}
+    return {"tokens": counts, "whole": base_losses.tolist()} | {k: v.tolist() for k, v in sums.items()}
 
 
 def _said(blocks: Blocks, batch: Any) -> "torch.Tensor":

@@ -62,14 +62,14 @@ def similar(task: Similarity) -> dict[str, Any]:
     sums: dict[str, list[Any]] = {name: [] for name in BY_TOKEN}
     last: list[Any] = []
     for X in texts:
-        found = by_token(X)
+        values = by_token(X)
         for name in BY_TOKEN:
-            sums[name].append(found[name].sum(axis=0)[upper].tolist())
-        last.append(found["angular_distance"][-1][upper].tolist())
-    told: dict[str, Any] = {"tokens": [X.shape[1] for X in texts], "sites": names, "last": last} | sums
+            sums[name].append(values[name].sum(axis=0)[upper].tolist())
+        last.append(values["angular_distance"][-1][upper].tolist())
+    summary: dict[str, Any] = {"tokens": [X.shape[1] for X in texts], "sites": names, "last": last} | sums
     pairs = [(k, k + n) for n in sorted({1, 2, *task.spans}) for k in range(len(names) - n)]
     draws = [np.arange(len(texts)), *half_samples(len(texts), task.halves, task.seed)]
-    return told | {"pairs": pairs, "cka": _cka(texts, pairs, draws, task.seed)}
+    return summary | {"pairs": pairs, "cka": _cka(texts, pairs, draws, task.seed)}
 
 
 def by_token(X: np.ndarray) -> dict[str, np.ndarray]:
@@ -85,8 +85,8 @@ def by_token(X: np.ndarray) -> dict[str, np.ndarray]:
     cosine = np.clip(inner / (norms[:, :, None] * norms[:, None, :]), -1, 1)
     squares = norms[:, :, None] ** 2 + norms[:, None, :] ** 2 - 2 * inner
     update = np.sqrt(np.maximum(squares, 0))
-    told = {"angular_distance": np.arccos(cosine) / np.pi, "block_influence": 1 - cosine}
-    return told | {"update_norm": update, "relative_update": update / norms[:, :, None]}
+    values = {"angular_distance": np.arccos(cosine) / np.pi, "block_influence": 1 - cosine}
+    return values | {"update_norm": update, "relative_update": update / norms[:, :, None]}
 
 
 def _states(store: Any, names: Sequence[str], i: int, longest: int) -> np.ndarray:
@@ -100,8 +100,8 @@ def _drop_massive(texts: list[np.ndarray], factor: float) -> None:
         return
     norms = [np.linalg.norm(X, axis=-1) for X in texts]
     median = np.median(np.concatenate(norms, axis=1), axis=1)[:, None]
-    for k, own in enumerate(norms):
-        texts[k] = texts[k][:, (own <= factor * median).all(axis=0)]
+    for k, norm in enumerate(norms):
+        texts[k] = texts[k][:, (norm <= factor * median).all(axis=0)]
 
 
 def _cka(
@@ -112,9 +112,9 @@ def _cka(
     drawn = [
         X[:, np.sort(rng(seed, "depth tokens", t).permutation(X.shape[1])[:k])] for t, X in enumerate(texts)
     ]
-    told = []
+    rows = []
     for members in draws:
         clouds = np.concatenate([drawn[t] for t in members], axis=1)
         values = cka.values(list(clouds), pairs, per_text=k)
-        told.append([float("nan") if isinstance(v, TransectError) else 1 - float(v) for v in values])
-    return told
+        rows.append([float("nan") if isinstance(v, TransectError) else 1 - float(v) for v in values])
+    return rows

@@ -65,10 +65,10 @@ def depth(
     if wrong := [n for n in spans if not 1 < n < blocks]:
         raise TransectError(f"spans: {wrong[0]} blocks of {blocks}.", f"Give 2 to {blocks - 1}.")
     stores += captured_controls(stores[0], work, how.seed, random_weights=random_weights)
-    told = _measured(stores, tuple(edit), tuple(spans), how, work)
+    measured = _measured(stores, tuple(edit), tuple(spans), how, work)
     makers = {"damage": damages, "distances": distances, "prediction": foretold}
-    tables = {name: merge([make(one) for one in told]) for name, make in makers.items()}
-    tables["worth"] = merge([worth(one, how.share) for one in told])
+    tables = {name: merge([make(one) for one in measured]) for name, make in makers.items()}
+    tables["worth"] = merge([worth(one, how.share) for one in measured])
     study = Study("depth", "What is each block worth, and what foretells it?", tables)
     describe(study, stores, how)
     return study.marked()
@@ -97,10 +97,10 @@ def _measured(
         )
         looks = Similarity(*where, tuple(members), how.longest, how.massive, how.halves, spans, how.seed)
         asks[f"similar {store.name}"] = Ask(similar, (looks,), list, key=Similarity.key)
-    found = answer(asks, work, "depth")
+    answers = answer(asks, work, "depth")
     return [
         collected(
-            s.name, every, found[f"judged {s.name}"], found[f"similar {s.name}"][0],
+            s.name, every, answers[f"judged {s.name}"], answers[f"similar {s.name}"][0],
             halves=how.halves, seed=how.seed, groups=how.groups,
         )
         for s in stores

@@ -49,21 +49,21 @@ def collected(
 ) -> Sums:
     """The sums of a run from the answers of its tasks, in the order of its texts."""
     tokens = np.concatenate([np.asarray(a["tokens"], float) for a in answers])
-    whole = np.concatenate([np.asarray(a["whole"], float) for a in answers])
+    base = np.concatenate([np.asarray(a["whole"], float) for a in answers])
     joined = {
         k: np.concatenate([np.asarray(a[k], float).reshape(len(asked), -1) for a in answers], axis=1)
         for k in ("loss", "kl", "agreement")
     }
     sums = {"kl_divergence": joined["kl"], "top1_agreement": joined["agreement"]}
-    sums["loss_increase"] = joined["loss"] - whole
+    sums["loss_increase"] = joined["loss"] - base
     halves = half_samples(len(tokens), how.pop("halves"), how["seed"])
-    return Sums(run, asked, tokens, whole, sums, similar, halves, **how)
+    return Sums(run, asked, tokens, base, sums, similar, halves, **how)
 
 
 def damages(measured: Sums) -> Table:
     """Every edit: KL to the whole model, rise of the loss, share of tokens with the same top token. `share`:
     the rise beside the whole model's loss."""
-    whole = float(measured.whole.sum() / measured.tokens.sum())
+    base = float(measured.whole.sum() / measured.tokens.sum())
     rows = []
     for measure, scale in DAMAGE.items():
         values, drops = ratios(measured.sums[measure], measured.tokens, measured.groups, measured.seed)
@@ -76,9 +76,9 @@ def damages(measured: Sums) -> Table:
                 "low": low,
                 "high": high,
                 "n": int(measured.tokens.sum()),
-                "whole_loss": whole,
+                "whole_loss": base,
             }
-            rows.append(row | {"share": value / whole if measure == "loss_increase" else None})
+            rows.append(row | {"share": value / base if measure == "loss_increase" else None})
     return Table(rows)
 
 
@@ -124,7 +124,7 @@ def foretold(measured: Sums) -> Table:
         pairs = [(measured.edits[k].first, measured.edits[k].first + count) for k in which]
         for damage in ("kl_divergence", "loss_increase"):
             every = [np.arange(len(measured.tokens)), *measured.halves]
-            found = np.array(
+            correlation = np.array(
                 [
                     [
                         ranked(measured.damage(damage, m)[which], _looks(measured, name, pairs, m, d))
@@ -133,11 +133,16 @@ def foretold(measured: Sums) -> Table:
                     for d, m in enumerate(every)
                 ]
             )
-            picks = np.nan_to_num(found, nan=-2).argmax(axis=1)
-            ends = _percentiles(found[1:])
+            picks = np.nan_to_num(correlation, nan=-2).argmax(axis=1)
+            ends = _percentiles(correlation[1:])
             for k, name in enumerate(MEASURES):
                 row = measured.base() | {"measure": name, "damage": damage, "edit": kind, "blocks": count}
-                row |= {"value": float(found[0, k]), "low": ends[0][k], "high": ends[1][k], "n": len(which)}
+                row |= {
+                    "value": float(correlation[0, k]),
+                    "low": ends[0][k],
+                    "high": ends[1][k],
+                    "n": len(which),
+                }
                 row |= {"support": agreement(picks[1:].tolist(), k), "best": bool(picks[0] == k)}
                 rows.append(row | {"draws": len(measured.halves)})
     return Table(rows)
@@ -152,8 +157,8 @@ def worth(measured: Sums, share: float) -> Table:
     if single:
 
         def counted(members: np.ndarray) -> int:
-            whole = measured.whole[members].sum() / measured.tokens[members].sum()
-            return int((measured.damage("loss_increase", members)[single] > share * whole).sum())
+            base = measured.whole[members].sum() / measured.tokens[members].sum()
+            return int((measured.damage("loss_increase", members)[single] > share * base).sum())
 
         counts = np.array([[counted(m)] for m in every], float)
         low, high = _percentiles(counts[1:])
@@ -162,9 +167,9 @@ def worth(measured: Sums, share: float) -> Table:
     for kind, count in dict.fromkeys((e.kind, e.count) for e in measured.edits):
         which = [k for k, e in enumerate(measured.edits) if (e.kind, e.count) == (kind, count)]
         rows += [
-            measured.base() | {"measure": name, "edit": kind, "blocks": count, "n": len(which)} | found
+            measured.base() | {"measure": name, "edit": kind, "blocks": count, "n": len(which)} | effect
             for name, pick in (("most_damage", np.argmax), ("least_damage", np.argmin))
-            if (found := _extreme(measured, which, every, pick))
+            if (effect := _extreme(measured, which, every, pick))
         ]
     return Table(rows)
 
@@ -173,11 +178,11 @@ def _extreme(
     measured: Sums, which: list[int], every: Sequence[np.ndarray], pick: Callable[[np.ndarray], Any]
 ) -> dict[str, Any]:
     """The edit whose KL is most or least: its place, its KL, how many half samples agree."""
-    found = np.array([measured.damage("kl_divergence", m)[which] for m in every])
-    picks = [int(pick(row)) for row in found]
+    damage = np.array([measured.damage("kl_divergence", m)[which] for m in every])
+    picks = [int(pick(row)) for row in damage]
     first = measured.edits[which[picks[0]]]
     place = {"site": f"resid.{first.first}", "site2": f"resid.{first.first + first.count}"}
-    return place | {"value": float(found[0, picks[0]]), "support": agreement(picks[1:], picks[0])}
+    return place | {"value": float(damage[0, picks[0]]), "support": agreement(picks[1:], picks[0])}
 
 
 def _looks(

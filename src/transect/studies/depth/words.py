@@ -36,7 +36,7 @@ def _without_reference() -> list[str]:
 
 def _findings(study: Study, run: str) -> list[str]:
     worth = study.tables["worth"].where(run=run)
-    told = [
+    sentences = [
         f"{run}: removing {row['value']:.0f} [{row['low']:.0f}, {row['high']:.0f}] of {row['n']} "
         "blocks, one at "
         f"a time, costs more than {row['share']:.0%} of the loss each (effective depth)."
@@ -45,7 +45,7 @@ def _findings(study: Study, run: str) -> list[str]:
     for row in worth.where(measure="most_damage"):
         name = _named(row)
         least = next(iter(worth.where(measure="least_damage", edit=row["edit"], blocks=row["blocks"])))
-        told.append(
+        sentences.append(
             f"{run}: {name} damages most at {row['site']} (KL {row['value']:.3g} nats a token; "
             f"{share(row['support'])} of half samples agree) and least at {least['site']} "
             f"({least['value']:.3g}; {share(least['support'])})."
@@ -53,13 +53,13 @@ def _findings(study: Study, run: str) -> list[str]:
     prediction = study.tables["prediction"].where(run=run, damage="kl_divergence")
     for row in prediction.where(best=True):
         sure = (row["support"] or 0) >= AGREED
-        told.append(
+        sentences.append(
             f"{run}: {_named(row)} is foretold best by {str(row['measure']).replace('_', ' ')}, Spearman "
             f"{interval(row, digits=3)} over {row['n']} places"
             + (f" ({share(row['support'])} of half samples agree)." if sure else
                f"; but only {share(row['support'])} of half samples agree.")
         )  # fmt: skip
-    return told
+    return sentences
 
 
 def _named(row: Any) -> str:
@@ -91,7 +91,7 @@ def _methods(how: Any) -> list[str]:
 
 def _figures(study: Study, runs: list[str], controls: list[str], origin: str) -> list[Figure]:
     shown = {"runs": runs, "controls": controls, "xlabel": "block"}
-    made = [
+    figures = [
         Figure(
             "damage",
             "depth",
@@ -113,7 +113,7 @@ def _figures(study: Study, runs: list[str], controls: list[str], origin: str) ->
         ),
     ]
     if len(study.tables["prediction"]):
-        made.append(
+        figures.append(
             Figure(
                 "prediction",
                 "foretold",
@@ -125,4 +125,4 @@ def _figures(study: Study, runs: list[str], controls: list[str], origin: str) ->
                 {"runs": runs},
             )
         )
-    return made
+    return figures

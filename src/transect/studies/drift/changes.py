@@ -53,7 +53,7 @@ def _jumps(base: dict[str, Any], curve: Table, controls: Sequence[Table]) -> lis
     base = base | {"kind": "jump"}
     values, errors, halves = curve.column("corrected"), _errors(curve), _halves(curve)
     try:
-        found = jumps(values, errors, halves)
+        steps = jumps(values, errors, halves)
         beyond = [
             jumps(values, errors, reference=c.column("corrected"), reference_errors=_errors(c))
             for c in controls
@@ -69,7 +69,7 @@ def _jumps(base: dict[str, Any], curve: Table, controls: Sequence[Table]) -> lis
             if beyond
             else None
         }
-        for j in found
+        for j in steps
         if j.size > 0  # a step smaller than its neighbours is no sudden change
     ]
     return rows or [base | {"status": "none found", "resamples": len(halves)}]
@@ -91,7 +91,7 @@ def _blocks(base: dict[str, Any], matrix: Table) -> list[dict[str, Any]]:
     draws = list(zip(*kept, strict=True)) if all(kept) else []
     resampled = [square(list(d)) for d in draws if all(v is not None for v in d)]
     try:
-        found = blocks(square([r["corrected"] for r in matrix]), resampled)
+        steps = blocks(square([r["corrected"] for r in matrix]), resampled)
     except TransectError as error:
         return [base | {"status": str(error)}]
     rows = [
@@ -104,6 +104,6 @@ def _blocks(base: dict[str, Any], matrix: Table) -> list[dict[str, Any]]:
             "support": b.support,
         }
         | {"resamples": len(resampled), "status": "ok"}
-        for b in found
+        for b in steps
     ]
     return rows or [base | {"status": "none found", "resamples": len(resampled)}]

@@ -22,9 +22,9 @@ def draw_matrix(study: Study, figure: Figure) -> "Canvas":
     table = study.tables[figure.table].where(measure=o["measure"], run=o["run"], **o.get("where", {}))
     kinds = table.values("normalise")
     canvas, axes = panels(len(kinds), columns=2, height=2.9)
-    made = [_matrix(table.where(normalise=how), o) for how in kinds]
-    wide = any(_spans(matrix) for _, matrix, _ in made)
-    for ax, how, (names, matrix, flagged) in zip(axes, kinds, made, strict=True):
+    matrices = [_matrix(table.where(normalise=how), o) for how in kinds]
+    wide = any(_spans(matrix) for _, matrix, _ in matrices)
+    for ax, how, (names, matrix, flagged) in zip(axes, kinds, matrices, strict=True):
         image = ax.imshow(
             matrix,
             origin="lower",
@@ -53,11 +53,11 @@ def draw_matrix(study: Study, figure: Figure) -> "Canvas":
     return canvas
 
 
-def _frames(ax: Any, found: Table, names: list[str]) -> None:
+def _frames(ax: Any, changes: Table, names: list[str]) -> None:
     """Blocks as frames along the diagonal."""
     from matplotlib.patches import Rectangle
 
-    edges = [0, *sorted(names.index(row["site2"]) for row in found), len(names)]
+    edges = [0, *sorted(names.index(row["site2"]) for row in changes), len(names)]
     for a, b in itertools.pairwise(edges):
         if len(edges) > 2:
             ax.add_patch(Rectangle((a - 0.5, a - 0.5), b - a, b - a, fill=False, edgecolor="#D55E00", lw=1.2))

@@ -26,11 +26,11 @@ COMPONENTS, REGULARISATION, WINDOW = 50, 0.1, 5
 def published(store: Store, ours: Table, design: Design, threshold: float) -> Table:
     """One row per pair of adjacent layers: the published distance, the same formula on two halves of one
     layer (`null`), rolling z and whether it fires, norm entropy, and our excess with its interval."""
-    chosen = store.select(design.tokens, design.position0)
-    drawn = draw(chosen, n=design.n, groups=design.groups, seed=design.seed, halves=True)
+    selection = store.select(design.tokens, design.position0)
+    drawn = draw(selection, n=design.n, groups=design.groups, seed=design.seed, halves=True)
     names = sites.select(store.sites, [design.sites])
     first, second = (drawn.rows[drawn.members(h)].ravel() for h in "ab")
-    halves = [[projected(store.take(s, chosen.subset(rows))) for rows in (first, second)] for s in names]
+    halves = [[projected(store.take(s, selection.subset(rows))) for rows in (first, second)] for s in names]
     values = [distance(a[0], b[0]) for a, b in itertools.pairwise(halves)]
     floors = [distance(*pair) for pair in halves]
     z = rolling_z(np.array(values))
@@ -40,7 +40,7 @@ def published(store: Store, ours: Table, design: Design, threshold: float) -> Ta
     }
     rows = []
     for k, (site, site2) in enumerate(itertools.pairwise(names)):
-        norms = np.linalg.norm(store.take(site, chosen.subset(first)), axis=1)
+        norms = np.linalg.norm(store.take(site, selection.subset(first)), axis=1)
         share = norms / norms.sum()
         here = corrected.get(site, {})
         rows.append(

@@ -94,8 +94,8 @@ def drift(
     tables["ratios"] = ratios(tables["layers"])
     tables["diagnostics"] = diagnostics(every, design)
     if how.as_published:
-        told = [published(s, tables["adjacent"], design, how.threshold) for s in opened]
-        tables["as_published"] = merge(told)
+        rows = [published(s, tables["adjacent"], design, how.threshold) for s in opened]
+        tables["as_published"] = merge(rows)
     if ruling:
         tables["ruling"] = Table(ruling)
     describe(study, opened, others, measure, design)
@@ -121,13 +121,13 @@ def _asks(
 ) -> dict[str, list[Ask]]:
     """Everything the study measures. One design a table, but for `adjacent`, which has both with a column
     that says so."""
-    given = design.items()
-    apart: dict[str, Any] = {**given, "design": "disjoint", "pca": pca}
-    same: dict[str, Any] = {**given, "design": "paired", "pca": None}
+    options = design.items()
+    apart: dict[str, Any] = {**options, "design": "disjoint", "pca": pca}
+    same: dict[str, Any] = {**options, "design": "paired", "pca": None}
     hows, every = ("raw", "unit"), [*stores, *others]
     more = [m for m in TRANSPORT if m != measure]
     plans = list(dict.fromkeys([measure, "wasserstein"]))
-    once: dict[str, Any] = {**given, "permutations": 0}
+    once: dict[str, Any] = {**options, "permutations": 0}
     asks: dict[str, list[Ask]] = {
         "adjacent": [ask(measure, s, halves=resamples, normalise=h, **apart) for s in every for h in hows]
         + [ask(more, s, normalise=h, **apart) for s in stores for h in hows]
@@ -139,7 +139,7 @@ def _asks(
             for s in stores
             for h in hows
         ],
-        "layers": [ask(LAYERS, s, normalise=h, **given) for s in every for h in hows],
+        "layers": [ask(LAYERS, s, normalise=h, **options) for s in every for h in hows],
         "scales": [ask("gride", s, scale=k, **once) for s in every for k in SCALES],
         "centred": [ask("anisotropy", s, centred=True, **once) for s in every],
         "outliers": [ask(OUTLIERS, s, **{**once, "massive": 0}) for s in every],
@@ -148,23 +148,23 @@ def _asks(
     if design.massive:
         asks["massive_kept"] = [ask(measure, s, **{**apart, "massive": 0}) for s in stores]
     if ruling:
-        few = [s for s in every if s.name in {r["run"] for r in ruling}]
-        asks["ruled"] = [ask(measure, s, **{**apart, "massive": MODERATE}) for s in few]
+        affected = [s for s in every if s.name in {r["run"] for r in ruling}]
+        asks["ruled"] = [ask(measure, s, **{**apart, "massive": MODERATE}) for s in affected]
     kin = [s for s in stores[1:] if s.same_tokens(stores[0]) and set(s.sites) & set(stores[0].sites)]
     if kin:
         asks["across"] = [
-            ask([measure, "cosine", "euclidean"], [stores[0], s], pairs="same", **given) for s in kin
+            ask([measure, "cosine", "euclidean"], [stores[0], s], pairs="same", **options) for s in kin
         ]
     return asks
 
 
 def _beside(control: Store, transport: list[str], apart: dict[str, Any], same: dict[str, Any]) -> list[Ask]:
     """What a control is drawn with in figures of other measures than the study's own, and no more."""
-    few = {**same, "permutations": 19}
+    smaller = {**same, "permutations": 19}
     return [
         ask(transport, control, normalise="unit", **apart),
-        ask([*(m for m in SIMPLE if m != "plan"), "wasserstein"], control, normalise="unit", **few),
-        ask("plan", control, normalise="raw", **few),
+        ask([*(m for m in SIMPLE if m != "plan"), "wasserstein"], control, normalise="unit", **smaller),
+        ask("plan", control, normalise="raw", **smaller),
     ]
 
 
@@ -174,10 +174,10 @@ def _preset(
     """(runs, texts, pca, sizes of the capture) of a preset where nothing else was asked."""
     if preset not in PRESETS:
         raise TransectError(f"no preset {preset!r}.", f"There are: {', '.join(PRESETS)}.")
-    told = PRESETS[preset]
-    sizes = {k: told[k] for k in ("max_length", "batch_tokens")}
-    named = runs if not isinstance(runs, list | tuple) or runs else told["model"]
-    return named, texts or told["texts"], pca or told["pca"], sizes
+    values = PRESETS[preset]
+    sizes = {k: values[k] for k in ("max_length", "batch_tokens")}
+    named = runs if not isinstance(runs, list | tuple) or runs else values["model"]
+    return named, texts or values["texts"], pca or values["pca"], sizes
 
 
 def _captured(runs: Runs, texts: Any, work: Work, seed: int, sizes: dict[str, Any]) -> list[Store]:

@@ -33,8 +33,8 @@ def verdict(layers: Table) -> Table:
             )
             third = len(values) // 3
             ratio = float(values[-third:].mean() - values[:third].mean())
-            again = drops[-third:].mean(axis=0) - drops[:third].mean(axis=0)
-            low, high = jackknife(ratio, again)
+            replicates = drops[-third:].mean(axis=0) - drops[:third].mean(axis=0)
+            low, high = jackknife(ratio, replicates)
             base = {"measure": "log_rank_ratio", "run": run, "normalise": how, "design": "single"}
             base |= {"n": int(part.column("n")[0]), "n_texts": int(part.column("n_texts")[0])}
             rows.append(
@@ -61,14 +61,16 @@ def ratios(layers: Table) -> Table:
     independent. Intervals are on the log scale, with the reference's variation."""
     rows = []
     for r in layers.where(measure=list(SPECTRA), status="ok"):
-        again, beyond = (np.array(r[k] or [], float) for k in ("replicates", "corrected_replicates"))
+        replicates, beyond = (np.array(r[k] or [], float) for k in ("replicates", "corrected_replicates"))
         null = r["null"]
-        if null is None or not null > 0 or not len(again) or len(again) != len(beyond):
+        if null is None or not null > 0 or not len(replicates) or len(replicates) != len(beyond):
             continue
-        ratio, drops = r["value"] / null, again / (again - beyond)  # corrected is value − null
+        ratio, drops = r["value"] / null, replicates / (replicates - beyond)  # corrected is value − null
         low, high = jackknife(ratio, drops, scale="log")
-        told = {k: r[k] for k in ("measure", "run", "site", "normalise", "design", "n", "n_texts", "control")}
-        rows.append(told | {"value": ratio, "low": low, "high": high, "null": 1.0, "status": "ok"})
+        record = {
+            k: r[k] for k in ("measure", "run", "site", "normalise", "design", "n", "n_texts", "control")
+        }
+        rows.append(record | {"value": ratio, "low": low, "high": high, "null": 1.0, "status": "ok"})
     return Table(rows, layers.provenance)
 
 
@@ -94,21 +96,21 @@ def companions(adjacent: Table, measure: str) -> Table:
                 ]
                 if len(pairs) < 4:
                     continue
-                found: Any = spearmanr(np.array(pairs))
-                told = {
+                correlation: Any = spearmanr(np.array(pairs))
+                record = {
                     "measure": "rank_correlation",
                     "of": measure,
                     "with": other,
                     "run": run,
                     "normalise": how,
                 }
-                told |= {
-                    "value": float(found.statistic),
+                record |= {
+                    "value": float(correlation.statistic),
                     "n": len(pairs),
                     "design": "over layers",
                     "status": "ok",
                 }
-                rows.append(told)
+                rows.append(record)
     return Table(rows, adjacent.provenance)
 
 
@@ -117,18 +119,25 @@ def diagnostics(every: Sequence[Store], design: Design) -> Table:
     norm."""
     rows = []
     for store, names in zip(every, sites_of_runs(every, design.sites), strict=True):
-        chosen = store.select(design.tokens, design.position0)
-        drawn = rng(design.seed, "diagnostics").choice(len(chosen), min(4000, len(chosen)), replace=False)
+        selection = store.select(design.tokens, design.position0)
+        drawn = rng(design.seed, "diagnostics").choice(
+            len(selection), min(4000, len(selection)), replace=False
+        )
         some = np.sort(drawn)
         first = None if store.manifest["pool"] else store.select(0)
         for site in names:
-            X = store.take(site, chosen.subset(some))
-            icc, effect = design_effect(X, chosen.texts[some])
+            X = store.take(site, selection.subset(some))
+            icc, effect = design_effect(X, selection.texts[some])
             sink = math.nan
             if first is not None and len(first):
                 sink = float(np.median(np.linalg.norm(store.take(site, first), axis=1)))
                 sink /= float(np.median(np.linalg.norm(X, axis=1)))
-            base = {"run": store.name, "site": site, "n": len(some), "n_texts": len(np.unique(chosen.texts))}
+            base = {
+                "run": store.name,
+                "site": site,
+                "n": len(some),
+                "n_texts": len(np.unique(selection.texts)),
+            }
             for name, value in (("icc", icc), ("design_effect", effect), ("sink_norm_ratio", sink)):
                 rows.append(base | {"measure": name, "value": value, "design": "single", "status": "ok"})
     return Table(rows)

@@ -48,8 +48,8 @@ def _position(study: Study, design: Design) -> str:
     counts = {
         run: int(adjacent.where(run=run).column("massive_dropped")[0]) for run in adjacent.values("run")
     }
-    told = ", ".join(f"{run}: {count}" for run, count in counts.items())
-    return f"{kept}, tokens above {design.massive:g} × the median norm dropped ({told})"
+    listed = ", ".join(f"{run}: {count}" for run, count in counts.items())
+    return f"{kept}, tokens above {design.massive:g} × the median norm dropped ({listed})"
 
 
 def _findings(study: Study, run: str, controls: Sequence[str], measure: str) -> list[str]:
@@ -87,7 +87,7 @@ def _largest(study: Study, run: str, measure: str, controls: Sequence[str] = ())
 
 
 def _tested(study: Study, run: str, controls: Sequence[str] = ()) -> list[str]:
-    told = []
+    sentences = []
     for name in study.tables["tests"].values("measure"):
         rows = [
             r for r in study.tables["tests"].where(run=run, measure=name, status="ok") if r["p"] is not None
@@ -97,16 +97,16 @@ def _tested(study: Study, run: str, controls: Sequence[str] = ()) -> list[str]:
             theirs = study.tables["tests"].where(run=list(controls), measure=name, status="ok")
             theirs = theirs.where(lambda r: r["p"] is not None)
             beside = "".join(
-                f"; {c}: {(own.column('p') <= 0.05).sum()} of {len(own)}"
+                f"; {c}: {(tested.column('p') <= 0.05).sum()} of {len(tested)}"
                 for c in theirs.values("run")
-                if len(own := theirs.where(run=c))
+                if len(tested := theirs.where(run=c))
             )
-            told.append(
+            sentences.append(
                 f"{run}: at {hits} of {len(rows)} steps the two layers differ in distribution "
                 f"({find(name).label}; whole texts swapped between them, {rows[0]['draws']} draws; p ≤ 0.05 "
                 f"by the largest statistic over all steps){beside}."
             )
-    return told
+    return sentences
 
 
 def _verdict(study: Study, run: str, controls: Sequence[str]) -> list[str]:
@@ -126,20 +126,20 @@ def _verdict(study: Study, run: str, controls: Sequence[str]) -> list[str]:
 
 
 def _changed(study: Study, run: str, controls: Sequence[str]) -> list[str]:
-    told = []
+    sentences = []
     table = study.tables["changes"]
     words = {"jump": "a jump", "block": "a block ends"}
     for row in table.where(run=run, status="ok"):
         at = {k: row[k] for k in ("kind", "site", "normalise")}
         beside = "" if row["kind"] == "block" or not controls else _beside(row, table.where(**at), controls)
-        told.append(
+        sentences.append(
             f"{run}: {words[row['kind']]} at {row['site']} → {row['site2']} ({row['normalise']} points; its "
             f"misfit is {row['z']:.1f} × that of the other steps, {share(row['support'])} of "
             f"{row['resamples']} half-samples find it{beside})."
         )
-    if not told:
-        told.append(f"{run}: no jump and no block boundary was found.")
-    return told
+    if not sentences:
+        sentences.append(f"{run}: no jump and no block boundary was found.")
+    return sentences
 
 
 def _beside(row: Mapping[str, Any], same: Table, controls: Sequence[str]) -> str:
@@ -153,24 +153,24 @@ def _beside(row: Mapping[str, Any], same: Table, controls: Sequence[str]) -> str
 
 
 def _warnings(study: Study, names: list[str]) -> list[str]:
-    told = flagged(study.tables, ("ok", "none found"))
-    own = study.tables["diagnostics"].where(run=names)
-    effect = own.where(measure="design_effect").column("value")
+    sentences = flagged(study.tables, ("ok", "none found"))
+    diagnoses = study.tables["diagnostics"].where(run=names)
+    effect = diagnoses.where(measure="design_effect").column("value")
     if np.isfinite(effect).any():
-        told.append(
+        sentences.append(
             f"Tokens of one text are not independent: design effect up to {np.nanmax(effect):.1f}; "
             "halves, groups and draws"
             " are of whole texts."
         )
-    sink = own.where(measure="sink_norm_ratio").column("value")
+    sink = diagnoses.where(measure="sink_norm_ratio").column("value")
     if np.isfinite(sink).any() and np.nanmax(sink) > 10:
-        told.append(
+        sentences.append(
             f"Position 0 is a sink: its norm reaches {np.nanmax(sink):.0f} × the median of the others."
         )
     if "ruling" in study.tables:
         adjacent = study.tables["adjacent"].where(design="disjoint", normalise="raw")
-        told += ruled(list(study.tables["ruling"]), list(adjacent), list(study.tables["ruled"]))
-    return told
+        sentences += ruled(list(study.tables["ruling"]), list(adjacent), list(study.tables["ruled"]))
+    return sentences
 
 
 def _methods(measure: str, n: int, texts: int, position: str, design: Design) -> list[str]:

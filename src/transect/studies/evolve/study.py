@@ -92,18 +92,18 @@ def _stores(run: Any, texts: Any, work: Work, seed: int, steps: str | None) -> l
     if not isinstance(run, str | Path):
         return open_runs(list(run))
     folder = local(run)
-    found = sorted(folder.glob("checkpoint-*"))
-    if not found and texts is None and (kept := sorted(folder.glob("stores/checkpoint-*"))):
+    folders = sorted(folder.glob("checkpoint-*"))
+    if not folders and texts is None and (kept := sorted(folder.glob("stores/checkpoint-*"))):
         return open_runs(list(kept))  # a callback left them
-    if not found:
+    if not folders:
         raise TransectError(f"{folder} holds no checkpoints.", "Give a folder that transect train wrote.")
-    number = {f: int(f.name.rpartition("-")[2]) for f in found if f.name.rpartition("-")[2].isdigit()}
+    number = {f: int(f.name.rpartition("-")[2]) for f in folders if f.name.rpartition("-")[2].isdigit()}
     wanted = chosen_steps(steps, list(number.values()))
-    found = [f for f in found if number.get(f) in wanted]
-    beside = [folder / "stores" / f.name for f in found]
+    folders = [f for f in folders if number.get(f) in wanted]
+    beside = [folder / "stores" / f.name for f in folders]
     if texts is None and all((s / "manifest.json").is_file() for s in beside):
         return open_runs(list(beside))
-    return open_runs(list(found), texts or _prompts(folder), work.out, seed=seed, progress=work.progress)
+    return open_runs(list(folders), texts or _prompts(folder), work.out, seed=seed, progress=work.progress)
 
 
 def _prompts(folder: Path) -> Path:
@@ -118,10 +118,10 @@ def _change(stores: Sequence[Store], steps: dict[str, int], design: Design, work
     """Each layer against the same layer of the first and of the last checkpoint, where the tokens are the
     same."""
     n = design.n or common_n(stores, design, 10 * design.groups)
-    given: dict[str, Any] = {**design.replace(n=n).items(), "pairs": "same", "design": "paired"}
+    options: dict[str, Any] = {**design.replace(n=n).items(), "pairs": "same", "design": "paired"}
     ends = {"first": stores[0], "last": stores[-1]}
     asks = {
-        word: [ask(m, [end, *(s for s in stores if s is not end)], **given) for m in ("cka", "sinkhorn")]
+        word: [ask(m, [end, *(s for s in stores if s is not end)], **options) for m in ("cka", "sinkhorn")]
         for word, end in ends.items()
     }
     rows = [
@@ -133,10 +133,10 @@ def _change(stores: Sequence[Store], steps: dict[str, int], design: Design, work
     return Table([r | {"layer": sites.layer(r["site"])} for r in rows])
 
 
-def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], given: dict[str, Any]) -> None:
+def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], options: dict[str, Any]) -> None:
     origin = (
         f"{len(stores)} checkpoints, steps {', '.join(str(steps[s.name]) for s in stores)}. "
-        + origin_of(study, stores, given)
+        + origin_of(study, stores, options)
     )
     study.provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in stores]}
     study.methods = [
@@ -154,10 +154,10 @@ def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], give
     for name, title, wanted in PANELS:
         shown = [c for c in wanted if c in there]
         if shown:
-            made = Figure(
+            figure = Figure(
                 name, "token_evolution", "evolution", f"{title}, along training", caption, {"curves": shown}
             )
-            study.figures.append(made)
+            study.figures.append(figure)
     change = {"curves": list(CHANGES), "labels": CHANGES}
     study.figures.insert(
         0,
@@ -209,14 +209,14 @@ def shown(row: dict[str, Any]) -> str:
 
 
 def _findings(study: Study, steps: dict[str, int]) -> list[str]:
-    told, table = [], study.tables["evolution"]
+    sentences, table = [], study.tables["evolution"]
     first, last = min(steps.values()), max(steps.values())
     deepest = max(study.tables["change"].values("layer"))
     for curve in ("cosine in text", "rank residual", "effective rank unit"):
         at = {r["step"]: r for r in table.where(curve=curve, layer=deepest)}
         if first in at and last in at:
             words = " ".join(f"{shown(at[s])} at step {s}{',' * (s == first)}" for s in (first, last))
-            told.append(f"Layer {deepest}, {curve}: {words}.")
+            sentences.append(f"Layer {deepest}, {curve}: {words}.")
     for layer in (0, deepest):
         at = {r["step"]: r for r in study.tables["change"].where(curve="cka to last", layer=layer)}
         reached = _reached({s: r["value"] for s, r in at.items()})
@@ -227,10 +227,10 @@ def _findings(study: Study, steps: dict[str, int]) -> list[str]:
         if all(kept):
             picks = [_reached(dict(zip(at, drop, strict=True))) for drop in zip(*kept, strict=True)]
             words += f"; {np.mean([p == reached for p in picks]):.0%} of resamples say the same"
-        told.append(
+        sentences.append(
             f"Layer {layer}: CKA to the last checkpoint {words} (at step {min(at)}: {shown(at[min(at)])})."
         )
-    return told
+    return sentences
 
 
 def _reached(values: dict[int, float | None], level: float = 0.9) -> int | None:

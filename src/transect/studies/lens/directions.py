@@ -29,13 +29,13 @@ def directions(spec: Sequence[str], site: str, width: int) -> dict[str, np.ndarr
 
     Raises: TransectError for another width, directions of norm 0 or not finite, and anything else.
     """
-    found = _difference(spec, site) if len(spec) == 2 else _read(spec)
-    for name, v in found.items():
+    vectors = _difference(spec, site) if len(spec) == 2 else _read(spec)
+    for name, v in vectors.items():
         if v.shape != (width,):
             raise TransectError(f"{name}: shape {list(v.shape)}; the head reads {width}.", "Give others.")
         if not np.isfinite(v).all() or not np.linalg.norm(v):
             raise TransectError(f"{name}: no direction (norm {np.linalg.norm(v):g}).", "Leave it out.")
-    return found
+    return vectors
 
 
 def _difference(spec: Sequence[str], site: str) -> dict[str, np.ndarray]:
@@ -55,17 +55,17 @@ def _read(spec: Sequence[str]) -> dict[str, np.ndarray]:
     file = local(spec[0])
     if not Path(file).is_file():
         raise TransectError(f"{spec[0]} is no file.", "Give one file, or two stores with a comma.")
-    found: dict[str, np.ndarray] = {}
+    vectors: dict[str, np.ndarray] = {}
     with open_arrays(Path(file)) as held:
         for name, raw in (held if isinstance(held, dict) else {Path(file).stem: held}).items():
             array = widen(np.asarray(raw.array if hasattr(raw, "array") else raw)).astype(np.float64)
             rows = array[None] if array.ndim == 1 else array.reshape(-1, array.shape[-1])
-            found |= {name if len(rows) == 1 else f"{name} {k}": v for k, v in enumerate(rows)}
-    return found
+            vectors |= {name if len(rows) == 1 else f"{name} {k}": v for k, v in enumerate(rows)}
+    return vectors
 
 
 def read_out(
-    store: Store, given: dict[str, np.ndarray], site: str, *, top: int, draws: int, seed: int
+    store: Store, vectors: dict[str, np.ndarray], site: str, *, top: int, draws: int, seed: int
 ) -> list[dict[str, Any]]:
     """Rows of the top tokens of each direction, of both signs: score, and as null the top scores of random
     directions (mean and 95 % range); `pairs_high`: 97.5 % of those of differences of two states at the site,
@@ -77,10 +77,10 @@ def read_out(
     random = rng(seed, "directions").standard_normal((draws, width))
     chance = pushed(blocks, random).max(axis=1)
     pairs = pushed(blocks, states[:draws] - states[draws:]).max(axis=1)
-    told = {"null": float(chance.mean()), "pairs_high": float(np.quantile(pairs, 0.975)), "draws": draws}
-    told |= dict(zip(("null_low", "null_high"), np.quantile(chance, [0.025, 0.975]).tolist(), strict=True))
+    summary = {"null": float(chance.mean()), "pairs_high": float(np.quantile(pairs, 0.975)), "draws": draws}
+    summary |= dict(zip(("null_low", "null_high"), np.quantile(chance, [0.025, 0.975]).tolist(), strict=True))
     rows = []
-    for name, v in given.items():
+    for name, v in vectors.items():
         score = pushed(blocks, v[None])[0]
         order = np.argsort(score)
         for sign, picks in (("+", order[::-1][:top]), ("−", order[:top])):
@@ -88,7 +88,7 @@ def read_out(
                 row = {"measure": "direction_score", "run": store.name, "site": site, "direction": name}
                 row |= {"sign": sign, "rank": rank, "word": blocks.model.tokenizer.decode([token])}
                 row |= {"value": abs(float(score[token])), "token_id": token, "seed": seed, "status": "ok"}
-                rows.append(row | told | {"control": "random directions"})
+                rows.append(row | summary | {"control": "random directions"})
     return rows
 
 

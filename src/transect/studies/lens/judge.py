@@ -61,9 +61,9 @@ def read(task: Read) -> dict[str, Any]:
 
     store = opened(task.path, task.content)
     blocks, last = blocks_of(store), last_site(store)
-    made, mean, count = _fitted(store, task, last)
+    fitted, mean, count = _fitted(store, task, last)
     constant = blocks.readout(torch.from_numpy(mean[None].astype(np.float32))).float().log_softmax(-1)
-    told: dict[str, Any] = {lens: {m: [] for m in MEASURES} for lens in LENSES}
+    sums: dict[str, Any] = {lens: {m: [] for m in MEASURES} for lens in LENSES}
     for i in task.judged:
         ids = np.asarray(store.token_ids(i))[: task.longest].astype(np.int64)
         states = store.sample(i, task.site)[1 : len(ids) - 1]
@@ -77,12 +77,12 @@ def read(task: Read) -> dict[str, Any]:
             if lens == "constant":
                 said = constant.expand_as(base)
             else:
-                carried = states if lens == "logit" else made(states).astype(np.float32)
+                carried = states if lens == "logit" else fitted(states).astype(np.float32)
                 said = blocks.readout(torch.from_numpy(carried)).float().log_softmax(-1)
             for name, value in scores(base, said, following).items():
-                told[lens][name].append(value)
+                sums[lens][name].append(value)
     tokens = [int(min(store.lengths[i], task.longest)) - 2 for i in task.judged]
-    return told | {"tokens": tokens, "ridge": made.ridge, "fitted_on": count}
+    return sums | {"tokens": tokens, "ridge": fitted.ridge, "fitted_on": count}
 
 
 def scores(base: "torch.Tensor", said: "torch.Tensor", following: "torch.Tensor") -> dict[str, float]:
@@ -90,13 +90,13 @@ def scores(base: "torch.Tensor", said: "torch.Tensor", following: "torch.Tensor"
 
     KL(model ‖ lens) and entropy in nats, same top token, log of the true token's rank (1: top), its loss.
     """
-    own = said.gather(-1, following[:, None])
+    targets = said.gather(-1, following[:, None])
     return {
         "kl_divergence": float((base.exp() * (base - said)).sum(-1).double().sum()),
         "top1_agreement": float((base.argmax(-1) == said.argmax(-1)).double().sum()),
-        "log_rank": float(((said > own).sum(-1) + 1).double().log().sum()),
+        "log_rank": float(((said > targets).sum(-1) + 1).double().log().sum()),
         "entropy": float(-(said.exp() * said).sum(-1).double().sum()),
-        "next_loss": float(-own.double().sum()),
+        "next_loss": float(-targets.double().sum()),
     }
 
 

@@ -67,18 +67,18 @@ def lens(
     drawn(stores[0], "lens", how.judges, how.seed)
     names = readable(stores[0], how.sites)
     site = how.at or last_site(stores[0])
-    given = directions(direction, site, stores[0].width(last_site(stores[0]))) if direction else {}
+    vectors = directions(direction, site, stores[0].width(last_site(stores[0]))) if direction else {}
     stores += captured_controls(
         stores[0], work, how.seed, random_weights=random_weights, shuffled_tokens=shuffled_tokens
     )
     asks = {s.name: _ask(s, names, how) for s in stores}
-    found = answer(asks, work, "lens")
+    answers = answer(asks, work, "lens")
     study = Study("lens", "What does a state already say about the next token?", {})
-    study.tables["lens"] = merge([_table(s.name, asks[s.name].tasks, found[s.name], how) for s in stores])
-    if given:
+    study.tables["lens"] = merge([_table(s.name, asks[s.name].tasks, answers[s.name], how) for s in stores])
+    if vectors:
         site = last_site(stores[0]) if site not in stores[0].sites else site
-        told = read_out(stores[0], given, site, top=how.top, draws=how.draws, seed=how.seed)
-        study.tables["directions"] = Table(told)
+        rows = read_out(stores[0], vectors, site, top=how.top, draws=how.draws, seed=how.seed)
+        study.tables["directions"] = Table(rows)
     describe(study, stores, how)
     return study.marked()
 
@@ -104,10 +104,10 @@ def _table(run: str, tasks: Sequence[Read], answers: Sequence[dict[str, Any]], h
     """Every site, lens and measure with its interval by text; null: a constant state's on the same tokens."""
     rows = []
     for site in dict.fromkeys(task.site for task in tasks):
-        own = [a for task, a in zip(tasks, answers, strict=True) if task.site == site]
-        tokens = np.concatenate([np.asarray(a["tokens"], float) for a in own])
+        mine = [a for task, a in zip(tasks, answers, strict=True) if task.site == site]
+        tokens = np.concatenate([np.asarray(a["tokens"], float) for a in mine])
         sums = {
-            lens: np.array([np.concatenate([a[lens][m] for a in own]) for m in MEASURES]) for lens in LENSES
+            lens: np.array([np.concatenate([a[lens][m] for a in mine]) for m in MEASURES]) for lens in LENSES
         }
         null = ratios(sums["constant"], tokens, how.groups, how.seed)[0]
         for lens in LENSES[:2]:
@@ -120,6 +120,9 @@ def _table(run: str, tasks: Sequence[Read], answers: Sequence[dict[str, Any]], h
                 row = {"measure": name, "run": run, "site": site, "lens": lens, "value": value, "low": low}
                 row |= {"high": high, "null": beside, "control": "constant state", "n": int(tokens.sum())}
                 row |= {"n_texts": len(tokens), "seed": how.seed, "status": "ok", "position0": "dropped"}
-                row |= {"fitted_on": min(a["fitted_on"] for a in own), "ridge": max(a["ridge"] for a in own)}
+                row |= {
+                    "fitted_on": min(a["fitted_on"] for a in mine),
+                    "ridge": max(a["ridge"] for a in mine),
+                }
                 rows.append(row)
     return Table(rows)

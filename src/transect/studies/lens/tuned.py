@@ -70,5 +70,5 @@ def _moments(X: np.ndarray, Y: np.ndarray, weight: np.ndarray) -> _Half:
     return _Half(at, add, basis, np.maximum(sizes, 0), basis.T @ (Z.T @ (share * (D - add))))
 
 
-def _miss(made: Affine, X: np.ndarray, Y: np.ndarray, weight: np.ndarray) -> float:
-    return float((weight * ((Y - made(X)) ** 2).sum(axis=1)).sum())
+def _miss(affine: Affine, X: np.ndarray, Y: np.ndarray, weight: np.ndarray) -> float:
+    return float((weight * ((Y - affine(X)) ** 2).sum(axis=1)).sum())

@@ -37,7 +37,7 @@ def describe(study: Study, stores: Sequence[Store], how: Any) -> None:
 
 
 def _findings(study: Study, run: str) -> list[str]:
-    told = []
+    sentences = []
     for lens in ("logit", "tuned"):
         part = study.tables["lens"].where(run=run, lens=lens)
         same = list(part.where(measure="top1_agreement"))
@@ -50,29 +50,29 @@ def _findings(study: Study, run: str) -> list[str]:
             if first
             else "never agrees with the model's top token on half of the tokens"
         )
-        told.append(
+        sentences.append(
             f"{run}, {lens} lens: {there}; at {kl['site']} it is {interval(kl, digits=3)} nats from the "
             "model's "
             f"output (a constant state: {kl['null']:.3g})."
         )
-    return told
+    return sentences
 
 
 def _words(study: Study) -> list[str]:
     table = study.tables.get("directions")
-    told = []
+    sentences = []
     for name in table.values("direction") if table else []:
         for sign in ("+", "−"):
             part = list(table.where(direction=name, sign=sign)) if table else []
             first = part[0]
             beyond = "beyond" if first["value"] > max(first["null_high"], first["pairs_high"]) else "within"
             words = ", ".join(repr(r["word"]) for r in part[:5])
-            told.append(
+            sentences.append(
                 f"{name}, {sign}: {words}. Its top score {first['value']:.3g} is {beyond} those of random "
                 f"directions (97.5 %: {first['null_high']:.3g}) and of differences of two states "
                 f"({first['pairs_high']:.3g})."
             )
-    return told
+    return sentences
 
 
 def _methods(how: Any) -> list[str]:

@@ -58,21 +58,21 @@ def matched(task: Pairing) -> dict[str, Any]:
     """Both directions of a pairing, and the one-to-one matching where one site stands on each side."""
     rows = equal_rows(opened(task.paths[0], task.contents[0]), task.position0, task.seed)
     T = len(rows)
-    whole = both(task, rows, rows)
+    best = both(task, rows, rows)
     orders = text_permutations(T, task.permutations, rng(task.seed, "match"))
     permuted = [both(task, rows, rows[order]) for order in orders]
     turned = [both(task, rows, rows, turn=k) for k in range(task.rotations)]
     groups = rng(task.seed, "groups").permutation(T) % min(task.groups, T)
     drops = [both(task, rows[groups != g], rows[groups != g]) for g in np.unique(groups)]
-    told: dict[str, Any] = {"n": int(rows.size), "n_texts": T, "tokens_a_text": rows.shape[1]}
+    record: dict[str, Any] = {"n": int(rows.size), "n_texts": T, "tokens_a_text": rows.shape[1]}
     for side, names in enumerate((task.sites, task.sites2)):
         null, bounds, others = ([b[side] for b in several] for several in (turned, permuted, drops))
         store = opened(task.paths[side], task.contents[side])
         widths = [store.width(s) for s in names]
-        told[("left", "right")[side]] = _side(task, whole[side], bounds, null, others, widths)
+        record[("left", "right")[side]] = _side(task, best[side], bounds, null, others, widths)
     one = len(task.sites) == len(task.sites2) == 1
-    told["one_to_one"] = _one_to_one(task, rows, orders, groups) if one else None
-    return told
+    record["one_to_one"] = _one_to_one(task, rows, orders, groups) if one else None
+    return record
 
 
 def both(task: Pairing, rows: np.ndarray, rows2: np.ndarray, turn: int | None = None) -> tuple[Best, Best]:
@@ -95,11 +95,11 @@ def _swept(
         np.cumsum([0, *(store.width(s) for s in names)]).tolist()
         for store, names in zip(stores, (task.sites, task.sites2), strict=True)
     ]
-    found = tuple(Best(np.zeros(b[-1]), np.full(b[-1], -1)) for b in begin)
+    swept = tuple(Best(np.zeros(b[-1]), np.full(b[-1], -1)) for b in begin)
     for i, j, rho in _correlations(task, rows, rows2, turns):
-        _improve(found[0], rho, begin[0][i], begin[1][j])
-        _improve(found[1], rho.T, begin[1][j], begin[0][i])
-    return found[0], found[1]
+        _improve(swept[0], rho, begin[0][i], begin[1][j])
+        _improve(swept[1], rho.T, begin[1][j], begin[0][i])
+    return swept[0], swept[1]
 
 
 def _improve(best: Best, rho: np.ndarray, first: int, other: int) -> None:
@@ -150,12 +150,12 @@ def _spread(store: Store, site: str, rows: np.ndarray) -> np.ndarray:
 
 
 def _side(
-    task: Pairing, whole: Best, permuted: list[Best], turned: list[Best], drops: list[Best], widths: list[int]
+    task: Pairing, full: Best, permuted: list[Best], turned: list[Best], drops: list[Best], widths: list[int]
 ) -> dict[str, Any]:
     """One run's neurons: best match, null, support, which have a twin; counts by site with replicates."""
     null = np.mean([b.size for b in turned], axis=0)
     draws = np.stack([b.size for b in permuted])
-    bound, alive = draws.max(axis=0), whole.at >= 0
+    bound, alive = draws.max(axis=0), full.at >= 0
 
     def twins(best: Best) -> np.ndarray:
         return (best.size - null > task.excess) & (best.size > bound)
@@ -163,29 +163,34 @@ def _side(
     by_chance = [
         (d - null > task.excess) & (d > np.delete(draws, k, 0).max(axis=0)) for k, d in enumerate(draws)
     ]
-    support = np.mean([b.at == whole.at for b in drops], axis=0)
-    told: dict[str, Any] = {"rho": whole.rho.tolist(), "at": whole.at.tolist(), "null": null.tolist()}
-    told |= {"bound": bound.tolist(), "support": support.tolist(), "twin": twins(whole).tolist(), "sites": []}
-    told["alive"] = alive.tolist()
+    support = np.mean([b.at == full.at for b in drops], axis=0)
+    record: dict[str, Any] = {"rho": full.rho.tolist(), "at": full.at.tolist(), "null": null.tolist()}
+    record |= {
+        "bound": bound.tolist(),
+        "support": support.tolist(),
+        "twin": twins(full).tolist(),
+        "sites": [],
+    }
+    record["alive"] = alive.tolist()
     for first, width in zip(np.cumsum([0, *widths[:-1]]), widths, strict=True):
-        own = np.flatnonzero(alive[first : first + width]) + first
+        live = np.flatnonzero(alive[first : first + width]) + first
 
-        def share(mask: np.ndarray, own: np.ndarray = own) -> float:
-            return float(mask[own].mean()) if len(own) else float("nan")
+        def share(mask: np.ndarray, live: np.ndarray = live) -> float:
+            return float(mask[live].mean()) if len(live) else float("nan")
 
-        told["sites"].append(
+        record["sites"].append(
             {
-                "neurons": len(own),
-                "twins": share(twins(whole)),
+                "neurons": len(live),
+                "twins": share(twins(full)),
                 "twins_drops": [share(twins(b)) for b in drops],
                 "twins_permuted": [share(mask) for mask in by_chance],
-                "best": share(whole.size),
+                "best": share(full.size),
                 "best_drops": [share(b.size) for b in drops],
                 "best_permuted": [share(b.size) for b in permuted],
                 "best_turned": share(null),
             }
         )
-    return told
+    return record
 
 
 def _one_to_one(task: Pairing, rows: np.ndarray, orders: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
@@ -196,10 +201,10 @@ def _one_to_one(task: Pairing, rows: np.ndarray, orders: np.ndarray, groups: np.
     plan = soft_matching(rho)
     drops = [np.abs(next(_correlations(task, rows[k], rows[k], none))[2])
              for k in (groups != g for g in np.unique(groups))]  # fmt: skip
-    told: dict[str, Any] = {"value": float((plan * rho).sum()), "partner": one_to_one(rho).tolist()}
-    told["drops"] = [float((plan * other).sum()) for other in drops]
+    record: dict[str, Any] = {"value": float((plan * rho).sum()), "partner": one_to_one(rho).tolist()}
+    record["drops"] = [float((plan * other).sum()) for other in drops]
     permuted = [np.abs(next(_correlations(task, rows, rows[o], none))[2]) for o in orders[:MATCHINGS]]
-    return told | {"permuted": [float((soft_matching(other) * other).sum()) for other in permuted]}
+    return record | {"permuted": [float((soft_matching(other) * other).sum()) for other in permuted]}
 
 
 def one_to_one(rho: np.ndarray) -> np.ndarray:

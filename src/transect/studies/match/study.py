@@ -60,23 +60,25 @@ def match(store: Run, other: Run, **options: Unpack[MatchOptions]) -> Study:
     only(options, MatchOptions)
     how, work = group(options, MatchOptions), Work.of(options)
     asked = [s.strip() for s in how.sites.split(",")]
-    given = {"seed": how.seed, "sites": asked, "progress": work.progress}
-    stores = open_runs([store, other], how.texts, work.out, **given)
+    run_options = {"seed": how.seed, "sites": asked, "progress": work.progress}
+    stores = open_runs([store, other], how.texts, work.out, **run_options)
     distinct(stores)
     stores = _same_points(stores, asked, how, work)
-    chosen = [names.select(s.sites, asked) for s in stores]
-    pairs = [(tuple(chosen[0]), tuple(chosen[1]))] if how.everywhere else [((s,), (s,)) for s in chosen[0]]
-    if (lost := sorted(set(chosen[0]) - set(chosen[1]))) and not how.everywhere:
+    selected = [names.select(s.sites, asked) for s in stores]
+    pairs = (
+        [(tuple(selected[0]), tuple(selected[1]))] if how.everywhere else [((s,), (s,)) for s in selected[0]]
+    )
+    if (lost := sorted(set(selected[0]) - set(selected[1]))) and not how.everywhere:
         raise TransectError(f"{stores[1].path} has no {lost[0]}.", "Name --sites, or seek --everywhere.")
     one, two = stores
     where = (str(one.path), str(two.path)), (one.content, two.content)
     rest = (how.excess, how.rotations, how.permutations, how.groups, how.position0, how.seed)
     tasks = tuple(Pairing(*where, *pair, *rest) for pair in pairs)
-    found = answer({"match": Ask(matched, tasks, list, key=Pairing.key)}, work, "match")["match"]
+    answers = answer({"match": Ask(matched, tasks, list, key=Pairing.key)}, work, "match")["match"]
     study = Study("match", "Which neurons are the same in both runs?", {})
-    told = list(zip(tasks, found, strict=True))
-    study.tables["matches"] = Table([row for one in told for row in _matches(stores, *one, how)])
-    study.tables["pairs"] = Table([row for one in told for row in _pairs(stores, *one)])
+    matched_tasks = list(zip(tasks, answers, strict=True))
+    study.tables["matches"] = Table([row for one in matched_tasks for row in _matches(stores, *one, how)])
+    study.tables["pairs"] = Table([row for one in matched_tasks for row in _pairs(stores, *one)])
     describe(study, stores, how)
     return study.marked().in_units_of(stores)
 
@@ -96,14 +98,16 @@ def _same_points(stores: list[Store], asked: Sequence[str], how: Any, work: Work
     return stores
 
 
-def _matches(stores: Sequence[Store], task: Pairing, told: dict[str, Any], how: Any) -> list[dict[str, Any]]:
+def _matches(
+    stores: Sequence[Store], task: Pairing, matching: dict[str, Any], how: Any
+) -> list[dict[str, Any]]:
     """Rows by site: share of the first run's neurons with a twin and without (lost), of the second's without
     (new), mean best |ρ|, and the mean |ρ| of the one-to-one or soft matching."""
-    base = {k: told[k] for k in ("n", "n_texts", "tokens_a_text")} | {"status": "ok", "seed": how.seed}
+    base = {k: matching[k] for k in ("n", "n_texts", "tokens_a_text")} | {"status": "ok", "seed": how.seed}
     base |= {"position0": "kept" if how.position0 else "dropped", "control": "permuted texts"}
     rows: list[dict[str, Any]] = []
     for side, sites, runs in (("left", task.sites, stores), ("right", task.sites2, stores[::-1])):
-        for site, counts in zip(sites, told[side]["sites"], strict=True):
+        for site, counts in zip(sites, matching[side]["sites"], strict=True):
             row = base | {"run": runs[0].name, "run2": runs[1].name, "site": site, "draws": how.permutations}
             row |= {"neurons": counts["neurons"]}
             if not counts["neurons"]:
@@ -116,13 +120,13 @@ def _matches(stores: Sequence[Store], task: Pairing, told: dict[str, Any], how: 
                 )
                 count = round(float(value) * counts["neurons"])
                 rows.append(row | _number(name, float(value), drops, null, "logit") | {"count": count})
-            own = _number(
+            options = _number(
                 "best_match", counts["best"], counts["best_drops"], counts["best_permuted"], "fisher"
             )
-            rows.append(row | own | {"rotated": counts["best_turned"]})
-    if one := told["one_to_one"]:
+            rows.append(row | options | {"rotated": counts["best_turned"]})
+    if one := matching["one_to_one"]:
         row = base | {"run": stores[0].name, "run2": stores[1].name, "site": task.sites[0]}
-        row |= {"neurons": len(told["left"]["at"]), "draws": len(one["permuted"])}
+        row |= {"neurons": len(matching["left"]["at"]), "draws": len(one["permuted"])}
         rows.append(row | _number("one_to_one", one["value"], one["drops"], one["permuted"], "fisher"))
     return rows
 
@@ -131,36 +135,36 @@ def _number(measure: str, value: float, drops: Any, null: Any, scale: str) -> di
     low, high = (float(np.clip(end, 0, 1)) for end in jackknife(value, drops, scale=scale))
     draws = np.asarray(null, float)
     ends = np.quantile(draws, [0.025, 0.975]).tolist()
-    told = {"measure": measure, "value": value, "low": low, "high": high, "null": float(draws.mean())}
-    return told | {"null_low": ends[0], "null_high": ends[1], "corrected": value - float(draws.mean())}
+    number = {"measure": measure, "value": value, "low": low, "high": high, "null": float(draws.mean())}
+    return number | {"null_low": ends[0], "null_high": ends[1], "corrected": value - float(draws.mean())}
 
 
-def _pairs(stores: Sequence[Store], task: Pairing, told: dict[str, Any]) -> list[dict[str, Any]]:
+def _pairs(stores: Sequence[Store], task: Pairing, other_unit: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a neuron, of both runs: its best match in the other, how sure that is, its one-to-one partner."""
     rows: list[dict[str, Any]] = []
     where = [_places(s, n) for s, n in zip(stores, (task.sites, task.sites2), strict=True)]
-    partner = (told["one_to_one"] or {}).get("partner")
+    partner = (other_unit["one_to_one"] or {}).get("partner")
     back = {p: k for k, p in enumerate(partner) if p >= 0} if partner else {}
     for side in (0, 1):
-        own, other = (told[("left", "right")[k]] for k in (side, 1 - side))
+        mine, other = (other_unit[("left", "right")[k]] for k in (side, 1 - side))
         run, run2 = stores[side].name, stores[1 - side].name
         for k, (site, neuron) in enumerate(where[side]):
             row: dict[str, Any] = {"measure": "twin", "run": run, "run2": run2, "site": site}
-            row |= {"neuron": neuron, "status": "ok" if own["alive"][k] else "undefined: constant"}
-            if own["alive"][k]:
-                at = own["at"][k]
+            row |= {"neuron": neuron, "status": "ok" if mine["alive"][k] else "undefined: constant"}
+            if mine["alive"][k]:
+                at = mine["at"][k]
                 site2, twin = where[1 - side][at]
-                row |= {"site2": site2, "twin": twin, "rho": own["rho"][k], "value": abs(own["rho"][k])}
+                row |= {"site2": site2, "twin": twin, "rho": mine["rho"][k], "value": abs(mine["rho"][k])}
                 row |= {
-                    "null": own["null"][k],
-                    "null_high": own["bound"][k],
-                    "excess": abs(own["rho"][k]) - own["null"][k],
+                    "null": mine["null"][k],
+                    "null_high": mine["bound"][k],
+                    "excess": abs(mine["rho"][k]) - mine["null"][k],
                 }
-                row |= {"support": own["support"][k], "mutual": other["at"][at] == k}
-                row["shared"] = own["twin"][k]
+                row |= {"support": mine["support"][k], "mutual": other["at"][at] == k}
+                row["shared"] = mine["twin"][k]
             if partner:
-                found = partner[k] if side == 0 else back.get(k, -1)
-                row["one_to_one"] = found if found >= 0 else None
+                opposite = partner[k] if side == 0 else back.get(k, -1)
+                row["one_to_one"] = opposite if opposite >= 0 else None
             rows.append(row)
     return rows
 

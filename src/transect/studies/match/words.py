@@ -88,7 +88,7 @@ def _figures(study: Study, stores: Sequence[Store], how: Any, origin: str) -> li
     matches, runs = study.tables["matches"].where(measure="shared", status="ok"), [s.name for s in stores]
     sites = matches.where(run=runs[0]).values("site")
     shown = [sites[k] for k in sorted({0, len(sites) // 2, len(sites) - 1})] if sites else []
-    made = [
+    figures = [
         Figure(
             "twins",
             "twins",
@@ -100,7 +100,7 @@ def _figures(study: Study, stores: Sequence[Store], how: Any, origin: str) -> li
         )
     ]
     if len(sites) > 1:
-        made.append(
+        figures.append(
             Figure(
                 "shared",
                 "depth",
@@ -111,4 +111,4 @@ def _figures(study: Study, stores: Sequence[Store], how: Any, origin: str) -> li
                 {"measures": ["shared"], "runs": runs, "labels": {"shared": "neurons with a twin (share)"}},
             )
         )
-    return made
+    return figures

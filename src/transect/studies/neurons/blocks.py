@@ -63,9 +63,9 @@ def block(task: Block) -> dict[str, Any]:
     del split
     rho = {name: _own_diagonal(moments.pop(name).correlation) for name in list(moments)}  # N² numbers each
     laid = _batched(task, store, rho) if task.method == "minibatch" else _exact(task, rho)
-    whole, control = rho["whole"], rho["control"]
+    full, control = rho["whole"], rho["control"]
     order, noise = (_order(task, store, rho[k], k) for k in ("whole", "control"))
-    own, orders, upper = np.arange(len(whole)), rng(seed, "orders"), np.triu_indices(len(whole), 1)
+    indices, orders, upper = np.arange(len(full)), rng(seed, "orders"), np.triu_indices(len(full), 1)
     fits = {k: stress(laid[k], targets(rho[k])) for k in ("whole", "control")}
     row = {
         "measure": "stress",
@@ -76,34 +76,34 @@ def block(task: Block) -> dict[str, Any]:
         "half_ratios": [_ratio(laid, rho, k) for k in (0, 1)],
         "reproducibility": align(laid["half 0"], laid["half 1"])[1],
         "reproducibility_null": align(laid["control half 0"], laid["control half 1"])[1],
-        "neurons": len(whole),
+        "neurons": len(full),
         "constant": int(constant.sum()),
         "dim": task.dim,
         "method": task.method,
         "layout": task.layout if task.method == "exact" else None,
         "init": task.init or None,
         "order": task.order,
-        "neighbour_rho": neighbour_rho(whole, order),
-        "neighbour_rho_before": neighbour_rho(whole, own),
+        "neighbour_rho": neighbour_rho(full, order),
+        "neighbour_rho_before": neighbour_rho(full, indices),
         "neighbour_rho_null": neighbour_rho(control, noise),
-        "order_cost": order_cost(order, whole),
-        "order_cost_before": order_cost(own, whole),
+        "order_cost": order_cost(order, full),
+        "order_cost_before": order_cost(indices, full),
         "order_cost_random": float(
-            np.mean([order_cost(orders.permutation(len(whole)), whole) for _ in range(3)])
+            np.mean([order_cost(orders.permutation(len(full)), full) for _ in range(3)])
         ),
-        "mean_abs_rho": float(np.abs(whole[upper]).mean()),
+        "mean_abs_rho": float(np.abs(full[upper]).mean()),
         "mean_abs_rho_null": float(np.abs(control[upper]).mean()),
-        "worst_neuron": float(per_neuron(laid["whole"], targets(whole)).max()),
+        "worst_neuron": float(per_neuron(laid["whole"], targets(full)).max()),
         "status": "ok",
     }
-    told = {"row": row, "positions": laid["whole"].tolist(), "heat": [], "control_positions": []}
+    record = {"row": row, "positions": laid["whole"].tolist(), "heat": [], "control_positions": []}
     if task.drawn:
-        sorted_rho = (whole, whole[np.ix_(order, order)], control[np.ix_(noise, noise)])
+        sorted_rho = (full, full[np.ix_(order, order)], control[np.ix_(noise, noise)])
         for when, matrix in zip(("before", "after", "control"), sorted_rho, strict=True):
-            told["heat"] += heat(site, when, matrix)
-        told["control_positions"] = laid["control"].tolist()
-    told["cards"] = cards(store, site, task.cards, task.position0, whole, constant) if task.cards else []
-    return told | {"poles": poles(site, laid, rho, rng(seed, "poles", site))}
+            record["heat"] += heat(site, when, matrix)
+        record["control_positions"] = laid["control"].tolist()
+    record["cards"] = cards(store, site, task.cards, task.position0, full, constant) if task.cards else []
+    return record | {"poles": poles(site, laid, rho, rng(seed, "poles", site))}
 
 
 def repeat(task: Block) -> dict[str, Any]:
@@ -116,8 +116,8 @@ def repeat(task: Block) -> dict[str, Any]:
     rows = equal_rows(store, task.position0, task.seed)
     texts = len(rows)
     orders = text_permutations(texts, DRAWS, rng(task.seed, "repeats", task.site, task.site2))
-    own = np.arange(texts)
-    best, *null = (_best(store, task, rows, order) for order in (own, *orders))
+    sample = np.arange(texts)
+    best, *null = (_best(store, task, rows, order) for order in (sample, *orders))
     return {
         "measure": "best_match",
         "site": task.site,
@@ -144,8 +144,8 @@ def repeat(task: Block) -> dict[str, Any]:
 
 def _ratio(laid: dict[str, np.ndarray], rho: dict[str, np.ndarray], half: int) -> float:
     """Stress of the map of half of the texts over that of its control."""
-    own, control = (stress(laid[k], targets(rho[k])) for k in (f"half {half}", f"control half {half}"))
-    return own / control if control > 0 else math.nan
+    plain, control = (stress(laid[k], targets(rho[k])) for k in (f"half {half}", f"control half {half}"))
+    return plain / control if control > 0 else math.nan
 
 
 def _named(split: SplitMoments) -> dict[str, Moments]:
@@ -178,13 +178,15 @@ def _batched(task: Block, store: Store, rho: dict[str, np.ndarray]) -> dict[str,
 
 
 def _batches(store: Store, task: Block, half: int | None = None) -> list[np.ndarray]:
-    chosen = store.select("all", task.position0)
+    selection = store.select("all", task.position0)
     if half is not None:
-        chosen = chosen.subset(np.flatnonzero(text_halves(len(store), task.seed)[chosen.texts] == half))
-    found = [store.read(task.site, rows) for rows in chosen.split(BATCH) if len(rows) > 1]
-    if not found:
+        selection = selection.subset(
+            np.flatnonzero(text_halves(len(store), task.seed)[selection.texts] == half)
+        )
+    batches = [store.read(task.site, rows) for rows in selection.split(BATCH) if len(rows) > 1]
+    if not batches:
         raise TransectError(f"{task.site}: no batch has two tokens.", "Capture longer texts.")
-    return found
+    return batches
 
 
 def _order(task: Block, store: Store, rho: np.ndarray, name: str) -> np.ndarray:
@@ -203,13 +205,13 @@ def _order(task: Block, store: Store, rho: np.ndarray, name: str) -> np.ndarray:
 
 def equal_rows(store: Store, position0: bool, seed: int) -> np.ndarray:
     """Rows [T, k]: k tokens of each text that has as many, in their order; k is where T · k is largest."""
-    chosen = store.select("all", position0)
-    sizes = np.unique(chosen.texts, return_counts=True)[1]
+    selection = store.select("all", position0)
+    sizes = np.unique(selection.texts, return_counts=True)[1]
     k = max(range(1, int(sizes.max()) + 1), key=lambda k: (k * int((sizes >= k).sum()), -k))
     generator, begin = rng(seed, "tokens of a text"), np.cumsum(sizes) - sizes
     return np.stack(
         [
-            chosen.rows[first + np.sort(generator.permutation(size)[:k])]
+            selection.rows[first + np.sort(generator.permutation(size)[:k])]
             for first, size in zip(begin, sizes, strict=True)
             if size >= k
         ]

@@ -46,13 +46,13 @@ def draw_maps(study: Study, figure: Figure) -> "Canvas":
 def draw_sorted(study: Study, figure: Figure) -> "Canvas":
     """Correlation heatmaps before and after sorting and of the sorted control, side by side by block."""
     table = study.tables[figure.table]
-    chosen = [str(s) for s in table.values("site")]
+    names = [str(s) for s in table.values("site")]
     kinds = {"before": "by index", "after": "sorted", "control": "control, sorted"}
-    canvas, grid = _grid(len(chosen), len(kinds), 1.35)
-    cells = {(site, when): _cells(table.where(site=site, order=when)) for site in chosen for when in kinds}
+    canvas, grid = _grid(len(names), len(kinds), 1.35)
+    cells = {(site, when): _cells(table.where(site=site, order=when)) for site in names for when in kinds}
     strong = [np.nanquantile(np.abs(matrix), 0.99) for matrix in cells.values() if matrix.size > 1]
     limit = float(max(strong, default=1.0)) or 1.0
-    for axes, site in zip(grid, chosen, strict=True):
+    for axes, site in zip(grid, names, strict=True):
         for ax, (when, words) in zip(axes, kinds.items(), strict=True):
             part = table.where(site=site, order=when)
             end = int(part.column("last").max()) + 1

@@ -67,11 +67,11 @@ def project_batches(
             "uncorrelated pairs, which it brings together. loss='order' sorts by correlation.",
             stacklevel=2,
         )
-    found, target = descend(correlations(held, o.epochs), dim, o), _target(held)
+    positions, target = descend(correlations(held, o.epochs), dim, o), _target(held)
     control = turned(held, o.seed)
     flat, null = descend(correlations(control, o.epochs), dim, o), _target(control)
-    (stress, per), (control_stress, _) = (_fit(p, t, o.norm) for p, t in ((found, target), (flat, null)))
-    return Projection(found, stress, control_stress, per)
+    (stress, per), (control_stress, _) = (_fit(p, t, o.norm) for p, t in ((positions, target), (flat, null)))
+    return Projection(positions, stress, control_stress, per)
 
 
 def descend(rhos: Iterable[np.ndarray], dim: int, o: Any) -> np.ndarray:
@@ -121,10 +121,10 @@ def turned(batches: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
 
 def _target(batches: Sequence[np.ndarray]) -> np.ndarray:
     """Target distances over all batches."""
-    whole = Accumulator(batches[0].shape[1])
+    moments = Accumulator(batches[0].shape[1])
     for batch in batches:
-        whole.update(batch)
-    rho = whole.freeze().correlation
+        moments.update(batch)
+    rho = moments.freeze().correlation
     np.fill_diagonal(rho, 1.0)
     return (1 - rho).astype(np.float32)
 

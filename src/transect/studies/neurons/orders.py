@@ -65,18 +65,18 @@ def _fiedler(rho: np.ndarray) -> np.ndarray:
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     targets(rho)
-    n, own = len(rho), np.diagonal(rho)
-    degree = np.maximum((n + rho.sum(axis=1) - own - 1) / 2, 1e-12)
+    n, diagonal = len(rho), np.diagonal(rho)
+    degree = np.maximum((n + rho.sum(axis=1) - diagonal - 1) / 2, 1e-12)
     root, first = 1 / np.sqrt(degree), np.sqrt(degree / degree.sum())
 
     def product(v: np.ndarray) -> np.ndarray:
         along = first @ v
         x = root * (v - first * along)
-        out = root * ((x.sum() + rho @ x.astype(rho.dtype)) / 2 - (1 + own) / 2 * x)
+        out = root * ((x.sum() + rho @ x.astype(rho.dtype)) / 2 - (1 + diagonal) / 2 * x)
         return out - first * (first @ out + 2 * along)  # eigenvalue −2: below all others
 
     if n < 4:
         return np.linalg.eigh(np.stack([product(e) for e in np.eye(n)]))[1][:, -1] * root
     operator: Any = LinearOperator((n, n), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
-    given: Any = {"v0": rng(0, "seriate").normal(size=n), "tol": 1e-6}
-    return eigsh(operator, k=1, which="LA", **given)[1][:, 0] * root
+    options: Any = {"v0": rng(0, "seriate").normal(size=n), "tol": 1e-6}
+    return eigsh(operator, k=1, which="LA", **options)[1][:, 0] * root

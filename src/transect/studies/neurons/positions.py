@@ -53,15 +53,15 @@ def load_positions(path: str | Path, store: Store | None = None) -> dict[str, np
     from safetensors.numpy import load_file
 
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise TransectError(
             f"{path}: not a readable safetensors file ({error}).", "Check the path."
         ) from error
-    learned = {key: value for key, value in found.items() if "neuron_projection" in key}
+    learned = {key: value for key, value in tensors.items() if "neuron_projection" in key}
     named: dict[str, np.ndarray] = {}
     origin: dict[str, str] = {}
-    for key, value in (learned or found).items():
+    for key, value in (learned or tensors).items():
         if value.ndim == 2:
             site = _site_of(key)
             if site in named:

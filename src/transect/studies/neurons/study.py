@@ -85,30 +85,30 @@ def neurons(
     place, work = NeuronPlace.of(options), Work.of(options)
     asked = [s.strip() for s in place.sites.split(",")]
     _check(store, place)
-    given = {"seed": place.seed, "sites": asked, "progress": work.progress}
-    run = open_runs(store, place.texts, work.out, **given)[0]
-    chosen = names.select(run.sites, asked)
-    shown = _shown(chosen)
+    run_options = {"seed": place.seed, "sites": asked, "progress": work.progress}
+    run = open_runs(store, place.texts, work.out, **run_options)[0]
+    selected = names.select(run.sites, asked)
+    shown = _shown(selected)
     study = Study("neurons", "Which neurons do the same, and where are they repeated?", {})
     init = place.init or ("normal" if place.method == "minibatch" else "")
     ways = (place.dim, place.layout, place.method, init, place.order, place.position0, place.seed)
     where = (str(run.path), run.content)
-    blocks = tuple(Block(*where, s, "", 0, s in shown, cards, *ways) for s in chosen)
-    apart = {(a, b): (names.layer(b) or 0) - (names.layer(a) or 0) for a in chosen for b in chosen}
+    blocks = tuple(Block(*where, s, "", 0, s in shown, cards, *ways) for s in selected)
+    apart = {(a, b): (names.layer(b) or 0) - (names.layer(a) or 0) for a in selected for b in selected}
     later = [(a, b, step) for step in skip for (a, b), gap in apart.items() if gap == step]
     pairs = tuple(Block(*where, *pair, False, 0, *ways) for pair in later)
     asks = {
         "blocks": Ask(block, blocks, list, key=Block.key, weight=lambda _task: 4),
         "repeats": Ask(repeat, pairs, list, key=Block.key),
     }
-    found = answer(asks, work, "neurons")
+    answers = answer(asks, work, "neurons")
     base = {
         "run": run.name,
         "n": len(run.select("all", place.position0)),
         "n_texts": len(run),
         "seed": place.seed,
     }
-    positions = _gathered(study, base, chosen, found, reference, run)
+    positions = _gathered(study, base, selected, answers, reference, run)
     if work.out is not None:
         _save(Path(work.out), run, positions, place.dim)
     describe(study, run, shown, place)
@@ -132,10 +132,10 @@ def _check(store: Runs, place: Any) -> None:
         neighbour_library(place.layout)
 
 
-def _shown(chosen: list[str]) -> list[str]:
+def _shown(mapped: list[str]) -> list[str]:
     """Sites that are drawn: the first, middle and last of each family, two families at most."""
     families: dict[str, list[str]] = {}
-    for site in chosen:
+    for site in mapped:
         families.setdefault(names.family(site), []).append(site)
     picks = [
         part[k] for part in list(families.values())[:2] for k in sorted({0, len(part) // 2, len(part) - 1})
@@ -144,24 +144,32 @@ def _shown(chosen: list[str]) -> list[str]:
 
 
 def _gathered(
-    study: Study, base: dict[str, Any], chosen: list[str], found: dict[str, Any], reference: Any, store: Store
+    study: Study,
+    base: dict[str, Any],
+    selected: list[str],
+    answers: dict[str, Any],
+    reference: Any,
+    store: Store,
 ) -> dict[str, np.ndarray]:
     """Fill the study's tables from the answers; the positions by site."""
     others = {} if reference is None else load_positions(reference, store)
     positions: dict[str, np.ndarray] = {}
-    for site, told in zip(chosen, found["blocks"], strict=True):
-        positions[site] = np.array(told["positions"], np.float32)
+    for site, block_answer in zip(selected, answers["blocks"], strict=True):
+        positions[site] = np.array(block_answer["positions"], np.float32)
         if site in others:
-            positions[site], told["row"]["aligned"] = align(positions[site], others[site])
-    several = found["blocks"]
-    study.tables["maps"] = Table([base | told["row"] for told in several])
+            positions[site], block_answer["row"]["aligned"] = align(positions[site], others[site])
+    several = answers["blocks"]
+    study.tables["maps"] = Table([base | block_answer["row"] for block_answer in several])
     study.tables["positions"] = Table(position_rows(store, positions))
-    controls = {s: np.array(told["control_positions"]) for s, told in zip(chosen, several, strict=True)}
+    controls = {
+        s: np.array(block_answer["control_positions"])
+        for s, block_answer in zip(selected, several, strict=True)
+    }
     study.tables["control_positions"] = Table(position_rows(store, controls))
-    study.tables["sorted"] = Table([base | line for told in several for line in told["heat"]])
-    study.tables["poles"] = Table([base | pole for told in several for pole in told["poles"]])
-    study.tables["repeats"] = Table([base | row for row in found["repeats"]])
-    if cards := [base | c for told in several for c in told["cards"]]:
+    study.tables["sorted"] = Table([base | line for block_answer in several for line in block_answer["heat"]])
+    study.tables["poles"] = Table([base | pole for block_answer in several for pole in block_answer["poles"]])
+    study.tables["repeats"] = Table([base | row for row in answers["repeats"]])
+    if cards := [base | c for block_answer in several for c in block_answer["cards"]]:
         study.tables["cards"] = Table(cards)
     return positions
 

@@ -74,9 +74,9 @@ def _ends(along: np.ndarray, count: int) -> list[np.ndarray]:
     return [order[:count], order[-count:]]
 
 
-def _within(rho: np.ndarray, chosen: np.ndarray) -> float:
+def _within(rho: np.ndarray, members: np.ndarray) -> float:
     """Mean correlation of the pairs of a set; 1 for a set of one."""
-    pairs = rho[np.ix_(chosen, chosen)][np.triu_indices(len(chosen), 1)]
+    pairs = rho[np.ix_(members, members)][np.triu_indices(len(members), 1)]
     return float(pairs.mean()) if len(pairs) else 1.0
 
 
@@ -110,8 +110,8 @@ def position_rows(store: Store, positions: dict[str, np.ndarray]) -> list[dict[s
     return [
         {"measure": "position", "run": store.name, "site": site, "neuron": i, "status": "ok"}
         | {axes[k]: float(v) for k, v in enumerate(point[: len(axes)])}
-        for site, found in positions.items()
-        for i, point in enumerate(found)
+        for site, arrays in positions.items()
+        for i, point in enumerate(arrays)
     ]
 
 
@@ -120,8 +120,8 @@ def cards(
 ) -> list[dict[str, Any]]:
     """The most heavy-tailed neurons of a block: mean, kurtosis, sparsity, nearest neuron, top token in
     context."""
-    chosen = store.select("all", position0)
-    X = store.take(site, chosen)
+    selection = store.select("all", position0)
+    X = store.take(site, selection)
     centred = X - X.mean(axis=0, dtype=np.float64)
     var = (centred**2).mean(axis=0)
     flat = constant
@@ -130,7 +130,7 @@ def cards(
     heads = store.manifest["model"].get("heads") if names.family(site).endswith("attn.head") else None
     for i in np.argsort(-kurtosis)[:count].tolist():
         top = int(np.argmax(np.abs(X[:, i])))
-        text, at = int(chosen.texts[top]), int(chosen.position[top])
+        text, at = int(selection.texts[top]), int(selection.position[top])
         pieces = store.tokens(text)
         context = (
             "".join(pieces[max(0, at - 6) : at]) + "«" + pieces[at] + "»" + "".join(pieces[at + 1 : at + 4])

@@ -74,27 +74,27 @@ def _options(place: Any) -> dict[str, Any]:
 
 
 def _warnings(study: Study) -> list[str]:
-    maps, found = study.tables["maps"], []
+    maps, sentences = study.tables["maps"], []
     if low := [r["site"] for r in maps if r["reproducibility"] < 0.8]:
-        found.append(
+        sentences.append(
             f"{len(low)} of {len(maps)} maps are not reproduced by half the texts (Procrustes correlation "
             f"below 0.8): {', '.join(low[:6])}."
         )
     if start := [r["site"] for r in maps if r["reproducibility_null"] > 0.5]:
-        found.append(
+        sentences.append(
             f"Halves of the control agree in {len(start)} of {len(maps)} maps: the start decides where "
             f"neurons end, not the texts: {', '.join(start[:6])}."
         )
     if none := [r["site"] for r in maps if r["value"] >= r["null"]]:
-        found.append(
+        sentences.append(
             f"{len(none)} of {len(maps)} maps fit no better than their control: {', '.join(none[:6])}."
         )
     if dead := int(np.sum(maps.column("constant"))):
-        found.append(f"{dead} neurons never change and correlate with nothing.")
-    return found
+        sentences.append(f"{dead} neurons never change and correlate with nothing.")
+    return sentences
 
 
-def made(place: Any) -> str:
+def layout_name(place: Any) -> str:
     """How maps were made, in a few words."""
     if place.method == "minibatch":
         return f"gradient steps by mini-batches from {place.init or 'normal'}"
@@ -138,7 +138,7 @@ def _figures(store: Store, sites: list[str], place: Any, *, with_repeats: bool) 
             "depth",
             "maps",
             "Stress of each map",
-            f"By {made(place)}. Dotted: every neuron's texts permuted by themselves. {origin}",
+            f"By {layout_name(place)}. Dotted: every neuron's texts permuted by themselves. {origin}",
             {"measures": ["stress"], **shown},
         ),
         Figure(
@@ -146,8 +146,8 @@ def _figures(store: Store, sites: list[str], place: Any, *, with_repeats: bool) 
             "maps",
             "positions",
             f"Neurons of {store.name}",
-            f"{coordinates}, by {made(place)}; distances match 1 − ρ. Stress of each map, and the Procrustes "
-            "correlation of maps from two halves of the texts. "
+            f"{coordinates}, by {layout_name(place)}; distances match 1 − ρ. Stress of each map, and the "
+            "Procrustes correlation of maps from two halves of the texts. "
             f"{'Line' if place.dim == 1 else 'Right'}: every neuron's texts permuted by "
             f"themselves (control). {origin}",
             {"sites": sites},

@@ -52,14 +52,16 @@ class Units(NamedTuple):
 
 def units_of(store: Store, task: Probe) -> Units:
     """What is probed. Raises: TransectError for labels that some texts lack, or that are all the same."""
-    chosen = store.select("all" if task.label in STANDARD else task.token, position0=False)
-    if chosen.pooled:
+    selection = store.select("all" if task.label in STANDARD else task.token, position0=False)
+    if selection.pooled:
         raise TransectError("a probe reads tokens, not means.", "Give last, landmark:NAME+k or a position.")
-    first = store.start[chosen.texts]
-    types = np.array([store.token_ids(t)[p] for t, p in zip(chosen.texts, chosen.rows - first, strict=True)])
-    rows, texts = chosen.rows, chosen.texts
+    first = store.start[selection.texts]
+    types = np.array(
+        [store.token_ids(t)[p] for t, p in zip(selection.texts, selection.rows - first, strict=True)]
+    )
+    rows, texts = selection.rows, selection.texts
     if task.label == "position":
-        labels = (chosen.rows - first).astype(float)
+        labels = (selection.rows - first).astype(float)
     elif task.label == "token":
         names, count = np.unique(types, return_counts=True)
         kept = np.isin(types, names[np.argsort(-count, kind="stable")[:TYPES]])
@@ -94,8 +96,8 @@ def labellings(units: Units, task: Probe) -> np.ndarray:
 def _turned(code: np.ndarray, groups: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     out = code.copy()
     for g in np.unique(groups):
-        own = np.flatnonzero(groups == g)
-        out[own] = np.roll(code[own], generator.integers(len(own)))
+        members = np.flatnonzero(groups == g)
+        out[members] = np.roll(code[members], generator.integers(len(members)))
     return out
 
 
@@ -117,7 +119,7 @@ def probed(task: Probe) -> dict[str, Any]:
         kept = parts[units.groups] != g
         drops.append(float(score(predicted[kept, :1], Y[kept, :1], task.kind)[0]))
     low, high = jackknife(float(scores[0]), drops)
-    told = {"value": float(scores[0]), "low": low, "high": high, "variance": share, "n": len(X)}
+    row = {"value": float(scores[0]), "low": low, "high": high, "variance": share, "n": len(X)}
     several = len(np.unique(units.types)) > 1
-    told |= {"control_task": float(scores[1]) if several else None, "null": scores[2:].tolist()}
-    return told | {"n_texts": int(units.groups.max()) + 1, "status": "ok"}
+    row |= {"control_task": float(scores[1]) if several else None, "null": scores[2:].tolist()}
+    return row | {"n_texts": int(units.groups.max()) + 1, "status": "ok"}

@@ -58,10 +58,10 @@ def held_out(
     predicted, shares = np.empty(Y.shape), []
     for test in folds:
         train = np.setdiff1d(np.arange(len(X)), test)
-        made = _decomposed(X[train], Y[train])
-        ridge = _chosen(X[train], Y[train], groups[train])
-        predicted[test] = made.predict(X[test], ridge)
-        W = np.linalg.qr(made.Vt.T @ made.weights(ridge)[:, 0])[0]
+        svd = _decomposed(X[train], Y[train])
+        ridge = _ridges(X[train], Y[train], groups[train])
+        predicted[test] = svd.predict(X[test], ridge)
+        W = np.linalg.qr(svd.Vt.T @ svd.weights(ridge)[:, 0])[0]
         Z = X[test] - X[test].mean(axis=0)
         shares.append(float(((Z @ W) ** 2).sum() / max(float((Z**2).sum()), 1e-300)))
     return Held(predicted, float(np.mean(shares)))
@@ -74,15 +74,15 @@ def _decomposed(X: np.ndarray, Y: np.ndarray) -> _Basis:
     return _Basis(at, mean, s**2, Vt, flat)
 
 
-def _chosen(X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _ridges(X: np.ndarray, Y: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The ridge of each labelling [m] that does best on every second group when fitted on the others."""
     second = np.unique(groups, return_inverse=True)[1] % 2 == 1
     if second.all() or not second.any():
         return np.full(Y.shape[1], RIDGES[-1])
-    made = _decomposed(X[~second], Y[~second])
+    svd = _decomposed(X[~second], Y[~second])
     misses = []
     for ridge in RIDGES:
-        missed = (Y[second] - made.predict(X[second], np.full(Y.shape[1], ridge))) ** 2
+        missed = (Y[second] - svd.predict(X[second], np.full(Y.shape[1], ridge))) ** 2
         misses.append(missed.sum(axis=(0, 2)))
     return RIDGES[np.argmin(misses, axis=0)]
 

@@ -29,12 +29,14 @@ def logistic(
         axes = Vt.T / max(float(np.sqrt((s**2).sum() / len(train))), 1e-300)
         Z, W = (X - at) @ axes, None
         for m in range(code.shape[1]):
-            made = _fitted(Z[train], code[train, m], groups[train])
-            predicted[test, m] = _probabilities(made, Z[test], Y.shape[2])
+            model = _fitted(Z[train], code[train, m], groups[train])
+            predicted[test, m] = _probabilities(model, Z[test], Y.shape[2])
             if W is None:
-                W = np.linalg.qr(axes @ np.atleast_2d(getattr(made, "coef_", np.zeros((1, Z.shape[1])))).T)[0]
-        own = X[test] - X[test].mean(axis=0)
-        shares.append(float(((own @ W) ** 2).sum() / max(float((own**2).sum()), 1e-300)))
+                W = np.linalg.qr(axes @ np.atleast_2d(getattr(model, "coef_", np.zeros((1, Z.shape[1])))).T)[
+                    0
+                ]
+        centred = X[test] - X[test].mean(axis=0)
+        shares.append(float(((centred @ W) ** 2).sum() / max(float((centred**2).sum()), 1e-300)))
     return Held(predicted, float(np.mean(shares)))
 
 
@@ -43,14 +45,14 @@ def _fitted(Z: np.ndarray, code: np.ndarray, groups: np.ndarray) -> object:
     second = np.unique(groups, return_inverse=True)[1] % 2 == 1
     if len(np.unique(code)) < 2:
         return int(code[0])
-    chosen = STRENGTHS[0]
+    strength = STRENGTHS[0]
     if len(np.unique(code[~second])) > 1 and second.any():
         missed, classes = [], int(code.max()) + 1
         for C in STRENGTHS:
-            made = _regression(Z[~second], code[~second], C)
-            missed.append((_probabilities(made, Z[second], classes).argmax(1) != code[second]).mean())
-        chosen = STRENGTHS[int(np.argmin(missed))]
-    return _regression(Z, code, chosen)
+            model = _regression(Z[~second], code[~second], C)
+            missed.append((_probabilities(model, Z[second], classes).argmax(1) != code[second]).mean())
+        strength = STRENGTHS[int(np.argmin(missed))]
+    return _regression(Z, code, strength)
 
 
 def _regression(Z: np.ndarray, code: np.ndarray, C: float) -> object:
@@ -62,11 +64,11 @@ def _regression(Z: np.ndarray, code: np.ndarray, C: float) -> object:
         return LogisticRegression(C=C, class_weight="balanced", max_iter=200).fit(Z, code)
 
 
-def _probabilities(made: object, Z: np.ndarray, classes: int) -> np.ndarray:
+def _probabilities(model: object, Z: np.ndarray, classes: int) -> np.ndarray:
     """[n, classes]; 0 for a class that the training rows lack."""
     out = np.zeros((len(Z), classes))
-    if isinstance(made, int):
-        out[:, made] = 1
+    if isinstance(model, int):
+        out[:, model] = 1
     else:
-        out[:, made.classes_] = made.predict_proba(Z)  # type: ignore[attr-defined]
+        out[:, model.classes_] = model.predict_proba(Z)  # type: ignore[attr-defined]
     return out

@@ -89,9 +89,9 @@ def probe(
             units_of(store, task)  # refuses before any work
         cells = tuple(task._replace(site=name) for task in tasks for name in names)
         asks[store.name] = Ask(probed, cells, list, key=Probe.key)
-    found = answer(asks, work, "probe")
+    answers = answer(asks, work, "probe")
     study = Study("probe", f"Where can {label} be read linearly?", {})
-    study.tables["probe"] = merge([_table(run, asks[run].tasks, found[run], how) for run in asks])
+    study.tables["probe"] = merge([_table(run, asks[run].tasks, answers[run], how) for run in asks])
     describe(study, opened, others, label, how)
     return study.marked().in_units_of([*opened, *others])
 
@@ -113,8 +113,8 @@ def _task(store: Store, site: str, token: str, label: str, how: Any) -> Probe:
 
 def _table(run: str, tasks: Sequence[Probe], answers: Sequence[dict[str, Any]], how: Any) -> Table:
     """A row a cell; p_max over all cells of the run, from studentised scores."""
-    rows = [_row(run, task, told) for task, told in zip(tasks, answers, strict=True)]
-    known = [k for k, told in enumerate(answers) if told.get("null")]
+    rows = [_row(run, task, numbers) for task, numbers in zip(tasks, answers, strict=True)]
+    known = [k for k, numbers in enumerate(answers) if numbers.get("null")]
     if known and reachable(how.permutations):
         values = np.array([answers[k]["value"] for k in known])
         z, null = studentised(values, np.array([answers[k]["null"] for k in known]).T)
@@ -123,23 +123,25 @@ def _table(run: str, tasks: Sequence[Probe], answers: Sequence[dict[str, Any]], 
     return Table(rows)
 
 
-def _row(run: str, task: Probe, told: dict[str, Any]) -> dict[str, Any]:
+def _row(run: str, task: Probe, numbers: dict[str, Any]) -> dict[str, Any]:
     row = {"measure": "probe_score", "run": run, "site": task.site, "token": task.token, "label": task.label}
     row |= {
         "kind": task.kind,
         "seed": task.seed,
         "position0": "dropped",
-        "status": told["status"],
+        "status": numbers["status"],
         "p_max": None,
     }
-    if told["status"] != "ok":
+    if numbers["status"] != "ok":
         return row
-    row |= {k: told[k] for k in ("value", "low", "high", "n", "n_texts", "variance", "control_task")}
-    row["selectivity"] = None if told["control_task"] is None else told["value"] - told["control_task"]
-    null = np.array(told["null"])
+    row |= {k: numbers[k] for k in ("value", "low", "high", "n", "n_texts", "variance", "control_task")}
+    row["selectivity"] = (
+        None if numbers["control_task"] is None else numbers["value"] - numbers["control_task"]
+    )
+    null = np.array(numbers["null"])
     if len(null):
         ends = np.quantile(null, [0.025, 0.975]).tolist()
         row |= {"null": float(null.mean()), "null_low": ends[0], "null_high": ends[1], "draws": len(null)}
-        row |= {"corrected": told["value"] - float(null.mean()), "control": "permuted labels"}
-        row["p"] = permutation_p(told["value"], null) if reachable(len(null)) else None
+        row |= {"corrected": numbers["value"] - float(null.mean()), "control": "permuted labels"}
+        row["p"] = permutation_p(numbers["value"], null) if reachable(len(null)) else None
     return row

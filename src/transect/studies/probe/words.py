@@ -69,7 +69,7 @@ def describe(study: Study, stores: Sequence[Store], others: Sequence[Store], lab
 
 
 def _findings(study: Study, run: str, controls: Sequence[str]) -> list[str]:
-    told = []
+    sentences = []
     for token in study.tables["probe"].where(run=run, status="ok").values("token"):
         rows = list(study.tables["probe"].where(run=run, token=token, status="ok"))
         best = max(rows, key=lambda r: r["value"])
@@ -84,8 +84,8 @@ def _findings(study: Study, run: str, controls: Sequence[str]) -> list[str]:
         for other in controls:
             beside = list(study.tables["probe"].where(run=other, token=token, site=best["site"], status="ok"))
             line += f"; {other}: {interval(beside[0], digits=3)}" if beside else ""
-        told.append(line + ".")
-    return told
+        sentences.append(line + ".")
+    return sentences
 
 
 def _methods(label: str, how: Any) -> list[str]:

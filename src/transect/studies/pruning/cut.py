@@ -56,9 +56,9 @@ def prune(
     if compensate and (missing := [s for s in _taps(model.model) if s not in moments]):
         raise TransectError(f"no moments of {missing[0]}.", "Compute them for the family mlp.act.")
     ranking = ranked(model, moments, method, seed)
-    given = moments if compensate else {}
+    options = moments if compensate else {}
     name = f"{model.name}, {fraction:.0%} pruned by {method}"
-    return take_out(model, given, ranking, fraction, scope=scope, threshold=threshold, name=name)
+    return take_out(model, options, ranking, fraction, scope=scope, threshold=threshold, name=name)
 
 
 def ranked(

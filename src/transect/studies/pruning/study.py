@@ -71,22 +71,22 @@ def pruning(
     Returns: a study with the table pruning.
     """
     only(options, PruningOptions)
-    told, work = group(options, PruningOptions), Work.of(options)
-    save, seed, out = told.save, told.seed, work.out
+    how, work = group(options, PruningOptions), Work.of(options)
+    save, seed, out = how.save, how.seed, work.out
     progress = work.progress
     if save is not None and out is None:
         raise TransectError(f"save={save} without a folder.", "Give out=DIR.")
     samples, loaded = open_texts(texts, seed=seed), open_model(model)
     bar = (lambda done, total: progress("pruning", done, total)) if progress else None
-    rows = curve(loaded, samples, list(fractions), methods, bar=bar, **told.items())
+    rows = curve(loaded, samples, list(fractions), methods, bar=bar, **how.items())
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
-    describe(study, loaded, samples, told)
+    describe(study, loaded, samples, how)
     if save is not None and out is not None:
-        need = methods[0] in BY_ACTIVATION or told.compensation
-        given = {"max_length": told.max_length}
-        own = model_moments(loaded, samples, ["mlp.act"], **given) if need else {}
-        asked: dict[str, Any] = {"scope": told.scope, "compensate": told.compensation, "seed": seed}
-        save_pruned(prune(loaded, own, save, method=methods[0], **asked), Path(out) / "model", told.scope)
+        need = methods[0] in BY_ACTIVATION or how.compensation
+        text_options = {"max_length": how.max_length}
+        moments = model_moments(loaded, samples, ["mlp.act"], **text_options) if need else {}
+        asked: dict[str, Any] = {"scope": how.scope, "compensate": how.compensation, "seed": seed}
+        save_pruned(prune(loaded, moments, save, method=methods[0], **asked), Path(out) / "model", how.scope)
     return study.marked()
 
 
@@ -144,7 +144,7 @@ def curve(
                     bar(done, folds * len(jobs))
         moments.clear()  # before the next fold's, which are as large
     width = max(block_widths(model))
-    told = {
+    row = {
         "run": model.name,
         "n": int(count.sum()),
         "n_texts": len(texts),
@@ -153,10 +153,10 @@ def curve(
         "calibration_tokens": min(seen, default=None),
         "control": "not pruned",
     }
-    told |= {"measure": "perplexity", "scope": o.scope, "seed": o.seed, "status": "ok"}
+    row |= {"measure": "perplexity", "scope": o.scope, "seed": o.seed, "status": "ok"}
     parts = np.arange(len(order))[np.argsort(order)] % min(groups, len(texts))
     return [
-        told
+        row
         | {"method": method, "fraction": fraction, "kept": width - round(fraction * width)}
         | _judged(after[method, fraction], before, count, parts)
         for method, fraction in jobs

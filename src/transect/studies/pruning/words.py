@@ -31,7 +31,7 @@ def describe(study: Study, model: Model, texts: Texts, options: Any) -> None:
         for r in rows
     ]
     once = "; random pruning is drawn once for each fold" if "random" in table.values("method") else ""
-    study.warnings = [f"Intervals resample texts{once}.", *_few(table)]
+    study.warnings = [f"Intervals resample texts{once}.", *_short_calibration(table)]
     ways = "; ".join(WAYS[str(m)] for m in table.values("method"))
     share = (
         "each block by the same share, made smaller"
@@ -71,7 +71,7 @@ def describe(study: Study, model: Model, texts: Texts, options: Any) -> None:
     ]
 
 
-def _few(table: Table) -> list[str]:
+def _short_calibration(table: Table) -> list[str]:
     """A warning where the calibration had too few tokens for what was kept."""
     short = [
         r

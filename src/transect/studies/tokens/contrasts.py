@@ -26,14 +26,14 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[str, list[tuple[str, str]]]]:
     named.
     """
     runs = [a for a in arms if a.role == "run"]
-    found: list[tuple[str, list[tuple[str, str]]]] = []
+    lists: list[tuple[str, list[tuple[str, str]]]] = []
     varied = varied_choices(runs) if all(a.choices for a in runs) else []
     follows = {c: leader(runs, c) for c in varied}
     for choice in (c for c in varied if not follows[c]):
         levels = list(dict.fromkeys(a.choices.get(choice, "") for a in runs))
-        own = [choice, *(c for c in varied if follows[c] == choice)]
+        alternatives = [choice, *(c for c in varied if follows[c] == choice)]
         rest = {
-            a.name: (*sorted((k, v) for k, v in a.choices.items() if k not in own), a.seed, a.step)
+            a.name: (*sorted((k, v) for k, v in a.choices.items() if k not in alternatives), a.seed, a.step)
             for a in runs
         }
         for level in levels[1:]:
@@ -46,12 +46,16 @@ def contrasts(arms: Sequence[Arm]) -> list[tuple[str, list[tuple[str, str]]]]:
             ]
             if pairs:
                 a, b = pairs[0]
-                also = [f"{b.choices[c]} − {a.choices[c]}" for c in own[1:] if a.choices[c] != b.choices[c]]
+                also = [
+                    f"{b.choices[c]} − {a.choices[c]}"
+                    for c in alternatives[1:]
+                    if a.choices[c] != b.choices[c]
+                ]
                 name = f"{level} − {levels[0]}" + (f" (with {', '.join(also)})" if also else "")
-                found.append((name, [(a.name, b.name) for a, b in pairs]))
+                lists.append((name, [(a.name, b.name) for a, b in pairs]))
     first = runs[0]
     plain = [a for a in runs[1:] if not (a.choices and first.choices) and a.series != first.series]
-    return found + [(f"{a.series} − {first.series}", [(first.name, a.name)]) for a in plain]
+    return lists + [(f"{a.series} − {first.series}", [(first.name, a.name)]) for a in plain]
 
 
 def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
@@ -73,31 +77,31 @@ def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
             if not (curve.table == "updates" and r["run"] in normed and sites.layer(r["site"]) == 0):
                 at.setdefault(r["run"], {})[r["site"]] = r
         for contrast, pairs in contrasts(arms):
-            whole = [(a, b) for a, b in pairs if a in at and b in at]
-            if whole:
+            matched = [(a, b) for a, b in pairs if a in at and b in at]
+            if matched:
                 deepest = deepest_layers(tables)
                 by_seed: dict[Any, list[list[dict[str, Any]]]] = {}
-                for a, b in whole:
+                for a, b in matched:
                     gaps = _gaps(at[a], at[b], deepest.get(a, 1), deepest.get(b, 1))
                     by_seed.setdefault(seeds.get(a), []).append(gaps)
-                told = combined(by_seed)
-                rows += [{"curve": name, "contrast": contrast} | row for row in told]
+                record = combined(by_seed)
+                rows += [{"curve": name, "contrast": contrast} | row for row in record]
     return Table(rows, next(iter(tables.values())).provenance)
 
 
 def deepest_layers(tables: dict[str, Table]) -> dict[str, int]:
     """Run → the number of its last layer."""
-    found: dict[str, int] = {}
+    depths: dict[str, int] = {}
     for row in tables["layers"]:
-        found[row["run"]] = max(found.get(row["run"], 1), sites.layer(row["site"]) or 0)
-    return found
+        depths[row["run"]] = max(depths.get(row["run"], 1), sites.layer(row["site"]) or 0)
+    return depths
 
 
 def _gaps(a: Rows, b: Rows, last_a: int, last_b: int) -> list[dict[str, Any]]:
     """B − A at the sites that both have, or at the depths of the shallower one."""
-    few, many, last = (a, b, last_a) if last_a <= last_b else (b, a, last_b)
-    shared = [s for s in few if (last_a == last_b and s in many) or last_a != last_b]
-    told = []
+    shorter, many, last = (a, b, last_a) if last_a <= last_b else (b, a, last_b)
+    shared = [s for s in shorter if (last_a == last_b and s in many) or last_a != last_b]
+    sentences = []
     for site in shared:
         layer = sites.layer(site) or 0
         row = (
@@ -107,30 +111,30 @@ def _gaps(a: Rows, b: Rows, last_a: int, last_b: int) -> list[dict[str, Any]]:
         )
         if row is None:
             continue
-        ends = (few[site], row) if few is a else (row, few[site])
+        ends = (shorter[site], row) if shorter is a else (row, shorter[site])
         left, right = (_replicates(r) for r in ends)
-        told.append(
+        sentences.append(
             {
                 "site": site,
                 "layer": layer,
                 "depth": layer / last,
-                "measure": few[site]["measure"],
+                "measure": shorter[site]["measure"],
                 "value": ends[1]["value"] - ends[0]["value"],
                 "replicates": right - left if len(left) == len(right) else np.empty(0),
             }
         )
-    return told
+    return sentences
 
 
 def between(rows: Rows, family: str, depth: float, last: int) -> dict[str, Any] | None:
     """Value and leave-one-out values of a curve at a share of its depth, by a straight line between its two
     layers next to it; None outside of them."""
-    own = sorted(((sites.layer(s) or 0) / last, s) for s in rows if sites.family(s) == family)
-    x = np.array([d for d, _ in own])
+    ordered = sorted(((sites.layer(s) or 0) / last, s) for s in rows if sites.family(s) == family)
+    x = np.array([d for d, _ in ordered])
     if not len(x) or not x[0] - 1e-9 <= depth <= x[-1] + 1e-9:
         return None
     k = min(max(int(np.searchsorted(x, depth, "right")) - 1, 0), max(len(x) - 2, 0))
-    left, right = rows[own[k][1]], rows[own[min(k + 1, len(x) - 1)][1]]
+    left, right = rows[ordered[k][1]], rows[ordered[min(k + 1, len(x) - 1)][1]]
     share = 0.0 if len(x) < 2 else float(np.clip((depth - x[k]) / (x[k + 1] - x[k]), 0, 1))
     kept = [_replicates(r) for r in (left, right)]
     mixed = (1 - share) * kept[0] + share * kept[1] if len(kept[0]) == len(kept[1]) else np.empty(0)
@@ -149,10 +153,10 @@ def combined(by_seed: dict[Any, list[list[dict[str, Any]]]]) -> list[dict[str, A
     heads = {r["site"]: r for r in flat[0]}
     for k, site in enumerate(names):
         here = [[r for g in several for r in g if r["site"] == site] for several in by_seed.values()]
-        values[k] = [np.mean([r["value"] for r in own]) for own in here]
-        drops = [[r["replicates"] for r in own] for own in here]
-        same = len({len(d) for own in drops for d in own}) == 1
-        kept.append(np.mean([np.mean(own, axis=0) for own in drops], axis=0) if same else np.empty(0))
+        values[k] = [np.mean([r["value"] for r in group]) for group in here]
+        drops = [[r["replicates"] for r in group] for group in here]
+        same = len({len(d) for group in drops for d in group}) == 1
+        kept.append(np.mean([np.mean(group, axis=0) for group in drops], axis=0) if same else np.empty(0))
     equal = len({len(k) for k in kept}) == 1
     band = seeds_band(values, np.array(kept) if equal else np.empty((len(names), 0)))
     basis = "texts" if count == 1 else "two seeds: none" if count < FEWEST else "seeds and texts"

@@ -64,8 +64,8 @@ def draw_token_grid(study: Study, figure: Figure) -> "Canvas":
         part = table.where(curve=curve).where(lambda r: r.get("comparable") is not False)
         for ax, column in zip(row, columns, strict=True):
             for cell in (c for c in o["cells"] if c["column"] == column):
-                own = part.where(series=cell["series"], role="run")
-                _line(ax, own, palette[cell["line"]], cell["line"], depth)
+                mine = part.where(series=cell["series"], role="run")
+                _line(ax, mine, palette[cell["line"]], cell["line"], depth)
                 random = part.where(series=cell["series"], role="control")
                 _plain(ax, random, "value", palette[cell["line"]], "--", 0.7, depth)
             _mean_null(
@@ -120,8 +120,8 @@ def draw_token_heatmap(study: Study, figure: Figure) -> "Canvas":
             ax = grid[row][k]
             M = part.column(value).reshape(len(pieces), len(pieces))  # rows stand in the order of i, then j
             image = ax.imshow(M, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", rasterized=True)
-            own, null = (part.column(f"{name}{end}")[0] for name in ("mean", "null"))
-            title = f"mean {own:z.2f}\nother texts {null:z.2f}"
+            means, null = (part.column(f"{name}{end}")[0] for name in ("mean", "null"))
+            title = f"mean {means:z.2f}\nother texts {null:z.2f}"
             ax.set_title(title if row else f"{site}\n{title}", fontsize=7)
             ax.tick_params(length=0)
             ax.set_xticks([])

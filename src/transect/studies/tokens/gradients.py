@@ -96,33 +96,33 @@ def _skips(task: Gradients) -> list[dict[str, Any]]:
         model = model_of(store)
         check_head(model)
         drawn = _draw(store, task)
-        found = [skipped_losses(model, ids) for ids, _, _ in drawn]
+        by_text = [skipped_losses(model, ids) for ids, _, _ in drawn]
     except TransectError as error:
         return [{"measure": "skipped_block", "run": store.name, "status": str(error)}]
     base = {"run": store.name, "normalise": "raw", "design": "within", "n_texts": len(drawn)}
     base |= {"position0": "dropped", "seed": task.seed, "n": sum(len(ids) - 1 for ids, _, _ in drawn)}
     rows = []
-    for k, site in enumerate(found[0]):
-        gains, sizes = np.array([told[site] for told in found]).T  # each [texts]
+    for k, site in enumerate(by_text[0]):
+        gains, sizes = np.array([record[site] for record in by_text]).T  # each [texts]
         size = summary(sizes, [], task.groups, task.seed, scale="log")
         rows.append(base | {"measure": "state_variance", "site": site} | _alone(size))
         if k:
-            told = summary(gains, [], task.groups, task.seed)
-            rows.append(base | {"measure": "skipped_block", "site": site} | _alone(told))
+            record = summary(gains, [], task.groups, task.seed)
+            rows.append(base | {"measure": "skipped_block", "site": site} | _alone(record))
     return rows
 
 
-def _alone(told: dict[str, Any]) -> dict[str, Any]:
+def _alone(record: dict[str, Any]) -> dict[str, Any]:
     """A number that has no null."""
     empty = ("p", "null", "corrected", "corrected_low", "corrected_high")
-    return told | dict.fromkeys(empty)
+    return record | dict.fromkeys(empty)
 
 
 def gradient_rows(store: Store, model: "Model", task: Gradients) -> list[dict[str, Any]]:
     """Rows of one store with its model; TransectError for a model that predicts no next token."""
     check_head(model)
     drawn = _draw(store, task)
-    told = [token_gradients(model, ids, at, other) for ids, at, other in drawn]
+    results = [token_gradients(model, ids, at, other) for ids, at, other in drawn]
     base = {
         "run": store.name,
         "token": f"{task.positions} a text",
@@ -132,12 +132,12 @@ def gradient_rows(store: Store, model: "Model", task: Gradients) -> list[dict[st
     base |= {"design": "within", "n": len(drawn) * task.positions, "n_texts": len(drawn), "seed": task.seed}
     base |= {"control": "another next token"}
     rows = []
-    for site in told[0]:
-        true, null, size = (np.array([t[site][k] for t in told]) for k in range(3))  # [texts, positions]
+    for site in results[0]:
+        true, null, size = (np.array([t[site][k] for t in results]) for k in range(3))  # [texts, positions]
         for name, scale in (("gradient_norm", np.ones_like(size)), ("relative_gradient", size)):
             other = [float((null * scale).mean())]
-            found = summary((true * scale).mean(axis=1), other, task.groups, task.seed, scale="log")
-            rows.append(base | {"measure": name, "site": site} | found | {"p": None})
+            estimate = summary((true * scale).mean(axis=1), other, task.groups, task.seed, scale="log")
+            rows.append(base | {"measure": name, "site": site} | estimate | {"p": None})
     return rows
 
 
@@ -149,11 +149,11 @@ def _draw(store: Store, task: Gradients) -> list[tuple[np.ndarray, ...]]:
         raise TransectError(
             f"{store.path}: {len(enough)} texts have {positions + 2} tokens.", "Give longer texts."
         )
-    chosen = []
+    chosen_texts = []
     for i in sorted(draw.permutation(enough)[: task.texts].tolist()):
         ids = np.asarray(store.token_ids(i))[: task.longest + 1]
-        chosen.append((ids, np.sort(draw.choice(np.arange(1, len(ids) - 1), positions, replace=False))))
-    following = draw.permutation(np.concatenate([ids[at + 1] for ids, at in chosen])).reshape(
-        len(chosen), positions
+        chosen_texts.append((ids, np.sort(draw.choice(np.arange(1, len(ids) - 1), positions, replace=False))))
+    following = draw.permutation(np.concatenate([ids[at + 1] for ids, at in chosen_texts])).reshape(
+        len(chosen_texts), positions
     )
-    return [(ids, at, other) for (ids, at), other in zip(chosen, following, strict=True)]
+    return [(ids, at, other) for (ids, at), other in zip(chosen_texts, following, strict=True)]

@@ -35,11 +35,11 @@ def losses(arms: Sequence[Arm]) -> Table:
             rows.append(base | {"status": reasons[0] if reasons else "pairs in different units"})
             continue
         row = combined(by_seed)[0]
-        told = {
+        record = {
             k: row[k] for k in ("value", "low", "high", "seed_low", "seed_high", "seeds", "pairs", "basis")
         }
         part = (of[pairs[0][0]].judged or {}).get("judged") or "test"
-        rows.append(base | told | {"unit": units.pop(), "part": part, "status": "ok"})
+        rows.append(base | record | {"unit": units.pop(), "part": part, "status": "ok"})
     return Table(rows)
 
 
@@ -49,7 +49,7 @@ def gap_of(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, Any]
         return "a run without a final evaluation"
     if a.get("task") != b.get("task") or (a.get("judged") or "test") != (b.get("judged") or "test"):
         return "judged on different texts"
-    left, right = (told.get("groups") or {} for told in (a, b))
+    left, right = (side.get("groups") or {} for side in (a, b))
     if not left or not right or len(left["nats"]) != len(right["nats"]):
         return "sums by document were not kept: train again"
     counts, unit = [np.array(left["tokens"]), np.array(right["tokens"])], "nats a token"
@@ -58,7 +58,7 @@ def gap_of(a: dict[str, Any] | None, b: dict[str, Any] | None) -> dict[str, Any]
         if not left.get("bytes") or left["bytes"] != right.get("bytes"):
             return "different tokenizers, and bytes by document were not kept"
         counts, unit, scale = [np.array(left["bytes"], float)] * 2, "bits a byte", math.log(2)
-    nats = [np.array(told["nats"]) / scale for told in (left, right)]
+    nats = [np.array(side["nats"]) / scale for side in (left, right)]
     rates = [n.sum() / c.sum() for n, c in zip(nats, counts, strict=True)]
     without = [(n.sum() - n) / (c.sum() - c) for n, c in zip(nats, counts, strict=True)]
     return {

@@ -22,7 +22,7 @@ def pictures(study: Study, arms: Sequence[Arm], origin: str) -> list[Figure]:
     thin = f"; thin lines: least and largest of {seeds} seeds" if seeds > 1 else ""
     tail = f"Bands: 95 %, {bands}{thin}. {origin}"
     base = {"series": series, "controls": controls}
-    made = _grid(arms, base, tail) if len(series) > 5 else []
+    figures = _grid(arms, base, tail) if len(series) > 5 else []
     first = ""
     if any(not r["comparable"] for r in study.tables["curves"]):
         first = " The update from the embedding into a first norm is left out: it is the norming."
@@ -31,10 +31,10 @@ def pictures(study: Study, arms: Sequence[Arm], origin: str) -> list[Figure]:
         for k, shown in enumerate(chunks(series)):
             if there:
                 caption = f"Dashed: random weights; dotted: the null of each measure.{first} {tail}"
-                own = {"series": shown, "controls": [c for c in controls if c in shown], "curves": there}
-                made.append(Figure(_numbered(name, k), "token_curves", "curves", title, caption, own))
-    made += _differences(study, origin) if "differences" in study.tables else []
-    return made + heatmaps(study, origin)
+                options = {"series": shown, "controls": [c for c in controls if c in shown], "curves": there}
+                figures.append(Figure(_numbered(name, k), "token_curves", "curves", title, caption, options))
+    figures += _differences(study, origin) if "differences" in study.tables else []
+    return figures + heatmaps(study, origin)
 
 
 def chunks(names: Sequence[str], most: int = MOST) -> list[list[str]]:
@@ -58,9 +58,9 @@ def _differences(study: Study, origin: str) -> list[Figure]:
     return [
         Figure(
             _numbered("differences", k), "token_differences", "differences", "Differences", caption,
-            {"curves": shown, "contrasts": own},
+            {"curves": shown, "contrasts": chunk},
         )
-        for k, own in enumerate(chunks(table.values("contrast")))
+        for k, chunk in enumerate(chunks(table.values("contrast")))
     ]  # fmt: skip
 
 
@@ -83,8 +83,8 @@ def _grid(arms: Sequence[Arm], base: dict[str, Any], tail: str) -> list[Figure]:
     caption = f"A column for each {by}; thin dashed: random weights; dotted grey: the null, averaged. {tail}"
     figures = []
     for k, lines in enumerate(chunks(list(dict.fromkeys(c["line"] for c in cells)))):
-        own = [c for c in cells if c["line"] in lines]
-        options = base | {"curves": HEADLINES, "by": by, "cells": own}
+        members = [c for c in cells if c["line"] in lines]
+        options = base | {"curves": HEADLINES, "by": by, "cells": members}
         figures.append(
             Figure(_numbered("grid", k), "token_grid", "curves", "Comparison grid", caption, options)
         )
@@ -93,7 +93,7 @@ def _grid(arms: Sequence[Arm], base: dict[str, Any], tail: str) -> list[Figure]:
 
 def heatmaps(study: Study, origin: str) -> list[Figure]:
     """Similarity of the tokens of single texts, one figure for each text and run."""
-    table, made = study.tables["similarity"], []
+    table, figures = study.tables["similarity"], []
     for prompt in table.values("prompt"):
         caption = (
             "Cosine between the states of the tokens of one text, raw (above) and with the mean of all "
@@ -104,7 +104,7 @@ def heatmaps(study: Study, origin: str) -> list[Figure]:
         for k, run in enumerate(table.where(prompt=prompt).values("run")):
             title = f"Token similarity in one text, {run}"
             name = _numbered(f"tokens-{prompt + 1}", k)
-            made.append(
+            figures.append(
                 Figure(name, "token_heatmap", "similarity", title, caption, {"run": run, "prompt": prompt})
             )
-    return made
+    return figures

@@ -75,15 +75,17 @@ class Arm:
 def random_controls(stores: Sequence[Store], arms: Sequence[Arm], work: Work, seed: int) -> list[Store]:
     """The same texts through random weights, once for each series (our own start there, as its recipe's seed
     drew it)."""
-    made: list[Store] = []
+    controls: list[Store] = []
     done: set[str] = set()
     for store, arm in zip(stores, arms, strict=True):
         if arm.series in done or str(store.manifest["model"]["spec"]).startswith("random:"):
             continue
         done.add(arm.series)
-        own = seed if arm.seed is None else arm.seed
-        made.append(random_control(store, work.out, seed=own, progress=work.progress, sites=["resid"]))
-    return made
+        arm_seed = seed if arm.seed is None else arm.seed
+        controls.append(
+            random_control(store, work.out, seed=arm_seed, progress=work.progress, sites=["resid"])
+        )
+    return controls
 
 
 def arms_of(stores: Sequence[Store], controls: Sequence[Store]) -> list[Arm]:
@@ -132,9 +134,9 @@ def _said(word: str, value: Any) -> str:
 
 
 def _arm(store: Store, role: str) -> Arm:
-    told = store.manifest["model"]
-    folder = Path(str(told["spec"]).removeprefix("random:")).expanduser()
-    source = told["fingerprint"].get("source") or {}
+    record = store.manifest["model"]
+    folder = Path(str(record["spec"]).removeprefix("random:")).expanduser()
+    source = record["fingerprint"].get("source") or {}
     seed, step, choices = source.get("seed"), source.get("step"), {}
     scores, result = (_read(folder / f"{name}.json") for name in ("scores", "result"))
     if (folder / "config.json").is_file():
@@ -163,9 +165,9 @@ def _read(file: Path) -> dict[str, Any]:
     return read_json(file, "run") if file.is_file() else {}
 
 
-def _over(told: dict[str, Any]) -> tuple[float, float, float] | None:
+def _over(record: dict[str, Any]) -> tuple[float, float, float] | None:
     """Nats over the unigram model with an interval; None where a run was judged without one."""
-    found = [told.get(f"over_baseline{end}") for end in ("", "_low", "_high")]
-    if not all(isinstance(v, float) for v in found):
+    values = [record.get(f"over_baseline{end}") for end in ("", "_low", "_high")]
+    if not all(isinstance(v, float) for v in values):
         return None
-    return tuple(found)  # type: ignore[return-value]
+    return tuple(values)  # type: ignore[return-value]

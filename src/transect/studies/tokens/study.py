@@ -79,7 +79,7 @@ def tokens(
     }  # the first run of each series
     some = [shown[name] for name in spread(sorted(shown), 3)]
     tables["similarity"] = similarities([*some, *others[:1]], design.sites, prompts, design.position0)
-    tables["arms"] = Table([{"measure": "arm", "run": a.name, "status": "ok", **_told(a)} for a in arms])
+    tables["arms"] = Table([{"measure": "arm", "run": a.name, "status": "ok", **_columns(a)} for a in arms])
     study = Study("tokens", "How alike do tokens become with depth, and how do models differ in it?", tables)
     describe(study, [*stores, *others], arms, design.items() | {"window": how.window}, warnings)
     return study.marked().in_units_of([*stores, *others])
@@ -91,8 +91,8 @@ def spread(names: Sequence[str], most: int) -> list[str]:
     return list(dict.fromkeys(names[round(k * (len(names) - 1) / max(1, count - 1))] for k in range(count)))
 
 
-def _told(arm: Any) -> dict[str, Any]:
-    told = {"role": arm.role, "series": arm.series, "seed": arm.seed, "step": arm.step}
+def _columns(arm: Any) -> dict[str, Any]:
+    columns = {"role": arm.role, "series": arm.series, "seed": arm.seed, "step": arm.step}
     over = arm.over or (None, None, None)
-    told |= {"over_baseline": over[0], "over_baseline_low": over[1], "over_baseline_high": over[2]}
-    return told | {"learned": arm.learned, "loss": arm.loss} | arm.choices
+    columns |= {"over_baseline": over[0], "over_baseline_low": over[1], "over_baseline_high": over[2]}
+    return columns | {"learned": arm.learned, "loss": arm.loss} | arm.choices

@@ -30,19 +30,19 @@ def measured(stores: Sequence[Store], design: Design, work: Work, how: Any) -> d
     """Table name → rows of all runs; `how` is a value of TokenOptions."""
     stores = list(stores)
     pooled: dict[str, Any] = design.replace(n=design.n or common_n(stores, design, POINTS)).items()
-    few: dict[str, Any] = {"window": how.window, "family": design.sites}
-    few |= {k: getattr(design, k) for k in ("position0", "groups", "seed")}
+    settings: dict[str, Any] = {"window": how.window, "family": design.sites}
+    settings |= {k: getattr(design, k) for k in ("position0", "groups", "seed")}
     shaped = [m for m in POOLED if m not in ("anisotropy", "mean_norm")]
     asks: dict[str, list[Ask]] = {
         "layers": [ask(POOLED, stores, **pooled), ask(shaped, stores, normalise="unit", **pooled)],
         "centred": [ask("anisotropy", stores, centred=True, **pooled)],
         "updates": [ask(UPDATES, stores, design="paired", permutations=19, **pooled)],
-        "within": [within_ask(WITHIN, stores, **few)],
-        "paths": [trajectories_ask(stores, **few)],
+        "within": [within_ask(WITHIN, stores, **settings)],
+        "paths": [trajectories_ask(stores, **settings)],
     }
     if how.gradients:
-        own = {"texts": how.gradient_texts, "positions": how.gradient_positions}
-        asks["gradients"] = [gradients_ask(stores, groups=design.groups, seed=design.seed, **own)]
+        options = {"texts": how.gradient_texts, "positions": how.gradient_positions}
+        asks["gradients"] = [gradients_ask(stores, groups=design.groups, seed=design.seed, **options)]
         asks["skips"] = [skips_ask(stores, texts=how.gradient_texts, groups=design.groups, seed=design.seed)]
     return {name: merge(several) for name, several in answer(asks, work, "token geometry").items()}
 
@@ -64,35 +64,39 @@ def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
             continue
         part = list(tables[curve.table].where(status="ok", **curve.where))
         for (role, series), runs in members.items():
-            own = [r for r in part if r["run"] in runs]
-            for site in dict.fromkeys(r["site"] for r in own):
-                here = [r for r in own if r["site"] == site]
-                told = _mean(here)
-                told |= {"depth": (told["layer"] or 0) / deepest.get(here[0]["run"], 1)}
-                first = curve.table == "updates" and series in normed and told["layer"] == 0
-                told |= {"comparable": not first}
-                rows.append({"curve": name, "series": series, "role": role, "site": site} | told)
+            mine = [r for r in part if r["run"] in runs]
+            for site in dict.fromkeys(r["site"] for r in mine):
+                here = [r for r in mine if r["site"] == site]
+                record = _mean(here)
+                record |= {"depth": (record["layer"] or 0) / deepest.get(here[0]["run"], 1)}
+                first = curve.table == "updates" and series in normed and record["layer"] == 0
+                record |= {"comparable": not first}
+                rows.append({"curve": name, "series": series, "role": role, "site": site} | record)
     return Table(rows, next(iter(tables.values())).provenance)
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One point of a curve from the rows of its seeds."""
     values = np.array([r["value"] for r in rows], float)
-    told: dict[str, Any] = {
+    every: dict[str, Any] = {
         k: rows[0].get(k) for k in ("measure", "site2", "control", "n", "n_texts", "design")
     }
-    told |= {"value": float(values.mean()), "seed_low": float(values.min()), "seed_high": float(values.max())}
-    told |= {"runs": len(rows), "layer": sites.layer(rows[0]["site"]), "status": "ok"}
-    told |= {"replicates": replicated(rows).tolist()}
-    told |= {"calibration": rows[0].get("calibration") if len(rows) == 1 else None}
+    every |= {
+        "value": float(values.mean()),
+        "seed_low": float(values.min()),
+        "seed_high": float(values.max()),
+    }
+    every |= {"runs": len(rows), "layer": sites.layer(rows[0]["site"]), "status": "ok"}
+    every |= {"replicates": replicated(rows).tolist()}
+    every |= {"calibration": rows[0].get("calibration") if len(rows) == 1 else None}
     nulls = [r["null"] for r in rows if r["null"] is not None]
-    told |= {"null": float(np.mean(nulls)) if nulls else None}
+    every |= {"null": float(np.mean(nulls)) if nulls else None}
     low, high = seeds_interval(values, replicated(rows), scale=scale_of(rows[0]["measure"]))
     if len(rows) == 1:
         low, high = rows[0]["low"], rows[0]["high"]
     spread = [[r[k] for r in rows if r.get(k) is not None] for k in ("text_low", "text_high")]
-    told |= {k: float(np.mean(v)) for k, v in zip(("text_low", "text_high"), spread, strict=True) if v}
-    return told | {"low": low, "high": high}
+    every |= {k: float(np.mean(v)) for k, v in zip(("text_low", "text_high"), spread, strict=True) if v}
+    return every | {"low": low, "high": high}
 
 
 def replicated(rows: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -111,9 +115,9 @@ def similarities(
     as a control, the mean cosine of tokens of different texts at the same positions."""
     rows: list[dict[str, Any]] = []
     for store in stores:
-        own = sites.select(store.sites, [family])
+        every = sites.select(store.sites, [family])
         names = list(
-            dict.fromkeys(own[round(k * (len(own) - 1) / max(1, depths - 1))] for k in range(depths))
+            dict.fromkeys(every[round(k * (len(every) - 1) / max(1, depths - 1))] for k in range(depths))
         )
         cut = windows(store, None, position0)
         long = [int(i) for i in np.argsort(-store.lengths, kind="stable") if store.lengths[i] > most] or [

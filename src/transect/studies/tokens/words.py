@@ -18,13 +18,13 @@ from transect.studies.tokens.runs import Arm
 
 
 def describe(
-    study: Study, stores: Sequence[Store], arms: Sequence[Arm], given: dict[str, Any], notes: list[str]
+    study: Study, stores: Sequence[Store], arms: Sequence[Arm], options: dict[str, Any], notes: list[str]
 ) -> None:
     """Fill in findings, warnings, methods, provenance and figures."""
-    origin = origin_of(study, stores, given)
+    origin = origin_of(study, stores, options)
     study.provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in stores]}
     study.provenance |= {
-        k: given[k] for k in ("sites", "tokens", "position0", "massive", "window", "groups", "seed")
+        k: options[k] for k in ("sites", "tokens", "position0", "massive", "window", "groups", "seed")
     }
     study.findings = _findings(study, arms)
     study.warnings = [*notes, *_warnings(study, stores, arms)]
@@ -32,7 +32,7 @@ def describe(
     study.figures = pictures(study, arms, origin)
 
 
-def origin_of(study: Study, stores: Sequence[Store], given: dict[str, Any]) -> str:
+def origin_of(study: Study, stores: Sequence[Store], options: dict[str, Any]) -> str:
     """The tail of every caption: runs, texts, counts, what was left out."""
     first, within = stores[0], study.tables["within"].where(status="ok")
     shown = (
@@ -43,11 +43,13 @@ def origin_of(study: Study, stores: Sequence[Store], given: dict[str, Any]) -> s
     n = int(study.tables["layers"].column("n")[0])
     window = int(within.column("n")[0]) if len(within) else 0
     texts = int(within.column("n_texts")[0]) if len(within) else 0
-    where = "kept" if given["position0"] else "dropped"
-    told = f"{shown}; pooled: {n} tokens; within texts: {texts} texts × {window} tokens. Position 0 {where}"
-    if given["massive"]:
-        told += f", tokens above {given['massive']:g} median norms dropped from pooled measures"
-    return f"{told}; the final norm is no layer."
+    where = "kept" if options["position0"] else "dropped"
+    sentence = (
+        f"{shown}; pooled: {n} tokens; within texts: {texts} texts × {window} tokens. Position 0 {where}"
+    )
+    if options["massive"]:
+        sentence += f", tokens above {options['massive']:g} median norms dropped from pooled measures"
+    return f"{sentence}; the final norm is no layer."
 
 
 METHODS = [
@@ -92,13 +94,13 @@ METHODS = [
 
 def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
     """For every series, however many there are: where its curves go; then contrasts, in loss and geometry."""
-    told: list[str] = []
+    sentences: list[str] = []
     table = study.tables["curves"]
     series = list(dict.fromkeys(a.series for a in arms if a.role == "run"))
     for name in series:
-        own = table.where(series=name, role="run")
+        trained = table.where(series=name, role="run")
         for curve in ("cosine in text", "rank residual"):
-            rows = _ordered(own.where(curve=curve))
+            rows = _ordered(trained.where(curve=curve))
             if len(rows) < 2:
                 continue
             last, first = rows[-1], rows[0]
@@ -107,15 +109,15 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
             line += f" (tokens of other texts {last['null']:.3g}"
             random = _ordered(table.where(curve=curve, series=name, role="control"))
             line += f", random weights {_at(random[-1])})" if random else ")"
-            told.append(line + (f", {last['runs']} seeds." if last["runs"] > 1 else "."))
-        told += _curse(name, own, table.where(series=name, role="control"))
-    return told + _apart_in_loss(study) + _contrasted(study)
+            sentences.append(line + (f", {last['runs']} seeds." if last["runs"] > 1 else "."))
+        sentences += _curse(name, trained, table.where(series=name, role="control"))
+    return sentences + _apart_in_loss(study) + _contrasted(study)
 
 
-def _curse(name: str, own: Table, control: Table) -> list[str]:
+def _curse(name: str, curve: Table, control: Table) -> list[str]:
     """Growth of the state through depth beside that of random weights, and the block that the loss would miss
     least, with the share of resamples that pick it too."""
-    grown, blocks = (_ordered(own.where(curve=c)) for c in ("variance", "block skipped"))
+    grown, blocks = (_ordered(curve.where(curve=c)) for c in ("variance", "block skipped"))
     if len(grown) < 3 or not blocks:
         return []
     first, last = grown[1], grown[-1]
@@ -128,9 +130,9 @@ def _curse(name: str, own: Table, control: Table) -> list[str]:
     line += f" (random weights {_growth(random[1], random[-1])})" if len(random) > 2 else ""
     line += f"; of {len(blocks)} blocks, leaving out the one that makes"
     line += f" {least['site']} costs least, {_at(least)} nats a token"
-    again = [r["replicates"] for r in blocks]
-    if all(again) and len({len(a) for a in again}) == 1:
-        picks = np.argmin(np.array(again, float), axis=0).tolist()
+    replicates = [r["replicates"] for r in blocks]
+    if all(replicates) and len({len(a) for a in replicates}) == 1:
+        picks = np.argmin(np.array(replicates, float), axis=0).tolist()
         line += f" ({share(agreement(picks, blocks.index(least)))} of resamples pick the same)"
     return [line + (f"; {len(idle)} cost nothing that can be told from 0." if known else ".")]
 
@@ -145,13 +147,13 @@ def _growth(first: dict[str, Any], last: dict[str, Any]) -> str:
 
 
 def _apart_in_loss(study: Study) -> list[str]:
-    told = []
+    sentences = []
     for r in study.tables["losses"].where(status="ok") if "losses" in study.tables else ():
-        told.append(
+        sentences.append(
             f"{r['contrast']}, loss on {r['part']}: {r['value']:+.3g}{_ends(r)} {r['unit']} "
             f"({_units(r)}; paired by the same documents)."
         )
-    return told
+    return sentences
 
 
 def _ends(row: dict[str, Any]) -> str:
@@ -176,9 +178,9 @@ def _units(row: dict[str, Any]) -> str:
 
 def _contrasted(study: Study) -> list[str]:
     """For each contrast and headline curve, the layer where the whole curve's band is farthest from 0."""
-    told = []
+    sentences = []
     if "differences" not in study.tables:
-        return told
+        return sentences
     table = study.tables["differences"]
     for contrast in table.values("contrast"):
         for curve in HEADLINES:
@@ -199,11 +201,11 @@ def _contrasted(study: Study) -> list[str]:
                 if top["agreement"] is not None
                 else ""
             )
-            told.append(
+            sentences.append(
                 f"{contrast}, {_plain(curve)}: {words} {top['site']}: {top['value']:+.3g}{ends}"
                 f" ({_units(top)}{agree})."
             )
-    return told
+    return sentences
 
 
 def _starts(study: Study) -> list[str]:
@@ -244,45 +246,47 @@ def _at(row: dict[str, Any]) -> str:
 
 
 def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> list[str]:
-    told: list[str] = []
+    sentences: list[str] = []
     runs = [a for a in arms if a.role == "run"]
     if not any(a.role == "control" for a in arms):
-        told.append(
+        sentences.append(
             "No run with random weights: what training added cannot be told from what the architecture does."
         )
     counts = {s: sum(a.series == s for a in runs) for s in dict.fromkeys(a.series for a in runs)}
     if len(runs) > 1 and max(counts.values()) == 1:
-        told.append("One run for each series: differences between series may be differences between seeds.")
+        sentences.append(
+            "One run for each series: differences between series may be differences between seeds."
+        )
     if 2 in counts.values():
-        told.append(
+        sentences.append(
             "Two seeds of a series: both values are shown, and nothing is tested. Three seeds can be."
         )
     if failed := [_judged(a) for a in runs if a.learned is False]:
-        told.append(
+        sentences.append(
             f"Did not learn (not above the unigram model by the interval): {', '.join(failed)}. What they "
             "show is the geometry of a run that failed with this recipe, not of the architecture trained."
         )
     gaps = list(study.tables["losses"].where(status="ok")) if "losses" in study.tables else []
     if apart := [r for r in gaps if r["low"] is not None and (r["low"] > 0 or r["high"] < 0)]:
-        told.append(
+        sentences.append(
             f"Arms differ in loss by more than their interval ({', '.join(r['contrast'] for r in apart)}): a "
             "difference between them may be one of how far they have learned."
         )
     if "losses" in study.tables:
         for reason in dict.fromkeys(r["status"] for r in study.tables["losses"] if r["status"] != "ok"):
-            told.append(f"Losses of arms are not compared: {reason}.")
-    told += _starts(study)
+            sentences.append(f"Losses of arms are not compared: {reason}.")
+    sentences += _starts(study)
     if any(a.choices.get("placement") in NORMED for a in runs):
-        told.append(
+        sentences.append(
             "Where a block ends in a norm (post, deepnorm, mix), resid is the normed state: its norm is "
             "set by the norm's "
             "weight, and an update includes the norming. Compare cosines and ranks between placements, "
             "not norms."
         )
     if len({s.manifest["tokens_hash"] for s in stores}) > 1:
-        told.append(
+        sentences.append(
             "The runs have different tokens (tokenizers, or lengths): they are compared as clouds, not by "
             "token."
         )
-    told += flagged(study.tables, skip=("arms", "curves", "differences", "losses", "similarity"))
-    return told
+    sentences += flagged(study.tables, skip=("arms", "curves", "differences", "losses", "similarity"))
+    return sentences
