@@ -112,3 +112,10 @@ def events(client: TestClient, job: str, start: int = -1) -> list[dict]:
             if line.startswith("data: "):
                 told.append(json.loads(line[6:]))
     return told
+
+
+def shortened(folder: Path) -> Study:
+    """A study with its first two figures: printing all takes most of a report's time."""
+    study = Study.load(folder)
+    study.figures = study.figures[:2]
+    return study

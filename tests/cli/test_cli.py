@@ -14,6 +14,8 @@ import transect as ts
 from tiny import WORDS, save_tiny
 from transect.cli.main import main, message
 from transect.errors import TransectError
+from transect.results.drawing import save_all
+from transect.results.study import Study
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,12 +121,18 @@ def test_drift_leaves_tables_figures_and_a_page(folder: Path, tmp_path: Path) ->
         "--shuffled-tokens",
         "--workers",
         "1",
+        "--formats",
+        "svg",
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "d" / "report.html").stat().st_size > 10_000
-    assert {"drift.pdf", "drift.svg", "drift.png"} <= {p.name for p in (tmp_path / "d" / "figures").iterdir()}
+    assert {p.suffix for p in (tmp_path / "d" / "figures").iterdir()} == {".svg"}
     assert "tiny, shuffled tokens" in ts.Table.load(tmp_path / "d" / "adjacent.parquet").values("run")
-    done = run("report", tmp_path / "d", "--out", tmp_path / "one.html")
+    study = Study.load(tmp_path / "d")
+    study.figures = [f for f in study.figures if f.name == "drift"]
+    study.save(tmp_path / "one")
+    assert {f.suffix for f in save_all(study, tmp_path / "one")} == {".pdf", ".svg", ".png"}
+    done = run("report", tmp_path / "one", "--out", tmp_path / "one.html")
     assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "one.html"))
 
 
@@ -142,6 +150,7 @@ def test_drift_leaves_tables_figures_and_a_page(folder: Path, tmp_path: Path) ->
         (["measure", "nonsense", "{store}"], "nonsense"),
         (["drift", "{store}", "{store}", "--out", "{tmp}/d"], "share a name"),
         (["drift", "--out", "{tmp}/d"], "no run given"),
+        (["drift", "{store}", "--out", "{tmp}/d", "--formats", "svg,jpg"], "written as 'jpg'"),
         (["report", "{tmp}", "--out", "{tmp}/r.html"], "no study here"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 import transect as ts
+from app_home import shortened
 from browser import settled, show
 
 pytestmark = pytest.mark.browser
@@ -89,7 +90,7 @@ def test_a_pin_becomes_a_pdf_a_page_and_a_notebook(page: Any, address: str, buil
 def test_a_report_opens_on_its_figure_and_prints_without_the_interactive_part(
     page: Any, built: Path, tmp_path: Path
 ) -> None:
-    file = ts.report(built / "drift", tmp_path / "r.html")
+    file = ts.report(shortened(built / "drift"), tmp_path / "r.html")
     page.goto(f"file://{file}")
     settled(page)
     figure = page.locator("[data-panel=drift] svg")

@@ -173,11 +173,11 @@ def test_the_command(base, tmp_path):
     factors = {Q0: (rng.standard_normal((32, R)), rng.standard_normal((R, 32)))}
     factors[DOWN1] = rng.standard_normal((32, R)), rng.standard_normal((R, 48))
     folder = plant(tmp_path / "a", base, factors)
-    args = ["adapters", str(folder), "--base", base, "--out", str(tmp_path / "out")]
+    args = ["adapters", str(folder), "--base", base, "--out", str(tmp_path / "out"), "--formats", "svg"]
     done = CliRunner().invoke(cli, args, standalone_mode=False, catch_exceptions=False)
     assert "stable rank" in done.output
     for name in ("layers", "spectra", "energy"):
-        assert (tmp_path / f"out/figures/{name}.png").exists()
+        assert (tmp_path / f"out/figures/{name}.svg").exists()
 
 
 INITS = [True, "gaussian", "pissa", "olora", "eva", "orthogonal", "mica"]

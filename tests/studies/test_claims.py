@@ -101,10 +101,12 @@ def test_the_command_and_bad_input(model: str, tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "o"),
     ]
-    ran = CliRunner().invoke(cli, [*args, "--json", "--workers", "1"], catch_exceptions=False)
+    ran = CliRunner().invoke(
+        cli, [*args, "--json", "--workers", "1", "--formats", "svg"], catch_exceptions=False
+    )
     assert ran.exit_code == 0, ran.output
     assert '"outcome"' in ran.output
-    assert (tmp_path / "o/figures/reproduced.png").exists()
+    assert (tmp_path / "o/figures/reproduced.svg").exists()
     for name, word in (("gromov", "Did you mean|no claim"), ("gurnee-universal", "needs --other")):
         with pytest.raises(TransectError, match=word):
             ts.studies.reproduce(name, model=model, out=tmp_path / "x")

@@ -328,6 +328,8 @@ def test_the_command(runs, tmp_path):
         *paths,
         "--out",
         str(tmp_path / "out"),
+        "--formats",
+        "svg",
         "--n",
         "32",
         "--groups",
@@ -339,7 +341,7 @@ def test_the_command(runs, tmp_path):
     done = CliRunner().invoke(cli, args, standalone_mode=False, catch_exceptions=False)
     assert "1 − unbiased CKA" in done.output
     assert (tmp_path / "out/report.html").exists()
-    assert (tmp_path / "out/figures/drift.png").exists()
+    assert (tmp_path / "out/figures/drift.svg").exists()
     assert len(ts.Study.load(tmp_path / "out").tables["layers"])
 
 

@@ -162,11 +162,11 @@ def test_report_and_figures(study: tuple[ts.Study, Path]) -> None:
 
     files = save_all(made, out, formats=("svg",))
     assert len(files) == len(made.figures)
-    page = ts.report(out, out / "report.html").read_text()
+    page = ts.report(out, out / "report.html", figures=out / "figures").read_text()
     assert "default-src 'none'" in page
     markup = re.sub(r"<script.*?</script>", "", page, flags=re.S)  # the policy keeps scripts from asking
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", markup), "the page asks nobody for anything"
-    plain = ts.report(out, out / "plain.html", static=True).read_text()
+    plain = ts.report(out, out / "plain.html", static=True, figures=out / "figures").read_text()
     assert plain.count("<img alt=") == len(made.figures)
     assert "<script" not in plain
     again = ts.Study.load(out)

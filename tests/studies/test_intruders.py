@@ -122,8 +122,9 @@ def test_fisher_is_the_mean_squared_gradient_of_whole_texts(run: tuple[str, str]
 def test_the_command_and_bad_input(run: tuple[str, str], tmp_path: Path) -> None:
     base, adapter = run
     args = ["adapters", adapter, "--base", base, "--intruders", "--out", str(tmp_path / "o"), "--draws", "2"]
+    args += ["--formats", "svg"]
     ran = CliRunner().invoke(cli, args, standalone_mode=False, catch_exceptions=False)
     assert "are intruders" in ran.output
-    assert (tmp_path / "o/figures/intruders.png").exists()
+    assert (tmp_path / "o/figures/intruders.svg").exists()
     with pytest.raises(TransectError, match="with intruders"):
         ts.studies.adapters(adapter, base, texts=make_texts(9))

@@ -41,5 +41,5 @@ def test_every_selector_goes_through_to_the_figures(
     else:
         made = ts.studies.tokens(stores, gradients=False, **given)
     assert made.findings
-    assert save_all(made, tmp_path, ("png",))
+    assert save_all(made, tmp_path, ("svg",))
     made.save(tmp_path / "out")

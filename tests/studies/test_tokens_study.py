@@ -390,6 +390,8 @@ def test_evolution_runs_from_the_start_to_the_end(at):
             "4",
             "--workers",
             "1",
+            "--formats",
+            "svg",
         ],
     )
     assert done.exit_code == 0, (done.output, done.exception)
@@ -405,7 +407,7 @@ def test_evolution_runs_from_the_start_to_the_end(at):
     near = change.where(curve="cka to last", site="resid.1")
     at_step = dict(zip(near.column("step"), near.column("value"), strict=True))
     assert at_step[4] > at_step[0]
-    assert (out / "figures/change.png").exists()
+    assert (out / "figures/change.svg").exists()
     heatmaps = [f for f in made.figures if f.kind == "token_heatmap"]
     assert {f.options["run"] for f in heatmaps} == {"pre/checkpoint-00000", "pre/checkpoint-00008"}
     with pytest.raises(TransectError, match="holds no checkpoints"):

@@ -45,7 +45,7 @@ def stores(tmp_path: Path) -> Path:
 
 def drift_of(store: Path, out: Path, *more: str) -> list[str]:
     words = ["drift", str(store), "--out", str(out), "--n", "20", "--groups", "4", "--resamples", "0"]
-    return [*words, "--workers", "1", *more]
+    return [*words, "--workers", "1", "--formats", "svg", *more]
 
 
 @pytest.mark.fault(

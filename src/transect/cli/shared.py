@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transect.cli.options import PathName, WholeRange
+from transect.errors import TransectError
 from transect.files import plain
 
 if TYPE_CHECKING:
     from transect.results.table import Table
+
+#: What a figure can be written as.
+KINDS = ("pdf", "svg", "png")
 
 
 def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -38,6 +42,24 @@ SEED = click.option(
 
 OVERWRITE = click.option(
     "--overwrite", is_flag=True, help="Replace the store, study or run that --out holds, once this is done."
+)
+
+
+def _formats(_context: Any, _parameter: Any, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+    if unknown := [name for name in names if name not in KINDS]:
+        raise TransectError(
+            f"--formats: no figure is written as {unknown[0]!r}.", f"Choose of {', '.join(KINDS)}."
+        )
+    return names
+
+
+FORMATS = click.option(
+    "--formats",
+    default=",".join(KINDS),
+    show_default=True,
+    callback=_formats,
+    help="What each figure is written as.",
 )
 
 
@@ -224,15 +246,15 @@ def _cell(value: Any) -> str:
     return "".join(c for c in text if c.isprintable())
 
 
-def finish(study: Any, out: Path, quiet: bool = False) -> None:
+def finish(study: Any, out: Path, formats: Sequence[str] = KINDS, quiet: bool = False) -> None:
     """Save a study, its figures and its page; say where."""
     from transect.page.report import report
     from transect.results.drawing import save_all
 
     study.save(out)
     with spinner("drawing"):
-        save_all(study, out)
-        page = report(study, out / "report.html", figures=out / "figures")
+        save_all(study, out, formats)
+        page = report(study, out / "report.html", figures=out / "figures" if "svg" in formats else None)
     if not quiet:
         for finding in study.findings:
             click.echo(plain(f"· {finding}"))

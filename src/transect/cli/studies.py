@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from transect.cli.options import command, explicit
-from transect.cli.shared import ENGINE, JSON, OVERWRITE, SHARE, bars, finish, room_for, show
+from transect.cli.shared import ENGINE, FORMATS, JSON, OVERWRITE, SHARE, bars, finish, room_for, show
 from transect.results.study import check_study
 from transect.studies import names
 
@@ -28,7 +28,7 @@ def study_command(name: str, shown_as: str = "") -> click.Command:
     places = PLACES.get(name, (first,))
 
     def run(values: dict[str, Any]) -> None:
-        as_json, overwrite = values.pop("as_json"), values.pop("overwrite")
+        as_json, overwrite, formats = (values.pop(k) for k in ("as_json", "overwrite", "formats"))
         if values["out"] is None:
             values["out"] = f"{str(values[first][0]).rstrip(chr(47))}-{name}"
         out = Path(values["out"])
@@ -42,11 +42,11 @@ def study_command(name: str, shown_as: str = "") -> click.Command:
             check_study(out, name)
             with bars() as bar:
                 study = func(**asked, progress=bar)
-            finish(study, out, quiet=as_json)
+            finish(study, out, formats, quiet=as_json)
         if as_json:
             show(study.tables[getattr(room, "HEADLINE", next(iter(study.tables)))], as_json=True)
 
-    extra = shared_parameters(ENGINE, SHARE, OVERWRITE, JSON)
+    extra = shared_parameters(ENGINE, SHARE, FORMATS, OVERWRITE, JSON)
     needed = [p.name for p in inspect.signature(func).parameters.values() if p.default is p.empty]
     needed += [] if name in BESIDE else ["out"]
     return command(func, run, name=shown_as or name, arguments=places, extra=extra, required=needed)
