@@ -90,13 +90,18 @@ class Study:
     def trace(self, stores: Iterable[Any], how: Any, **more: Any) -> "Study":
         """This study and its tables, saying which stores and options they come from; `more` are options too.
 
-        Where the work was done is no part of it.
+        What a table says of itself, its measures, it keeps. Where the work was done is no part of it.
+
+        Args:
+            stores: The runs, controls too.
+            how: Options as a mapping, or a value that has them as `items()`.
         """
-        options = {k: v for k, v in how.items().items() if k not in ("out", "progress", "engine", "texts")}
+        left = ("out", "progress", "engine", "texts")
+        options = {k: v for k, v in dict(how.items()).items() if k not in left}
         runs = [s.manifest | {"path": str(s.path), "content": s.content} for s in stores]
         self.provenance = {"transect": __version__, "runs": runs, "options": options | more}
         for table in self.tables.values():
-            table.provenance = self.provenance
+            table.provenance = table.provenance | self.provenance
         return self
 
     def in_units_of(self, stores: Iterable[Any]) -> "Study":

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Unpack
 
 import numpy as np
 
+from transect import __version__
 from transect.errors import TransectError
 from transect.files import local, read_json
 from transect.inference.asks import Ask, answer
@@ -108,7 +109,14 @@ def adapters(
     study = Study("adapters", "What did training do to the weights, and in which directions?", {})
     study.tables = {"modules": Table(rows), "layers": Table(_layers(rows)), "spectra": Table(spectra)}
     scalings = Counter(c.scaling for c in runs[folder.name])
-    study.provenance = {"base": base, "adapter": config, "full": full, "top": how.top, "seed": how.seed}
+    study.provenance = {
+        "transect": __version__,
+        "base": base,
+        "adapter": config,
+        "full": full,
+        "top": how.top,
+        "seed": how.seed,
+    }
     study.provenance |= {k: getattr(how, k) for k in ("threshold", "draws", "longest")} if intruders else {}
     study.warnings += warnings
     describe(study, list(runs), base, _scaling(config, scalings), how.top)

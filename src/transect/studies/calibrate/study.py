@@ -11,7 +11,6 @@ from typing import Annotated, Any, Unpack
 import numpy as np
 from scipy.stats import beta
 
-from transect import __version__
 from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.inference.design import Design, PointOptions
@@ -69,19 +68,15 @@ def calibrate(
         for site in spaced(of_run, how.depths)
     )  # fmt: skip
     planted = answer({"power": Ask(plant, tasks, list, key=Planting.key)}, work, "planting")["power"]
-    provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in opened]}
-    tables = {
-        name: Table([r for one in planted for r in one[name]], provenance) for name in ("texts", "power")
-    }
+    tables = {name: Table([r for one in planted for r in one[name]]) for name in ("texts", "power")}
     rows = [row | _interval(row) for row in tables["power"]]
     if not rows:
         raise TransectError(f"fewer than {FEWEST} texts hold a token.", "Capture more texts.")
-    tables["power"] = Table(rows, provenance)
-    needed = Table(_needed(rows, how.power), provenance)
+    tables["power"] = Table(rows)
+    needed = Table(_needed(rows, how.power))
     study = Study("calibrate", "How many texts does an effect need?", {"needed": needed, **tables})
-    study.provenance = provenance
     describe(study, how)
-    return study.marked().in_units_of(opened)
+    return study.trace(opened, how, sizes=list(sizes)).marked().in_units_of(opened)
 
 
 def _massive(stores: Sequence[Store], names: list[list[str]], design: Any) -> Sequence[tuple[int, ...]]:

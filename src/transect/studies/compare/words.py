@@ -29,7 +29,7 @@ def describe(
         "intervals by"
         " leaving out groups of texts."
     )
-    study.provenance = {"runs": [s.manifest | {"path": s.path.name} for s in every], "settings": options}
+    study.trace(every, options)
     study.findings = _findings(study, arms)
     study.warnings += _warnings(study, arms)
     if "ruling" in study.tables:

@@ -29,8 +29,8 @@ def describe(
     position = _position(study, design)
     shown = "; ".join(describe_run(s) for s in [*stores, *others])
     origin = f"{shown}. n = {n} tokens per cloud, {position}, 95 % intervals by leaving out groups of texts."
-    runs = [s.manifest | {"path": str(s.path), "content": s.content} for s in [*stores, *others]]
-    study.provenance = adjacent.provenance | {"runs": runs, "design": design.items()}
+    study.trace([*stores, *others], design)
+    study.provenance |= {"measures": adjacent.provenance.get("measures", {})}
     study.findings = [
         line for s in stores for line in _findings(study, s.name, [c.name for c in others], measure)
     ]

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Unpack
 
 import numpy as np
 
-from transect import __version__
 from transect.errors import TransectError
 from transect.files import local
 from transect.inference.asks import answer
@@ -138,7 +137,7 @@ def _describe(study: Study, stores: Sequence[Store], steps: dict[str, int], opti
         f"{len(stores)} checkpoints, steps {', '.join(str(steps[s.name]) for s in stores)}. "
         + origin_of(study, stores, options)
     )
-    study.provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in stores]}
+    study.trace(stores, options)
     study.methods = [
         *METHODS,
         "Change: unbiased linear CKA (null: whole texts permuted) and Sinkhorn divergence of the"

@@ -55,7 +55,7 @@ def describe(study: Study, store: Store, shown: list[str], place: Any) -> None:
             "Texts were not resampled: no pair is called the first."
         )
     study.warnings += _warnings(study)
-    study.provenance = {"runs": [store.manifest | {"path": str(store.path)}], "options": _options(place)}
+    study.trace([store], _options(place))
     study.methods = _methods(place)
     study.figures = _figures(store, shown, place, with_repeats=len(repeats) > 0)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from transect import __version__
 from transect.inference.intervals import agreement, jackknife
 from transect.models import sites
 from transect.results.study import Study, describe_run
@@ -22,10 +21,8 @@ def describe(
 ) -> None:
     """Fill in findings, warnings, methods, provenance and figures."""
     origin = origin_of(study, stores, options)
-    study.provenance = {"transect": __version__, "runs": [s.manifest | {"path": str(s.path)} for s in stores]}
-    study.provenance |= {
-        k: options[k] for k in ("sites", "tokens", "position0", "massive", "window", "groups", "seed")
-    }
+    named = ("sites", "tokens", "position0", "massive", "window", "groups", "seed")
+    study.trace(stores, {k: options[k] for k in named})
     study.findings = _findings(study, arms)
     study.warnings = [*notes, *_warnings(study, stores, arms)]
     study.methods = METHODS
