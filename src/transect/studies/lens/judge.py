@@ -11,6 +11,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.inference.evaluate import opened
 from transect.models import sites
+from transect.numeric.norms import ordinary
 from transect.random import rng
 from transect.store.store import Store
 from transect.studies.judging import blocks_of
@@ -109,10 +110,8 @@ def _fitted(store: Store, task: Read, last: str) -> tuple[Affine, np.ndarray, in
     rows = np.concatenate([store.start[i] + np.arange(1, n) for i, n in ends])
     text = np.repeat(np.arange(len(ends)), [n - 1 for _, n in ends])
     X, Y = store.read(task.site, rows), store.read(last, rows)
-    if task.massive:
-        norms = [np.linalg.norm(Z, axis=1) for Z in (X, Y)]
-        kept = np.all([n <= task.massive * np.median(n) for n in norms], axis=0)
-        X, Y, text = X[kept], Y[kept], text[kept]
+    kept = ordinary(np.stack([np.linalg.norm(Z, axis=1) for Z in (X, Y)]), task.massive)
+    X, Y, text = X[kept], Y[kept], text[kept]
     half = rng(task.seed, "lens halves").permutation(len(ends)) % 2
     return affine(X, Y, half[text].astype(np.float64)), Y.mean(axis=0, dtype=np.float64), len(X)
 
