@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/transect demo --out runs/demo
 
 test: setup browser
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The fast loop: lint, types and the quick tests, about a minute of one core.
 check: lint types

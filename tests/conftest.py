@@ -2,6 +2,7 @@
 imported."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before NumPy and torch read it; two cores are shared by the workers
 
-import pytest
 from jaxtyping import install_import_hook
 
 SRC = Path(__file__).parent.parent / "src"
@@ -35,22 +35,42 @@ def checked_modules() -> list[str]:
 install_import_hook(checked_modules(), "beartype.beartype")
 
 
-#: Files that take longest, begun first: one of them at the end would leave the other worker idle.
+#: Files that take longest, begun first after the page's: one of them at the end would leave a worker idle.
 LONG = (
-    "work/test_engine.py", "house/test_faults.py", "studies/test_drift.py", "page/test_page_files.py",
-    "page/test_page.py", "train/test_finetune.py", "store/test_crashes.py", "studies/test_tokens_study.py",
-    "page/test_jobs.py", "cli/test_cli.py", "train/test_pretrain.py", "store/test_same_points.py",
-    "work/test_overwrite.py", "store/test_capture.py", "studies/test_neurons.py", "studies/test_compare.py",
-    "studies/test_selectors.py", "results/test_letters.py", "house/test_plugin.py", "store/test_import.py",
+    "studies/test_tokens_study.py", "house/test_notebooks.py", "studies/test_drift.py",
+    "train/test_pretrain.py", "cli/test_cli.py", "studies/test_neurons.py", "store/test_crashes.py",
+    "train/test_finetune.py", "train/test_decoder.py", "work/test_engine.py", "page/test_jobs.py",
+    "house/test_faults.py", "store/test_remote.py", "studies/test_selectors.py", "studies/test_compare.py",
+    "studies/test_manifold.py", "store/test_capture.py", "store/test_import.py", "cli/test_options.py",
+    "work/test_overwrite.py",
 )  # fmt: skip
 
 
-def _group(item: Any) -> str:
-    """Tests that one worker runs: those of a file; all that need a browser share one, and one folder."""
-    return "page" if item.get_closest_marker("browser") else "/".join(item.path.parts[-2:])
+def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
+    """A file's tests share one worker, and with it what they set up; so do all files that need a browser."""
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    return Files(config, log)
+
+
+@cache
+def _in_browser(file: str) -> bool:
+    return "mark.browser" in (SRC.parent / file).read_text("utf-8")
+
+
+def group(nodeid: str) -> str:
+    """Under which name tests go to one worker."""
+    file = nodeid.split("::", 1)[0]
+    return "page" if _in_browser(file) else file
 
 
 def _place(item: Any) -> int:
+    if group(item.nodeid) == "page":
+        return -1
     name = "/".join(item.path.parts[-2:])
     return LONG.index(name) if name in LONG else len(LONG)
 
@@ -61,8 +81,6 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     from browser import lacking
 
     items.sort(key=_place)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
     if not lacking() or os.environ.get("CI"):
         return
     left = [item for item in items if item.get_closest_marker("browser")]
