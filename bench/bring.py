@@ -98,6 +98,7 @@ def importing(at: Path, megabytes: int) -> None:
     np.save(at / "points.npy", X)
     size, best = (at / "points.npy").stat().st_size, [float("inf"), float("inf")]
     for k in range(3):
+        (at / "copy.npy").unlink(missing_ok=True)  # a new file on both sides
         begun = time.perf_counter()
         shutil.copyfile(at / "points.npy", at / "copy.npy")
         with (at / "copy.npy").open("rb+") as file:

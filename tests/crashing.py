@@ -9,7 +9,23 @@ from typing import Any
 import numpy as np
 
 #: Everything by which our writers change a disk or make it durable.
-CALLS = ("open", "write", "pwrite", "ftruncate", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir")
+CALLS = tuple(
+    name
+    for name in (
+        "open",
+        "write",
+        "pwrite",
+        "posix_fallocate",
+        "ftruncate",
+        "fsync",
+        "replace",
+        "rename",
+        "unlink",
+        "mkdir",
+        "rmdir",
+    )
+    if hasattr(os, name)
+)
 
 #: Calls to the disk of each writer: a test stops it before every one of them. They stand in docs/faults.md.
 STOPS = {

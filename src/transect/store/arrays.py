@@ -1,7 +1,8 @@
 """A store from points that somebody else captured: `store_from_arrays({site: points}, out=DIR)`.
 
-All arrays are read once before anything is written: shapes, numbers that are not finite, and a hash of
-everything, which is the store's identity. Then shards are written one after another, as a capture's are.
+All arrays are read once before anything is written: shapes, numbers that are not finite, and the sha256 of
+every shard as it will be, which together are the store's identity. Then shards are written one after
+another, as a capture's are, and read back: a file that is not what was hashed does not count.
 """
 
 import functools
@@ -10,8 +11,9 @@ import json
 import platform
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,12 +27,21 @@ from transect.store.recapture import ARRAYS
 from transect.store.sample_texts import about, tokens_of
 from transect.store.samples import Samples, as_raw, runs, samples_of, stored_dtype
 from transect.store.shard_write import make_shard
-from transect.store.shards import NUMPY, SAFETENSORS, ShardWriter, widen
+from transect.store.shards import NUMPY, SAFETENSORS, Sha256, ShardWriter, shard_header, widen
 from transect.store.store import Store, open_store
 from transect.texts.texts import Texts, Tokenized
 
 #: Size of a shard, and of what is held of one site while it is written.
-SHARD_BYTES, BLOCK_BYTES = 512 << 20, 32 << 20
+SHARD_BYTES, BLOCK_BYTES = 512 << 20, 8 << 20
+
+
+class Foreseen(NamedTuple):
+    """A shard before it is written: the sha256 of its file, the CRC-32 of every block in order of writing,
+    the largest |x| of every site."""
+
+    sha256: str
+    crcs: list[int]
+    peak: dict[str, float]
 
 
 def store_from_arrays(
@@ -136,9 +147,10 @@ def write_samples(
     notes = [*notes, *texts.notes, *([note] if dtypes != [dtype] else [])]
     if not out.exists():
         _check_space(out, row_bytes, [int(one.lengths[a:b].sum()) for a, b in shards])
+    foreseen = [_foresee(sites, a, b, dtype) for a, b in shards]
     manifest = _manifest(
-        name or _name_of(out), _digest(sites, dtype), texts, tokenized, widths, dtype, plan, pool, notes,
-        more or {},
+        name or _name_of(out), _digest(sites, dtype, foreseen), texts, tokenized, widths, dtype, plan,
+        pool, notes, more or {},
     )  # fmt: skip
     kept = [np.arange(n) for n in one.lengths]
     begin(out, manifest, plan, make_index(texts, tokenized, kept, one.lengths.tolist(), plan, "all", pool))
@@ -146,7 +158,7 @@ def write_samples(
     store.check_receipts()
     _check_space(out, row_bytes, [store.rows_in(k) for k in store.unfinished])
     for k in store.unfinished:
-        make_shard(store, k, widths, functools.partial(_fill, sites, *shards[k], dtype))
+        make_shard(store, k, widths, functools.partial(_fill, sites, *shards[k], dtype, foreseen[k]))
     return open_store(out)
 
 
@@ -194,23 +206,32 @@ def _manifest(
     return identified(identity, {"additive_error": None, "notes": notes, "origin": origin})
 
 
-def _digest(sites: Mapping[str, Samples], dtype: str) -> str:
-    """sha256 over sites, widths, lengths and all points as they will be stored. Raises: TransectError for NaN
-    and inf."""
-    digest = hashlib.sha256()
+def _digest(sites: Mapping[str, Samples], dtype: str, shards: Sequence[Foreseen]) -> str:
+    """sha256 over sites, widths, lengths and the shards as they will be."""
+    parts = [f"{site}:{dtype}:{s.width}:{s.lengths.tolist()}" for site, s in sites.items()]
+    return hashlib.sha256("\n".join([*parts, *(s.sha256 for s in shards)]).encode()).hexdigest()
+
+
+def _foresee(sites: Mapping[str, Samples], first: int, end: int, dtype: str) -> Foreseen:
+    """Samples `first` to `end` - 1 as the shard that they will be. Raises: TransectError for NaN and inf."""
+    rows = int(next(iter(sites.values())).lengths[first:end].sum())
+    digest, crcs, peak = Sha256(), list[int](), dict.fromkeys(sites, 0.0)
+    digest.update(shard_header({site: s.width for site, s in sites.items()}, rows, dtype))
     for site, samples in sites.items():
-        digest.update(f"{site}:{dtype}:{samples.width}:{samples.lengths.tolist()}\n".encode())
-        for first, rows in samples.blocks(0, len(samples.lengths), dtype, BLOCK_BYTES):
-            if not np.isfinite(_peak(rows)):
-                _refuse(site, samples, first, np.isfinite(widen(rows)))
-            digest.update(rows.data.cast("B"))
-    return digest.hexdigest()
+        for at, block in samples.blocks(first, end, dtype, BLOCK_BYTES):
+            digest.update(block.data.cast("B"))
+            peak[site] = max(peak[site], largest := _peak(block))
+            if not np.isfinite(largest):
+                _refuse(site, samples, at, np.isfinite(widen(block)))
+            crcs.append(zlib.crc32(block.data.cast("B")))
+    return Foreseen(digest.hexdigest(), crcs, peak)
 
 
-def _peak(rows: np.ndarray) -> float:
-    """Largest |x|, NaN where one is: both ends, so that nothing as large as the rows is made."""
-    values = widen(rows)
-    return max(float(values.max()), -float(values.min()), key=lambda v: (v != v, v))
+def _peak(block: np.ndarray) -> float:
+    """Largest |x|, NaN where one is: bits without their sign are in the order of |x|, NaN above infinity."""
+    bits = block.view(f"u{block.itemsize}")
+    largest = (bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)).max(keepdims=True)
+    return float(widen(largest.view(block.dtype)).item())
 
 
 def _refuse(site: str, samples: Samples, first: int, finite: np.ndarray) -> None:
@@ -229,17 +250,16 @@ def _refuse(site: str, samples: Samples, first: int, finite: np.ndarray) -> None
 
 
 def _fill(
-    sites: Mapping[str, Samples], first: int, end: int, dtype: str, writer: ShardWriter
+    sites: Mapping[str, Samples], first: int, end: int, dtype: str, foreseen: Foreseen, writer: ShardWriter
 ) -> dict[str, Any]:
     """Put samples `first` to `end` - 1 into a shard, site by site; what its receipt says of them."""
-    peak = {}
+    crcs = iter(foreseen.crcs)
     for site, samples in sites.items():
-        row, peak[site] = 0, 0.0
-        for _, rows in samples.blocks(first, end, dtype, BLOCK_BYTES):
-            peak[site] = max(peak[site], _peak(rows))
-            writer.put(site, row, rows.data.cast("B"))
-            row += len(rows)
-    return {"max_abs": peak, "splits": []}
+        row = 0
+        for _, block in samples.blocks(first, end, dtype, BLOCK_BYTES):
+            writer.put(site, row, block.data.cast("B"), next(crcs))
+            row += len(block)
+    return {"max_abs": foreseen.peak, "splits": [], "sha256": foreseen.sha256}
 
 
 def _check_space(out: Place, row_bytes: int, rows: list[int]) -> None:

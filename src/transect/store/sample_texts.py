@@ -86,7 +86,7 @@ def tokens_of(texts: Texts, lengths: np.ndarray, tokens: Any, pooled: bool) -> T
     kinds = {type(t) for row in rows for t in row}
     if not (kinds <= {str} or kinds <= {int}):
         raise TransectError("tokens are neither ids nor strings.", "Give whole numbers, or strings.")
-    if odd := [t for row in rows for t in row if isinstance(t, int) and not 0 <= t < 1 << 31]:
+    if odd := [t for row in rows for t in set(row) if isinstance(t, int) and not 0 <= t < 1 << 31]:
         raise TransectError(f"token {odd[0]}.", "Token ids are 0 or more and below 2^31.")
     for i, (row, n) in enumerate(zip(rows, lengths, strict=True)):
         if (not pooled and len(row) != n) or not row:
@@ -95,7 +95,7 @@ def tokens_of(texts: Texts, lengths: np.ndarray, tokens: Any, pooled: bool) -> T
             )
     pieces: list[list[str]] = [["…" if tokens is None else str(t) for t in row] for row in rows]
     for row in pieces:
-        whole_characters("a token", row)
+        whole_characters("a token", list(set(row)))
     number = {t: k for k, t in enumerate(sorted({t for row in rows for t in row}))} if kinds <= {str} else {}
     ids: list[list[int]] = [[number[t] for t in row] if number else row for row in rows]
     offsets = [_offsets(text, row) for text, row in zip(texts.texts, pieces, strict=True)]

@@ -1,11 +1,15 @@
 """One shard file: a safetensors file mapped for reading, or written header first so that rows go straight to
 their place."""
 
+import errno
+import hashlib
+import itertools
 import json
 import os
 import shutil
 import tempfile
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,6 @@ from transect.errors import TransectError
 from transect.files import (
     Place,
     discard,
-    file_hash,
     is_remote,
     loads,
     make_folder,
@@ -101,6 +104,42 @@ def widen(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def shard_header(widths: dict[str, int], rows: int, dtype: str) -> bytes:
+    """What a shard file begins with: the length of its header, and the header."""
+    header, offset = {}, 0
+    for site, width in widths.items():
+        end = offset + rows * width * NUMPY[SAFETENSORS[dtype]].itemsize
+        header[site] = {"dtype": SAFETENSORS[dtype], "shape": [rows, width], "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 64)
+    return len(text).to_bytes(8, "little") + text
+
+
+class Sha256:
+    """sha256 of bytes as they come, in a thread beside what is done with them meanwhile; they must stay as
+    they are until the next ones come."""
+
+    def __init__(self) -> None:
+        self._sum, self._thread = hashlib.sha256(), ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def update(self, data: Any) -> None:
+        """Take in `data`, as soon as what came before is done."""
+        self._wait()
+        self._last = self._thread.submit(self._sum.update, data)
+
+    def hexdigest(self) -> str:
+        """The sum of all; nothing may come after it."""
+        self._wait()
+        self._thread.shutdown()
+        return self._sum.hexdigest()
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            self._last.result()
+
+
 class ShardWriter:
     """A shard whose header is written first, so that rows can go to their place as they come, in any order of
     sites."""
@@ -110,38 +149,27 @@ class ShardWriter:
         if is_remote(path):  # rows come in any order of sites: the shard is made here and put there whole
             self.scratch = Path(tempfile.mkdtemp(prefix="transect-"))
         self.rows, self.dtype = rows, dtype
-        self._put: dict[int, tuple[int, int]] = {}  # offset → bytes written there, their CRC-32
-        item = NUMPY[SAFETENSORS[dtype]].itemsize
-        header, offset = {}, 0
-        for site, width in widths.items():
-            end = offset + rows * width * item
-            header[site] = {
-                "dtype": SAFETENSORS[dtype],
-                "shape": [rows, width],
-                "data_offsets": [offset, end],
-            }
-            offset = end
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 64)
-        self._begin = {site: 8 + len(text) + header[site]["data_offsets"][0] for site in widths}
+        head, item = shard_header(widths, rows, dtype), NUMPY[SAFETENSORS[dtype]].itemsize
+        self._put = {0: (len(head), zlib.crc32(head))}  # offset → bytes written there, their CRC-32
         self._stride = {site: width * item for site, width in widths.items()}
-        self._size = offset
+        ends = list(itertools.accumulate((rows * s for s in self._stride.values()), initial=len(head)))
+        self._begin, self._size = dict(zip(widths, ends, strict=False)), ends[-1]
         make_folder(path.parent)
         self.partial = partial_of(self.scratch / path.name if self.scratch else path)
         self._fd = open_new(self.partial)
         self._open = True
         try:
-            write_at(self._fd, len(text).to_bytes(8, "little") + text, 0)
-            os.ftruncate(self._fd, 8 + len(text) + offset)
+            write_at(self._fd, head, 0)
+            reserve(self._fd, self._size)
         except OSError:
             self.abandon()
             raise
 
-    def put(self, site: str, row: int, data: memoryview) -> None:
-        """Write contiguous rows, beginning at `row`."""
+    def put(self, site: str, row: int, data: memoryview, crc: int | None = None) -> None:
+        """Write contiguous rows, beginning at `row`; `crc` is their CRC-32 where it is known."""
         offset = self._begin[site] + row * self._stride[site]
         write_at(self._fd, data, offset)
-        self._put[offset] = (data.nbytes, zlib.crc32(data))
+        self._put[offset] = (data.nbytes, zlib.crc32(data) if crc is None else crc)
 
     def abandon(self) -> None:
         """Drop what was written."""
@@ -152,12 +180,15 @@ class ShardWriter:
 
     def finish(self, receipt: dict[str, Any]) -> None:
         """Make the shard durable, then its receipt: it counts from here on. TransectError unless it is
-        whole."""
-        os.fsync(self._fd)
+        whole. What was put is compared with the file while the disk takes it; a receipt that names its sha256
+        is believed, because the CRC-32 of every piece that went into it is compared."""
+        with ThreadPoolExecutor(1) as disk:
+            synced = disk.submit(os.fsync, self._fd)
+            sha256 = self._read_back(Sha256() if "sha256" not in receipt else None)
+            synced.result()
         os.close(self._fd)
         self._open = False
-        self._check()
-        receipt["sha256"] = file_hash(self.partial)
+        receipt.setdefault("sha256", sha256)
         if self.scratch:
             self.path.fs.put_file(str(self.partial), self.path.path)
             shutil.rmtree(self.scratch)
@@ -165,14 +196,31 @@ class ShardWriter:
             publish(self.partial, self.path)
         write_json(self.path.with_suffix(".json"), receipt)
 
-    def _check(self) -> None:
-        """The file holds what was put, and every byte of it was put."""
-        whole = sum(size for size, _ in self._put.values()) == self._size
+    def _read_back(self, beside: Sha256 | None) -> str | None:
+        """Read the file once: it holds what was put, and every byte was put. Its sha256, where asked."""
+        sound, end = True, 0
         with self.partial.open("rb") as file:
             for offset, (size, crc) in sorted(self._put.items()):
-                file.seek(offset)
-                whole = whole and zlib.crc32(file.read(size)) == crc
-        if not whole:
+                data = file.read(size) if offset == end and sound else b""
+                sound, end = sound and len(data) == size and zlib.crc32(data) == crc, offset + size
+                if beside:
+                    beside.update(data)
+        sha256 = beside.hexdigest() if beside else None
+        if not sound or end != self._size:
             raise TransectError(
                 f"{self.path}: not all that was written is there.", "Run the same capture again."
             )
+        return sha256
+
+
+def reserve(fd: int, size: int) -> None:
+    """Give a file its size and, where the disk can, its place: a full disk is found before the first row, and
+    pages found one by one cost more than what is written to them."""
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except AttributeError:  # no such call here
+        os.ftruncate(fd, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        os.ftruncate(fd, size)
