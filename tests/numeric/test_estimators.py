@@ -43,7 +43,7 @@ def test_participation_ratio_equals_the_loop_over_four_texts():
 
 def test_variance_of_different_texts_equals_the_loop():
     X = np.random.default_rng(2).normal(size=(13, 3)) + 9
-    assert estimators._variance(X, SIX) == pytest.approx(
+    assert estimators._variance(*estimators._sums(X, SIX, 6)) == pytest.approx(
         sum(np.trace(k) for k in kernels(X, SIX).values()), rel=1e-10
     )
 

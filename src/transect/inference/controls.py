@@ -32,8 +32,8 @@ def design_effect(X: np.ndarray, texts: np.ndarray) -> tuple[float, float]:
     if k < 2 or n <= k:
         return float("nan"), float("nan")
     X = np.asarray(X, float) - X.mean(axis=0, dtype=float)
-    sums = np.zeros((k, X.shape[1]))
-    np.add.at(sums, inverse, X)
+    rows = X[np.argsort(inverse, kind="stable")]
+    sums = np.add.reduceat(rows, np.cumsum(sizes) - sizes, axis=0)
     between = float((sums**2 / sizes[:, None]).sum()) / (k - 1)
     within = float((X**2).sum() - (sums**2 / sizes[:, None]).sum()) / (n - k)
     m0 = (n - (sizes**2).sum() / n) / (k - 1)

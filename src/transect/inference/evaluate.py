@@ -19,6 +19,7 @@ from transect.measures.contract import Measure
 from transect.measures.registry import find
 from transect.numeric.permute import restricted, text_permutations
 from transect.random import rng
+from transect.store.selection import Selection
 from transect.store.store import Store, open_store
 from transect.work.keys import key_of
 from transect.work.pool import threads
@@ -92,11 +93,7 @@ def evaluate(task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
                 if "y" in m.data:
                     values = [rig.labelled(m, clouds[pair[0]], kind, index) for pair in which]
                 elif m.data == ("X",) and m.estimates != m.estimand:
-                    k = rig.draws[0].k
-                    values = [
-                        m.estimate(clouds[i], np.arange(len(clouds[i])) // k, **job.options[m.name])
-                        for (i,) in which
-                    ]
+                    values = [_estimated(job, m, clouds, i, rig.draws[0].k, shared) for (i,) in which]
                 else:
                     values = m.values(clouds, which, shared, rig.draws[0].k, **job.options[m.name])
                     if null := _null_beside(job, m, kind):
@@ -107,6 +104,12 @@ def evaluate(task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
                 for k, value in zip(chosen, values, strict=True):
                     answers[k][m.name].setdefault(kind, []).append(_told(value))
     return answers
+
+
+def _estimated(job: Job, m: Measure, clouds: list[np.ndarray], i: int, k: int, shared: dict[Any, Any]) -> Any:
+    """What a measure of cloud i, k points of each text, estimates of the population."""
+    texts, cache = np.arange(len(clouds[i])) // k, shared.setdefault(("cloud", i), {})
+    return m.estimate(clouds[i], texts, cache, **job.options[m.name])
 
 
 def _null_beside(job: Job, m: Measure, kind: str) -> str | None:
@@ -283,13 +286,7 @@ def massive_tokens(
     Runs that hold the same tokens lose the same ones: the union over all of them, so that "same tokens" stays
     true.
     """
-    found = []
-    for store, sites, chosen in zip(stores, names, selections, strict=True):
-        own: set[int] = set()
-        for site in sites:
-            norms = np.linalg.norm(store.take(site, chosen), axis=1)
-            own |= set(np.flatnonzero(norms > factor * np.median(norms)).tolist())
-        found.append(own)
+    found = [_massive(*each, factor) for each in zip(stores, names, selections, strict=True)]
     kin: dict[Any, set[int]] = {}
     keys = [
         (s.manifest["tokens_hash"], c.texts.tobytes(), c.position.tobytes())
@@ -298,3 +295,29 @@ def massive_tokens(
     for key, own in zip(keys, found, strict=True):
         kin[key] = kin.get(key, set()) | own
     return tuple(tuple(sorted(kin[key])) for key in keys)
+
+
+_MASSIVE: dict[tuple[Any, ...], frozenset[int]] = {}
+
+
+def _massive(store: Store, sites: Sequence[str], chosen: Selection, factor: float) -> frozenset[int]:
+    """Those of one store; kept, because every ask of a study wants them and they take all points of all
+    sites."""
+    key = (str(store.path), store.content, *sites, chosen.rows.tobytes(), chosen.spans, factor)
+    if key not in _MASSIVE:
+        gone: set[int] = set()
+        for site in sites:
+            norms = _norms(store, site, chosen)
+            gone |= set(np.flatnonzero(norms > factor * np.median(norms)).tolist())
+        if len(_MASSIVE) > 64:
+            _MASSIVE.clear()
+        _MASSIVE[key] = frozenset(gone)
+    return _MASSIVE[key]
+
+
+def _norms(store: Store, site: str, chosen: Selection) -> np.ndarray:
+    """Norm of every point of a selection, read in blocks: a site may hold more than memory."""
+    if chosen.pooled:
+        return np.linalg.norm(store.take(site, chosen), axis=1)
+    parts = chosen.split(max(1, (64 << 20) // (4 * store.width(site))))
+    return np.concatenate([np.linalg.norm(store.read(site, rows), axis=1) for rows in parts])

@@ -1,6 +1,7 @@
 """Intervals by leaving out groups of texts, on the scale where a number lives, alone and for a whole
 curve."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ SCALES: dict[str, Scale] = {
 }
 
 
+@functools.lru_cache
 def student(count: int, level: float = 0.95) -> float:
     """What the standard error of a mean of `count` independent numbers is multiplied by for an interval."""
     from scipy.stats import t
@@ -68,8 +70,6 @@ def jackknife(
 
     Source: Miller 1974, doi:10.1093/biomet/61.1.1; Kott 2001 (delete-a-group jackknife).
     """
-    from scipy.stats import t
-
     theta = np.asarray(replicates, float)
     if len(theta) < 2 or not np.isfinite(theta).all() or not np.isfinite(value):
         return float("nan"), float("nan")
@@ -78,7 +78,7 @@ def jackknife(
     if not np.isfinite(moved).all() or not np.isfinite(centre):
         return jackknife(value, replicates, level, more=more)
     se = float(np.hypot(spread(moved), _carried(value, float(np.sqrt(more)), there)))
-    half = float(t.ppf(0.5 + level / 2, len(theta) - 1)) * se
+    half = student(len(theta), level) * se
     return float(back(np.asarray(centre - half))), float(back(np.asarray(centre + half)))
 
 

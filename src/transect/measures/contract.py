@@ -7,7 +7,6 @@ and contract tests all follow from it. A fast path is attached with `@name.prepa
 equal the definition.
 """
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -55,7 +54,7 @@ class Declared(TypedDict, total=False):
 
 
 class Measure:
-    """A measure: call it on arrays, or hand it to `sweep`. See `measure` for what is declared."""
+    """A measure: call it on arrays, or hand it to `sweep`. See `Declared` for what is declared."""
 
     def __init__(self, func: Callable[..., Any], **declared: Unpack[Declared]) -> None:
         self.func, self.name, self.__doc__ = func, func.__name__, inspect.cleandoc(func.__doc__ or "")
@@ -83,7 +82,9 @@ class Measure:
         )  # "n d" and "m d": both are of width d
         self.fields: tuple[str, ...] = getattr(hints.get("return"), "_fields", ())
         self._prepare: Callable[..., Any] | None = None
+        self._wanted: frozenset[str] = frozenset()  # options that `prepare` names
         self._pairs: Callable[..., Any] | None = None
+        self._by_text = False
         self._permuted: Callable[..., Any] | None = None
         self._population: Callable[..., Any] | None = None
         assert self.scale in SCALES, f"{self.name}: scale {self.scale!r}"
@@ -148,14 +149,14 @@ class Measure:
     def prepare(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Attach `prepare(X, **options)`: work done once per cloud, for `pairs`. It names only the options it
         uses."""
-        self._prepare = func
+        self._prepare, self._wanted = func, frozenset(inspect.signature(func).parameters)
         return func
 
     def pairs(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Attach `pairs(prepared, which, **options)`: one result for each (i, j) in `which`, in order, where
         `prepared[i]` is what `prepare` made of cloud i; (i,) for a measure of one cloud. One that also takes
         `per_text` is told how many rows each text has, rows text by text, and needs `min_points` texts."""
-        self._pairs = func
+        self._pairs, self._by_text = func, "per_text" in inspect.signature(func).parameters
         return func
 
     def permuted(self, func: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,13 +166,18 @@ class Measure:
         self._permuted = func
         return func
 
-    def population(self, func: Callable[..., Any], says: str = "population") -> Callable[..., Any]:
+    def population(
+        self,
+        func: Callable[..., Any],
+        says: str = "population",
+        then: Callable[[Any], Any] = lambda value: value,
+    ) -> Callable[..., Any]:
         """Attach `population(X, texts)`: an estimate of the population's value, from points and their texts.
 
         Sweeps use it, at default options, in place of the definition, which moves with n. `says` goes into
-        the column estimand.
+        the column estimand. `then` makes the value of what `func` gives, so that measures may share it.
         """
-        self._population, self._says = func, says
+        self._population, self._says, self._then = func, says, then
         return func
 
     @property
@@ -179,22 +185,23 @@ class Measure:
         """What a sweep's value estimates: "population", "at n", or what an attached estimator says."""
         return self._says if self._population is not None else self.estimand
 
-    def estimate(self, X: np.ndarray, texts: np.ndarray, **options: Any) -> Any:
-        """The population's value where an estimator is attached, at default options; else the definition."""
+    def estimate(
+        self, X: np.ndarray, texts: np.ndarray, cache: dict[Any, Any] | None = None, /, **options: Any
+    ) -> Any:
+        """The population's value where an estimator is attached, at default options; else the definition.
+        Measures with one estimator share its work through `cache`, which belongs to this very cloud."""
         usual = all(self.options[k].default == v for k, v in options.items())
-        if self._population is None or not usual:
+        func, cache = self._population, {} if cache is None else cache
+        if func is None or not usual:
             return attempt(lambda: self(X, **options))
-        return attempt(lambda: plain(self._population(self._checked(X)[0], texts)))  # type: ignore[misc]
-
-    @property
-    def clustered(self) -> bool:
-        """Whether the fast path is told how many rows each text has."""
-        return self._pairs is not None and "per_text" in inspect.signature(self._pairs).parameters
+        if func not in cache:
+            cache[func] = attempt(lambda: func(self._checked(X)[0], texts))
+        return cache[func] if isinstance(cache[func], TransectError) else plain(self._then(cache[func]))
 
     def _few(self, texts: int) -> TransectError | None:
         """What is wrong with so few texts, where the fast path counts them."""
         why = f"{self.name}: needs at least {self.min_points} texts, got {texts}."
-        return TransectError(why, "Add texts.") if self.clustered and texts < self.min_points else None
+        return TransectError(why, "Add texts.") if self._by_text and texts < self.min_points else None
 
     @property
     def cheap_null(self) -> bool:
@@ -253,7 +260,7 @@ class Measure:
         if self._pairs is None or self._prepare is None:
             return [attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
         prepared, failed, options = self._prepared(clouds, which, cache, per_text, options)
-        options |= {"per_text": per_text} if self.clustered else {}
+        options |= {"per_text": per_text} if self._by_text else {}
         whole = [pair for pair in which if all(k in prepared for k in pair)]
         misfits = {
             pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))
@@ -273,23 +280,17 @@ class Measure:
         options: dict[str, Any],
     ) -> tuple[dict[int, Any], dict[int, TransectError], dict[str, Any]]:
         """(cloud → what `prepare` made of it, cloud → why it could not, all options)."""
-        assert self._prepare is not None
-        options, cache = self.defaults(options), {} if cache is None else cache
-        own = {k: v for k, v in options.items() if k in inspect.signature(self._prepare).parameters}
+        prepare, options, cache = self._prepare, self.defaults(options), {} if cache is None else cache
+        assert prepare is not None
+        own = {k: v for k, v in options.items() if k in self._wanted}
         prepared, failed = {}, {}
         for k in sorted({k for pair in which for k in pair}):
-            key = (self._prepare, k, *sorted(own.items()))
+            key = (prepare, k, *sorted(own.items()))
             if key not in cache:
-                make = functools.partial(self._made, own)
-                cache[key] = attempt(functools.partial(make, clouds[k]))
+                cache[key] = attempt(lambda k=k: prepare(*self._checked(clouds[k]), **own))
             made = self._few(len(clouds[k]) // per_text) or cache[key]
             (failed if isinstance(made, TransectError) else prepared)[k] = made
         return prepared, failed, options
-
-    def _made(self, own: dict[str, Any], cloud: np.ndarray) -> Any:
-        """What `prepare` makes of one cloud."""
-        assert self._prepare is not None
-        return self._prepare(*self._checked(cloud), **own)
 
     def _checked(self, cloud: np.ndarray) -> list[np.ndarray]:
         array = as_points(cloud, f"{self.name}: X")
@@ -301,7 +302,7 @@ class Measure:
 
     @property
     def summary(self) -> str:
-        """First sentence of the docstring, its first paragraph: what, units, range."""
+        """The docstring's first paragraph: what, units, range."""
         return inspect.cleandoc(self.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
     @property

@@ -5,6 +5,7 @@ They are cheaper and vary less than the exact distance; each is a bound on it or
 in float64 about the clouds' means, so that a common offset cannot cancel.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, NamedTuple
 
@@ -273,12 +274,16 @@ def shared_basis(clouds: Iterable[np.ndarray], k: int) -> Basis:
     return Basis(mean, axes, np.clip(variances[::-1][:k], 0, np.inf) / total)
 
 
+@functools.lru_cache(maxsize=4)
 def _directions(d: int, count: int, seed: int) -> np.ndarray:
     """[d, count] unit vectors, uniform on the sphere."""
     drawn = np.random.default_rng(seed).standard_normal((d, count))
-    return drawn / np.linalg.norm(drawn, axis=0)
+    drawn /= np.linalg.norm(drawn, axis=0)
+    drawn.flags.writeable = False  # kept for the next cloud
+    return drawn
 
 
+@functools.lru_cache(maxsize=16)
 def _merged(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where two quantile functions of n and m steps are constant: row of each, and the length of the
     piece."""

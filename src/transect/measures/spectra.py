@@ -15,6 +15,7 @@ from transect.errors import TransectError
 from transect.measures.arrays import attempt
 from transect.measures.contract import Measure, measure
 from transect.numeric import estimators
+from transect.numeric.products import squared_apart
 from transect.work.options import within
 
 SHAPE_ONLY = {"rotation", "isotropic scaling", "translation", "row order"}
@@ -131,7 +132,7 @@ def stable_rank(X: Float[np.ndarray, "n d"], *, centred: bool = True) -> float:
 
 
 _share_spectrum(stable_rank, lambda shares: float(1 / shares[0]))
-stable_rank.population(estimators.stable_rank, estimators.CROSS_FITTED)
+stable_rank.population(estimators.top_variance, estimators.CROSS_FITTED, estimators.inverse)
 
 
 @measure(
@@ -307,21 +308,16 @@ def _distinct(A: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(X: np.ndarray, k: int, name: str) -> np.ndarray:
-    """Distances [n, k] to the k nearest other points after de-duplication; found by products, measured
-    directly."""
+    """Distances [n, k] to the k nearest other points after de-duplication."""
     A = _distinct(X.astype(np.float64))
     if len(A) <= max(k, 3):
         raise TransectError(
             f"{name}: {len(A)} distinct points, needs {max(k, 3) + 1}.", "Add texts or lower scale."
         )
     A -= A.mean(axis=0)
-    squares, found = np.einsum("ij,ij->i", A, A), []
+    parts = []
     for start in range(0, len(A), 256):
-        block = A[start : start + 256]
-        far = squares[None, :] - 2 * block @ A.T
-        far[np.arange(len(block)), start + np.arange(len(block))] = np.inf
-        near = np.argpartition(far, k - 1, axis=1)[:, :k]
-        found.append(
-            np.stack([np.sqrt(((block - A[near[:, i]]) ** 2).sum(axis=1)) for i in range(k)], axis=1)
-        )
-    return np.sort(np.concatenate(found), axis=1)
+        far = squared_apart(A[start : start + 256], A)
+        far[np.arange(len(far)), start + np.arange(len(far))] = np.inf
+        parts.append(np.sqrt(np.sort(np.partition(far, k - 1, axis=1)[:, :k], axis=1)))
+    return np.concatenate(parts)

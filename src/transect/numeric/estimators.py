@@ -5,9 +5,10 @@ function takes points X [n, d] and the text of each point. Intervals come from l
 """
 
 import numpy as np
-from scipy.spatial.distance import cdist
+from scipy.linalg import eigh
 
 from transect.errors import TransectError
+from transect.numeric.products import squared_apart
 
 SPLITS = 8  # random splits into halves of texts that are averaged
 BLOCK = 256
@@ -51,7 +52,11 @@ def stable_rank(X: np.ndarray, texts: np.ndarray, *, splits: int = SPLITS, seed:
     well apart. Raises: as
     `top_variance`.
     """
-    share = top_variance(X, texts, k=1, splits=splits, seed=seed)
+    return inverse(top_variance(X, texts, k=1, splits=splits, seed=seed))
+
+
+def inverse(share: float) -> float:
+    """The stable rank that a share of the top direction comes to."""
     return 1 / share if share > 0 else float("inf")
 
 
@@ -70,20 +75,44 @@ def top_variance(
     doi:10.1214/08-AOAS227 (bi-cross-validation).
     """
     X, of, count = _clustered(X, texts, 4, "top_variance")
-    rng, shares = np.random.default_rng(seed), []
+    rng, shares, sums = np.random.default_rng(seed), [], _sums(X, of, count)
+    G = X @ X.T if len(X) <= X.shape[1] else None
     for _ in range(splits):
-        first = np.isin(of, rng.permutation(count)[: count // 2])
-        for half in (first, ~first):
+        texts_a = np.zeros(count, bool)
+        texts_a[rng.permutation(count)[: count // 2]] = True
+        for fitted in (texts_a, ~texts_a):
+            half = fitted[of]
             if not 1 <= k <= min(X.shape[1], int(half.sum()) - 1):
                 raise TransectError(
                     f"top_variance: k = {k} for halves of {int(half.sum())} points.", "Take a smaller k."
                 )
-            A = X[half] - X[half].mean(axis=0)
-            directions = np.linalg.svd(A, full_matrices=False)[2][:k]
-            other = X[~half]
-            along, total = _variance(other @ directions.T, of[~half]), _variance(other, of[~half])
+            along = _sums(_along(X, half, k) if G is None else _along_by_gram(G, half, k), of[~half], count)
+            along, total = (_variance(*(part[~fitted] for part in s)) for s in (along, sums))
             shares.append(along / total if total > 0 else np.nan)
     return float(np.mean(shares))
+
+
+def _along(X: np.ndarray, half: np.ndarray, k: int) -> np.ndarray:
+    """Points outside of a half along its k leading principal directions, [points, k]; the eigenvectors of its
+    covariance."""
+    A = X[half] - X[half].mean(axis=0)
+    return X[~half] @ _leading(A.T @ A, k)[1]
+
+
+def _along_by_gram(G: np.ndarray, half: np.ndarray, k: int) -> np.ndarray:
+    """The same from inner products of all points, where these are fewer than dimensions: a direction is
+    AᵀU λ^-½ for eigenvectors U of AAᵀ. One along which nothing varies counts as 0."""
+    inner = G[half][:, half]
+    means = inner.mean(axis=0)
+    values, U = _leading(inner - means - means[:, None] + means.mean(), k)
+    size = np.sqrt(np.maximum(values, np.finfo(float).tiny))
+    return G[~half][:, half] @ ((U - U.mean(axis=0)) / size * (values > 0))
+
+
+def _leading(G: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest eigenvalues of a symmetric matrix, which is overwritten, and their vectors."""
+    at = [len(G) - k, len(G) - 1]
+    return eigh(G, subset_by_index=at, overwrite_a=True, check_finite=False)
 
 
 def extrapolated(values: np.ndarray, ns: np.ndarray) -> float:
@@ -125,7 +154,7 @@ def twonn(X: np.ndarray, texts: np.ndarray) -> float:
     starts, equal, logs = np.searchsorted(of, np.arange(count)), 1e-20 * (X**2).sum(axis=1).max(), []
     for start in range(0, len(X), BLOCK):
         part = slice(start, start + BLOCK)
-        far = cdist(X[part], X, "sqeuclidean")
+        far = squared_apart(X[part], X)
         far[(of[part, None] == of) | (far <= equal)] = np.inf
         near = np.partition(np.minimum.reduceat(far, starts, axis=1), 1, axis=1)[:, :2]
         kept = near[np.isfinite(near).all(axis=1)]
@@ -154,15 +183,14 @@ def _clustered(
 
 def _sums(X: np.ndarray, of: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sum of points, number of points and sum of squared norms of each text."""
-    S = np.zeros((count, X.shape[1]))
-    np.add.at(S, of, X)
-    return S, np.bincount(of, minlength=count).astype(float), np.bincount(of, (X**2).sum(axis=1), count)
+    n, S = np.bincount(of, minlength=count), np.zeros((count, X.shape[1]))
+    rows = X if (of[:-1] <= of[1:]).all() else X[np.argsort(of, kind="stable")]
+    S[n > 0] = np.add.reduceat(rows, (np.cumsum(n) - n)[n > 0], axis=0)
+    return S, n.astype(float), np.bincount(of, (X**2).sum(axis=1), count)
 
 
-def _variance(X: np.ndarray, of: np.ndarray) -> float:
-    """Σ tr K_ab over ordered pairs of different texts."""
-    _, of = np.unique(of, return_inverse=True)
-    S, n, w = _sums(X, of, int(of.max()) + 1)
+def _variance(S: np.ndarray, n: np.ndarray, w: np.ndarray) -> float:
+    """Σ tr K_ab over ordered pairs of different texts, from what `_sums` says of them."""
     return float(n.sum() * w.sum() - n @ w - (S.sum(axis=0) ** 2).sum() + (S**2).sum())
 
 

@@ -13,6 +13,8 @@ from transect.errors import TransectError
 
 #: Products of fewer multiplications than this are not worth the way to an accelerator and back.
 WORTH = 2**28
+#: Squared distances below this share of the squared norms are measured, so many at once.
+CANCELS, MEASURED = 1e-5, 4096
 
 
 def product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -38,3 +40,16 @@ def product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
             f"TRANSECT_DEVICE={device}: torch cannot use it here ({str(error).splitlines()[0]:.80}).",
             "Unset it, or name a device that is there: cuda, mps, cpu.",
         ) from error
+
+
+def squared_apart(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """Squared distances [n, m] of float64 points about one mean, by products; those that would cancel are
+    measured, so that every one is right to 1e-10 of itself and equal points are 0 apart."""
+    a, b = np.einsum("ij,ij->i", A, A), np.einsum("ij,ij->i", B, B)
+    far = a[:, None] + b - 2 * A @ B.T
+    i, j = np.nonzero(far < CANCELS * (a[:, None] + b))
+    for at in range(0, len(i), MEASURED):
+        part = slice(at, at + MEASURED)
+        apart = A[i[part]] - B[j[part]]
+        far[i[part], j[part]] = np.einsum("ij,ij->i", apart, apart)
+    return far

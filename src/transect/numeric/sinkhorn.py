@@ -24,6 +24,7 @@ ROUNDING = (
 LEEWAY = 1e-3  # rounding allowed in float32, in units of eps: an error of 0.1 % in a plan entry
 STAGE = 40  # iterations at one eps while annealing
 BLOCK = 256  # rows of a symmetric kernel filled at once
+TINY = float(np.finfo(np.float64).tiny)
 NARROW_TOL = 1e-5  # marginal errors below this are lost in float32 sums
 Step = Callable[[np.ndarray], tuple[np.ndarray, float]]
 
@@ -245,7 +246,8 @@ def _mix(plain: np.ndarray, residual: np.ndarray, dX: np.ndarray, dR: np.ndarray
     """Anderson's type-II step: the combination of past points whose residual is least, moved along that
     residual."""
     G = dR @ dR.T
-    G.flat[:: len(G) + 1] += 1e-10 * np.trace(G) + np.finfo(float).tiny
+    diagonal = np.einsum("ii->i", G)
+    diagonal += 1e-10 * diagonal.sum() + TINY
     gamma = np.linalg.solve(G, dR @ residual)
     mixed = plain - gamma @ dX - gamma @ dR
     return mixed if np.isfinite(mixed).all() else plain
