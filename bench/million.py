@@ -5,7 +5,8 @@ quarter of the tokens and at all of them.
 
 The store is synthetic, float16, as deep as SmolLM2 and as wide as asked; its bytes are said and checked
 against the disk first. Each size runs in a process of its own. Memory is the largest private memory of that
-process (RssAnon; mapped files are the system's to drop), above what it had before the store was opened.
+process (RssAnon; mapped files are the system's to drop), above what it had before the store was opened:
+what grows is the index, some 0.15 kB a token, and no points.
 Seconds of all tokens are predicted from those of the quarter: four times for what streams, the same for what
 draws a sample. --write puts the output into docs/scale.md.
 """
@@ -33,6 +34,7 @@ BEGIN, END = "<!-- bench/million.py begins -->", "<!-- bench/million.py ends -->
 LAYERS, LENGTH = 31, 1000
 #: What is measured, and how its cost grows with tokens.
 WORK = {
+    "norms of every token, for the massive ones": 1,
     "drift, Sinkhorn of adjacent layers, n = 1000": 0,
     "unbiased CKA of adjacent layers": 1,
     "spectra of every layer": 1,
@@ -64,6 +66,12 @@ def make(out: Path, tokens: int, width: int) -> None:
 @functools.lru_cache(maxsize=8)
 def cloud(a: int, b: int, width: int, end: int) -> np.ndarray:
     return np.random.default_rng([a, end]).standard_normal(((b - a) * LENGTH, width), np.float32)
+
+
+def norms(store: Any) -> None:
+    import transect as ts
+
+    ts.sweep("mean_norm", store, n=1000, groups=2, permutations=0, workers=1)
 
 
 def drift(store: Any) -> None:
@@ -133,7 +141,7 @@ def child(folder: str) -> None:
     import transect.measures.transport
 
     told: dict[str, list[float]] = {}
-    before, calls = private(), (drift, similarity, spectra, neurons)
+    before, calls = private(), (norms, drift, similarity, spectra, neurons)
     for name, call in zip(WORK, calls, strict=True):
         begun = time.process_time()
         with Watch() as watch:

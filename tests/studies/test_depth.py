@@ -54,6 +54,30 @@ def test_edits_do_what_they_say_in_every_family(family: str) -> None:
     assert torch.equal(blocks.logits(IDS), whole)
 
 
+@pytest.mark.parametrize("family", DECODERS)
+def test_what_lies_before_an_edit_is_not_run_again_and_no_bit_changes(family: str) -> None:
+    """Each edit from what the blocks gave before equals the edit of a whole pass, of a padded batch too; only
+    the blocks from the first edited position on are run."""
+    blocks = Blocks(ts.wrap_model(tiny_model(family), tiny_tokenizer(), family))
+    mask = torch.ones_like(IDS)
+    mask[-1, -2:] = 0
+    logits, gave = blocks.remembered(IDS, mask)
+    assert torch.equal(logits, blocks.logits(IDS, mask))
+    ran: list[int] = []
+    for routes, run in (({1: ()}, 1), ({2: (2, 2)}, 2), ({1: (2,), 2: (1,)}, 2), ({0: ()}, 2)):
+        with blocks.routed(routes):
+            afresh = blocks.logits(IDS, mask)
+        ran.clear()
+        inner = [sub for b in blocks.blocks for sub in list(b.children())[:1]]
+        hooks = [sub.register_forward_hook(lambda *_: ran.append(1)) for sub in inner]
+        with blocks.routed(routes, gave):
+            resumed = blocks.logits(IDS, mask)
+        for hook in hooks:
+            hook.remove()
+        assert torch.equal(resumed, afresh), routes
+        assert len(ran) == run, routes
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_a_removed_block_is_a_shorter_model(family: str) -> None:
     """The same numbers as a model whose list of blocks lacks one, holds one twice, or holds two the other way

@@ -50,12 +50,30 @@ class Blocks:
             out = self.model.model(input_ids=tokens, attention_mask=kept, use_cache=False)
         return out.logits.float()
 
-    @contextlib.contextmanager
-    def routed(self, routes: Routes) -> Iterator[None]:
-        """While open, position k of the stack runs the blocks `routes[k]`; positions not named run their
-        own."""
-        forwards = [(b, b.__dict__.get("forward"), b.forward) for b in self.blocks]
+    def remembered(self, ids: Any, mask: Any = None) -> "tuple[torch.Tensor, list[torch.Tensor]]":
+        """(`logits`, what every block gave): edits of the same tokens start from there."""
+        gave: list[torch.Tensor] = []
+
+        def keep(_module: Any, _args: Any, out: Any) -> None:
+            gave.append(out[0] if isinstance(out, tuple) else out)
+
+        hooks = [block.register_forward_hook(keep) for block in self.blocks]
         try:
+            return self.logits(ids, mask), gave
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @contextlib.contextmanager
+    def routed(self, routes: Routes, gave: "Sequence[torch.Tensor]" = ()) -> Iterator[None]:
+        """While open, position k of the stack runs the blocks `routes[k]`; positions not named run their own.
+        With what every block `gave` to these tokens, none before the first edited position runs again."""
+        forwards = [(b, b.__dict__.get("forward"), b.forward) for b in self.blocks]
+        first = min(routes, default=0) if len(gave) == len(self) else 0
+        try:
+            for k in range(first):
+                steps = [_giving(gave[k])] if k == first - 1 else []
+                self.blocks[k].forward = _chained(steps, self.rest.get(k))
             for k, chain in routes.items():
                 steps = [forwards[j][2] for j in chain]
                 self.blocks[k].forward = _chained(steps, self.rest.get(k))

@@ -67,9 +67,12 @@ def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, fl
     selected = [taps[s] for s in sites.select(list(taps), ["resid"])]
     tokens = torch.from_numpy(np.asarray(ids, np.int64))[None].to(model.device)
     sizes: dict[str, float] = {}
+    gave: list[torch.Tensor] = []
 
     def keep(site: str, value: "torch.Tensor") -> None:
         sizes[site] = float(value[:, 1:].double().pow(2).mean())
+        if taps[site].reads == "output":
+            gave.append(value)
 
     def loss() -> float:
         logits = model.model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
@@ -79,6 +82,6 @@ def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, fl
         with hooked(selected, keep):
             usual, gained = loss(), [float("nan")]
         for k in range(len(blocks)):
-            with blocks.routed({k: ()}):
+            with blocks.routed({k: ()}, gave):
                 gained.append(loss() - usual)
     return {tap.site: (gain, sizes[tap.site]) for tap, gain in zip(selected, gained, strict=True)}

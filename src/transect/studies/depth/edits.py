@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from transect.inference.evaluate import opened
-from transect.models.edit import Blocks, Routes
+from transect.models.edit import Routes
 from transect.models.forward import make_batch, make_plan
 from transect.studies.judging import blocks_of
 from transect.work.keys import key_of
@@ -78,11 +78,12 @@ def judged(task: Judged) -> dict[str, Any]:
     base_losses = np.zeros(len(ids))
     for members in make_plan(lengths, lengths, BATCH, sum(lengths))[0]:
         batch = make_batch(ids, members, [np.arange(n) for n in lengths])
-        base = _said(blocks, batch)
+        logits, gave = blocks.remembered(batch.ids, batch.mask)
+        base = _said(logits)
         base_losses[members] = _losses(base, batch).cpu().numpy()
         for k, edit in enumerate(asked):
-            with blocks.routed(edit.routes):
-                other = _said(blocks, batch)
+            with blocks.routed(edit.routes, gave):
+                other = _said(blocks.logits(batch.ids, batch.mask))
             sums["loss"][k, members] = _losses(other, batch).cpu().numpy()
             kl, same = compared(base, other, batch.mask[:, 1:])
             sums["kl"][k, members], sums["agreement"][k, members] = kl.cpu().numpy(), same.cpu().numpy()
@@ -90,9 +91,9 @@ def judged(task: Judged) -> dict[str, Any]:
     return {"tokens": counts, "whole": base_losses.tolist()} | {k: v.tolist() for k, v in sums.items()}
 
 
-def _said(blocks: Blocks, batch: Any) -> "torch.Tensor":
+def _said(logits: "torch.Tensor") -> "torch.Tensor":
     """Log-probabilities [texts, tokens − 1, vocabulary] of the next token at every position that has one."""
-    return blocks.logits(batch.ids, batch.mask)[:, :-1].log_softmax(-1)
+    return logits[:, :-1].log_softmax(-1)
 
 
 def _losses(said: "torch.Tensor", batch: Any) -> "torch.Tensor":
