@@ -15,6 +15,7 @@ from planted import planted_store
 from tiny import WORDS
 from transect.cli.main import cli
 from transect.errors import TransectError
+from transect.models.edit import Blocks
 from transect.models.gradients import skipped_losses
 from transect.results.drawing import colours, draw
 from transect.results.study import Study
@@ -305,7 +306,7 @@ def test_the_worth_of_a_block_is_the_loss_without_it(at, study):
 
     model, store = ts.open_model(str(at / "pre")), ts.open_store(at / "out/stores/pre")
     ids = np.asarray(store.token_ids(3))
-    told = skipped_losses(model, ids)
+    told = skipped_losses(Blocks(model), ids)
     given = torch.from_numpy(ids.astype(np.int64))[None]
 
     def loss():

@@ -1,5 +1,6 @@
 """Every measure by name: those of this folder and of entry points."""
 
+import functools
 import importlib
 import importlib.metadata
 import pkgutil
@@ -11,19 +12,25 @@ from transect.measures.contract import REGISTRY, Measure
 def registry() -> dict[str, Measure]:
     """Every measure by name: each file in `measures/` and each entry point `transect.measures` (a module, or
     a measure)."""
+    _load()
+    return dict(sorted(REGISTRY.items()))
+
+
+@functools.cache
+def _load() -> None:
+    """Import them all; once, because looking through the installed packages takes tens of milliseconds."""
     package = importlib.import_module("transect.measures")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"transect.measures.{module.name}")
     for entry in importlib.metadata.entry_points(group="transect.measures"):
         entry.load()
-    return dict(sorted(REGISTRY.items()))
 
 
 def find(name: "str | Measure") -> Measure:
     """The measure called `name`; TransectError lists the ones there are."""
     if isinstance(name, Measure):
         return name
-    if name in REGISTRY:  # looking through the installed packages takes tens of milliseconds
+    if name in REGISTRY:
         return REGISTRY[name]
     if name not in (known := registry()):
         raise TransectError(f"no measure {name!r}.{nearest(name, known)}", f"There are: {', '.join(known)}.")

@@ -83,13 +83,16 @@ def cluster_count(
     share a large mean; centred takes the mean out first. Raises when a point has norm 0, or cosine is not
     between -1 and 1.
     """
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import connected_components
-
     if not -1 < cosine < 1:
         raise TransectError(f"cluster_count: cosine = {cosine:g}.", "Take a value between -1 and 1.")
     U = _directions(X, centred, "cluster_count")
-    return float(connected_components(csr_matrix(cosine <= U @ U.T), directed=False, return_labels=False))
+    near, label = cosine <= U @ U.T, np.arange(len(U))
+    np.fill_diagonal(near, True)
+    while True:  # each point takes the least label beside it, and that one's, until all of a cluster have one
+        least = np.where(near, label, len(U)).min(axis=1)
+        if np.array_equal(least := least[least], label):
+            return float(len(np.unique(label)))
+        label = least
 
 
 @measure(

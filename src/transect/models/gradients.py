@@ -55,7 +55,7 @@ def token_gradients(
     return dict(zip(seen, zip(*norms, sizes, strict=True), strict=True))
 
 
-def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, float]]:
+def skipped_losses(blocks: Blocks, ids: np.ndarray) -> dict[str, tuple[float, float]]:
     """Site → (loss without the block that makes it minus the loss, nats a token, NaN for resid.0; mean square
     of the state there, position 0 left out).
 
@@ -63,7 +63,8 @@ def skipped_losses(model: "Model", ids: np.ndarray) -> dict[str, tuple[float, fl
     """
     import torch
 
-    taps, blocks = sites.discover(model.model), Blocks(model)
+    model = blocks.model
+    taps = sites.discover(model.model)
     selected = [taps[s] for s in sites.select(list(taps), ["resid"])]
     tokens = torch.from_numpy(np.asarray(ids, np.int64))[None].to(model.device)
     sizes: dict[str, float] = {}

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from transect.packages import PACKAGES, cache_dir
+from transect.page import study_costs
+from transect.page.study_costs import Size, listed
 
 #: CPU seconds per unit of work on one core of an ordinary server, from the benches and one run of each study.
 RATE = {
@@ -133,12 +135,24 @@ def study_cost(
     places: Sequence[str],
     catalog: Mapping[str, Any],
     made: Mapping[str, Any] | None,
-    n: int | None,
+    values: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """{seconds, bytes, why} of a study of the stores in `places`, or of what a capture will make first."""
+    """{seconds, bytes, why} of a study of the stores or models in `places`, or of what a capture will make
+    first; `values` are the form's."""
+    n = next((int(v) for v in listed(values.get("n")) if v.isdecimal()), None)
     stores = [s for s in catalog["stores"] if s["path"] in places]
     if made is not None:
         stores.append({"labels": ["?"], "texts_held": made["rows"] // TOKENS or 1} | dict(made))
+    if name in study_costs.COST and (sizes := _sizes(name, stores, places, catalog, values)):
+        seconds = sum(study_costs.COST[name](size) for size in sizes) + study_costs.START[name]
+        tokens, (blocks, width) = sum(s.tokens for s in sizes), sizes[0][:2]
+        why = f"{tokens:,.0f} tokens, {blocks} blocks of width {width}; one core"
+        beside = 4 * tokens * (blocks + 1) * width if name in ("tokens", "evolve") else 0  # captured for it
+        return {
+            "seconds": _rounded(seconds),
+            "bytes": study_costs.PAGE[0] + study_costs.PAGE[1] * blocks + beside,
+            "why": why,
+        }
     if name not in COST or not stores:
         return {"seconds": None, "bytes": None, "why": "no cost model: its progress says, once it runs"}
     told = [COST[name](store | {"n": n}, stores_families(store)) for store in stores]
@@ -151,6 +165,38 @@ def study_cost(
         "bytes": PAGE + CELL * layers**2 * len(stores),
         "why": "; ".join(dict.fromkeys(why for _, why, _ in told)) + "; one core",
     }
+
+
+def _sizes(
+    name: str,
+    stores: Sequence[Mapping[str, Any]],
+    places: Sequence[str],
+    catalog: Mapping[str, Any],
+    values: Mapping[str, Any],
+) -> list[Size]:
+    """Sizes of the stores, or of the models that a study opens by itself; [] where they are not known."""
+    sizes = []
+    for store in stores:
+        families = stores_families(dict(store))
+        if "resid" in families:
+            sites, width = families["resid"]
+            sizes.append(Size(sites - 1, width, store["rows"], store["texts_held"], values))
+    if sizes:
+        return sizes
+    spec = next(iter([*listed_as_typed(values.get("base")), *places]), "")
+    steps = sorted(Path(spec).glob("checkpoint-*")) if name == "evolve" else []
+    size = _model(str(steps[0]) if steps else spec, catalog)
+    if size is None:
+        return []
+    tokens = (
+        0 if name == "adapters" else _tokens(next(iter(listed_as_typed(values.get("texts"))), ""), catalog)[0]
+    )
+    return [Size(*size, tokens, max(1, tokens // TOKENS), values, max(1, len(steps)))]
+
+
+def listed_as_typed(value: Any) -> list[str]:
+    """The values of a field as they were typed."""
+    return [str(v).strip() for v in (value if isinstance(value, list) else [value]) if v not in (None, "")]
 
 
 def _model(spec: str, catalog: Mapping[str, Any]) -> tuple[int, int] | None:

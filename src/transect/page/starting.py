@@ -133,9 +133,10 @@ def plan(wanted: Mapping[str, Any], catalog: Mapping[str, Any], tasks: Tasks) ->
     out = str(wanted.get("out", "") or usual)
     made = arguments(known[name], values, out)
     before = steps[0].pop("made", None) if steps else None
-    n = next((int(v) for v in _listed(values.get("n")) if v.isdecimal()), None)
     cost = (
-        capture_cost(values, catalog) if name == "capture" else study_cost(name, places, catalog, before, n)
+        capture_cost(values, catalog)
+        if name == "capture"
+        else study_cost(name, places, catalog, before, values)
     )
     cost.pop("made", None)
     steps.append({"name": name, "arguments": made, "out": out} | cost)

@@ -5,6 +5,7 @@ A kind is a function `draw_KIND(study, figure)` returning a matplotlib Figure; `
 PNG.
 """
 
+import functools
 import importlib
 import importlib.metadata
 import io
@@ -124,6 +125,7 @@ def draw(study: Study, figure: Figure) -> "Canvas":
         return plain(kinds[figure.kind](study, figure))
 
 
+@functools.cache
 def _kinds() -> dict[str, Callable[[Study, Figure], Any]]:
     """Kinds drawn in curves.py, in the studies' files figures*.py, and by other packages (entry points
     `transect.figures`), by name."""

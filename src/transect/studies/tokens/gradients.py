@@ -16,7 +16,7 @@ from transect.errors import TransectError
 from transect.inference.asks import Ask
 from transect.inference.evaluate import opened
 from transect.inference.per_text import summary
-from transect.models.edit import check_head
+from transect.models.edit import Blocks, check_head
 from transect.models.gradients import skipped_losses, token_gradients
 from transect.random import rng
 from transect.results.table import Table
@@ -93,10 +93,9 @@ def skips_ask(
 def _skips(task: Gradients) -> list[dict[str, Any]]:
     store = opened(task.path, task.content)
     try:
-        model = model_of(store)
-        check_head(model)
+        blocks = Blocks(model_of(store))
         drawn = _draw(store, task)
-        by_text = [skipped_losses(model, ids) for ids, _, _ in drawn]
+        by_text = [skipped_losses(blocks, ids) for ids, _, _ in drawn]
     except TransectError as error:
         return [{"measure": "skipped_block", "run": store.name, "status": str(error)}]
     base = {"run": store.name, "normalise": "raw", "design": "within", "n_texts": len(drawn)}
