@@ -21,6 +21,7 @@ TINY, SMOLLM2 = Size(3, 32, 482, 24, {}), Size(30, 576, 469, 8, {})
         ("adapters", TINY, 14.5),
         ("adapters", SMOLLM2, 31.1),
         ("pruning", TINY, 12.3),
+        ("tokens", TINY, 36.3),
     ],
 )
 def test_a_plan_is_within_a_factor_of_two_of_a_run(study: str, size: Size, spent: float) -> None:

@@ -147,7 +147,8 @@ def study_cost(
         seconds = sum(study_costs.COST[name](size) for size in sizes) + study_costs.START[name]
         tokens, (blocks, width) = sum(s.tokens for s in sizes), sizes[0][:2]
         why = f"{tokens:,.0f} tokens, {blocks} blocks of width {width}; one core"
-        beside = 4 * tokens * (blocks + 1) * width if name in ("tokens", "evolve") else 0  # captured for it
+        captures = name in ("tokens", "evolve")
+        beside = captures * (study_costs.TOKENS_PAGE + 4 * tokens * (blocks + 1) * width)
         return {
             "seconds": _rounded(seconds),
             "bytes": study_costs.PAGE[0] + study_costs.PAGE[1] * blocks + beside,

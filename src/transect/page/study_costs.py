@@ -17,9 +17,11 @@ RATE = {
 }
 #: CPU seconds of a study of nothing: imports, figures, its page.
 START = {"probe": 5.0, "lens": 14.0, "depth": 12.0, "adapters": 13.0, "pruning": 11.0}
-START |= {"tokens": 18.0, "evolve": 18.0}
+START |= {"tokens": 30.0, "evolve": 30.0}
 #: Bytes of figures, page and tables, and of what each block adds.
 PAGE = (1.3e6, 1.5e4)
+#: The same of the token study, with its many figures, beside what it captures.
+TOKENS_PAGE = 5e6
 #: Words of a model that is as wide as 64 or more: of SmolLM2; narrower ones are toys.
 WORDS, TOY = 49_152, 64
 #: What a drawn text is cut at, and how many are drawn, where the form does not say.
