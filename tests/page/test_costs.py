@@ -21,6 +21,7 @@ TINY, SMOLLM2 = Size(3, 32, 482, 24, {}), Size(30, 576, 469, 8, {})
         ("adapters", TINY, 14.5),
         ("adapters", SMOLLM2, 31.1),
         ("pruning", TINY, 12.3),
+        ("pruning", SMOLLM2, 225.1),
         ("tokens", TINY, 36.3),
     ],
 )

@@ -11,7 +11,7 @@ RATE = {
     "word": 2.0e-8,  # × tokens × words: log-probabilities and what is read from them
     "svd": 7.0e-10,  # × small² × large of a matrix in float64
     "gram": 4.0e-11,  # × tokens × width²
-    "solve": 2.0e-11,  # × width³
+    "solve": 4.0e-11,  # × width³
     "replicate": 1.2e-9,  # × n² × width: the measures of one cloud, once
     "window": 1.0e-3,  # × texts × sites: five measures of a window
 }
