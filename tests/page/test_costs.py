@@ -18,11 +18,13 @@ TINY, SMOLLM2 = Size(3, 32, 482, 24, {}), Size(30, 576, 469, 8, {})
         ("lens", TINY, 15.5),
         ("lens", SMOLLM2, 126.7),
         ("depth", TINY, 13.4),
+        ("depth", SMOLLM2._replace(values={"longest": "16"}), 75.1),
         ("adapters", TINY, 14.5),
         ("adapters", SMOLLM2, 31.1),
         ("pruning", TINY, 12.3),
         ("pruning", SMOLLM2, 225.1),
         ("tokens", TINY, 36.3),
+        ("tokens", Size(30, 576, 3500, 60, {"n": "60"}), 374.2),
     ],
 )
 def test_a_plan_is_within_a_factor_of_two_of_a_run(study: str, size: Size, spent: float) -> None:

@@ -106,6 +106,31 @@ def test_equal_arrays_find_the_store_and_others_are_refused(tmp_path: Path) -> N
     assert files(store.path) == kept
 
 
+@pytest.mark.fault(
+    "bad luck",
+    "an array that changes between the pass that makes a store's identity and the one that writes it",
+    "refused: the shard is not what was hashed, and does not count",
+    "run the same command: it resumes",
+)
+def test_arrays_that_change_meanwhile_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points, foresee = ragged("float32"), arrays._foresee
+    first = next(iter(points.values()))[0]
+    kept = first.clone()
+
+    def then_changed(*given: Any) -> Any:
+        foreseen = foresee(*given)
+        first[0, 0] += 1
+        return foreseen
+
+    monkeypatch.setattr(arrays, "_foresee", then_changed)
+    with pytest.raises(TransectError, match="not all that was written is there"):
+        ts.store_from_arrays(points, tmp_path / "s")
+    monkeypatch.undo()
+    assert len(ts.open_store(tmp_path / "s").unfinished) == 1
+    first.copy_(kept)
+    assert ts.store_from_arrays(points, tmp_path / "s").verify() == []
+
+
 @pytest.mark.parametrize("left", [False, True])
 def test_ragged_and_masked_arrays_are_one_store(left: bool, tmp_path: Path) -> None:
     """Padding holds NaN here: none of it is read."""
