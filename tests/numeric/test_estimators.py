@@ -159,3 +159,13 @@ def test_what_is_not_fit_is_refused_by_name():
         twonn(X, SIX[:5])
     with pytest.raises(TransectError, match="different distances"):
         twonn(np.ones((13, 3)), SIX)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_dimensions_without_variance_change_nothing(k):
+    """40 points in 5 dimensions go through the covariance, in 60 dimensions through inner products."""
+    X = np.random.default_rng(4).normal(size=(40, 5)) @ np.diag([3, 2, 1, 0.5, 0.2]) + [5, 0, -2, 1, 0]
+    texts = np.arange(40) // 4
+    wide = np.hstack([X, np.zeros((40, 55))])
+    assert top_variance(wide, texts, k=k) == pytest.approx(top_variance(X, texts, k=k), rel=1e-10)
+    assert stable_rank(wide, texts) == pytest.approx(1 / top_variance(X, texts), rel=1e-10)
