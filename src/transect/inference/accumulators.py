@@ -100,9 +100,9 @@ class CKA:
         """An empty accumulator about the same point, for another process."""
         if self.shift is None:
             raise TransectError("an accumulator without rows has no point to share.", "Update it first.")
-        made = CKA(len(self.shift[0]), len(self.shift[1]))
-        made.shift = self.shift
-        return made
+        empty = CKA(len(self.shift[0]), len(self.shift[1]))
+        empty.shift = self.shift
+        return empty
 
     def freeze(self, unbiased: bool = True) -> float:
         """The value so far; NaN when a self-term is not positive. TransectError below 4 tokens."""
@@ -197,22 +197,22 @@ def split_moments(store: Store, site: str, *, position0: bool = True, seed: int 
     within its half (`columns_by_text`). TransectError where a half has fewer than 2 tokens.
     """
     width, member = store.width(site), text_halves(len(store), seed)
-    own, noise = ([Accumulator(width), Accumulator(width)] for _ in range(2))
+    actual, noise = ([Accumulator(width), Accumulator(width)] for _ in range(2))
     generator = rng(seed, "texts by neuron", site)
     for rows in _blocks(store, width, position0):
         X, texts = store.read(site, rows), _texts_of(store, rows)
         for half in (0, 1):
             here = member[texts] == half
-            for sums in (own[half], noise[half]):
+            for sums in (actual[half], noise[half]):
                 if sums.shift_x is None:
                     sums.about(X)
             if here.any():
                 lengths = np.unique(texts[here], return_counts=True)[1]
-                own[half].update(X[here])
+                actual[half].update(X[here])
                 noise[half].update(columns_by_text(X[here], lengths, generator))
-    halves, control_halves = ((sums[0].freeze(), sums[1].freeze()) for sums in (own, noise))
-    whole, control = (sums[0].merge(sums[1]).freeze() for sums in (own, noise))
-    return SplitMoments(whole, halves, control, control_halves)
+    halves, control_halves = ((sums[0].freeze(), sums[1].freeze()) for sums in (actual, noise))
+    total, control = (sums[0].merge(sums[1]).freeze() for sums in (actual, noise))
+    return SplitMoments(total, halves, control, control_halves)
 
 
 def text_halves(texts: int, seed: int) -> np.ndarray:

@@ -37,7 +37,9 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
     Of several tables each stands in OUT/cells/NAME.parquet as soon as it is whole, whatever becomes of the
     rest.
     """
-    listed = [(name, ask) for name, own in asks.items() for ask in ([own] if isinstance(own, Ask) else own)]
+    listed = [
+        (name, ask) for name, asked in asks.items() for ask in ([asked] if isinstance(asked, Ask) else asked)
+    ]
     flat = [(k, t) for k, (_, ask) in enumerate(listed) for t in range(len(ask.tasks))]
     folder = None if work.out is None else Path(work.out) / "cells"
     if folder is not None:
@@ -49,21 +51,21 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
         place[id(block)] = (k, t)
         blocks.append(block)
     total = sum(listed[k][1].weight(listed[k][1].tasks[t]) for k, t in flat)
-    told = _bar(work.progress, step, total)
+    bar = _bar(work.progress, step, total)
     results: dict[tuple[int, int], Any] = {}
     finished: dict[str, Any] = {}
     waiting = Counter(listed[k][0] for k, _ in flat)
 
     def finish(name: str) -> None:
-        own = [
+        part = [
             ask.finish([results[k, t] for t in range(len(ask.tasks))])
             for k, (of, ask) in enumerate(listed)
             if of == name
         ]
-        tables = own and all(isinstance(value, Table) for value in own)
+        tables = part and all(isinstance(value, Table) for value in part)
         if folder is not None and len(asks) > 1 and tables:
-            merge(own).save(folder / f"{name}.parquet")
-        finished[name] = own[0] if isinstance(asks[name], Ask) else own
+            merge(part).save(folder / f"{name}.parquet")
+        finished[name] = part[0] if isinstance(asks[name], Ask) else part
 
     done = run_blocks(
         functools.partial(_run, folder), blocks, engine=work.engine, workers=work.workers,
@@ -72,7 +74,7 @@ def answer(asks: Mapping[str, Ask | Sequence[Ask]], work: Work, step: str = "mea
     for block, value in done:
         k, t = place[id(block)]
         results[k, t] = value
-        told(listed[k][1].weight(listed[k][1].tasks[t]))
+        bar(listed[k][1].weight(listed[k][1].tasks[t]))
         waiting[listed[k][0]] -= 1
         if not waiting[listed[k][0]]:
             finish(listed[k][0])
@@ -98,10 +100,10 @@ def _kept(folder: Path, block: tuple[Callable[[Any], Any], Any, str | None]) -> 
         return None
     try:
         text = file.read_bytes()
-        told = loads(text, constants=True)
-        if not isinstance(told, dict) or len(told) != 2 or not told.keys() & {"value", CHECKSUM}:
-            return told  # an earlier version wrote the answer alone
-        return _numbers(told["value"]) if told[CHECKSUM] == checksum(told) else None
+        cached = loads(text, constants=True)
+        if not isinstance(cached, dict) or len(cached) != 2 or not cached.keys() & {"value", CHECKSUM}:
+            return cached  # an earlier version wrote the answer alone
+        return _numbers(cached["value"]) if cached[CHECKSUM] == checksum(cached) else None
     except (OSError, ValueError, KeyError, RecursionError):
         return None
 
@@ -123,11 +125,11 @@ def _bar(progress: Callable[[str, int, int], None] | None, step: str, total: int
     if progress:
         progress(step, 0, total)
 
-    def told(weight: int) -> None:
+    def update(weight: int) -> None:
         state["done"] += weight
         now = time.monotonic()
         if progress and (now - state["when"] > 0.1 or state["done"] >= total):
             state["when"] = now
             progress(step, int(state["done"]), total)
 
-    return told
+    return update

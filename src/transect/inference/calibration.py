@@ -52,7 +52,7 @@ def _beyond(hits: int, draws: int) -> float:
     return float(min(binom.cdf(hits, draws, BAND[0]), binom.sf(hits - 1, draws, BAND[1])))
 
 
-def mark(measure: str, texts: int, what: str = "value", found: Mapping[str, Any] | None = None) -> str:
+def mark(measure: str, texts: int, what: str = "value", table: Mapping[str, Any] | None = None) -> str:
     """Words for an interval whose coverage is outside of its band or is not known; "" for one within it.
 
     Args:
@@ -60,25 +60,25 @@ def mark(measure: str, texts: int, what: str = "value", found: Mapping[str, Any]
         what: "value" or "excess".
         found: A calibration; that of this version without.
     """
-    found = kept() if found is None else found
-    grid = found["texts"]
+    table = kept() if table is None else table
+    grid = table["texts"]
     if texts < min(grid):
         return f"not calibrated below {min(grid)} texts"
-    if measure not in found[what]:
+    if measure not in table[what]:
         return "not calibrated"
     at = max(t for t in grid if t <= texts)
-    odd = _known(tuple(found[what][measure][grid.index(at)]), found["draws"])
+    odd = _known(tuple(table[what][measure][grid.index(at)]), table["draws"])
     if odd is None:
         return ""
-    law = "" if odd[1] is None else f" of {found['laws'][odd[1]]} points"
+    law = "" if odd[1] is None else f" of {table['laws'][odd[1]]} points"
     return f"covers {odd[0]:.0%}{law} at {at} texts"
 
 
 def marks(row: Mapping[str, Any], measure: str) -> str | None:
     """The mark of a row of a sweep, of its value's interval and its excess's; None for a row without any."""
-    told: list[str] = []
+    sentences: list[str] = []
     for what, low in (("value", "low"), ("excess", "corrected_low")):
         if math.isfinite(row.get(low, math.nan)):
             said = mark(measure, row["n_texts"], what)
-            told.append(f"{what} {said}" if said else "")
-    return "; ".join(filter(None, told)) or WITHIN if told else None
+            sentences.append(f"{what} {said}" if said else "")
+    return "; ".join(filter(None, sentences)) or WITHIN if sentences else None

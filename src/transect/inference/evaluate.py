@@ -57,8 +57,8 @@ class Job:
 
     def key(self, cells: Sequence[Cell]) -> str:
         """Name of a block: the same cells of the same job, wherever the stores lie now."""
-        told = {k: v for k, v in asdict(self).items() if k != "stores"} | {"cells": cells}
-        return key_of(told, __name__, *(find(m).__module__ for m in self.measures))
+        identity = {k: v for k, v in asdict(self).items() if k != "stores"} | {"cells": cells}
+        return key_of(identity, __name__, *(find(m).__module__ for m in self.measures))
 
     @property
     def halved(self) -> bool:
@@ -80,14 +80,14 @@ def evaluate(task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
     answers: list[Answer] = [{m.name: {} for m in measures} for _ in block]
     with threadpool_limits(threads()):
         for kind, index in _replicates(job, rig.draws[0].groups):
-            chosen = [
+            selected = [
                 k for k, cell in enumerate(block) if kind in ("full", "drop", "half") or not is_split(cell)
             ]
-            if not chosen:
+            if not selected:
                 continue
             clouds: list[np.ndarray] = []
-            made: dict[Any, int] = {}
-            which = [rig.place(block[k], kind, index, made, clouds) for k in chosen]
+            times: dict[Any, int] = {}
+            which = [rig.place(block[k], kind, index, times, clouds) for k in selected]
             shared: dict[Any, Any] = {}
             for m in measures:
                 if "y" in m.data:
@@ -99,10 +99,10 @@ def evaluate(task: tuple[Job, tuple[Cell, ...]]) -> list[Answer]:
                     if null := _null_beside(job, m, kind):
                         left_out = index if kind == "drop" else None
                         rows = _permuted(job, rig, m, left_out, clouds, which, shared)
-                        for k, row in zip(chosen, rows, strict=True):
-                            answers[k][m.name].setdefault(null, []).extend(map(_told, row))
-                for k, value in zip(chosen, values, strict=True):
-                    answers[k][m.name].setdefault(kind, []).append(_told(value))
+                        for k, row in zip(selected, rows, strict=True):
+                            answers[k][m.name].setdefault(null, []).extend(map(_plain, row))
+                for k, value in zip(selected, values, strict=True):
+                    answers[k][m.name].setdefault(kind, []).append(_plain(value))
     return answers
 
 
@@ -138,16 +138,16 @@ def _permuted(
         order = restricted(order, kept) if left_out is not None else order
         rows = m.null_values(clouds, pairs, order, d.k, shared, **options)
         return [row if len(row) == draws else row * draws for row in rows]  # one error stands for all
-    found: list[list[Any]] = [[] for _ in pairs]
+    results: list[list[Any]] = [[] for _ in pairs]
     for b in range(draws):
         rows = controls.within_texts(int(kept.sum()), d.k, rng(job.seed, "within texts", b))
         arrays = [*clouds, *(clouds[j][rows] for _, j in pairs)]
         moved = m.values(
             arrays, [(i, len(clouds) + k) for k, (i, _) in enumerate(pairs)], None, d.k, **options
         )
-        for row, value in zip(found, moved, strict=True):
+        for row, value in zip(results, moved, strict=True):
             row.append(value)
-    return found
+    return results
 
 
 def _replicates(job: Job, groups: int) -> list[tuple[str, int]]:
@@ -158,7 +158,7 @@ def _replicates(job: Job, groups: int) -> list[tuple[str, int]]:
     return listed + [("swap", b) for b in range(job.swaps)]
 
 
-def _told(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """A result as JSON: a number, a list of fields, or {"error": reason}."""
     if isinstance(value, TransectError):
         return {"error": str(value)}
@@ -214,24 +214,24 @@ class Rig:
             if self.job.normalise == "unit":
                 X = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float32).tiny)
             self.read[run, site] = X.reshape(*d.rows.shape, -1)
-        whole = self.read[run, site]
-        return whole if half == "all" else whole[self.draws[run].members(half)]
+        points = self.read[run, site]
+        return points if half == "all" else points[self.draws[run].members(half)]
 
     def place(
-        self, cell: Cell, kind: str, index: int, made: dict[Any, int], clouds: list[np.ndarray]
+        self, cell: Cell, kind: str, index: int, counts: dict[Any, int], clouds: list[np.ndarray]
     ) -> tuple[int, ...]:
         """Indices into `clouds` of the cell's arrays [n, d] for one replicate; equal arrays are made once."""
         joint = bool(self.job.pca) or kind == "swap"
         keys = [(*cell, side) for side in range(len(cell))] if joint else list(cell)
-        if any(key not in made for key in keys):
+        if any(key not in counts for key in keys):
             arrays = [self._one(cloud, kind, index, len(cell)) for cloud in cell]
             if joint:
                 arrays = self._joint(cell, kind, index, arrays)
             for key, array in zip(keys, arrays, strict=True):
-                if key not in made:
-                    made[key] = len(clouds)
+                if key not in counts:
+                    counts[key] = len(clouds)
                     clouds.append(array.reshape(-1, array.shape[-1]))
-        return tuple(made[key] for key in keys)
+        return tuple(counts[key] for key in keys)
 
     def _one(self, cloud: Cloud, kind: str, index: int, arity: int) -> np.ndarray:
         X, d = self.cloud(cloud), self.draws[cloud[0]]
@@ -286,28 +286,28 @@ def massive_tokens(
     Runs that hold the same tokens lose the same ones: the union over all of them, so that "same tokens" stays
     true.
     """
-    found = [_massive(*each, factor) for each in zip(stores, names, selections, strict=True)]
+    massive = [_massive(*each, factor) for each in zip(stores, names, selections, strict=True)]
     kin: dict[Any, set[int]] = {}
     keys = [
         (s.manifest["tokens_hash"], c.texts.tobytes(), c.position.tobytes())
         for s, c in zip(stores, selections, strict=True)
     ]
-    for key, own in zip(keys, found, strict=True):
-        kin[key] = kin.get(key, set()) | own
+    for key, heavy in zip(keys, massive, strict=True):
+        kin[key] = kin.get(key, set()) | heavy
     return tuple(tuple(sorted(kin[key])) for key in keys)
 
 
 _MASSIVE: dict[tuple[Any, ...], frozenset[int]] = {}
 
 
-def _massive(store: Store, sites: Sequence[str], chosen: Selection, factor: float) -> frozenset[int]:
+def _massive(store: Store, sites: Sequence[str], selection: Selection, factor: float) -> frozenset[int]:
     """Those of one store; kept, because every ask of a study wants them and they take all points of all
     sites."""
-    key = (str(store.path), store.content, *sites, chosen.rows.tobytes(), chosen.spans, factor)
+    key = (str(store.path), store.content, *sites, selection.rows.tobytes(), selection.spans, factor)
     if key not in _MASSIVE:
         gone: set[int] = set()
         for site in sites:
-            norms = _norms(store, site, chosen)
+            norms = _norms(store, site, selection)
             gone |= set(np.flatnonzero(norms > factor * np.median(norms)).tolist())
         if len(_MASSIVE) > 64:
             _MASSIVE.clear()
@@ -315,9 +315,9 @@ def _massive(store: Store, sites: Sequence[str], chosen: Selection, factor: floa
     return _MASSIVE[key]
 
 
-def _norms(store: Store, site: str, chosen: Selection) -> np.ndarray:
+def _norms(store: Store, site: str, selection: Selection) -> np.ndarray:
     """Norm of every point of a selection, read in blocks: a site may hold more than memory."""
-    if chosen.pooled:
-        return np.linalg.norm(store.take(site, chosen), axis=1)
-    parts = chosen.split(max(1, (64 << 20) // (4 * store.width(site))))
+    if selection.pooled:
+        return np.linalg.norm(store.take(site, selection), axis=1)
+    parts = selection.split(max(1, (64 << 20) // (4 * store.width(site))))
     return np.concatenate([np.linalg.norm(store.read(site, rows), axis=1) for rows in parts])

@@ -77,8 +77,8 @@ class Within:
 
     def key(self) -> str:
         """Name of the task's answer."""
-        told = {k: v for k, v in vars(self).items() if k != "path"}
-        return key_of(told, __name__, *(find(name).__module__ for name, _, _ in self.measures))
+        settings = {k: v for k, v in vars(self).items() if k != "path"}
+        return key_of(settings, __name__, *(find(name).__module__ for name, _, _ in self.measures))
 
 
 def windows(
@@ -89,9 +89,9 @@ def windows(
 
     Default: 32 tokens, or what four texts in five have. TransectError when fewer than 4 texts remain.
     """
-    chosen = store.select("all", position0)
-    starts = np.flatnonzero(np.diff(chosen.texts, prepend=-1))
-    lengths = np.diff(np.append(starts, len(chosen)))
+    selection = store.select("all", position0)
+    starts = np.flatnonzero(np.diff(selection.texts, prepend=-1))
+    lengths = np.diff(np.append(starts, len(selection)))
     if window is None:
         window = min(WINDOW, int(np.quantile(lengths, 0.2)))
     enough = lengths >= max(window, 3)
@@ -100,9 +100,9 @@ def windows(
             f"{store.path}: {enough.sum()} texts have {max(window, 3)} tokens after the first; 4 are needed.",
             "Choose a smaller --window, or capture longer texts.",
         )
-    own = np.sort(rng(seed, "windows").permutation(np.flatnonzero(enough))[:most])
-    rows = chosen.rows[starts[own][:, None] + np.arange(max(window, 3))]
-    return Windows(rows, chosen.texts[starts[own]], int((~enough).sum()))
+    picked = np.sort(rng(seed, "windows").permutation(np.flatnonzero(enough))[:most])
+    rows = selection.rows[starts[picked][:, None] + np.arange(max(window, 3))]
+    return Windows(rows, selection.texts[starts[picked]], int((~enough).sum()))
 
 
 def within_ask(
@@ -183,9 +183,9 @@ def _site_rows(task: Within) -> list[dict[str, Any]]:
     middle = points.mean(axis=(0, 1), dtype=np.float64)
     rows = []
     for name, about, options in task.measures:
-        told = base | {"measure": name, "about": about, "site": task.site, "control": "tokens of other texts"}
+        row = base | {"measure": name, "about": about, "site": task.site, "control": "tokens of other texts"}
         cloud = points - middle if about == "mean" else points
-        rows.append(told | options | _cell(find(name), options, cloud, task))
+        rows.append(row | options | _cell(find(name), options, cloud, task))
     return rows
 
 
@@ -202,11 +202,11 @@ def _cell(m: Measure, options: dict[str, Any], points: np.ndarray, task: Within)
 
 def _each(m: Measure, options: dict[str, Any], points: np.ndarray) -> np.ndarray | str:
     """The measure of every text, [texts], or why one has none."""
-    found = m.values(list(points), [(k,) for k in range(len(points))], **options)
-    failed = [v for v in found if isinstance(v, TransectError)]
+    per_cloud = m.values(list(points), [(k,) for k in range(len(points))], **options)
+    failed = [v for v in per_cloud if isinstance(v, TransectError)]
     if failed:
         return f"{len(failed)} of {len(points)} texts: {failed[0]}"
-    return np.array([m.headline_of(v) for v in found])
+    return np.array([m.headline_of(v) for v in per_cloud])
 
 
 def mixed(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -235,17 +235,17 @@ def summary(
     drops = np.array([np.delete(values, part).mean() for part in parts])
     value, null = float(values.mean()), float(np.nanmean(nulls)) if len(nulls) else math.nan
     low, high = jackknife(value, drops, scale=scale)
-    told: dict[str, Any] = {"value": value, "low": low, "high": high, "status": "ok", "draws": len(nulls)}
-    told |= {"text_low": float(np.quantile(values, 0.1)), "text_high": float(np.quantile(values, 0.9))}
+    row: dict[str, Any] = {"value": value, "low": low, "high": high, "status": "ok", "draws": len(nulls)}
+    row |= {"text_low": float(np.quantile(values, 0.1)), "text_high": float(np.quantile(values, 0.9))}
     extra = float(np.nanvar(nulls, ddof=1) / len(nulls)) if len(nulls) > 1 else 0.0
     bounds = jackknife(value - null, drops - null, more=extra)
-    told |= {"null": null, "corrected": value - null, "corrected_low": bounds[0], "corrected_high": bounds[1]}
+    row |= {"null": null, "corrected": value - null, "corrected_low": bounds[0], "corrected_high": bounds[1]}
     if len(nulls):
-        told |= {
+        row |= {
             "null_low": float(np.nanquantile(nulls, 0.025)),
             "null_high": float(np.nanquantile(nulls, 0.975)),
         }
-    return told | {"p": permutation_p(value, nulls, "two"), "replicates": drops.tolist()}
+    return row | {"p": permutation_p(value, nulls, "two"), "replicates": drops.tolist()}
 
 
 # paths through depth
@@ -261,7 +261,7 @@ def _path_rows(task: Within) -> list[dict[str, Any]]:
         here = cut.points(store, site).astype(np.float64)
         update = here - previous
         if before is not None:
-            told = base | {
+            row = base | {
                 "measure": "turning_angle",
                 "site": names[k - 1],
                 "control": "updates of other tokens",
@@ -270,14 +270,14 @@ def _path_rows(task: Within) -> list[dict[str, Any]]:
                 float(_angles(before, mixed(update, rng(task.seed, "mixed updates", b))).mean())
                 for b in range(task.draws)
             ]
-            rows.append(told | summary(_angles(before, update).mean(axis=1), nulls, task.groups, task.seed))
+            rows.append(row | summary(_angles(before, update).mean(axis=1), nulls, task.groups, task.seed))
         size = np.linalg.norm(update, axis=-1)
         length, squares = length + size, squares + size**2
         straight = np.linalg.norm(here - first, axis=-1).sum(axis=1)
         bent = _ratio(np.asarray(length).sum(axis=1), straight)
         null = float(_ratio(np.asarray(length).sum(axis=1), np.sqrt(squares).sum(axis=1)).mean())
-        told = base | {"measure": "tortuosity", "site": site, "control": "steps at right angles"}
-        rows.append(told | summary(bent, [null], task.groups, task.seed) | {"p": None})
+        row = base | {"measure": "tortuosity", "site": site, "control": "steps at right angles"}
+        rows.append(row | summary(bent, [null], task.groups, task.seed) | {"p": None})
         previous, before = here, update
     return rows
 

@@ -19,8 +19,8 @@ def row_of(
     m: Measure, job: Job, stores: Sequence[Store], rig: Rig, cell: Cell, results: dict[Cell, Any]
 ) -> dict[str, Any]:
     """One row from a cell's answer."""
-    found = results[cell][m.name]
-    full = found["full"][0]
+    outcome = results[cell][m.name]
+    full = outcome["full"][0]
     left, right = cell[0], cell[-1] if len(cell) == 2 else None
     d = rig.draws[left[0]]
     row: dict[str, Any] = {
@@ -56,11 +56,11 @@ def row_of(
     value = _headline(m, full)
     row["value"] = value
     splits = [results[s][m.name] for s in _splits(job, cell)]
-    row |= _judged(m, job, value, found, splits)
+    row |= _judged(m, job, value, outcome, splits)
     row["calibration"] = marks(row, m.name)
     if not math.isfinite(value):
         row["status"] = "undefined: the measure is NaN on these points"
-    elif lost := _lost(m, found, splits):
+    elif lost := _lost(m, outcome, splits):
         row |= dict.fromkeys(("corrected", "corrected_low", "corrected_high"), math.nan) | {"status": lost}
     return row
 
@@ -68,24 +68,28 @@ def row_of(
 def aligned_of(stores: Sequence[Store]) -> dict[str, Any]:
     """How runs of other tokenizers were aligned, and the least share of their points that was; {} where they
     were not."""
-    told = [s.manifest["aligned"] for s in stores if isinstance(s.manifest.get("aligned"), dict)]
-    return {"aligned": told[0]["how"], "aligned_share": min(t["share"] for t in told)} if told else {}
+    alignments = [s.manifest["aligned"] for s in stores if isinstance(s.manifest.get("aligned"), dict)]
+    return (
+        {"aligned": alignments[0]["how"], "aligned_share": min(t["share"] for t in alignments)}
+        if alignments
+        else {}
+    )
 
 
-def _unsolved(m: Measure, told: Any) -> str:
+def _unsolved(m: Measure, outcome: Any) -> str:
     """Why an answer is no number: the error, or the solver that did not end; "" for a number."""
-    if isinstance(told, dict):
-        return told["error"]
-    if "converged" not in m.fields or told[m.fields.index("converged")]:
+    if isinstance(outcome, dict):
+        return outcome["error"]
+    if "converged" not in m.fields or outcome[m.fields.index("converged")]:
         return ""
-    error = next(v for k, v in zip(m.fields, told, strict=True) if k in ("error", "marginal_error"))
+    error = next(v for k, v in zip(m.fields, outcome, strict=True) if k in ("error", "marginal_error"))
     return f"not converged: marginal error {error:.1e}"
 
 
-def _lost(m: Measure, found: dict[str, list], splits: list[dict[str, list]]) -> str:
+def _lost(m: Measure, outcomes: dict[str, list], splits: list[dict[str, list]]) -> str:
     """What of a value's null and interval could not be had; "" where all is there."""
-    nulls = [r for s in splits for r in s["full"]] + found.get("null", []) + found.get("swap", [])
-    drops = [r for s in splits for r in s["drop"]] + found.get("drop", [])
+    nulls = [r for s in splits for r in s["full"]] + outcomes.get("null", []) + outcomes.get("swap", [])
+    drops = [r for s in splits for r in s["drop"]] + outcomes.get("drop", [])
     for what, several in (("null", nulls), ("interval", drops)):
         if failed := [why for r in several if (why := _unsolved(m, r))]:
             return f"no {what}: {len(failed)} of {len(several)} replicates failed ({failed[0]})"
@@ -107,51 +111,51 @@ def _splits(job: Job, cell: Cell) -> list[Cell]:
 
 
 def _judged(
-    m: Measure, job: Job, value: float, found: dict[str, list], splits: list[dict[str, list]]
+    m: Measure, job: Job, value: float, outcomes: dict[str, list], splits: list[dict[str, list]]
 ) -> dict[str, Any]:
     """Interval, null and corrected value of one cell. What belongs to a family, p, is added by `family_p`."""
-    drops = np.array([_headline(m, r) for r in found.get("drop", [])])
-    told: dict[str, Any] = dict(zip(("low", "high"), jackknife(value, drops, scale=m.scale), strict=True))
-    told["replicates"] = drops.tolist()
+    drops = np.array([_headline(m, r) for r in outcomes.get("drop", [])])
+    result: dict[str, Any] = dict(zip(("low", "high"), jackknife(value, drops, scale=m.scale), strict=True))
+    result["replicates"] = drops.tolist()
     null, null_drops, extra = math.nan, np.full((len(drops), 1), math.nan), 0.0
     if splits:
         null, floor = _floor(m, splits, "full")[0], _floor(m, splits, "drop")
         null_drops = floor[:, None]
-        told |= {
+        result |= {
             f"null_{k}": _headline(m, s["full"][0]) for k, s in zip(("site", "site2"), splits, strict=True)
         }
-        told |= dict(zip(("null_low", "null_high"), jackknife(null, floor, scale=m.scale), strict=True))
-    elif found.get("null"):
-        draws = np.array([_headline(m, r) for r in found["null"]])
+        result |= dict(zip(("null_low", "null_high"), jackknife(null, floor, scale=m.scale), strict=True))
+    elif outcomes.get("null"):
+        draws = np.array([_headline(m, r) for r in outcomes["null"]])
         known = draws[np.isfinite(draws)]
         null = float(known.mean()) if len(known) else math.nan
-        null_drops = null + _moves(m, draws, found.get("null drop", []), len(drops))
+        null_drops = null + _moves(m, draws, outcomes.get("null drop", []), len(drops))
         extra = float(known.var(ddof=1) / len(known)) if len(known) > 1 else 0.0
         low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (math.nan, math.nan)
-        told |= {"null_low": float(low), "null_high": float(high), "null_draws": draws.tolist()}
-    if found.get("swap"):
-        told["null_draws"] = [_headline(m, r) for r in found["swap"]]
-    told |= {"null": float(null), "corrected": corrected(m, value, null)}
-    again = [[corrected(m, v, b) for b in row] for v, row in zip(drops, null_drops, strict=True)]
-    told["corrected_replicates"] = again = quieted(np.array(again)).tolist()
-    bounds = jackknife(told["corrected"], again, more=extra, scale=_corrected_scale(m))
-    told |= dict(zip(("corrected_low", "corrected_high"), bounds, strict=True))
-    if found.get("half"):
-        halves = np.array([_headline(m, r) for r in found["half"]])
+        result |= {"null_low": float(low), "null_high": float(high), "null_draws": draws.tolist()}
+    if outcomes.get("swap"):
+        result["null_draws"] = [_headline(m, r) for r in outcomes["swap"]]
+    result |= {"null": float(null), "corrected": corrected(m, value, null)}
+    replicates = [[corrected(m, v, b) for b in row] for v, row in zip(drops, null_drops, strict=True)]
+    result["corrected_replicates"] = replicates = quieted(np.array(replicates)).tolist()
+    bounds = jackknife(result["corrected"], replicates, more=extra, scale=_corrected_scale(m))
+    result |= dict(zip(("corrected_low", "corrected_high"), bounds, strict=True))
+    if outcomes.get("half"):
+        halves = np.array([_headline(m, r) for r in outcomes["half"]])
         floor = _floor(m, splits, "half") if splits else np.full(len(halves), null)
         bare = not np.isfinite(null)  # a number without a null is resampled as it stands
-        told["halves"] = [
+        result["halves"] = [
             v if bare else corrected(m, v, b) for v, b in zip(halves.tolist(), floor, strict=True)
         ]
-    return told
+    return result
 
 
-def _moves(m: Measure, draws: np.ndarray, again: list[Any], groups: int) -> np.ndarray:
+def _moves(m: Measure, draws: np.ndarray, redrawn: list[Any], groups: int) -> np.ndarray:
     """How far the null moves when each group of texts is left out, by each of the first draws, [groups,
     draws]."""
-    if not again:
+    if not redrawn:
         return np.zeros((groups, 1))
-    moved = np.array([_headline(m, r) for r in again]).reshape(groups, -1)
+    moved = np.array([_headline(m, r) for r in redrawn]).reshape(groups, -1)
     return moved - draws[: moved.shape[1]]
 
 
@@ -216,7 +220,7 @@ def family_p(m: Measure, job: Job, rows: list[dict[str, Any]]) -> None:
         r |= {"p": float(p), "family": len(known)}
 
 
-def _headline(m: Measure, told: Any) -> float:
-    if isinstance(told, dict):
+def _headline(m: Measure, outcome: Any) -> float:
+    if isinstance(outcome, dict):
         return math.nan
-    return float(told[m.fields.index(m.headline)] if m.fields else told)
+    return float(outcome[m.fields.index(m.headline)] if m.fields else outcome)

@@ -36,22 +36,24 @@ def ruling_tokens(stores: Sequence[Store], design: Design) -> list[dict[str, Any
     if not unpooled:
         return []
     for store, names in zip(unpooled, sites_of_runs(unpooled, design.sites), strict=True):
-        chosen = store.select(design.tokens, design.position0)
+        selection = store.select(design.tokens, design.position0)
         if design.massive:
-            (gone,) = massive_tokens([store], [names], [chosen], design.massive)
-            chosen = chosen.subset(np.setdiff1d(np.arange(len(chosen)), gone))
+            (gone,) = massive_tokens([store], [names], [selection], design.massive)
+            selection = selection.subset(np.setdiff1d(np.arange(len(selection)), gone))
         for site in names:
-            X = store.take(site, chosen).astype(np.float64)
+            X = store.take(site, selection).astype(np.float64)
             norms = np.linalg.norm(X, axis=1)
             energy = ((X - X.mean(axis=0)) ** 2).sum(axis=1)
-            few = norms > MODERATE * np.median(norms)
-            held = float(energy[few].sum() / energy.sum()) if energy.sum() > 0 else 0.0
-            if held > HELD and few.mean() < FEW:
-                at = np.flatnonzero(few)
-                pieces = Counter(store.tokens(int(chosen.texts[k]))[int(chosen.position[k])] for k in at)
-                told = {"run": store.name, "site": site, "measure": "variance_share", "value": held}
-                told |= {"count": len(at), "n": len(norms), "token": pieces.most_common(1)[0][0]}
-                rows.append(told | {"normalise": "raw", "design": "single", "status": "ok"})
+            rare = norms > MODERATE * np.median(norms)
+            held = float(energy[rare].sum() / energy.sum()) if energy.sum() > 0 else 0.0
+            if held > HELD and rare.mean() < FEW:
+                at = np.flatnonzero(rare)
+                pieces = Counter(
+                    store.tokens(int(selection.texts[k]))[int(selection.position[k])] for k in at
+                )
+                row = {"run": store.name, "site": site, "measure": "variance_share", "value": held}
+                row |= {"count": len(at), "n": len(norms), "token": pieces.most_common(1)[0][0]}
+                rows.append(row | {"normalise": "raw", "design": "single", "status": "ok"})
     return rows
 
 
@@ -67,7 +69,7 @@ def ruled(
     """
     keys = ("measure", "run", "run2", "site", "site2", "design", "normalise")
     without = {tuple(r.get(k) for k in keys): r for r in dropped if r["status"] == "ok"}
-    told = []
+    rows = []
     for row in ruling:
         sites = [
             (r, without[key])
@@ -82,13 +84,13 @@ def ruled(
             moved, key=lambda p: abs(p[0]["value"] - p[1]["value"]) / (abs(p[0]["value"]) + 1e-12)
         )
         pair = f"{first['site']} → {first['site2']}" if first.get("site2") else first["site"]
-        told.append(
+        rows.append(
             f"{row['run']}: at {row['site']} {row['count']} of {row['n']} tokens above {MODERATE:g} × the "
             f"median norm (most often {row['token']!r}) hold {row['value']:.0%} of the variance: "
             f"{first['measure']} of {pair} is {first['value']:.4g} with them and {other['value']:.4g} "
             "without (raw points)."
         )
-    return told
+    return rows
 
 
 def _outside(value: float, row: dict[str, Any]) -> bool:

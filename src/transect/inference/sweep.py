@@ -65,9 +65,9 @@ def sweep(
     (max-T). A cell that fails is a row that says why.
     """
     work = Work.of(options)
-    own = {k: v for k, v in options.items() if k not in WorkOptions.__annotations__}
+    measure_options = {k: v for k, v in options.items() if k not in WorkOptions.__annotations__}
     asked = ask(measure, stores, pairs=pairs, normalise=normalise, pca=pca, label=label, design=design,
-                permutations=permutations, **own)  # fmt: skip
+                permutations=permutations, **measure_options)  # fmt: skip
     return answer({"sweep": asked}, work, "sweep")["sweep"]
 
 
@@ -84,30 +84,30 @@ def ask(
 ) -> Ask:
     """What `sweep` does, as an ask: to be answered together with others. Options as there."""
     stores = [stores] if isinstance(stores, Store) else list(stores)
-    chosen = [find(m) for m in ([measure] if isinstance(measure, str | Measure) else measure)]
+    measures = [find(m) for m in ([measure] if isinstance(measure, str | Measure) else measure)]
     points = Design.of(options)
     rest = {k: v for k, v in options.items() if k not in DesignOptions.__annotations__}
     shape = {
         k: rest.pop(k, v)
         for k, v in (("normalise", "raw"), ("pca", None), ("label", None), ("null", "texts"))
     }
-    for m in chosen:
+    for m in measures:
         m.check_options(rest)
     _check(shape, permutations, swaps, halves)
     names = sites_of_runs(stores, points.sites)
     setting = shape | {"tokens": points.tokens, "position0": points.position0, "n": points.n}
     setting |= {"groups": points.groups, "seed": points.seed, "left_out": _left_out(stores, names, points)}
     together: dict[Any, list[Measure]] = {}
-    for m in chosen:
+    for m in measures:
         together.setdefault((m.data, m.paired, m.cheap_null), []).append(m)
     counts = {"permutations": permutations, "swaps": swaps, "halves": halves}
     jobs = [_job(several, stores, rest, setting, design, counts) for several in together.values()]
     cells = [_cells(find(job.measures[0]), job, stores, names, pairs) for job in jobs]
-    tasks = [(job, block) for job, own in zip(jobs, cells, strict=True) for block in _cut(own)]
+    tasks = [(job, block) for job, mine in zip(jobs, cells, strict=True) for block in _cut(mine)]
     return Ask(
         evaluate,
         tuple(tasks),
-        functools.partial(_table, chosen, jobs, cells, stores, tasks),
+        functools.partial(_table, measures, jobs, cells, stores, tasks),
         key=lambda task: task[0].key(task[1]),
         weight=lambda task: len(task[1]),
     )
@@ -153,15 +153,15 @@ def _job(
     if draws is None:
         draws = DRAWS if m.paired and m.cheap_null else 5 if design == "single" else FEW_DRAWS
     # a null that is not defined for these measures is not drawn, and does not change the key
-    own = {"permutations": draws if single or m.paired else 0, "halves": counts["halves"] or 0}
-    own["swaps"] = (counts["swaps"] or 0) if not single and not m.paired and design == "paired" else 0
+    permuted = {"permutations": draws if single or m.paired else 0, "halves": counts["halves"] or 0}
+    permuted["swaps"] = (counts["swaps"] or 0) if not single and not m.paired and design == "paired" else 0
     return Job(
         stores=tuple(str(s.path) for s in stores),
         contents=tuple(s.content for s in stores),
         measures=tuple(m.name for m in several),
         options={m.name: m.defaults({k: v for k, v in options.items() if k in m.options}) for m in several},
         design=design,
-        **{**setting, **own},
+        **{**setting, **permuted},
     )
 
 
@@ -187,16 +187,18 @@ def _cells(
 ) -> list[Cell]:
     """The cells asked for, and the same-site cells between halves that a disjoint pair's null needs."""
     if "Y" not in m.data:
-        return [((run, site, "all"),) for run, own in enumerate(names) for site in own]
+        return [((run, site, "all"),) for run, of_run in enumerate(names) for site in of_run]
     left, right = ("a", "b") if job.halved else ("all", "all")
     joined: list[tuple[int, str, int, str]] = []
-    for run, own in enumerate(names):
+    for run, of_run in enumerate(names):
         if pairs == "adjacent":
-            joined += [(run, s, run, t) for s, t in _adjacent(own)]
+            joined += [(run, s, run, t) for s, t in _adjacent(of_run)]
         elif pairs == "all":
-            joined += [(run, s, run, t) for i, s in enumerate(own) for t in own[i + 1 :]]
+            joined += [(run, s, run, t) for i, s in enumerate(of_run) for t in of_run[i + 1 :]]
         elif pairs in ("same", "cross"):
-            joined += [(0, s, run, t) for s in names[0] for t in own if run and (pairs == "cross" or s == t)]
+            joined += [
+                (0, s, run, t) for s in names[0] for t in of_run if run and (pairs == "cross" or s == t)
+            ]
         elif isinstance(pairs, str):
             raise TransectError(
                 f"pairs={pairs!r}: 'adjacent', 'all', 'same', 'cross' or a list of site pairs."
@@ -221,13 +223,13 @@ def _cells(
     return cells
 
 
-def _adjacent(own: list[str]) -> list[tuple[str, str]]:
+def _adjacent(sites_of: list[str]) -> list[tuple[str, str]]:
     """Neighbouring layers of each family."""
-    return [(s, t) for s, t in itertools.pairwise(own) if names_of.family(s) == names_of.family(t)]
+    return [(s, t) for s, t in itertools.pairwise(sites_of) if names_of.family(s) == names_of.family(t)]
 
 
 def _table(
-    chosen: list[Measure],
+    by_job: list[Measure],
     jobs: list[Job],
     cells: list[list[Cell]],
     stores: list[Store],
@@ -235,16 +237,16 @@ def _table(
     answers: list[list[Any]],
 ) -> Table:
     """Rows of all measures, each with the p of its family: the cells of one measure."""
-    found: dict[int, dict[Cell, Any]] = {id(job): {} for job in jobs}
-    for (job, block), own in zip(tasks, answers, strict=True):
-        found[id(job)] |= dict(zip(block, own, strict=True))
+    by_job: dict[int, dict[Cell, Any]] = {id(job): {} for job in jobs}
+    for (job, block), block_cells in zip(tasks, answers, strict=True):
+        by_job[id(job)] |= dict(zip(block, block_cells, strict=True))
     rows: list[dict[str, Any]] = []
-    for m in chosen:
+    for m in by_job:
         k = next(k for k, job in enumerate(jobs) if m.name in job.measures)
-        own, results = [c for c in cells[k] if not is_split(c)], found[id(jobs[k])]
-        made = [row_of(m, jobs[k], stores, rig_of(jobs[k]), cell, results) for cell in own]
-        family_p(m, jobs[k], made)
-        rows += made
+        block_cells, results = [c for c in cells[k] if not is_split(c)], by_job[id(jobs[k])]
+        judged_rows = [row_of(m, jobs[k], stores, rig_of(jobs[k]), cell, results) for cell in block_cells]
+        family_p(m, jobs[k], judged_rows)
+        rows += judged_rows
     return Table(rows, _provenance(stores, jobs))
 
 

@@ -198,7 +198,7 @@ class Measure:
             cache[func] = attempt(lambda: func(self._checked(X)[0], texts))
         return cache[func] if isinstance(cache[func], TransectError) else plain(self._then(cache[func]))
 
-    def _few(self, texts: int) -> TransectError | None:
+    def _too_few(self, texts: int) -> TransectError | None:
         """What is wrong with so few texts, where the fast path counts them."""
         why = f"{self.name}: needs at least {self.min_points} texts, got {texts}."
         return TransectError(why, "Add texts.") if self._by_text and texts < self.min_points else None
@@ -261,11 +261,11 @@ class Measure:
             return [attempt(lambda pair=pair: self(*(clouds[k] for k in pair), **options)) for pair in which]
         prepared, failed, options = self._prepared(clouds, which, cache, per_text, options)
         options |= {"per_text": per_text} if self._by_text else {}
-        whole = [pair for pair in which if all(k in prepared for k in pair)]
+        complete = [pair for pair in which if all(k in prepared for k in pair)]
         misfits = {
-            pair: error for pair in whole if (error := self._misfit([np.shape(clouds[k]) for k in pair]))
+            pair: error for pair in complete if (error := self._misfit([np.shape(clouds[k]) for k in pair]))
         }
-        good = [pair for pair in whole if pair not in misfits]
+        good = [pair for pair in complete if pair not in misfits]
         done = misfits | dict(zip(good, map(plain, self._pairs(prepared, good, **options)), strict=True))
         return [
             done[pair] if pair in done else next(failed[k] for k in pair if k in failed) for pair in which
@@ -282,14 +282,14 @@ class Measure:
         """(cloud → what `prepare` made of it, cloud → why it could not, all options)."""
         prepare, options, cache = self._prepare, self.defaults(options), {} if cache is None else cache
         assert prepare is not None
-        own = {k: v for k, v in options.items() if k in self._wanted}
+        accepted = {k: v for k, v in options.items() if k in self._wanted}
         prepared, failed = {}, {}
         for k in sorted({k for pair in which for k in pair}):
-            key = (prepare, k, *sorted(own.items()))
+            key = (prepare, k, *sorted(accepted.items()))
             if key not in cache:
-                cache[key] = attempt(lambda k=k: prepare(*self._checked(clouds[k]), **own))
-            made = self._few(len(clouds[k]) // per_text) or cache[key]
-            (failed if isinstance(made, TransectError) else prepared)[k] = made
+                cache[key] = attempt(lambda k=k: prepare(*self._checked(clouds[k]), **accepted))
+            state = self._too_few(len(clouds[k]) // per_text) or cache[key]
+            (failed if isinstance(state, TransectError) else prepared)[k] = state
         return prepared, failed, options
 
     def _checked(self, cloud: np.ndarray) -> list[np.ndarray]:
@@ -323,8 +323,8 @@ def measure(**declared: Unpack[Declared]) -> Callable[[Callable[..., Any]], Meas
     """Declare the function below as a measure; see `Declared` for what a signature cannot say."""
 
     def wrap(func: Callable[..., Any]) -> Measure:
-        made = Measure(func, **declared)
-        REGISTRY[made.name] = made
-        return made
+        declared_measure = Measure(func, **declared)
+        REGISTRY[declared_measure.name] = declared_measure
+        return declared_measure
 
     return wrap

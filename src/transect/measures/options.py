@@ -26,8 +26,8 @@ def _option(parameter: inspect.Parameter, hint: Any) -> Option:
     assert parameter.default is not parameter.empty, f"option {parameter.name} needs a default"
     if typing.get_origin(hint) is Annotated:
         hint, *extras = typing.get_args(hint)
-        found = _option(parameter, hint)
-        return replace(found, range=next((e for e in extras if isinstance(e, Declared)), found.range))
+        option = _option(parameter, hint)
+        return replace(option, range=next((e for e in extras if isinstance(e, Declared)), option.range))
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         return Option(parameter.name, type(choices[0]), parameter.default, choices)

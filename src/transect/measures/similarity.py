@@ -198,7 +198,7 @@ def _hsic(clouds: Sequence[Centred], unbiased: bool, k: int = 1) -> np.ndarray:
     below, triples, quadruples = _below(points, k)
     norms = np.stack([(c.points**2).sum(axis=1) for c in clouds])
     corner = norms @ norms.T
-    found = 2 * below + corner
+    doubled = 2 * below + corner
     if unbiased:
         sums = [c.points.reshape(T, k, -1).sum(axis=1) for c in clouds]
         rows = np.stack(
@@ -209,13 +209,13 @@ def _hsic(clouds: Sequence[Centred], unbiased: bool, k: int = 1) -> np.ndarray:
         )
         texts = rows.reshape(len(clouds), T, k).sum(axis=2)
         total = texts.sum(axis=1)
-        found = 2 * below - 2 / ((T - 2) * k) * (rows @ rows.T - triples)
+        doubled = 2 * below - 2 / ((T - 2) * k) * (rows @ rows.T - triples)
         four = np.outer(total, total) - 4 * texts @ texts.T + 4 * quadruples
-        found += four / ((T - 2) * (T - 3) * k * k)
+        doubled += four / ((T - 2) * (T - 3) * k * k)
     rounding = np.array([1e-7 if c.single else 1e-12 for c in clouds])
-    nothing = np.diag(found) <= rounding * np.diag(corner)
-    found[np.diag(nothing)] = np.nan
-    return found
+    nothing = np.diag(doubled) <= rounding * np.diag(corner)
+    doubled[np.diag(nothing)] = np.nan
+    return doubled
 
 
 def _below(points: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -37,8 +37,8 @@ def _share_spectrum(m: Measure, of: Callable[..., float]) -> None:
     """Fast path: one spectrum per cloud serves every measure that is a function of it."""
 
     def pairs(spectra: Mapping[int, np.ndarray], which: Sequence[tuple[int]], **options: Any) -> list[Any]:
-        own = {k: v for k, v in options.items() if k != "centred"}
-        return [attempt(lambda k=k: of(spectra[k], **own)) for (k,) in which]
+        spectrum_options = {k: v for k, v in options.items() if k != "centred"}
+        return [attempt(lambda k=k: of(spectra[k], **spectrum_options)) for (k,) in which]
 
     m.prepare(spectrum)
     m.pairs(pairs)

@@ -94,11 +94,11 @@ def pwcca(X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n e"]) -> float:
     directions count, also those of noise: with d near n every correlation is near
     1. Raises when a view spans n − 1 directions, where all are exactly 1.
     """
-    return _pwcca_pairs({0: _whole(X), 1: _whole(Y)}, [(0, 1)])[0]
+    return _pwcca_pairs({0: _full_span(X), 1: _full_span(Y)}, [(0, 1)])[0]
 
 
 @pwcca.prepare
-def _whole(X: np.ndarray) -> Span:
+def _full_span(X: np.ndarray) -> Span:
     return _spanned("pwcca", X, 1.0)
 
 

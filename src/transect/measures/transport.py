@@ -157,13 +157,13 @@ def _solved(
                 wanted.setdefault(k, set()).add(between[pair][2])
     if on is None:
         within = in_threads(lambda k: own_values(clouds[k], sorted(wanted[k]), tol, max_iter), list(wanted))
-        own = dict(zip(wanted, within, strict=True))
+        selves = dict(zip(wanted, within, strict=True))
     else:
-        own = _within_on(on, clouds, wanted, tol, max_iter)
+        selves = _within_on(on, clouds, wanted, tol, max_iter)
     return [
         result
         if isinstance(result, TransectError)
-        else _debiased(result, own[i][result[2]], own[j][result[2]], tol)
+        else _debiased(result, selves[i][result[2]], selves[j][result[2]], tol)
         for (i, j), result in ((pair, between[pair]) for pair in which)
     ]
 
@@ -242,13 +242,13 @@ def _flat(name: str, pair: tuple[Cloud, Cloud]) -> TransectError:
 
 
 def _debiased(
-    between: tuple[Any, ...], own: tuple[float, float], own2: tuple[float, float], tol: float
+    between: tuple[Any, ...], self_costs: tuple[float, float], own2: tuple[float, float], tol: float
 ) -> Entropic:
     cost, value, eps, iterations, error = between
-    worst = max(error, own[1], own2[1])
+    worst = max(error, self_costs[1], own2[1])
     if not worst < tol:
         return Entropic(np.nan, np.nan, eps, iterations, worst, False)
-    return Entropic(cost, value - own[0] / 2 - own2[0] / 2, eps, iterations, worst, True)
+    return Entropic(cost, value - self_costs[0] / 2 - own2[0] / 2, eps, iterations, worst, True)
 
 
 def _between_on(
@@ -265,7 +265,11 @@ def _between_on(
     for same in shapes.values():
         pairs = [(clouds[i], clouds[j]) for i, j in same]
         solved = batched.between(pairs, epsilon, tol, max_iter - max_iter // 2, device)
-        ready |= {pair: told for pair, told in zip(same, solved, strict=True) if told and told[-1] < tol}
+        ready |= {
+            pair: solution
+            for pair, solution in zip(same, solved, strict=True)
+            if solution and solution[-1] < tol
+        }
     return ready
 
 
@@ -278,12 +282,12 @@ def _within_on(
     sizes: dict[int, list[tuple[int, float]]] = {}
     for k, all_eps in wanted.items():
         sizes.setdefault(len(clouds[k].points), []).extend((k, eps) for eps in sorted(all_eps))
-    own: dict[int, dict[float, tuple[float, float]]] = {}
+    selves: dict[int, dict[float, tuple[float, float]]] = {}
     for same in sizes.values():
         solved = batched.within([(clouds[k], eps) for k, eps in same], tol, max_iter, device)
-        for (k, eps), told in zip(same, solved, strict=True):
-            own.setdefault(k, {})[eps] = told
-    return own
+        for (k, eps), solution in zip(same, solved, strict=True):
+            selves.setdefault(k, {})[eps] = solution
+    return selves
 
 
 def _or_error(func: Callable[..., Any], *args: Any) -> Any:

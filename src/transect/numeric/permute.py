@@ -71,11 +71,11 @@ def inner_products(A: np.ndarray, B: np.ndarray, order: np.ndarray, k: int) -> n
     s, t = np.tril_indices(T, -1)  # of symmetric matrices half the pairs of texts are enough
     left, right = _blocks(A, k), _blocks(B, k)
     half, moved = left[s * T + t].ravel(), np.empty((len(s), k * k), right.dtype)
-    own, other = left[:: T + 1].ravel(), right[:: T + 1]
+    diagonal, other = left[:: T + 1].ravel(), right[:: T + 1]
     out = np.empty(len(order))
     for b, p in enumerate(order):
         np.take(right, p[s] * T + p[t], axis=0, out=moved, mode="clip")
-        out[b] = 2 * float(half @ moved.ravel()) + float(own @ other[p].ravel())
+        out[b] = 2 * float(half @ moved.ravel()) + float(diagonal @ other[p].ravel())
     return out
 
 
@@ -107,9 +107,9 @@ def permuted_means(X: np.ndarray, Y: np.ndarray, of: Pairwise, order: np.ndarray
         a, b = (np.einsum("ij,ij->i", Z, Z) for Z in (A, B))
         apart = np.clip(a[:, None] + b - 2 * A @ B.T, 0, None)
         apart[each, each] = np.einsum("ij,ij->i", A - B, A - B)  # one text with itself: nothing cancels
-        found = of(a[:, None], b[None], apart)
-        known = np.isfinite(found)
-        sums += np.where(known, found, 0)
+        means = of(a[:, None], b[None], apart)
+        known = np.isfinite(means)
+        sums += np.where(known, means, 0)
         counts += known
     with np.errstate(invalid="ignore"):
         return row_sums(sums, order) / row_sums(counts, order)

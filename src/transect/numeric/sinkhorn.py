@@ -149,13 +149,13 @@ def own_values(
 ) -> dict[float, tuple[float, float]]:
     """`self_value` of one cloud at several eps. Its cost matrix is made once per precision; no eps helps
     another, so that a pair's result does not depend on the other pairs."""
-    made: dict[Any, np.ndarray] = {}
+    solved: dict[Any, np.ndarray] = {}
     values = {}
     for eps in all_eps:
         dtype = np.float32 if rounding(X, X) < LEEWAY * eps and tol >= NARROW_TOL else np.float64
-        if dtype not in made:
-            made[dtype] = squared_distances(X, X, dtype)
-        values[eps] = self_value(made[dtype], eps, tol, max_iter)
+        if dtype not in solved:
+            solved[dtype] = squared_distances(X, X, dtype)
+        values[eps] = self_value(solved[dtype], eps, tol, max_iter)
     return values
 
 

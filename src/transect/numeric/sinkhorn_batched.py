@@ -25,7 +25,7 @@ def between(
     """<P, C>, dual value, absolute eps, iterations and error of each pair of clouds of one shape; None where
     the median cost is 0."""
     n, m = (len(cloud.points) for cloud in pairs[0])
-    found: list[Any] = [None] * len(pairs)
+    results: list[Any] = [None] * len(pairs)
     narrow = [tol >= NARROW_TOL and np.isfinite(rounding(X, Y)) for X, Y in pairs]
     waiting = {torch.float32: [k for k, fits in enumerate(narrow) if fits]}
     waiting[torch.float64] = [k for k, fits in enumerate(narrow) if not fits]
@@ -38,17 +38,17 @@ def between(
             if dtype == torch.float32:
                 fits &= [rounding(*pairs[k]) for k in rows] < LEEWAY * epsilon * middle
                 waiting[torch.float64] += [k for k, good in zip(rows, fits, strict=True) if not good]
-            chosen = np.flatnonzero(fits)
-            if len(chosen):
-                eps = epsilon * middle[chosen]
-                kept = C if len(chosen) == len(rows) else C[torch.as_tensor(chosen, device=C.device)]
+            fitting = np.flatnonzero(fits)
+            if len(fitting):
+                eps = epsilon * middle[fitting]
+                kept = C if len(fitting) == len(rows) else C[torch.as_tensor(fitting, device=C.device)]
                 columns = _couple(kept, torch.as_tensor(eps, device=C.device), tol, max_iter)
                 cost, value, iterations, error = (column.tolist() for column in columns)
-                for at, told in zip(
-                    chosen, zip(cost, value, eps.tolist(), iterations, error, strict=True), strict=True
+                for at, outcome in zip(
+                    fitting, zip(cost, value, eps.tolist(), iterations, error, strict=True), strict=True
                 ):
-                    found[rows[at]] = told
-    return found
+                    results[rows[at]] = outcome
+    return results
 
 
 def within(
@@ -56,22 +56,22 @@ def within(
 ) -> list[tuple[float, float]]:
     """OT_eps of each cloud of one size with itself at its eps (dual value), and the marginal error."""
     n = len(clouds[0][0].points)
-    found: list[tuple[float, float]] = [(np.nan, np.inf)] * len(clouds)
+    results: list[tuple[float, float]] = [(np.nan, np.inf)] * len(clouds)
     narrow = [tol >= NARROW_TOL and rounding(X, X) < LEEWAY * eps for X, eps in clouds]
     for dtype in (torch.float32, torch.float64):
         of_dtype = [k for k, fits in enumerate(narrow) if fits == (dtype == torch.float32)]
         there = _sent([clouds[k][0] for k in of_dtype], dtype, device)
         for rows in _parts(of_dtype, n * n):
             names = {id(clouds[k][0]) for k in rows}
-            made = {name: _squares(there[name], there[name]).fill_diagonal_(0) for name in names}
+            squares = {name: _squares(there[name], there[name]).fill_diagonal_(0) for name in names}
             scale = torch.tensor([-1 / clouds[k][1] for k in rows], dtype=dtype, device=device)
-            K = torch.stack([made[id(clouds[k][0])] for k in rows])
+            K = torch.stack([squares[id(clouds[k][0])] for k in rows])
             K = K.mul_(scale[:, None, None]).clamp_(FLOOR, 0).exp_()
             eps = torch.tensor([clouds[k][1] for k in rows], dtype=torch.float64, device=device)
-            values, errors = _own(K, eps, tol, max_iter)
+            values, errors = _alone(K, eps, tol, max_iter)
             for k, value, error in zip(rows, values.tolist(), errors.tolist(), strict=True):
-                found[k] = value, error
-    return found
+                results[k] = value, error
+    return results
 
 
 # below: helpers in reading order
@@ -135,8 +135,8 @@ def _couple(C: Tensor, eps: Tensor, tol: float, max_iter: int) -> tuple[Tensor, 
         rows = torch.stack([(k * c) @ r for k, c, r in zip(K, state["C"], right, strict=True)])
         return {"cost": (left.double() * rows.double()).sum(1), "value": value}
 
-    told = _accelerate(step, finish, state, start, tol, max_iter)
-    return told["cost"], told["value"], told["iterations"], told["error"]
+    solution = _accelerate(step, finish, state, start, tol, max_iter)
+    return solution["cost"], solution["value"], solution["iterations"], solution["error"]
 
 
 def _absorb(state: State, rows: Tensor) -> None:
@@ -152,7 +152,7 @@ def _absorb(state: State, rows: Tensor) -> None:
         state["K"][rows], state["top"][rows], state["anchor"][rows] = M, top, h
 
 
-def _own(K: Tensor, eps: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Tensor]:
+def _alone(K: Tensor, eps: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Tensor]:
     """Value and error [b] of clouds with themselves, from their kernels [b, n, n]; see `self_value`."""
     n = K.shape[1]
 
@@ -168,8 +168,8 @@ def _own(K: Tensor, eps: Tensor, tol: float, max_iter: int) -> tuple[Tensor, Ten
         return {"value": state["eps"] * (2 * f.mean(1) - mass(state, f).mean(1) + 1)}
 
     start = torch.zeros(len(K), n, dtype=torch.float64, device=K.device)
-    told = _accelerate(step, finish, {"K": K, "eps": eps}, start, tol, max_iter)
-    return told["value"], told["error"]
+    solution = _accelerate(step, finish, {"K": K, "eps": eps}, start, tol, max_iter)
+    return solution["value"], solution["error"]
 
 
 def _accelerate(
@@ -199,7 +199,7 @@ def _accelerate(
         "live": torch.ones(b, dtype=torch.bool, device=x.device),
         "iterations": torch.zeros(b, dtype=torch.int64, device=x.device),
     }
-    told: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
     for iteration in range(1, max_iter + 1):
         after, error = step(state, state["x"])
         state["iterations"] += state["live"]
@@ -207,10 +207,10 @@ def _accelerate(
         state["live"] = ~(error < tol)
         left = int(state["live"].sum())
         if iteration == max_iter or left == 0:
-            _tell(told, state, finish, b)
-            return told
+            _tell(result, state, finish, b)
+            return result
         if left <= len(error) // 2:
-            _tell(told, state, finish, b)
+            _tell(result, state, finish, b)
             keep = state["live"].nonzero()[:, 0]
             state = {name: value[keep] for name, value in state.items()}
             after, error = after[keep], error[keep]
@@ -243,8 +243,8 @@ def _mix(plain: Tensor, residual: Tensor, dX: Tensor, dR: Tensor) -> Tensor:
     return torch.where(mixed.isfinite().all(1, keepdim=True), mixed, plain)
 
 
-def _tell(told: dict[str, Tensor], state: State, finish: Callable[..., dict[str, Tensor]], b: int) -> None:
+def _tell(result: dict[str, Tensor], state: State, finish: Callable[..., dict[str, Tensor]], b: int) -> None:
     """Keep the answers of all rows of the batch; those that go on are told again later."""
     answers = finish(state, state["x"]) | {name: state[name] for name in ("iterations", "error")}
     for name, value in answers.items():
-        told.setdefault(name, value.new_zeros(b))[state["row"]] = value
+        result.setdefault(name, value.new_zeros(b))[state["row"]] = value

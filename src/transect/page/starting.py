@@ -32,12 +32,12 @@ def forms() -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def _forms() -> dict[str, dict[str, Any]]:
-    made = subprocess.run(
+    forms = subprocess.run(
         [sys.executable, "-m", "transect.cli.forms"], capture_output=True, text=True, check=False, timeout=120
     )
-    if made.returncode:
-        raise TransectError("the forms of commands cannot be read.", made.stderr.strip()[-300:])
-    return {form["name"]: form for form in json.loads(made.stdout)}
+    if forms.returncode:
+        raise TransectError("the forms of commands cannot be read.", forms.stderr.strip()[-300:])
+    return {form["name"]: form for form in json.loads(forms.stdout)}
 
 
 def arguments(form: Mapping[str, Any], values: Mapping[str, Any], out: str) -> list[str]:
@@ -123,15 +123,15 @@ def plan(wanted: Mapping[str, Any], catalog: Mapping[str, Any], tasks: Tasks) ->
     first = _object(wanted.get("capture"))
     if first and name != "capture":
         out = str(first.pop("out", "") or folder_name(first))
-        made = arguments(known["capture"], first, out)
+        command = arguments(known["capture"], first, out)
         cost = capture_cost(first, catalog)
-        steps.append({"name": "capture", "arguments": made, "out": out} | cost)
+        steps.append({"name": "capture", "arguments": command, "out": out} | cost)
         place = next(f["name"] for f in known[name]["fields"] if not f["flag"])
         values[place] = [*_listed(values.get(place)), out]
     places = [v for f in known[name]["fields"] if not f["flag"] for v in _listed(values.get(f["name"]))]
     usual = folder_name(values) if name == "capture" else f"{slug(places)}-{name}"
     out = str(wanted.get("out", "") or usual)
-    made = arguments(known[name], values, out)
+    command = arguments(known[name], values, out)
     before = steps[0].pop("made", None) if steps else None
     cost = (
         capture_cost(values, catalog)
@@ -139,7 +139,7 @@ def plan(wanted: Mapping[str, Any], catalog: Mapping[str, Any], tasks: Tasks) ->
         else study_cost(name, places, catalog, before, values)
     )
     cost.pop("made", None)
-    steps.append({"name": name, "arguments": made, "out": out} | cost)
+    steps.append({"name": name, "arguments": command, "out": out} | cost)
     for step in steps:
         took = tasks.took(known[step["name"]]["words"]) if step["seconds"] is None else None
         step |= {"seconds": took, "why": "the last one here took so long"} if took else {}
@@ -148,13 +148,13 @@ def plan(wanted: Mapping[str, Any], catalog: Mapping[str, Any], tasks: Tasks) ->
 
 def start(wanted: Mapping[str, Any], catalog: Mapping[str, Any], tasks: Tasks) -> list[str]:
     """Puts the commands of a request in line; ids of their tasks."""
-    found: list[str] = []
+    problems: list[str] = []
     for step in plan(wanted, catalog, tasks):
         title = f"{step['name']} → {step['out']}"
-        after = found[-1] if found else ""
+        after = problems[-1] if problems else ""
         task = tasks.submit(title, step["arguments"], step["out"], after=after, seconds=step["seconds"])
-        found.append(task.id)
-    return found
+        problems.append(task.id)
+    return problems
 
 
 def _object(value: Any) -> dict[str, Any]:

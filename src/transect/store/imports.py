@@ -92,10 +92,10 @@ def import_arrays(file: str | Path, out: Place, **options: Unpack[ImportOptions]
         if not files:
             raise TransectError(f"{path} holds no .safetensors.", HINT)
         return _from_states(files, out, o)
-    with open_arrays(path) as found:
-        if isinstance(found, dict) and getattr(_array(found.get(STATES)), "ndim", 0) == 3:
+    with open_arrays(path) as arrays:
+        if isinstance(arrays, dict) and getattr(_array(arrays.get(STATES)), "ndim", 0) == 3:
             return _from_states([path], out, o)
-        return _from_arrays(path, found, out, o)
+        return _from_arrays(path, arrays, out, o)
 
 
 def _natural(path: Path) -> list[Any]:
@@ -107,39 +107,39 @@ def _array(value: Any) -> Any:
     return value.array if isinstance(value, Raw) else value
 
 
-def _taken(found: dict[str, Any], asked: str | None, usual: Sequence[str]) -> Any:
+def _taken(arrays: dict[str, Any], asked: str | None, usual: Sequence[str]) -> Any:
     """The array that an option names, or one of the usual names; it is taken out of `found`."""
-    name = asked or next((n for n in usual if n in found), None)
+    name = asked or next((n for n in usual if n in arrays), None)
     if name is None:
         return None
-    if name not in found:
-        raise TransectError(f"no array {name!r:.80}.", f"There are: {', '.join(list(found)[:20])}.")
-    return _array(found.pop(name))
+    if name not in arrays:
+        raise TransectError(f"no array {name!r:.80}.", f"There are: {', '.join(list(arrays)[:20])}.")
+    return _array(arrays.pop(name))
 
 
 # one file of arrays
 
 
-def _from_arrays(path: Path, found: Any, out: Place, o: Told) -> Store:
-    if isinstance(found, list) and not o.site:
-        found = {STATES: found}
-    elif not isinstance(found, dict):
+def _from_arrays(path: Path, arrays: Any, out: Place, o: Told) -> Store:
+    if isinstance(arrays, list) and not o.site:
+        arrays = {STATES: arrays}
+    elif not isinstance(arrays, dict):
         if not o.site:
             raise TransectError(f"{path} holds one array and no name.", "Say whose it is: --site resid.12.")
-        found = {o.site: found}
-    found = dict(found)
-    mask = _mask(found, o.mask)
-    lengths = _taken(found, None, ("lengths",))
-    tokens = _taken(found, o.tokens, TOKENS)
+        arrays = {o.site: arrays}
+    arrays = dict(arrays)
+    mask = _mask(arrays, o.mask)
+    lengths = _taken(arrays, None, ("lengths",))
+    tokens = _taken(arrays, o.tokens, TOKENS)
     names = [n.strip() for n in (o.label or "").split(",") if n.strip()]
-    words = found.pop("text", None) if isinstance(found.get("text"), list) else None
+    words = arrays.pop("text", None) if isinstance(arrays.get("text"), list) else None
     if not names and o.texts is None:
-        names = [n for n, v in found.items() if isinstance(v, list) and v and isinstance(v[0], SCALARS)]
-    labels = {n: _listed(_taken(found, n, ())) for n in names if n in found}
-    notes = _spread(found, o.layers)
+        names = [n for n, v in arrays.items() if isinstance(v, list) and v and isinstance(v[0], SCALARS)]
+    labels = {n: _listed(_taken(arrays, n, ())) for n in names if n in arrays}
+    notes = _spread(arrays, o.layers)
     if o.sites is not None:
-        notes += _reduced(found, o.sites)
-    named, left = chosen_names(found)
+        notes += _reduced(arrays, o.sites)
+    named, left = chosen_names(arrays)
     if lengths is not None:
         lengths = _counts(lengths)
     sites = {site: samples_of(site, value, mask, lengths) for site, value in named.items()}
@@ -150,15 +150,15 @@ def _from_arrays(path: Path, found: Any, out: Place, o: Told) -> Store:
     return write_samples(sites, out, o.name, texts, rows, [*notes, *left])
 
 
-def _mask(found: dict[str, Any], asked: str | None) -> Any:
+def _mask(arrays: dict[str, Any], asked: str | None) -> Any:
     if asked == "all":
         for name in MASKS:
-            found.pop(name, None)
+            arrays.pop(name, None)
         return "all"
-    if asked and asked not in found and asked.endswith(".npy"):
+    if asked and asked not in arrays and asked.endswith(".npy"):
         with open_arrays(local(asked)) as other:
             return as_mask(np.array(other.array))
-    mask = _taken(found, asked, MASKS)
+    mask = _taken(arrays, asked, MASKS)
     return None if mask is None else as_mask(mask)
 
 
@@ -169,15 +169,15 @@ def _counts(lengths: Any) -> np.ndarray:
     return counts.astype(np.int64)
 
 
-def _spread(found: dict[str, Any], layers: Sequence[int] | None) -> list[str]:
+def _spread(arrays: dict[str, Any], layers: Sequence[int] | None) -> list[str]:
     """transformers' hidden_states, a list or [layers, samples, tokens, width], as sites of their own."""
-    states = _array(found.get(STATES))
+    states = _array(arrays.get(STATES))
     if not isinstance(states, list | tuple) and getattr(states, "ndim", 0) != 4:
         return []
-    kind = found.pop(STATES)
+    kind = arrays.pop(STATES)
     parts = [Raw(a, kind.dtype) for a in states] if isinstance(kind, Raw) else list(states)
     numbers = _numbers(layers, len(parts))
-    found.update({f"resid.{k}": part for k, part in zip(numbers, parts, strict=True)})
+    arrays.update({f"resid.{k}": part for k, part in zip(numbers, parts, strict=True)})
     return last_note(len(parts) - 1) if layers is None else []
 
 
@@ -189,20 +189,20 @@ def _numbers(layers: Sequence[int] | None, count: int) -> list[int]:
     return list(range(count) if layers is None else layers)
 
 
-def _reduced(found: dict[str, Any], wanted: Sequence[str]) -> list[str]:
+def _reduced(arrays: dict[str, Any], wanted: Sequence[str]) -> list[str]:
     """Leave only names of the sites that were asked for."""
     known: dict[str, str] = {}
-    for name in found:
+    for name in arrays:
         try:
             known[name] = site_of(name)[0]
         except TransectError:  # a name of nothing: it was not asked for
             continue
     if not (there := [s for s in known.values() if s]):
-        raise TransectError("no name here is a site.", f"There are: {', '.join(list(found)[:20])}.")
+        raise TransectError("no name here is a site.", f"There are: {', '.join(list(arrays)[:20])}.")
     keep = set(site_names.select(list(dict.fromkeys(there)), wanted))
-    odd = [name for name in found if known.get(name, "") not in keep]
+    odd = [name for name in arrays if known.get(name, "") not in keep]
     for name in odd:
-        del found[name]
+        del arrays[name]
     return [f"{len(odd)} arrays were not asked for: {', '.join(odd[:10])}"] if odd else []
 
 
@@ -245,33 +245,33 @@ def _from_states(files: Sequence[Path], out: Place, o: Told) -> Store:
 
     @functools.lru_cache(maxsize=64)
     def opened(i: int) -> tuple[Raw, list[int] | None]:
-        with open_arrays(files[i]) as found:
-            states = found.get(STATES) if isinstance(found, dict) else None
+        with open_arrays(files[i]) as arrays:
+            states = arrays.get(STATES) if isinstance(arrays, dict) else None
             if states is None or _array(states).ndim != 3:
                 raise TransectError(f"{files[i]}: no hidden_states [layers, tokens, width].", HINT)
-            ids = _taken(found, o.tokens, TOKENS)
+            ids = _taken(arrays, o.tokens, TOKENS)
             return as_raw(states, str(files[i])), None if ids is None else np.asarray(ids).ravel().tolist()
 
-    told = [(opened(i)[0].array.shape, opened(i)[1]) for i in range(len(files))]
-    axis = _layer_axis(files, told)
-    counts = {shape[axis] for shape, _ in told}
-    if len(counts) > 1 or len({shape[2] for shape, _ in told}) > 1:
+    shapes = [(opened(i)[0].array.shape, opened(i)[1]) for i in range(len(files))]
+    axis = _layer_axis(files, shapes)
+    counts = {shape[axis] for shape, _ in shapes}
+    if len(counts) > 1 or len({shape[2] for shape, _ in shapes}) > 1:
         raise TransectError(
             f"the files hold {', '.join(map(str, sorted(counts)))} layers, or other widths.",
             "Import files of one model and one choice of layers.",
         )
-    lengths = np.array([shape[1 - axis] for shape, _ in told], np.int64)
+    lengths = np.array([shape[1 - axis] for shape, _ in shapes], np.int64)
     if not lengths.all():
         raise TransectError(f"{files[int(lengths.argmin())]} is empty.", "Leave out prompts without tokens.")
 
     def part(k: int, a: int, b: int) -> list[Raw]:
-        found = [opened(i)[0] for i in range(a, b)]
-        return [Raw(raw.array[k] if axis == 0 else raw.array[:, k], raw.dtype) for raw in found]
+        loaded = [opened(i)[0] for i in range(a, b)]
+        return [Raw(raw.array[k] if axis == 0 else raw.array[:, k], raw.dtype) for raw in loaded]
 
     dtypes = frozenset(opened(i)[0].dtype for i in range(len(files)))
     numbers = _numbers(o.layers, counts.pop())
     sites = {
-        f"resid.{number}": Samples(functools.partial(part, k), lengths, told[0][0][2], dtypes, False)
+        f"resid.{number}": Samples(functools.partial(part, k), lengths, shapes[0][0][2], dtypes, False)
         for k, number in sorted(enumerate(numbers), key=lambda pair: pair[1])
     }
     if o.sites is not None:
@@ -280,14 +280,14 @@ def _from_states(files: Sequence[Path], out: Place, o: Told) -> Store:
     ids = [path.stem for path in files]
     names = [n.strip() for n in (o.label or "").split(",") if n.strip()]
     texts = _texts(o.texts, names) or Texts(ids, ids, name="samples", spec=ARRAYS)
-    tokens = None if any(row is None for _, row in told) else [row for _, row in told]
+    tokens = None if any(row is None for _, row in shapes) else [row for _, row in shapes]
     return write_samples(sites, out, o.name, about(sites, texts, None, tokens, None), tokens)
 
 
-def _layer_axis(files: Sequence[Path], told: Sequence[tuple[Any, list[int] | None]]) -> int:
+def _layer_axis(files: Sequence[Path], shapes: Sequence[tuple[Any, list[int] | None]]) -> int:
     """Which axis holds layers: the one that is not as long as the token ids; the first without any."""
     axes = set()
-    for file, (shape, ids) in zip(files, told, strict=True):
+    for file, (shape, ids) in zip(files, shapes, strict=True):
         if ids is not None and len(ids) not in shape[:2]:
             raise TransectError(
                 f"{file}: {len(ids)} token ids for hidden_states {list(shape)}.", "One axis holds the tokens."

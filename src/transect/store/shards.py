@@ -82,8 +82,8 @@ def safetensors_header(path: Place, size: int) -> tuple[int, dict[str, Any]]:
     else:
         with path.open("rb") as file:
             head = file.read(8)
-            told = int.from_bytes(head, "little")
-            body = file.read(told) if told <= min(size - 8, LONGEST_HEADER) else b""
+            length_of_header = int.from_bytes(head, "little")
+            body = file.read(length_of_header) if length_of_header <= min(size - 8, LONGEST_HEADER) else b""
         read = lambda begin, end: (head + body)[begin:end]  # noqa: E731
     length = int.from_bytes(read(0, 8), "little")
     if not 0 < length <= min(size - 8, LONGEST_HEADER):
