@@ -229,7 +229,7 @@ def _adjacent(sites_of: list[str]) -> list[tuple[str, str]]:
 
 
 def _table(
-    by_job: list[Measure],
+    measures: list[Measure],
     jobs: list[Job],
     cells: list[list[Cell]],
     stores: list[Store],
@@ -241,12 +241,12 @@ def _table(
     for (job, block), block_cells in zip(tasks, answers, strict=True):
         by_job[id(job)] |= dict(zip(block, block_cells, strict=True))
     rows: list[dict[str, Any]] = []
-    for m in by_job:
+    for m in measures:
         k = next(k for k, job in enumerate(jobs) if m.name in job.measures)
-        block_cells, results = [c for c in cells[k] if not is_split(c)], by_job[id(jobs[k])]
-        judged_rows = [row_of(m, jobs[k], stores, rig_of(jobs[k]), cell, results) for cell in block_cells]
-        family_p(m, jobs[k], judged_rows)
-        rows += judged_rows
+        shown, results = [c for c in cells[k] if not is_split(c)], by_job[id(jobs[k])]
+        judged = [row_of(m, jobs[k], stores, rig_of(jobs[k]), cell, results) for cell in shown]
+        family_p(m, jobs[k], judged)
+        rows += judged
     return Table(rows, _provenance(stores, jobs))
 
 
