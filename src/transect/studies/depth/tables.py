@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transect.inference.intervals import agreement, jackknife, ratios
+from transect.numeric.ranks import spearman
 from transect.results.table import Table
 from transect.studies.depth.edits import Edit
 from transect.studies.depth.similar import BY_TOKEN, MEASURES, half_samples
@@ -127,7 +128,7 @@ def foretold(measured: Sums) -> Table:
             correlation = np.array(
                 [
                     [
-                        ranked(measured.damage(damage, m)[which], _looks(measured, name, pairs, m, d))
+                        spearman(measured.damage(damage, m)[which], _looks(measured, name, pairs, m, d))
                         for name in MEASURES
                     ]
                     for d, m in enumerate(every)
@@ -197,15 +198,6 @@ def _looks(
     sums = np.asarray(measured.similar[name], float)[members]
     count = np.asarray(measured.similar["tokens"], float)[members].sum()
     return sums[:, [upper[pair] for pair in pairs]].sum(axis=0) / count
-
-
-def ranked(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's ρ; NaN where either is constant or not finite."""
-    from scipy.stats import rankdata
-
-    if not (np.isfinite(a).all() and np.isfinite(b).all()) or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def _percentiles(draws: np.ndarray) -> tuple[list[float], list[float]]:

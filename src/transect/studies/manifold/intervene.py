@@ -5,6 +5,7 @@ text is moved from its own label to another one (a date by 90 days), and the mod
 is compared with the unmoved one, beside moves of equal size in random subspaces.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from transect.store.recapture import model_or_refuse
 from transect.store.store import Store
 from transect.studies.manifold.moves import next_token, plan_move
 from transect.studies.manifold.plan import MapJob, read_labels
+from transect.studies.runs import model_of
 from transect.texts.sets import DAYS, MONTHS
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def intervene(
         }
         if words and len(set(first)) == len(first):
             measures["label_shift"] = lambda q, p=before, a=old, b=new: (
-                _odds(q, first, a, b) - _odds(p, first, a, b)
+                odds(q, first, a, b) - odds(p, first, a, b)
             )
         size = float(np.mean(np.linalg.norm(move.along, axis=1)))
         norm = float(np.mean(np.linalg.norm(store.take(site, store.select(token)), axis=1)))
@@ -114,7 +116,8 @@ def intervene(
     return Table(rows)
 
 
-def _odds(logp: np.ndarray, first: list[int], old: list[int], new: list[int]) -> np.ndarray:
+def odds(logp: np.ndarray, first: list[int], old: list[int], new: list[int]) -> np.ndarray:
+    """Log-odds of a new word over an old one [texts], from log-probabilities [texts, vocabulary]."""
     n = np.arange(len(logp))
     return logp[n, np.array(first)[new]] - logp[n, np.array(first)[old]]
 
@@ -130,16 +133,16 @@ def _row(
         return np.bincount(member, v) / np.bincount(member)
 
     means, draws = by_unit(values), np.array([by_unit(v) for v in null])
-    row = dict(zip(("value", "low", "high"), _interval(means), strict=True))
+    row = dict(zip(("value", "low", "high"), mean_interval(means), strict=True))
     levels = draws.mean(axis=1)
     row |= {"null": levels.mean(), "null_low": levels.min(), "null_high": levels.max()}
-    beyond = _interval(means - draws.mean(axis=0))
+    beyond = mean_interval(means - draws.mean(axis=0))
     row |= dict(zip(("corrected", "corrected_low", "corrected_high"), beyond, strict=True))
     row |= {"covariance": np.mean([by_unit(v).mean() for v in shaped]), "n_units": len(means)}
     return {name: float(number) for name, number in row.items()}
 
 
-def _interval(means: np.ndarray) -> tuple[float, float, float]:
+def mean_interval(means: np.ndarray) -> tuple[float, float, float]:
     """A mean and the ends of its t-interval; NaN ends for a single one."""
     from scipy.stats import t
 
@@ -164,6 +167,21 @@ def check_model(model: "Model", store: Store) -> None:
         )
 
 
+def asked_of(
+    study: Study, store: Store, at: str | None, depths: Sequence[float]
+) -> tuple[MapJob, str, list[str]]:
+    """The job of a manifold study, the token to move at, and the sites of its map at some shares of depth."""
+    told = study.provenance
+    kept = {k: told[k] for k in ("group", "alpha", "scale", "folds", "seed")}
+    job = MapJob(
+        store=str(store.path), fingerprint=store.fingerprint, tokens=(), label=tuple(told["label"]),
+        shapes=(tuple(told["shapes"][0]),), n_components=told["dimension"], permutations=0, **kept,
+    )  # fmt: skip
+    token = told["source"] if at is None else at if ":" in at else f"landmark:{at}"
+    there = [s for s in study.tables["map"].where(run=store.name).values("site") if s.startswith("resid")]
+    return job, token, list(dict.fromkeys(there[round(f * (len(there) - 1))] for f in depths))
+
+
 def add_intervention(
     study: Study,
     store: Store,
@@ -175,27 +193,14 @@ def add_intervention(
 ) -> Study:
     """Add the table, figure and findings of an intervention to a manifold study; by default at its source
     token."""
-    import json
-
     model_or_refuse(store, "an intervention")
-    told = study.provenance
-    shape = tuple(told["shapes"][0])
-    kept = {k: told[k] for k in ("group", "alpha", "scale", "folds", "seed")}
-    job = MapJob(
-        store=str(store.path), fingerprint=store.fingerprint, tokens=(), label=tuple(told["label"]),
-        shapes=(shape,), n_components=told["dimension"], permutations=0, **kept,
-    )  # fmt: skip
-    given = json.loads(shape[1])
+    job, token, chosen = asked_of(study, store, at, np.linspace(0.1, 0.95, 5).tolist())
+    given = json.loads(job.shapes[0][1])
     step_size = float(shift if shift is not None else given.get("period", given.get("span", 4.0)) / 4)
-    token = told["source"] if at is None else at if ":" in at else f"landmark:{at}"
-    from transect.models.models import open_model
-
-    model = open_model(store.manifest["model"]["spec"], seed=told["seed"])
-    there = [s for s in study.tables["map"].where(run=store.name).values("site") if s.startswith("resid")]
-    chosen = list(dict.fromkeys(there[round(f * (len(there) - 1))] for f in np.linspace(0.1, 0.95, 5)))
+    model = model_of(store)
     step = (lambda done, total: progress("intervention", done, total)) if progress else None
     table = intervene(model, store, job, token, chosen, step_size, prompt, step)
-    table.provenance = told
+    table.provenance = study.provenance
     study.tables["intervention"] = table
     for row in table.where(status="ok"):
         unit = {

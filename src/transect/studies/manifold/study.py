@@ -24,6 +24,7 @@ from transect.studies.manifold.intervene import add_intervention
 from transect.studies.manifold.plan import KINDS, MapJob, plan_for, read_labels
 from transect.studies.manifold.positions import columns as token_columns
 from transect.studies.manifold.rows import friedman, map_rows, ranking, run_maps, with_source
+from transect.studies.manifold.steering_words import add_steering
 from transect.studies.manifold.subspaces import scatter, similarity
 from transect.studies.manifold.words import describe
 from transect.studies.runs import Run, Runs, open_runs
@@ -64,6 +65,9 @@ class ManifoldOptions(WorkOptions, total=False):
     intervene: Annotated[
         bool, Option(False, "Also move points along the manifold and measure the next token.")
     ]
+    steer: Annotated[
+        bool, Option(False, "Also move points along the curve of class means, beside the straight line.")
+    ]
     shift: Annotated[
         float | None, Option(None, "How far, in the label's units; by default a quarter period.")
     ]
@@ -102,7 +106,7 @@ def manifold(
         all texts.
 
     Returns: a study with the tables map, similarity, scatter; discovery and friedman with `discover`;
-    intervention with `intervene`.
+    intervention with `intervene`, steering with `steer`.
     """
     only(options, ManifoldOptions)
     how, work = group(options, ManifoldOptions), Work.of(options)
@@ -147,9 +151,11 @@ def manifold(
         study.tables["discovery"] = Table([r for ranked in ranks for r in ranked])
         study.tables["friedman"] = Table([friedman(ranks)])
     describe(study, runs, others, job, notes, how.destination)
+    moves = {"shift": how.shift, "at": how.at, "prompt": how.prompt}
     if how.intervene:
-        moves = {"shift": how.shift, "at": how.at, "prompt": how.prompt}
         add_intervention(study, runs[0], progress=work.progress, **moves)
+    if how.steer:
+        add_steering(study, runs[0], progress=work.progress, **moves)
     return study.marked().in_units_of([*runs, *others])
 
 

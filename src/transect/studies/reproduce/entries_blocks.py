@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from transect.inference.asks import Ask, answer
+from transect.numeric.ranks import spearman
 from transect.studies.depth.edits import TEXTS, Judged, edits, judged
 from transect.studies.depth.similar import by_token
-from transect.studies.depth.tables import ranked
 from transect.studies.judging import blocks_of, drawn
 from transect.studies.lens.study import lens
 from transect.studies.reproduce.asked import Asked, Found, beyond, found, layers
@@ -43,7 +43,7 @@ def shortgpt_influence(asked: Asked) -> Found:
 
         def rho(m: np.ndarray, table: np.ndarray = table, sums: dict[str, np.ndarray] = sums) -> float:
             rise = sums["rise"][:, m].sum(axis=1) / sums["tokens"][m].sum()
-            return ranked(table[m].mean(axis=0), rise)
+            return spearman(table[m].mean(axis=0), rise)
 
         told.append(asked.by_text(rho, len(members), "fisher"))
     note = "Blocks are no sample, so there is no p; with random weights both fall with depth."

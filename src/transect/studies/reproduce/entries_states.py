@@ -8,11 +8,11 @@ from transect.measures.spectra import twonn
 from transect.measures.tokens import rank_residual
 from transect.models.losses import losses
 from transect.numeric.permute import text_permutations
+from transect.numeric.ranks import spearman
 from transect.random import rng
 from transect.store.recapture import stored_texts
 from transect.store.store import Store
 from transect.studies.depth.similar import by_token
-from transect.studies.depth.tables import ranked
 from transect.studies.probe.study import probe
 from transect.studies.reproduce.asked import Asked, Found, beyond, equal, found, layers, states
 from transect.studies.runs import model_of
@@ -119,11 +119,11 @@ def viswanathan_loss(asked: Asked) -> Found:
     loss = (sums / np.maximum(count, 1))[kept]
 
     def rho(members: np.ndarray) -> float:
-        return ranked(dimension[members], loss[members])
+        return spearman(dimension[members], loss[members])
 
     own = asked.by_text(rho, len(kept), "fisher")
     orders = text_permutations(len(kept), DRAWS, rng(asked.how.seed, "permuted losses"))
-    null = [ranked(dimension, loss[order]) for order in orders]
+    null = [spearman(dimension, loss[order]) for order in orders]
     ends = np.quantile(null, [0.025, 0.975]).tolist()
     note = f"p {permutation_p(own[0], null, 'two'):.2g} by {DRAWS} permutations, two-sided."
     return found(own, beyond(own), "texts permuted", [float(np.mean(null)), *ends], len(kept), note)

@@ -1,0 +1,217 @@
+"""Steering: held-out texts moved along the curve through class means, beside the straight line and directions
+of equal size that know nothing of the label. What the next token does, where the states are on the way, and
+whether the outputs of classes lie as their states do."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transect.errors import TransectError
+from transect.inference.intervals import jackknife
+from transect.inference.tests import permutation_p
+from transect.numeric.ranks import spearman
+from transect.random import rng
+from transect.results.table import Table
+from transect.store.recapture import model_or_refuse
+from transect.store.store import Store
+from transect.studies.manifold.intervene import WORDS, check_model, mean_interval
+from transect.studies.manifold.moves import next_token
+from transect.studies.manifold.paths import FRACTIONS, PATHS, Classes, Ways, classes_of, ways
+from transect.studies.manifold.plan import MapJob
+
+if TYPE_CHECKING:
+    from transect.models.models import Model
+
+#: Permuted classes behind the null of the output's geometry.
+DRAWS = 199
+#: The paired comparison that a row is of.
+GAP = "manifold − line"
+
+
+def steer(
+    model: "Model",
+    store: Store,
+    job: MapJob,
+    token: str,
+    sites: Sequence[str],
+    shift: float | None = None,
+    prompt: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Table:
+    """A row for each site, path, part of the way and measure: `kl` (nats from the unmoved next token),
+    `label_shift` (rise of the log-odds of the target's word over the old one's), `between_shift` (of the
+    word halfway over both), `off_manifold` (steps from the curve of held-out texts); and for each site how
+    the outputs of classes lie beside their states, `output_geometry`. null: random directions of equal size.
+    """
+    model_or_refuse(store, "steering")
+    check_model(model, store)
+    words, word_of, asked = WORDS.get(job.label[0], ([], lambda y: 0, ""))
+    prompt = asked if prompt is None else prompt
+    extra = model.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
+    first = np.array([model.tokenizer(f" {w}", add_special_tokens=False)["input_ids"][0] for w in words], int)
+    classes = classes_of(store, job)
+    whole = float(np.ptp(classes.labels)) if classes.period is None else classes.period
+    shift = whole / 4 if shift is None else float(shift)
+    base: dict[str, Any] = {"run": store.name, "token": token, "label": "/".join(job.label)}
+    base |= {"shift": shift, "prompt": prompt, "seed": job.seed, "design": "held out"}
+    rows: list[dict[str, Any]] = []
+    before = np.empty(0)
+    for done, site in enumerate(sites):
+        try:
+            way = ways(store, job, site, token, shift)
+        except TransectError as error:
+            rows.append(base | {"measure": "kl", "site": site, "status": str(error)})
+            continue
+        ids = [[*store.token_ids(i).tolist(), *extra] for i in way.texts]
+        before = next_token(model, ids) if not len(before) else before  # the same texts at every site
+        telling = Telling(before, *_words(classes, way, first, word_of))
+        moved = {
+            path: [telling(next_token(model, ids, (site, way.position, d))) for d in deltas]
+            for path, deltas in way.deltas.items()
+        }
+        told = base | {"site": site, "step": way.step, "n": len(ids), "n_texts": len(ids), "status": "ok"}
+        rows += [told | row for row in effects(moved, way)] + [told | row for row in aside(way)]
+        rows += [told | row for row in shared_geometry(before, classes, way, job.seed)]
+        if progress:
+            progress(done + 1, len(sites))
+    return Table(rows)
+
+
+class Telling:
+    """Measures of the next token of moved texts, [n] each, against the unmoved ones."""
+
+    def __init__(self, before: np.ndarray, old: np.ndarray, middle: np.ndarray, new: np.ndarray) -> None:
+        """`before`: log-probabilities [n, vocabulary]; the tokens [n] that stand for the label where a text
+        begins, halfway and at its end; empty where the label has no words."""
+        self.before, self.old, self.middle, self.new = before, old, middle, new
+
+    def __call__(self, after: np.ndarray) -> dict[str, np.ndarray]:
+        told = {"kl": (np.exp(self.before) * (self.before - after)).sum(1)}
+        if len(self.old):
+            gain = after - self.before
+            n = np.arange(len(gain))
+            old, middle, new = (gain[n, k] for k in (self.old, self.middle, self.new))
+            told["label_shift"] = new - old
+            if not ((self.middle == self.old) | (self.middle == self.new)).any():
+                told["between_shift"] = middle - (new + old) / 2
+        return told
+
+
+def _words(
+    classes: Classes, way: Ways, first: np.ndarray, word_of: Callable[[float], int]
+) -> list[np.ndarray]:
+    """Tokens of the words of every text's label at the start, halfway and at the end of its way."""
+    if len(set(first.tolist())) < len(first) or not len(first):
+        return [np.empty(0, int)] * 3
+    y = classes.labels[way.texts]
+    return [first[[word_of(float(v)) for v in y + part * (way.ends - y)]] for part in (0.0, 0.5, 1.0)]
+
+
+def effects(moved: dict[str, list[dict[str, np.ndarray]]], way: Ways) -> list[dict[str, Any]]:
+    """Rows of the next token, of path → at every fraction measure → [n]. `per_step`: by how far texts are
+    moved."""
+    rows = []
+    for measure in moved[PATHS[0]][0]:
+        values = {path: np.stack([at[measure] for at in ats]) for path, ats in moved.items()}
+        rates = {path: v / way.sizes(path) for path, v in values.items()}
+        sizes = {path: way.sizes(path) for path in values}
+        for k, fraction in enumerate(FRACTIONS):
+            base = {"measure": measure, "fraction": fraction}
+            for path in PATHS:
+                row = _row({p: v[k] for p, v in values.items()}, path, way.units)
+                rate = dict(zip(RATE, mean_interval(_by_unit(rates[path][k], way.units)), strict=True))
+                rows.append(base | row | rate | {"size": float(sizes[path][k].mean())})
+            gap = mean_interval(_by_unit((rates["manifold"] - rates["line"])[k], way.units))
+            row = _row({GAP: (values["manifold"] - values["line"])[k]}, GAP, way.units)
+            rows.append(base | row | dict(zip(RATE, gap, strict=True)))
+    return rows
+
+
+RATE = ("per_step", "per_step_low", "per_step_high")
+
+
+def aside(way: Ways) -> list[dict[str, Any]]:
+    """Rows of how far the states of each path are from the curve of held-out texts, in steps; at 0 and 1 the
+    class means of training texts themselves: what sampling makes."""
+    rows = []
+    for k, fraction in enumerate((0.0, *FRACTIONS)):
+        base = {"measure": "off_manifold", "fraction": fraction}
+        rows += [base | _row({p: v[k] for p, v in way.off.items()}, path, way.units) for path in PATHS]
+        rows.append(base | _row({GAP: (way.off["manifold"] - way.off["line"])[k]}, GAP, way.units))
+    return rows
+
+
+def _row(values: dict[str, np.ndarray], path: str, units: np.ndarray) -> dict[str, Any]:
+    """Mean over units of one path with its t-interval, that of random directions, and the paired excess."""
+    own = _by_unit(values[path], units)
+    row: dict[str, Any] = {"path": path, "n_units": len(own)}
+    row |= dict(zip(("value", "low", "high"), mean_interval(own), strict=True))
+    if "random" in values and path != "random":
+        null = _by_unit(values["random"], units)
+        ends = ("corrected", "corrected_low", "corrected_high")
+        row |= {"null": float(null.mean()), "control": "random directions, same size"}
+        row |= dict(zip(ends, mean_interval(own - null), strict=True))
+    return row
+
+
+def _by_unit(values: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Means [units] of numbers of texts: every unit weighs alike."""
+    member = np.unique(units, return_inverse=True)[1]
+    return np.bincount(member, values) / np.bincount(member)
+
+
+def hellinger(P: np.ndarray) -> np.ndarray:
+    """Distances √(1 − Σ √(p q)) of laws [k, vocabulary], [k, k], 0 to 1. Source: Hellinger 1909."""
+    root = np.sqrt(P)
+    return np.sqrt(np.clip(1 - root @ root.T, 0, 1))
+
+
+def shared_geometry(before: np.ndarray, classes: Classes, way: Ways, seed: int) -> list[dict[str, Any]]:
+    """Rows of Spearman's ρ over pairs of classes between the Hellinger distance of what held-out texts are
+    followed by and the distance of training texts' class means, along the curve and straight.
+
+    Intervals leave out a class at a time (Fisher's z); null: classes permuted whole.
+    """
+    of = classes.of[way.texts]
+    there = np.unique(of)
+    laws = hellinger(np.stack([np.exp(before[of == k].astype(np.float64)).mean(axis=0) for k in there]))
+    v = classes.values[there]
+    a, b = np.triu_indices(len(v), 1)
+    along, straight = np.zeros_like(laws), np.zeros_like(laws)
+    along[a, b] = along[b, a] = way.curve.lengths(v[a], v[b])
+    gap = way.curve.at(v)[a] - way.curve.at(v)[b]
+    straight[a, b] = straight[b, a] = np.linalg.norm(gap, axis=1)
+    draws = [rng(seed, "permuted classes", k).permutation(len(v)) for k in range(DRAWS)]
+    return related(laws, {"manifold": along, "line": straight}, draws)
+
+
+def related(
+    laws: np.ndarray, states: dict[str, np.ndarray], draws: Sequence[np.ndarray]
+) -> list[dict[str, Any]]:
+    """Rows of rank correlations between distances of outputs [k, k] and several of states, and their gap."""
+    count = len(laws)
+    if count < 5:
+        why = f"{count} classes; a rank correlation over their pairs needs 5"
+        return [{"measure": "output_geometry", "path": path, "status": why} for path in states]
+
+    def rho(D: np.ndarray, E: np.ndarray, kept: np.ndarray) -> float:
+        i, j = kept[np.stack(np.triu_indices(len(kept), 1))]
+        return spearman(D[i, j], E[i, j])
+
+    every = np.arange(count)
+    values = {path: rho(laws, D, every) for path, D in states.items()}
+    drops = {p: np.array([rho(laws, D, np.delete(every, k)) for k in every]) for p, D in states.items()}
+    rows = []
+    for path, D in states.items():
+        null = [rho(laws[np.ix_(p, p)], D, every) for p in draws]
+        low, high = jackknife(values[path], drops[path], scale="fisher")
+        row: dict[str, Any] = {"path": path, "value": values[path], "low": low, "high": high}
+        row |= dict(zip(("null_low", "null_high"), np.quantile(null, [0.025, 0.975]).tolist(), strict=True))
+        row |= {"null": float(np.mean(null)), "control": "permuted classes", "draws": len(draws)}
+        rows.append(row | {"p": permutation_p(values[path], null)})
+    one, other = states
+    gap = values[one] - values[other]
+    low, high = jackknife(gap, drops[one] - drops[other])
+    rows.append({"path": GAP, "value": gap, "low": low, "high": high})
+    return [{"measure": "output_geometry", "n_units": count} | row for row in rows]
