@@ -59,7 +59,7 @@ def test_a_chord_leaves_a_circle_by_its_sagitta_and_the_arc_does_not(
     np.testing.assert_allclose(found.off["line"][-1], 0, atol=1e-9)
     size = np.linalg.norm(found.deltas["line"], axis=2)
     for path in ("random", "covariance"):
-        np.testing.assert_allclose(np.linalg.norm(found.deltas[path], axis=2), size)
+        np.testing.assert_allclose(found.sizes(path), found.sizes("manifold"))
     np.testing.assert_allclose(size[-1], 2 * RADIUS * np.sin(np.pi / 4))
     ideal = np.sqrt(RADIUS**2 + size[-1][0] ** 2) - RADIUS  # a direction off the plane: up from the circle
     assert found.off["random"][-1].mean() * found.step > ideal / 2

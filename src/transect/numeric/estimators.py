@@ -148,18 +148,30 @@ def twonn(X: np.ndarray, texts: np.ndarray) -> float:
     Raises: TransectError for fewer than 3 texts, or no two neighbours at different distances.
     Source: Facco et al. 2017, doi:10.1038/s41598-017-11873-y.
     """
+    return twonn_of(nearest_texts(X, texts))
+
+
+def nearest_texts(X: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Squared distance of every point to the nearest point of each text, [n, texts], texts in rising order,
+    in units of the largest entry; inf where that is its own text. Points equal to the given one are passed
+    over. Raises: TransectError for fewer than 3 texts."""
     X, of, count = _clustered(X, texts, 3, "twonn")
     order = np.argsort(of, kind="stable")
-    X, of = X[order], of[order]
-    starts, equal, logs = np.searchsorted(of, np.arange(count)), 1e-20 * (X**2).sum(axis=1).max(), []
+    sorted_of, Z = of[order], X[order]
+    starts, equal, near = np.searchsorted(sorted_of, np.arange(count)), 1e-20 * (X**2).sum(axis=1).max(), []
     for start in range(0, len(X), BLOCK):
         part = slice(start, start + BLOCK)
-        far = squared_apart(X[part], X)
-        far[(of[part, None] == of) | (far <= equal)] = np.inf
-        near = np.partition(np.minimum.reduceat(far, starts, axis=1), 1, axis=1)[:, :2]
-        kept = near[np.isfinite(near).all(axis=1)]
-        logs.append(np.log(kept[:, 1] / kept[:, 0]) / 2)
-    ratios = np.concatenate(logs)
+        far = squared_apart(X[part], Z)
+        far[(of[part, None] == sorted_of) | (far <= equal)] = np.inf
+        near.append(np.minimum.reduceat(far, starts, axis=1))
+    return np.concatenate(near)
+
+
+def twonn_of(near: np.ndarray) -> float:
+    """`twonn` of some points [n] by their squared distances to some texts, [n, texts], of `nearest_texts`."""
+    two = np.partition(near, 1, axis=1)[:, :2]
+    two = two[np.isfinite(two).all(axis=1)]
+    ratios = np.log(two[:, 1] / two[:, 0]) / 2
     if not ratios.sum() > 0:
         raise TransectError("twonn: no two neighbours of other texts at different distances.", "Add texts.")
     return float((len(ratios) - 1) / ratios.sum())

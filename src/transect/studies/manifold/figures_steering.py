@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 LOOKS = {
     "manifold": ("along the manifold", COLOURS[0], "-"),
     "line": ("straight line", COLOURS[2], "-"),
-    "random": ("random direction, as far", GREY, "--"),
-    "covariance": ("points' covariance, as far", GREY, ":"),
+    "random": ("random direction, as far as the manifold", GREY, "--"),
+    "covariance": ("points' covariance, as far as the manifold", GREY, ":"),
 }
 #: Measure → its axis.
 WORDS = {
     "label_shift": "log-odds shift,\ntarget over old label",
-    "between_shift": "log-odds shift,\nlabel halfway over both",
+    "between_shift": "log-odds shift,\nhalfway over both ends",
     "kl": "KL of next token\n(nats)",
     "off_manifold": "distance from manifold\n(steps between classes)",
 }

@@ -147,12 +147,12 @@ def ways(store: Store, job: MapJob, site: str, token: str, shift: float | int) -
 def _deltas(
     curve: Curve, begin: np.ndarray, ends: np.ndarray, T: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """What is added on each way, path → [fractions, n, d]; random ones are as long as the straight line."""
+    """What is added on each way, path → [fractions, n, d]; random ones go as far as the curve does."""
     parts, start = np.array(FRACTIONS)[:, None], curve.at(begin)
     along = np.stack([curve.at(begin + f * (ends - begin)) for f in FRACTIONS]) - start
     line = parts[:, None] * (curve.at(ends) - start)
-    lengths = np.linalg.norm(line, axis=2, keepdims=True)
-    if not lengths.min() > 1e-9 * np.abs(T).max():
+    lengths = np.linalg.norm(along, axis=2, keepdims=True)
+    if not np.linalg.norm(line, axis=2).min() > 1e-9 * np.abs(T).max():
         raise TransectError(
             "a move that comes back to where it began.", "Give another --shift than a period."
         )

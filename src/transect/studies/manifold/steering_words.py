@@ -45,8 +45,8 @@ def add_steering(
         row = next(iter(table.where(status="ok")))
         caption = (
             f"{row['n']} held-out texts moved by {row['shift']:g} at {token}, {done[len(done) // 2]}, along "
-            "the curve through class means of the other texts and straight; dashed and dotted: as far in "
-            "random directions and in those of the points' covariance. Bars: 95 % over "
+            "the curve through class means of the other texts and straight; dashed and dotted: as far as "
+            "along the curve in random directions and in those of the points' covariance. Bars: 95 % over "
             f"{row['n_units']} {'groups' if job.group else 'label values'}. Last panel: rank correlation of "
             f"distances between outputs with those between states, band: permuted classes. "
             f"{describe_run(store)}."
@@ -96,11 +96,12 @@ def _findings(study: Study, run: str, site: str) -> list[str]:
 METHOD = (
     "Steering (Wurgaft et al. 2026, arXiv:2605.05115): a cubic spline through the class means of training "
     "texts (closed where the label comes round; many label values are classed with their neighbours). "
-    "Held-out texts are moved by the curve's own change, and by the straight line between the same ends. "
-    "A step is the mean distance of neighbouring class means of held-out texts, whose own spline says how "
-    "far a state is from the manifold; at the ends of the way that is what sampling makes. Effects are "
-    "means over units with t-intervals, also by how far texts are moved (KL grows with the square of it). "
-    "Outputs: Hellinger distance between mean next-token laws of held-out texts by class, against lengths "
-    "of the curve and straight distances of training texts; intervals leave out a class at a time, "
-    "classes are permuted whole."
+    "Held-out texts are moved by the curve's own change, by the straight line between the same ends, and "
+    "in random directions as far as the curve takes them at each part of the way. A step is the mean "
+    "distance of neighbouring class means of held-out texts, whose own spline says how far a state is "
+    "from the manifold; at the ends of the way that is what sampling makes. Effects are means over units "
+    "with t-intervals, also by how far texts are moved (KL grows with the square of it). Outputs: "
+    "Hellinger distance between mean next-token laws of held-out texts by class, against lengths of the "
+    "curve and straight distances of training texts; intervals leave out a class at a time, classes are "
+    "permuted whole."
 )
