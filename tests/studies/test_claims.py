@@ -13,7 +13,6 @@ from transect.cli.main import cli
 from transect.errors import TransectError
 from transect.measures.tokens import rank_residual
 from transect.studies.reproduce.claims import claims, find, listing
-from transect.studies.reproduce.entries_blocks import _halfway
 from transect.studies.reproduce.entries_states import attended
 from transect.studies.reproduce.study import OUTCOMES, entries, outcome
 
@@ -50,27 +49,16 @@ def test_attention_without_skips_makes_tokens_one_and_with_them_does_not() -> No
     assert rank_residual(attended(X, weights, skip=True)) > 0.3
 
 
-def test_on_a_circle_the_curve_meets_the_month_between_and_the_line_does_not() -> None:
-    """The chord of two steps passes a circle's point at r (1 − cos 30°), 0.26 of a step of 2 r sin 15°."""
-    rng, month = np.random.default_rng(1), np.tile(np.arange(1, 13), 3)
-    angle = 2 * np.pi * month / 12
-    Q = np.linalg.qr(rng.standard_normal((9, 2)))[0]
-    X = np.column_stack([3 * np.cos(angle), 3 * np.sin(angle)]) @ Q.T
-    for line, curve in _halfway(X, month):
-        assert line == pytest.approx((1 - np.cos(np.pi / 6)) / (2 * np.sin(np.pi / 12)))
-        assert curve == pytest.approx(0, abs=1e-9)
-    assert len(_halfway(X, month)) == 12
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny(tmp_path_factory.mktemp("claims") / "llama", "llama"))
 
 
+OWN = ["cheng-dimension", "viswanathan-loss"]
 STATES = ["gromov-angular", "sun-massive", "sun-curse", "dong-collapse", "murphy-cka"]
 
 
-@pytest.mark.parametrize("name", [*STATES, "seed-phase3", "seed-tokens", "lad-stages"])
+@pytest.mark.parametrize("name", [*STATES, "seed-phase3", "seed-tokens", "lad-stages", *OWN])
 def test_a_claim_is_measured_with_interval_and_control(name: str, model: str, tmp_path: Path) -> None:
     study = ts.studies.reproduce(name, model=model, texts=make_texts(16), out=tmp_path / "o", workers=1)
     row = next(iter(study.tables["reproduced"]))

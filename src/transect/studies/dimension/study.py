@@ -49,7 +49,7 @@ class DimensionOptions(WorkOptions, total=False):
         float, Option(10.0, "Tokens above so many median norms are passed over; 0 keeps them.", least=0)
     ]
     permutations: Annotated[int, Option(999, "Permuted losses behind null and p.", 0, MOST_DRAWS)]
-    halves: Annotated[int, Option(100, "Half samples of texts behind peak and onset.", 2, MOST_DRAWS)]
+    halves: Annotated[int, Option(50, "Half samples of texts behind peak and onset.", 2, MOST_DRAWS)]
     groups: Annotated[int, Option(10, "Groups of texts behind the intervals.", least=2)]
     seed: Annotated[int, Option(0, "Seed of every random choice.", least=0)]
 

@@ -4,13 +4,18 @@ from typing import Any
 
 import numpy as np
 
+from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.numeric.ranks import spearman
+from transect.results.words import interval
 from transect.studies.depth.edits import TEXTS, Judged, edits, judged
 from transect.studies.depth.similar import by_token
 from transect.studies.judging import blocks_of, drawn
 from transect.studies.lens.study import lens
+from transect.studies.manifold.plan import MapJob
+from transect.studies.manifold.steer import GAP, steer
 from transect.studies.reproduce.asked import Asked, Found, beyond, found, layers
+from transect.studies.runs import model_of
 
 
 def damage(
@@ -87,49 +92,22 @@ def belrose_tuned(asked: Asked) -> Found:
 
 
 def goodfire_steering(asked: Asked) -> Found:
-    """States halfway between two months: on the straight line, and on a closed curve through the other
-    months, beside the mean of the month between them."""
+    """Months moved a quarter of a year on: what half of the way does to the word of the month between, along
+    the curve through the other texts' months minus on the straight line."""
     store = asked.store()
     names = layers(store)
-    site = names[len(names) // 2]
-    chosen = store.select("landmark:month")
-    X, month = store.take(site, chosen).astype(np.float64), store.label("month")[chosen.texts].astype(int)
-
-    def gap(m: np.ndarray) -> float:
-        return float(np.mean([a - b for a, b in _halfway(X[m], month[m])]))
-
-    own = asked.by_text(gap, len(X))
-    line, curve = np.mean(_halfway(X, month), axis=0)
-    note = f"At {site}, the token of the month: line {line:.2f}, curve {curve:.2f} steps from the month "
-    note += "between. "
-    note += "The states' side of the claim; behaviour is not steered here (transect manifold --intervene)."
-    return found(own, beyond(own), "the straight line itself", [0.0], len(X), note)
-
-
-def _halfway(X: np.ndarray, month: np.ndarray, period: int = 12) -> list[tuple[float, float]]:
-    """For every month that texts have: how far the line between its neighbours' means and a closed curve
-    (first and second harmonic) through all other means pass by its own mean, in steps."""
-    every = np.unique(month)
-    means = {int(k): X[month == k].mean(axis=0) for k in every}
-    step = np.mean(
-        [np.linalg.norm(means[k] - means[k % period + 1]) for k in means if k % period + 1 in means]
-    )
-
-    def harmonics(k: np.ndarray) -> np.ndarray:
-        angle = 2 * np.pi * np.asarray(k, float)[:, None] / period
-        return np.hstack(
-            [np.ones_like(angle), np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
+    site, circle = names[len(names) // 2], (("circle", '{"period": 12.0}'),)
+    job = MapJob(str(store.path), store.content, (), ("month",), None, circle, seed=asked.how.seed)
+    table = steer(model_of(store), store, job, "landmark:month", [site], 3.0).where(fraction=0.5, status="ok")
+    rows = {r["path"]: r for r in table.where(measure="between_shift")}
+    if not rows:
+        raise TransectError(
+            f"{store.name}: its tokenizer has no token for each month.",
+            "Use a model whose tokenizer has them.",
         )
-
-    told = []
-    for k in means:
-        before, after = (k - 2) % period + 1, k % period + 1
-        others = [j for j in means if j != k]
-        if before not in means or after not in means or len(others) < 6:
-            continue
-        fit = np.linalg.lstsq(harmonics(np.array(others)), np.stack([means[j] for j in others]), rcond=None)[
-            0
-        ]
-        line, curve = (means[before] + means[after]) / 2, (harmonics(np.array([k])) @ fit)[0]
-        told.append(tuple(float(np.linalg.norm(p - means[k]) / step) for p in (line, curve)))
-    return told
+    off = {r["path"]: interval(r, digits=2) for r in table.where(measure="off_manifold")}
+    own, control = ([rows[path][k] for k in ("value", "low", "high")] for path in (GAP, "random"))
+    note = f"At {site}, the token of the month: on the curve {interval(rows['manifold'], digits=2)}, on the "
+    note += f"line {interval(rows['line'], digits=2)}. States there are {off['manifold']} steps from the "
+    note += f"held-out texts' own curve on the curve, {off['line']} on the line."
+    return found(own, beyond(own), "random directions", control, rows[GAP]["n_texts"], note)

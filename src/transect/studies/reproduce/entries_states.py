@@ -2,20 +2,17 @@
 
 import numpy as np
 
-from transect.inference.tests import permutation_p
+from transect.errors import TransectError
 from transect.measures.similarity import cka
-from transect.measures.spectra import twonn
 from transect.measures.tokens import rank_residual
-from transect.models.losses import losses
 from transect.numeric.permute import text_permutations
-from transect.numeric.ranks import spearman
 from transect.random import rng
-from transect.store.recapture import stored_texts
+from transect.results.words import share
 from transect.store.store import Store
 from transect.studies.depth.similar import by_token
+from transect.studies.dimension.study import dimension
 from transect.studies.probe.study import probe
 from transect.studies.reproduce.asked import Asked, Found, beyond, equal, found, layers, states
-from transect.studies.runs import model_of
 
 #: Layers of random attention that tokens go through.
 LAYERS = 6
@@ -89,44 +86,34 @@ def growth(asked: Asked, store: Store) -> tuple[tuple[float, float, float], int]
 
 
 def cheng_dimension(asked: Asked) -> Found:
-    """TwoNN dimension inside over that of the last layer, at the same points of every layer."""
+    """TwoNN dimension inside over that of the last layer: chosen on half of the texts, read on the others."""
     told = []
     for store in _both(asked):
-        names = layers(store)[1:]
-        every = states(store, names)
-        clouds = [equal([X[k] for X in every], asked.how.seed) for k in range(len(names))]
-        best = int(np.argmax([twonn(C.reshape(-1, C.shape[-1])) for C in clouds[:-1]]))
-
-        def ratio(members: np.ndarray, clouds: list[np.ndarray] = clouds, best: int = best) -> float:
-            inner, last = (twonn(C[members].reshape(-1, C.shape[-1])) for C in (clouds[best], clouds[-1]))
-            return float(np.log(inner / last))
-
-        told.append((asked.by_text(ratio, len(every)), names[best], clouds[0].shape))
-    (own, site, shape), (control, *_) = told
-    note = f"The peak is at {site}, with {shape[0]} × {shape[1]} tokens; the layer is chosen on the same "
-    note += "texts."
-    return found(own, beyond(own), "random weights", control, shape[0], note)
+        names, given = layers(store)[1:], {"groups": asked.how.groups, "seed": asked.how.seed, "workers": 1}
+        study = dimension(store, sites=",".join(names), loss=False, **given)
+        told.append({r["measure"]: r for r in study.tables["phases"].where(of="twonn")})
+    own, control = ([t["peak_over_last"][k] for k in ("value", "low", "high")] for t in told)
+    top, rise = told[0]["peak"], told[0]["onset"]
+    note = f"The peak is at {top['site']} ({share(top['support'])} of half samples agree), the onset at "
+    note += f"{rise['site']}."
+    return found(own, beyond(own), "random weights", control, top["n_texts"], note)
 
 
 def viswanathan_loss(asked: Asked) -> Found:
-    """Loss of each text against the dimension of its tokens in the middle layers; texts permuted."""
+    """Loss of each text against the dimension of its tokens in the middle layer; texts permuted."""
     store = asked.store()
-    names = layers(store)
-    middle = names[len(names) // 3 : 2 * len(names) // 3]
-    sums, count = losses(model_of(store), stored_texts(store), max_length=asked.how.longest)
-    kept = [i for i in range(len(store)) if store.lengths[i] > 8]
-    dimension = np.array([np.mean([twonn(store.sample(i, s)[1:]) for s in middle]) for i in kept])
-    loss = (sums / np.maximum(count, 1))[kept]
-
-    def rho(members: np.ndarray) -> float:
-        return spearman(dimension[members], loss[members])
-
-    own = asked.by_text(rho, len(kept), "fisher")
-    orders = text_permutations(len(kept), DRAWS, rng(asked.how.seed, "permuted losses"))
-    null = [spearman(dimension, loss[order]) for order in orders]
-    ends = np.quantile(null, [0.025, 0.975]).tolist()
-    note = f"p {permutation_p(own[0], null, 'two'):.2g} by {DRAWS} permutations, two-sided."
-    return found(own, beyond(own), "texts permuted", [float(np.mean(null)), *ends], len(kept), note)
+    names, given = layers(store), {"groups": asked.how.groups, "seed": asked.how.seed, "workers": 1}
+    rows = {r["site"]: r for r in dimension(store, **given).tables["loss"].where(measure="twonn")}
+    row = rows[names[len(names) // 2]]
+    if row["status"] != "ok":
+        raise TransectError(f"{row['site']}: {row['status']}.", "Give more texts.")
+    own, null = (
+        [row[k] for k in ends] for ends in (("value", "low", "high"), ("null", "null_low", "null_high"))
+    )
+    beyond_null = sum((r["p_max"] or 1) <= 0.05 for r in rows.values())
+    note = f"At {row['site']}, p {row['p']:.2g} by permuted texts, two-sided; {beyond_null} of {len(rows)} "
+    note += "layers are beyond them (max-T)."
+    return found(own, beyond(own), "texts permuted", null, row["n_texts"], note)
 
 
 def dong_collapse(asked: Asked) -> Found:
