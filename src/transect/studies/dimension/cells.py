@@ -123,8 +123,8 @@ def draws(texts: int, groups: int, halves: int, seed: int) -> dict[str, list[np.
     parts = np.array_split(rng(seed, "groups").permutation(texts), min(groups, texts))
     orders = [rng(seed, "dimension halves", k).permutation(texts) for k in range(halves)]
     split = [(np.sort(p[: texts // 2]), np.sort(p[texts // 2 :])) for p in orders]
-    told = {"all": [every], "drops": [np.setdiff1d(every, part) for part in parts]}
-    return told | {"halves": [a for a, _ in split], "others": [b for _, b in split]}
+    resamples = {"all": [every], "drops": [np.setdiff1d(every, part) for part in parts]}
+    return resamples | {"halves": [a for a, _ in split], "others": [b for _, b in split]}
 
 
 def measured(task: Layer) -> dict[str, Any]:
@@ -135,36 +135,36 @@ def measured(task: Layer) -> dict[str, Any]:
         [store.start[i] + np.array(t) for i, t in zip(task.window.texts, task.window.tokens, strict=True)]
     )
     X = store.read(task.site, rows).reshape(len(task.window.texts), size, -1)
-    told = [alone(Z) for Z in X]
-    by_text = {m: [one[m] for one in told] for m in MEASURES}
+    singles = [alone(Z) for Z in X]
+    by_text = {m: [one[m] for one in singles] for m in MEASURES}
     each = min(task.each, size)
     picked = [np.sort(rng(task.seed, "tokens", i).permutation(size)[:each]) for i in task.window.texts]
-    points = np.concatenate([Z[own] for Z, own in zip(X, picked, strict=True)]).astype(np.float64)
+    points = np.concatenate([Z[places] for Z, places in zip(X, picked, strict=True)]).astype(np.float64)
     texts = np.repeat(np.arange(len(X)), each)
     near = estimators.nearest_texts(points, texts)
     angles = np.array(by_text["curvature"])
 
     def together(members: np.ndarray) -> dict[str, float]:
-        own = np.isin(texts, members)
-        shared = estimators.participation_ratio(points[own], texts[own])
-        values = {"twonn": estimators.twonn_of(near[own][:, members]), "participation_ratio": shared}
+        inside = np.isin(texts, members)
+        shared = estimators.participation_ratio(points[inside], texts[inside])
+        values = {"twonn": estimators.twonn_of(near[inside][:, members]), "participation_ratio": shared}
         return values | {"curvature": float(np.nanmean(angles[members]))}
 
     every = draws(len(X), task.groups, task.halves, task.seed)
-    found = {name: [together(members) for members in own] for name, own in every.items()}
-    curve = {m: {name: [one[m] for one in own] for name, own in found.items()} for m in MEASURES}
+    values = {name: [together(members) for members in several] for name, several in every.items()}
+    curve = {m: {name: [one[m] for one in several] for name, several in values.items()} for m in MEASURES}
     return {"by_text": by_text, "curve": curve}
 
 
 def alone(X: np.ndarray) -> dict[str, float]:
     """Measures of one text's tokens [n, d] in their order; NaN where there is none."""
-    told = {"curvature": curvature(X)}
+    values = {"curvature": curvature(X)}
     for measure in (twonn, participation_ratio):
         try:
-            told[measure.__name__] = float(measure(X))
+            values[measure.__name__] = float(measure(X))
         except TransectError:
-            told[measure.__name__] = float("nan")
-    return told
+            values[measure.__name__] = float("nan")
+    return values
 
 
 def curvature(X: np.ndarray) -> float:

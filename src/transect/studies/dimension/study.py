@@ -86,21 +86,23 @@ def dimension(
         asks[f"layers {store.name}"] = _layers(store, windows[store.name], how)
     for store in runs if loss else []:
         asks[f"loss {store.name}"] = _losses(store, windows[store.name])
-    found = answer(asks, work, "dimension")
-    told = []
+    answers = answer(asks, work, "dimension")
+    measured_runs = []
     for store in [*runs, *controls]:
         judge = runs[0] if store in controls else store
-        losses = np.array(found[f"loss {judge.name}"], float) if loss else None
+        losses = np.array(answers[f"loss {judge.name}"], float) if loss else None
         names = [task.site for task in asks[f"layers {store.name}"].tasks]
         size = min(how.each, len(windows[store.name].tokens[0]))
-        layers = found[f"layers {store.name}"]
-        told.append(Measured(store.name, names, layers, windows[store.name], size, losses, judge.name))
+        layers = answers[f"layers {store.name}"]
+        measured_runs.append(
+            Measured(store.name, names, layers, windows[store.name], size, losses, judge.name)
+        )
     study = Study("dimension", "How many dimensions do states fill, and do hard texts fill more?", {})
-    study.tables["dimension"] = merge([curves(one, how.seed) for one in told])
-    study.tables["phases"] = merge([phases(one, how.seed) for one in told])
+    study.tables["dimension"] = merge([curves(one, how.seed) for one in measured_runs])
+    study.tables["phases"] = merge([phases(one, how.seed) for one in measured_runs])
     if loss:
-        study.tables["loss"] = merge([beside_loss(one, how) for one in told])
-    describe(study, runs, controls, told, how)
+        study.tables["loss"] = merge([beside_loss(one, how) for one in measured_runs])
+    describe(study, runs, controls, measured_runs, how)
     return study.marked()
 
 

@@ -46,32 +46,32 @@ class Measured(NamedTuple):
         return np.array([layer["by_text"][measure] for layer in self.layers], float)
 
 
-def curves(found: Measured, seed: int) -> Table:
+def curves(run: Measured, seed: int) -> Table:
     """Every layer and measure of all texts together, with 95 % by groups of texts left out."""
     rows = []
     for measure in MEASURES:
-        values, drops = found.curve(measure, "all")[0], found.curve(measure, "drops")
-        for k, site in enumerate(found.sites):
+        values, drops = run.curve(measure, "all")[0], run.curve(measure, "drops")
+        for k, site in enumerate(run.sites):
             low, high = jackknife(float(values[k]), drops[:, k], scale=SCALES[measure])
-            row = found.base(seed) | {"measure": measure, "site": site, "value": float(values[k])}
-            size = len(found.window.tokens[0]) if measure == "curvature" else found.each
-            rows.append(row | {"low": low, "high": high, "n": size * len(found.window.texts)})
+            row = run.base(seed) | {"measure": measure, "site": site, "value": float(values[k])}
+            size = len(run.window.tokens[0]) if measure == "curvature" else run.each
+            rows.append(row | {"low": low, "high": high, "n": size * len(run.window.texts)})
     return Table(rows)
 
 
-def phases(found: Measured, seed: int) -> Table:
+def phases(run: Measured, seed: int) -> Table:
     """`peak`: the layer of the largest dimension; `onset`: the first that is halfway from the first layer's
     to it. low, high: layers of the central 95 % of half samples of texts; support: share that agrees.
     `peak_over_last`: log ratio, the layer chosen on one half of the texts and read on the other."""
     rows = []
-    numbers = [sites.layer(s) or 0 for s in found.sites]
+    numbers = [sites.layer(s) or 0 for s in run.sites]
     for measure in PEAKED:
-        curve = found.curve(measure, "all")[0]
-        halves, others = (found.curve(measure, name) for name in ("halves", "others"))
+        curve = run.curve(measure, "all")[0]
+        halves, others = (run.curve(measure, name) for name in ("halves", "others"))
         for name, place in (("peak", peak), ("onset", onset)):
             picks = [place(c) for c in halves]
             at = place(curve)
-            row = found.base(seed) | {"measure": name, "of": measure, "site": found.sites[at]}
+            row = run.base(seed) | {"measure": name, "of": measure, "site": run.sites[at]}
             ends = np.quantile([numbers[k] for k in picks], [0.025, 0.975]).tolist()
             row |= {"value": numbers[at], "low": ends[0], "high": ends[1], "support": agreement(picks, at)}
             rows.append(row | {"depth": numbers[at] / max(numbers), "dimension": float(curve[at])})
@@ -80,7 +80,7 @@ def phases(found: Measured, seed: int) -> Table:
         logs = [x for x in logs if np.isfinite(x)]
         if len(logs) > 1:
             low, high = np.quantile(logs, [0.025, 0.975]).tolist()
-            row = found.base(seed) | {
+            row = run.base(seed) | {
                 "measure": "peak_over_last",
                 "of": measure,
                 "value": float(np.mean(logs)),
@@ -100,23 +100,23 @@ def onset(curve: np.ndarray) -> int:
     return int(np.argmax(curve[: top + 1] >= (curve[0] + curve[top]) / 2))
 
 
-def beside_loss(found: Measured, how: Any) -> Table:
+def beside_loss(run: Measured, how: Any) -> Table:
     """Spearman over texts between what a text's states are at each layer and its loss.
 
     low, high: 95 % by groups of texts left out; band_low, band_high: for the whole curve; null: losses
     permuted between texts; p two-sided, p_max over all layers.
     """
-    assert found.loss is not None
-    count = len(found.loss)
+    assert run.loss is not None
+    count = len(run.loss)
     orders = text_permutations(count, how.permutations, rng(how.seed, "permuted losses"))
     parts = draws(count, how.groups, 0, how.seed)["drops"]
     rows: list[dict[str, Any]] = []
     for measure in MEASURES:
-        told = related(found.by_text(measure), found.loss, orders, parts)
-        for site, row in zip(found.sites, told, strict=True):
-            rows.append(found.base(how.seed) | {"measure": measure, "site": site, "judge": found.judge} | row)
+        correlations = related(run.by_text(measure), run.loss, orders, parts)
+        for site, row in zip(run.sites, correlations, strict=True):
+            rows.append(run.base(how.seed) | {"measure": measure, "site": site, "judge": run.judge} | row)
     for row in rows:
-        row |= {"n": len(found.window.tokens[0]), "control": "permuted texts", "draws": len(orders)}
+        row |= {"n": len(run.window.tokens[0]), "control": "permuted texts", "draws": len(orders)}
     return Table(rows)
 
 
@@ -161,9 +161,9 @@ def _permuted(values: np.ndarray, loss: np.ndarray, orders: np.ndarray) -> np.nd
     ranks -= ranks.mean(axis=1, keepdims=True)
     size = np.linalg.norm(ranks, axis=1, keepdims=True)
     ranks = np.divide(ranks, size, out=np.zeros_like(ranks), where=size > 0)
-    told = rankdata(loss)
-    told -= told.mean()
-    told /= max(float(np.linalg.norm(told)), 1e-300)
+    losses = rankdata(loss)
+    losses -= losses.mean()
+    losses /= max(float(np.linalg.norm(losses)), 1e-300)
     # those that lack a text keep the order of the rest
-    cut = np.array([np.argsort(np.argsort(o[: len(told)], kind="stable"), kind="stable") for o in orders])
-    return told[cut.reshape(len(orders), len(told)).astype(int)] @ ranks.T
+    cut = np.array([np.argsort(np.argsort(o[: len(losses)], kind="stable"), kind="stable") for o in orders])
+    return losses[cut.reshape(len(orders), len(losses)).astype(int)] @ ranks.T

@@ -15,27 +15,27 @@ AGREED = 0.5
 
 
 def describe(
-    study: Study, runs: Sequence[Store], controls: Sequence[Store], told: Sequence[Measured], how: Any
+    study: Study, runs: Sequence[Store], controls: Sequence[Store], measured: Sequence[Measured], how: Any
 ) -> None:
     """Fill in findings, warnings, methods, provenance and figures."""
     every, beside = [*runs, *controls], [s.name for s in controls]
-    study.findings = [line for one in told for line in _phases(study, one.run)]
+    study.findings = [line for one in measured for line in _phases(study, one.run)]
     if "loss" in study.tables:
-        study.findings += [line for one in told for line in _losses(study, one)]
+        study.findings += [line for one in measured for line in _losses(study, one)]
     study.warnings = [*other_texts(runs), *flagged(study.tables)]
     if not controls:
         study.warnings.append("No control: what training added shows beside the same with --random-weights.")
-    for one in told:
+    for one in measured:
         if one.window.short or one.window.massive:
             study.warnings.append(
                 f"{one.run}: {one.window.short} texts are shorter than {len(one.window.tokens[0])} tokens "
                 f"and left out; {one.window.massive} massive tokens are passed over."
             )
-    study.methods = _methods(how, told[0])
+    study.methods = _methods(how, measured[0])
     study.trace(every, how)
-    size, count = len(told[0].window.tokens[0]), len(told[0].window.texts)
+    size, count = len(measured[0].window.tokens[0]), len(measured[0].window.texts)
     origin = f"{'; '.join(describe_run(s) for s in every)}. {count} texts, seed {how.seed}."
-    study.figures = _figures(study, [s.name for s in every], beside, origin, size, told[0].each)
+    study.figures = _figures(study, [s.name for s in every], beside, origin, size, measured[0].each)
 
 
 def _phases(study: Study, run: str) -> list[str]:
@@ -106,7 +106,7 @@ def _figures(
 ) -> list[Figure]:
     shown: dict[str, Any] = {"measures": list(MEASURES), "labels": MEASURES, "runs": names}
     shown |= {"controls": controls}
-    made = [
+    figures = [
         Figure(
             "dimension",
             "depth",
@@ -118,7 +118,7 @@ def _figures(
     ]
     if "loss" in study.tables and len(study.tables["loss"].where(status="ok")):
         words = {m: f"ρ with loss: {NAMES[m]}" for m in MEASURES}
-        made.append(
+        figures.append(
             Figure(
                 "loss",
                 "depth",
@@ -129,4 +129,4 @@ def _figures(
                 shown | {"labels": words},
             )
         )
-    return made
+    return figures

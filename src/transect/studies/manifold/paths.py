@@ -72,10 +72,10 @@ def classes_of(store: Store, job: MapJob) -> Classes:
     y = read_labels(store, job.label)
     if y.dtype.kind not in "fiu" or y.ndim > 1:
         raise TransectError(f"label {'/'.join(job.label)}: no curve leads through it.", "Choose one number.")
-    name, given = job.shapes[0][0], json.loads(job.shapes[0][1])
-    y, period = y.astype(np.float64), given.get("period")
+    name, parameters = job.shapes[0][0], json.loads(job.shapes[0][1])
+    y, period = y.astype(np.float64), parameters.get("period")
     if period is not None:  # a helix has a period too, and does not come round
-        closed = find_shape(name).distances(np.array([y[0], y[0] + period]), **given)[0, 1] < 1e-9
+        closed = find_shape(name).distances(np.array([y[0], y[0] + period]), **parameters)[0, 1] < 1e-9
         period = float(period) if closed else None
     turned = y if period is None else y % period
     values, of = np.unique(turned, return_inverse=True)
@@ -114,16 +114,16 @@ def held_out(classes: Classes, groups: np.ndarray | None, folds: int, seed: int)
 
 def ways(store: Store, job: MapJob, site: str, token: str, shift: float | int) -> Ways:
     """Every way of a move at a site. Raises: TransectError where points are the same, or no text can move."""
-    classes, chosen = classes_of(store, job), store.select(token)
+    classes, selection = classes_of(store, job), store.select(token)
     groups = None if job.group is None else store.label(job.group)
     held = held_out(classes, groups, job.folds, job.seed)
     train = np.setdiff1d(np.arange(len(classes.of)), held)
-    X = store.take(site, chosen).astype(np.float64)
+    X = store.take(site, selection).astype(np.float64)
     if not np.ptp(X[train], axis=0).max() > 0:
         raise TransectError(f"{site}, {token}: the points are the same in all texts.", "Choose a later site.")
-    own, theirs = (classes.means(X, rows) for rows in (train, held))
-    own, theirs = own - own.mean(axis=0), theirs - theirs.mean(axis=0)
-    curve, judge = (Curve(classes.values, means, classes.period) for means in (own, theirs))
+    fitted, judged = (classes.means(X, rows) for rows in (train, held))
+    fitted, judged = fitted - fitted.mean(axis=0), judged - judged.mean(axis=0)
+    curve, judge = (Curve(classes.values, means, classes.period) for means in (fitted, judged))
     ends = classes.targets(held, shift)
     if not np.isfinite(ends).any():
         raise TransectError(
@@ -133,15 +133,15 @@ def ways(store: Store, job: MapJob, site: str, token: str, shift: float | int) -
     texts, ends = held[kept][:TEXTS], ends[kept][:TEXTS]
     begin = classes.labels[texts]
     deltas = _deltas(curve, begin, ends, X[train] - X[train].mean(axis=0), job.seed)
-    closing = [] if classes.period is None else [theirs[:1]]
-    step = float(np.linalg.norm(np.diff(np.concatenate([theirs, *closing]), axis=0), axis=1).mean())
+    closing = [] if classes.period is None else [judged[:1]]
+    step = float(np.linalg.norm(np.diff(np.concatenate([judged, *closing]), axis=0), axis=1).mean())
     start = curve.at(begin)
     off = {
         path: np.stack([judge.distances(start + move) for move in (0 * start, *moves)]) / step
         for path, moves in deltas.items()
     }
     units = np.unique(classes.of if groups is None else groups, return_inverse=True)[1].ravel()[texts]
-    return Ways(texts, units, chosen.position[texts], ends, step, deltas, off, curve)
+    return Ways(texts, units, selection.position[texts], ends, step, deltas, off, curve)
 
 
 def _deltas(

@@ -51,8 +51,8 @@ def steer(
     extra = model.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
     first = np.array([model.tokenizer(f" {w}", add_special_tokens=False)["input_ids"][0] for w in words], int)
     classes = classes_of(store, job)
-    whole = float(np.ptp(classes.labels)) if classes.period is None else classes.period
-    shift = whole / 4 if shift is None else float(shift)
+    span = float(np.ptp(classes.labels)) if classes.period is None else classes.period
+    shift = span / 4 if shift is None else float(shift)
     base: dict[str, Any] = {"run": store.name, "token": token, "label": "/".join(job.label)}
     base |= {"shift": shift, "prompt": prompt, "seed": job.seed, "design": "held out"}
     rows: list[dict[str, Any]] = []
@@ -70,9 +70,9 @@ def steer(
             path: [telling(next_token(model, ids, (site, way.position, d))) for d in deltas]
             for path, deltas in way.deltas.items()
         }
-        told = base | {"site": site, "step": way.step, "n": len(ids), "n_texts": len(ids), "status": "ok"}
-        rows += [told | row for row in effects(moved, way)] + [told | row for row in aside(way)]
-        rows += [told | row for row in shared_geometry(before, classes, way, job.seed)]
+        shared = base | {"site": site, "step": way.step, "n": len(ids), "n_texts": len(ids), "status": "ok"}
+        rows += [shared | row for row in effects(moved, way)] + [shared | row for row in aside(way)]
+        rows += [shared | row for row in shared_geometry(before, classes, way, job.seed)]
         if progress:
             progress(done + 1, len(sites))
     return Table(rows)
@@ -87,15 +87,15 @@ class Telling:
         self.before, self.old, self.middle, self.new = before, old, middle, new
 
     def __call__(self, after: np.ndarray) -> dict[str, np.ndarray]:
-        told = {"kl": (np.exp(self.before) * (self.before - after)).sum(1)}
+        values = {"kl": (np.exp(self.before) * (self.before - after)).sum(1)}
         if len(self.old):
             gain = after - self.before
             n = np.arange(len(gain))
             old, middle, new = (gain[n, k] for k in (self.old, self.middle, self.new))
-            told["label_shift"] = new - old
+            values["label_shift"] = new - old
             if not ((self.middle == self.old) | (self.middle == self.new)).any():
-                told["between_shift"] = middle - (new + old) / 2
-        return told
+                values["between_shift"] = middle - (new + old) / 2
+        return values
 
 
 def _words(
@@ -144,14 +144,14 @@ def aside(way: Ways) -> list[dict[str, Any]]:
 
 def _row(values: dict[str, np.ndarray], path: str, units: np.ndarray) -> dict[str, Any]:
     """Mean over units of one path with its t-interval, that of random directions, and the paired excess."""
-    own = _by_unit(values[path], units)
-    row: dict[str, Any] = {"path": path, "n_units": len(own)}
-    row |= dict(zip(("value", "low", "high"), mean_interval(own), strict=True))
+    means = _by_unit(values[path], units)
+    row: dict[str, Any] = {"path": path, "n_units": len(means)}
+    row |= dict(zip(("value", "low", "high"), mean_interval(means), strict=True))
     if "random" in values and path != "random":
         null = _by_unit(values["random"], units)
         ends = ("corrected", "corrected_low", "corrected_high")
         row |= {"null": float(null.mean()), "control": "random directions, same size"}
-        row |= dict(zip(ends, mean_interval(own - null), strict=True))
+        row |= dict(zip(ends, mean_interval(means - null), strict=True))
     return row
 
 

@@ -63,34 +63,34 @@ def _findings(study: Study, run: str, site: str) -> list[str]:
     def at(measure: str, path: str, fraction: float | None = 0.5) -> dict[str, Any] | None:
         return next(iter(table.where(measure=measure, path=path, fraction=fraction, status="ok")), None)
 
-    told = []
+    lines = []
     off = {path: at("off_manifold", path) for path in ("manifold", "line", "random", GAP)}
-    own, start = next(iter(table)), at("off_manifold", "manifold", 0.0)
+    row, start = next(iter(table)), at("off_manifold", "manifold", 0.0)
     if start and all(off.values()):
-        told.append(
-            f"{run}: halfway along a move of {own['shift']:g} at {site}, {own['token']}, states are "
+        lines.append(
+            f"{run}: halfway along a move of {row['shift']:g} at {site}, {row['token']}, states are "
             f"{interval(off['manifold'] or {}, digits=3)} steps from the curve of held-out texts on the "
             f"manifold and {interval(off['line'] or {}, digits=3)} on the straight line (difference "
             f"{interval(off[GAP] or {}, digits=3)}); in random directions "
             f"{(off['random'] or {})['value']:.3g}; class means themselves {start['value']:.3g}."
         )
     for measure, name in NAMES.items():
-        own, line, gap = (at(measure, path) for path in ("manifold", "line", GAP))
-        if own and line and gap:
-            told.append(
-                f"{run}: there, {name}: {interval(own, 'per_step', 3)} a step moved on the manifold, "
+        curve, line, gap = (at(measure, path) for path in ("manifold", "line", GAP))
+        if curve and line and gap:
+            lines.append(
+                f"{run}: there, {name}: {interval(curve, 'per_step', 3)} a step moved on the manifold, "
                 f"{interval(line, 'per_step', 3)} on the line (difference {interval(gap, 'per_step', 3)}); "
-                f"{interval(own, 'corrected', 3)} beyond random directions of the same size."
+                f"{interval(curve, 'corrected', 3)} beyond random directions of the same size."
             )
     along, straight, gap = (at("output_geometry", path, None) for path in ("manifold", "line", GAP))
     if along and straight and gap:
-        told.append(
+        lines.append(
             f"{run}: at {site} the outputs of {along['n_units']} classes lie as their states do with rank "
             f"correlation {interval(along, digits=3)} along the manifold (p {along['p']:.2g}) and "
             f"{interval(straight, digits=3)} straight (p {straight['p']:.2g}, permuted classes up to "
             f"{straight['null_high']:.2g}); difference {interval(gap, digits=3)}."
         )
-    return told
+    return lines
 
 
 METHOD = (

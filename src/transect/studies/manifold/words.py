@@ -18,7 +18,7 @@ WARNING = (
     "A high score means that a linear map can read the label in this shape from held-out texts. It does "
     "not mean that the"
     " model keeps the feature there, nor uses it: see the share of variance, the random-weight map, and "
-    "--intervene."
+    "--intervene and --steer."
 )
 
 
