@@ -1,5 +1,5 @@
 #!/bin/sh
-# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons match intruders tokens compare depth lens probe claims (all without a word).
+# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons match intruders tokens compare depth lens probe dimension claims (all without a word).
 # On one core: drift 6 minutes, manifold 10, neurons 5, compare two hours, tokens a day (on an accelerator 5 minutes, with JOBS=4). A second call goes on; OUT says where.
 set -eu
 OUT=${OUT:-runs/docs}
@@ -23,8 +23,12 @@ manifold() {
   transect capture random:smollm2 birthdays:400 --sites resid --layers $layers --out "$OUT/rand" --name rand
   transect manifold "$OUT/smol" --label date --shape circle --control "$OUT/rand" --intervene --out "$OUT/date"
   transect manifold "$OUT/smol" --label date --discover --out "$OUT/shapes"
+  transect capture smollm2 months:192 --sites resid --layers $layers --out "$OUT/months" --name smol
+  transect manifold "$OUT/months" --label month --token landmark:month --permutations 20 --repeats 1 --steer --at month \
+    --out "$OUT/month"
   take "$OUT/date" map=manifold orthonormal=manifold-rigid reuse=manifold-reuse similarity=manifold-similarity \
     scatter=manifold-scatter intervention=intervention
+  take "$OUT/month" steering=manifold-steering
 }
 
 neurons() {
@@ -99,4 +103,11 @@ probe() {
   take "$OUT/probe" probe=probe selectivity=probe-selectivity
 }
 
-for page in ${*:-drift manifold neurons tokens compare match intruders depth lens probe claims}; do "$page"; done
+dimension() {
+  layers=resid.0
+  for k in 2 4 6 8 10 12 14 16 18 20 22 24 26 28 30; do layers=$layers,resid.$k; done
+  transect dimension smollm2 --texts gsm-test:60 --sites $layers --random-weights --out "$OUT/dimension"
+  take "$OUT/dimension" dimension=dimension loss=dimension-loss
+}
+
+for page in ${*:-drift manifold neurons tokens compare match intruders depth lens probe dimension claims}; do "$page"; done

@@ -90,7 +90,8 @@ def _methods(how: Any, one: Measured) -> list[str]:
         "other texts, a reading at n; participation ratio by products of tokens of different texts, of the "
         "population; curvature, the mean angle between successive steps of a text's states (Hosseini & "
         "Fedorenko 2023, arXiv:2311.04930), a mean over texts. 95 % by groups of texts left out.",
-        "Peak: the layer of the largest dimension (Cheng et al. 2024, arXiv:2405.15471). Onset: the first "
+        "Peak: the layer of the largest dimension (Cheng et al. 2024, arXiv:2405.15471). What enters "
+        "block 0 is left out. Onset: the first "
         "at or above the middle between the first layer's dimension and the peak's. Intervals and support: "
         f"{how.halves} half samples of texts. Log ratio to the last layer: the layer is chosen on one half "
         "and read on the other, mean and central 95 % of the half samples.",
@@ -106,6 +107,7 @@ def _figures(
 ) -> list[Figure]:
     shown: dict[str, Any] = {"measures": list(MEASURES), "labels": MEASURES, "runs": names}
     shown |= {"controls": controls}
+    logs = {"logs": list(PEAKED)}
     figures = [
         Figure(
             "dimension",
@@ -113,7 +115,7 @@ def _figures(
             "dimension",
             "Dimension by layer",
             f"{origin} {each} tokens of each text together (curvature: {size}); 95 % by groups of texts.",
-            shown,
+            shown | logs,
         )
     ]
     if "loss" in study.tables and len(study.tables["loss"].where(status="ok")):
