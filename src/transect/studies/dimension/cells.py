@@ -14,6 +14,7 @@ from transect.measures.spectra import participation_ratio, twonn
 from transect.models import sites
 from transect.models.losses import losses
 from transect.numeric import estimators
+from transect.numeric.norms import ordinary
 from transect.random import rng
 from transect.store.recapture import stored_texts
 from transect.store.store import Store
@@ -112,8 +113,7 @@ def _massive(stores: Sequence[Store], reach: dict[int, int], how: Any) -> dict[i
     for store in stores if how.massive and reach else ():
         rows = np.concatenate([store.start[i] + 1 + np.arange(n) for i, n in reach.items()])
         for site in sites.select(store.sites, [s.strip() for s in how.sites.split(",")]):
-            norms = np.linalg.norm(store.read(site, rows), axis=1)
-            loud |= norms > how.massive * np.median(norms)
+            loud |= ~ordinary(np.linalg.norm(store.read(site, rows), axis=1)[None], how.massive)
     return {i: loud[a:b] for i, a, b in zip(reach, cuts, cuts[1:], strict=False)}
 
 
