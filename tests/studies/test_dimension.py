@@ -18,8 +18,8 @@ from transect.models.losses import losses
 from transect.numeric import estimators
 from transect.numeric.permute import text_permutations
 from transect.results.drawing import draw
-from transect.studies.dimension.cells import curvature, draws, window_of
-from transect.studies.dimension.tables import onset, peak, related
+from transect.studies.dimension.cells import Window, curvature, draws, window_of
+from transect.studies.dimension.tables import PEAKED, Measured, onset, peak, phases, related
 
 TRUE = [2, 3, 9, 5, 3]  # dimensions of the layers
 TEXTS, LENGTH, WIDTH = 24, 14, 16
@@ -88,6 +88,22 @@ def test_peak_and_onset_are_places_of_the_curve() -> None:
     assert onset(np.array([1.0, 5, 9, 8])) == 1
     assert onset(np.array([9.0, 5, 3])) == 0
     assert peak(np.array([np.nan, 2, 1])) == 1
+
+
+def test_the_layer_inside_is_chosen_on_one_half_and_read_on_the_other() -> None:
+    """Rising curves have no peak inside: the third of four layers is read, wherever the first half has it."""
+    halves = np.array([[9.0, 1, 2, 3, 4], [9, 1, 3, 2, 4]])
+    others = np.array([[9.0, 1, 2, 3, 4], [9, 1, 2, 3, 8]])
+    resamples = {"all": halves[:1], "drops": halves, "halves": halves, "others": others}
+    layers = [
+        {"curve": {m: {n: c[:, k].tolist() for n, c in resamples.items()} for m in PEAKED}} for k in range(5)
+    ]
+    window = Window((0, 1), ((1, 2), (1, 2)), 0, 0)
+    run = Measured("r", [f"resid.{k}" for k in range(5)], layers, window, 2, None, "r")
+    (row,) = phases(run, 0).where(measure="peak_over_last", of="twonn")
+    assert row["value"] == pytest.approx(np.mean(np.log([3 / 4, 2 / 8])))
+    (top,) = phases(run, 0).where(measure="peak", of="twonn")
+    assert top["site"] == "resid.4"  # resid.0, what enters block 0, is no layer inside
 
 
 def test_halves_do_not_share_a_text() -> None:
