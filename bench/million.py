@@ -6,7 +6,7 @@ quarter of the tokens and at all of them.
 The store is synthetic, float16, as deep as SmolLM2 and as wide as asked; its bytes are said and checked
 against the disk first. Each size runs in a process of its own. Memory is the largest private memory of that
 process (RssAnon; mapped files are the system's to drop), above what it had before the store was opened:
-what grows is the index, some 0.15 kB a token, and no points.
+it grows by a small part of what the points are, the index with it.
 Seconds of all tokens are predicted from those of the quarter: four times for what streams, the same for what
 draws a sample. --write puts the output into docs/scale.md.
 """

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from transect.numeric.norms import ordinary
+from transect.numeric.norms import ordinary, ordinary_tokens
 
 
 def test_a_token_is_ordinary_where_no_site_has_it_above_the_limit() -> None:
@@ -10,3 +10,10 @@ def test_a_token_is_ordinary_where_no_site_has_it_above_the_limit() -> None:
     assert ordinary(norms, 10.0).tolist() == [True, True, False, True, True]
     assert ordinary(norms, 9.9).tolist() == [True, True, False, False, False]
     assert ordinary(norms, 0.0).all()
+
+
+def test_the_median_is_that_of_all_texts() -> None:
+    texts = [np.ones((2, 3, 4)), np.full((2, 1, 4), 50.0), np.ones((2, 2, 4))]
+    texts[2][1, 0] = 11.0
+    assert [X.shape[1] for X in ordinary_tokens(texts, 10.0)] == [3, 0, 1]
+    assert [X.shape[1] for X in ordinary_tokens(texts, 0.0)] == [3, 1, 2]

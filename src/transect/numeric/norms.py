@@ -1,5 +1,7 @@
 """Norms of tokens: which of them are massive."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -15,3 +17,10 @@ def ordinary(norms: np.ndarray, factor: float) -> np.ndarray:
     if not factor:
         return np.ones(norms.shape[1], bool)
     return np.asarray((norms <= factor * np.median(norms, axis=1, keepdims=True)).all(axis=0))
+
+
+def ordinary_tokens(texts: Sequence[np.ndarray], factor: float) -> list[np.ndarray]:
+    """Texts [sites, tokens, d] without the tokens that are not `ordinary` among those of all texts."""
+    kept = ordinary(np.concatenate([np.linalg.norm(X, axis=-1) for X in texts], axis=1), factor)
+    ends = np.cumsum([X.shape[1] for X in texts])[:-1]
+    return [X[:, mask] for X, mask in zip(texts, np.split(kept, ends), strict=True)]

@@ -12,7 +12,7 @@ from transect.errors import TransectError
 from transect.inference.evaluate import opened
 from transect.measures.similarity import cka
 from transect.models import sites
-from transect.numeric.norms import ordinary
+from transect.numeric.norms import ordinary_tokens
 from transect.random import rng
 from transect.work.keys import key_of
 
@@ -52,7 +52,7 @@ def similar(task: Similarity) -> dict[str, Any]:
     of every half sample."""
     store = opened(task.path, task.content)
     names = sites.select(store.sites, ["resid"])
-    texts = _ordinary([_states(store, names, i, task.longest) for i in task.members], task.massive)
+    texts = ordinary_tokens([_states(store, names, i, task.longest) for i in task.members], task.massive)
     if empty := sum(not X.shape[1] for X in texts):
         raise TransectError(
             f"{store.path}: {empty} texts have no token but position 0 and massive ones.",
@@ -92,13 +92,6 @@ def by_token(X: np.ndarray) -> dict[str, np.ndarray]:
 def _states(store: Any, names: Sequence[str], i: int, longest: int) -> np.ndarray:
     """States of one text, [layers, tokens, d], position 0 left out."""
     return np.stack([store.sample(i, site)[1:longest] for site in names])
-
-
-def _ordinary(texts: list[np.ndarray], factor: float) -> list[np.ndarray]:
-    """The texts without tokens above `factor` × the median norm at any layer; 0 keeps them."""
-    kept = ordinary(np.concatenate([np.linalg.norm(X, axis=-1) for X in texts], axis=1), factor)
-    ends = np.cumsum([X.shape[1] for X in texts])[:-1]
-    return [X[:, mask] for X, mask in zip(texts, np.split(kept, ends), strict=True)]
 
 
 def _cka(

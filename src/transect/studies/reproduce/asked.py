@@ -11,6 +11,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.inference.intervals import jackknife
 from transect.models import sites
+from transect.numeric.norms import ordinary_tokens
 from transect.random import rng
 from transect.store.store import Store
 from transect.studies.runs import Run, open_runs, random_control
@@ -77,10 +78,7 @@ def states(store: Store, names: Sequence[str], *, keep: bool = False) -> list[np
     texts = [np.stack([store.sample(i, s)[0 if keep else 1 :] for s in names]) for i in range(len(store))]
     if keep:
         return [X for X in texts if X.shape[1]]
-    norms = [np.linalg.norm(X, axis=-1) for X in texts]
-    median = np.median(np.concatenate(norms, axis=1), axis=1)[:, None]
-    kept = [X[:, (own <= MASSIVE * median).all(axis=0)] for X, own in zip(texts, norms, strict=True)]
-    return [X for X in kept if X.shape[1] > 1]
+    return [X for X in ordinary_tokens(texts, MASSIVE) if X.shape[1] > 1]
 
 
 def layers(store: Store) -> list[str]:
