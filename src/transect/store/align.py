@@ -40,14 +40,14 @@ SPAN = 1 << 32
 @dataclass(frozen=True)
 class Points:
     """The stored tokens of one run in texts that every run has: number of the text, first and last character,
-    row and position of each, special tokens left out; `own`: how many there are in all of its texts."""
+    row and position of each, special tokens left out; `total`: how many there are in all of its texts."""
 
     text: np.ndarray
     begin: np.ndarray
     end: np.ndarray
     row: np.ndarray
     position: np.ndarray
-    own: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def align(
     )
     positions = [_keyed(points, words, how) for points in every]
     keys = functools.reduce(np.intersect1d, [f.keys for f in positions])
-    of = {"prefix": [p.own for p in every], "word": [len(words)] * len(stores)}
+    of = {"prefix": [p.total for p in every], "word": [len(words)] * len(stores)}
     shares = [len(keys) / max(1, n) for n in of.get(how, [len(s) for s in stores])]
     for store, share in zip(stores, shares, strict=True):
         if share < least or not len(keys):
@@ -173,7 +173,7 @@ def _points(store: Store, numbers: np.ndarray, how: str) -> Points:
             )
     inside = real & (text >= 0)
     columns = (text, begin, end, selection.rows, selection.position)
-    return Points(*(c[inside] for c in columns), own=int(real.sum()))
+    return Points(*(c[inside] for c in columns), total=int(real.sum()))
 
 
 def _keyed(points: Points, words: np.ndarray, how: str) -> Found:

@@ -11,15 +11,15 @@ import pkgutil
 from transect import publish
 
 
-def own() -> dict[str, str]:
+def builtin() -> dict[str, str]:
     """Study → "module:function" of the folders here."""
-    names = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
-    return {n: f"transect.studies.{n}.study:{n}" for n in names}
+    folders = [m.name for m in pkgutil.iter_modules(__path__) if m.ispkg]
+    return {n: f"transect.studies.{n}.study:{n}" for n in folders}
 
 
 def names() -> dict[str, str]:
     """Study → "module:function": the folders here that define one, and what other packages bring."""
-    return own() | {e.name: e.value for e in importlib.metadata.entry_points(group="transect.studies")}
+    return builtin() | {e.name: e.value for e in importlib.metadata.entry_points(group="transect.studies")}
 
 
-publish(__name__, names, own)
+publish(__name__, names, builtin)

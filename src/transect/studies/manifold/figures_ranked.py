@@ -36,8 +36,8 @@ def draw_manifold_ranking(study: Study, figure: Figure) -> "Canvas":
         known = [(r["random"], k) for k, r in enumerate(rows) if r.get("random") is not None]
         ax.plot(*zip(*known, strict=True), "x", color=SIGN[1], ms=4, label="random weights")
     for k, r in enumerate(failed, len(rows)):
-        told = r["status"].removeprefix(f"shape {r['shape']}: ")
-        reason = told if len(told) < 90 else told[:87] + "…"
+        why = r["status"].removeprefix(f"shape {r['shape']}: ")
+        reason = why if len(why) < 90 else why[:87] + "…"
         ax.text(0.01, k, reason, fontsize=6, va="center", color="0.35")
     ax.axvline(0, color="0.5", lw=0.6)
     ax.set_yticks(range(len(rows) + len(failed)), [_named(r) for r in [*rows, *failed]])
@@ -53,8 +53,8 @@ def draw_manifold_ranking(study: Study, figure: Figure) -> "Canvas":
 
 def _named(row: dict[str, Any]) -> str:
     """A shape's name, with the dimensions its labels fill where they are fewer than the fit's."""
-    name, own = row["shape"].replace("_", " "), row.get("target_rank")
-    return name if own is None or own == row["dimension"] else f"{name} ({own}-D)"
+    name, rank = row["shape"].replace("_", " "), row.get("target_rank")
+    return name if rank is None or rank == row["dimension"] else f"{name} ({rank}-D)"
 
 
 def draw_manifold_intervention(study: Study, figure: Figure) -> "Canvas":

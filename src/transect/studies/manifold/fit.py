@@ -19,7 +19,7 @@ class Fit:
     """`points` [texts, d] centred and divided by `size` as the training texts say; `units` [texts]: what
     counts once."""
 
-    made: SupervisedMDS
+    model: SupervisedMDS
     fold: Fold
     labels: np.ndarray
     units: np.ndarray
@@ -34,9 +34,9 @@ def fit_at(store: Store, job: MapJob, site: str, token: str, *, orthonormal: boo
     Raises: TransectError where the points are the same in all texts.
     """
     plan = plan_for(store, job)
-    fold, (name, given) = plan.folds[0], job.shapes[0]
-    chosen = store.select(token)
-    X = store.take(site, chosen).astype(np.float64)
+    fold, (name, parameters) = plan.folds[0], job.shapes[0]
+    selection = store.select(token)
+    X = store.take(site, selection).astype(np.float64)
     X -= X[fold.train].mean(axis=0)
     size = size_of(X[fold.train], job.scale)
     if not (np.all(size > 0) and np.ptp(X[fold.train], axis=0).max() > 0):
@@ -46,7 +46,9 @@ def fit_at(store: Store, job: MapJob, site: str, token: str, *, orthonormal: boo
     X /= size
     y = plan.values[plan.value]
     # a shape made of the set of labels gets all of them
-    whole = {"values": plan.values.tolist()} if find_shape(name).of_set else {}
-    made = SupervisedMDS(name, 1.0, job.n_components, job.alpha, orthonormal, json.loads(given) | whole)
+    everything = {"values": plan.values.tolist()} if find_shape(name).of_set else {}
+    model = SupervisedMDS(
+        name, 1.0, job.n_components, job.alpha, orthonormal, json.loads(parameters) | everything
+    )
     units = plan.unit if job.group is None else np.unique(store.label(job.group), return_inverse=True)[1]
-    return Fit(made.fit(X[fold.train], y[fold.train]), fold, y, units, X, size, chosen)
+    return Fit(model.fit(X[fold.train], y[fold.train]), fold, y, units, X, size, selection)

@@ -92,7 +92,7 @@ def intervene(
             )
         size = float(np.mean(np.linalg.norm(move.along, axis=1)))
         norm = float(np.mean(np.linalg.norm(store.take(site, store.select(token)), axis=1)))
-        told = base | {
+        record = base | {
             "site": site,
             "n": len(ids),
             "n_texts": len(ids),
@@ -100,16 +100,16 @@ def intervene(
             "relative_size": size / norm,
         }
         if words:
-            told["old_word"] = float(np.mean(np.exp(before[np.arange(len(ids)), np.array(first)[old]])))
-            told["new_word"] = float(np.mean(np.exp(after[np.arange(len(ids)), np.array(first)[new]])))
+            record["old_word"] = float(np.mean(np.exp(before[np.arange(len(ids)), np.array(first)[old]])))
+            record["new_word"] = float(np.mean(np.exp(after[np.arange(len(ids)), np.array(first)[new]])))
         for name, measure in measures.items():
             null = [measure(q) for q in controls["random"]]
             shaped = [measure(q) for q in controls["covariance"]]
-            found = _row(measure(after), null, shaped, move.units)
-            rows.append(told | {"measure": name, "status": "ok"} | found)
+            numbers = _row(measure(after), null, shaped, move.units)
+            rows.append(record | {"measure": name, "status": "ok"} | numbers)
         if "label_shift" not in measures:
             rows.append(
-                told | {"measure": "label_shift", "status": "the label has no words of one token each"}
+                record | {"measure": "label_shift", "status": "the label has no words of one token each"}
             )
         if progress:
             progress(done + 1, len(sites))
@@ -159,8 +159,8 @@ def check_model(model: "Model", store: Store) -> None:
         raise TransectError(
             f"{model.name}: has no next token ({model.kind}).", "Intervene on a causal language model."
         )
-    told = store.manifest["model"]["fingerprint"].get("weights")
-    if told and told != model.fingerprint["weights"]:
+    digest = store.manifest["model"]["fingerprint"].get("weights")
+    if digest and digest != model.fingerprint["weights"]:
         raise TransectError(
             f"{model.name}: other weights than {store.path} was captured from.",
             "Open the model of the capture.",
@@ -171,13 +171,13 @@ def asked_of(
     study: Study, store: Store, at: str | None, depths: Sequence[float]
 ) -> tuple[MapJob, str, list[str]]:
     """The job of a manifold study, the token to move at, and the sites of its map at some shares of depth."""
-    told = study.provenance
-    kept = {k: told[k] for k in ("group", "alpha", "scale", "folds", "seed")}
+    origin = study.provenance
+    kept = {k: origin[k] for k in ("group", "alpha", "scale", "folds", "seed")}
     job = MapJob(
-        store=str(store.path), fingerprint=store.fingerprint, tokens=(), label=tuple(told["label"]),
-        shapes=(tuple(told["shapes"][0]),), n_components=told["dimension"], permutations=0, **kept,
+        store=str(store.path), fingerprint=store.fingerprint, tokens=(), label=tuple(origin["label"]),
+        shapes=(tuple(origin["shapes"][0]),), n_components=origin["dimension"], permutations=0, **kept,
     )  # fmt: skip
-    token = told["source"] if at is None else at if ":" in at else f"landmark:{at}"
+    token = origin["source"] if at is None else at if ":" in at else f"landmark:{at}"
     there = [s for s in study.tables["map"].where(run=store.name).values("site") if s.startswith("resid")]
     return job, token, list(dict.fromkeys(there[round(f * (len(there) - 1))] for f in depths))
 
@@ -194,12 +194,14 @@ def add_intervention(
     """Add the table, figure and findings of an intervention to a manifold study; by default at its source
     token."""
     model_or_refuse(store, "an intervention")
-    job, token, chosen = asked_of(study, store, at, np.linspace(0.1, 0.95, 5).tolist())
-    given = json.loads(job.shapes[0][1])
-    step_size = float(shift if shift is not None else given.get("period", given.get("span", 4.0)) / 4)
+    job, token, selected = asked_of(study, store, at, np.linspace(0.1, 0.95, 5).tolist())
+    parameters = json.loads(job.shapes[0][1])
+    step_size = float(
+        shift if shift is not None else parameters.get("period", parameters.get("span", 4.0)) / 4
+    )
     model = model_of(store)
     step = (lambda done, total: progress("intervention", done, total)) if progress else None
-    table = intervene(model, store, job, token, chosen, step_size, prompt, step)
+    table = intervene(model, store, job, token, selected, step_size, prompt, step)
     table.provenance = study.provenance
     study.tables["intervention"] = table
     for row in table.where(status="ok"):

@@ -131,8 +131,8 @@ def evaluate_cell(prepared: list[Prepared], plan: Plan, name: str, kind: str) ->
             nulls.append(null_scores(np.ascontiguousarray(Z, np.float32), fold.pairs, null_wanted))
             null_shares.append(np.mean(parts[1:]) if len(parts) > 1 else np.nan)
     null = np.mean(nulls, axis=0)
-    told = {"scores": scores, "statistic": float(null[0]), "null": null[1:].tolist(), "rank": rank}
-    return told | {
+    answer = {"scores": scores, "statistic": float(null[0]), "null": null[1:].tolist(), "rank": rank}
+    return answer | {
         "share": float(np.mean(shares)),
         "null_share": _number(np.mean(null_shares)),
         "status": "ok",
@@ -174,17 +174,17 @@ def evaluate_site(task: tuple[MapJob, str]) -> dict[str, Any]:
 def _attempt(
     plan: Plan, cell: list[Prepared] | str, source: list[Prepared] | str | None, name: str, kind: str
 ) -> dict[str, Any]:
-    made = plan.shapes[name]
-    if isinstance(made, TransectError):
-        return {"status": str(made)}
+    shape = plan.shapes[name]
+    if isinstance(shape, TransectError):
+        return {"status": str(shape)}
     if isinstance(cell, str):
         return {"status": cell}
     if kind == "reuse":
         if not isinstance(source, list):
             return {"status": f"source: {source}"}
         cell = [
-            Prepared(own.held, its.M, its.cross, (own.held @ its.M).astype(np.float32))
-            for own, its in zip(cell, source, strict=True)
+            Prepared(trained.held, its.M, its.cross, (trained.held @ its.M).astype(np.float32))
+            for trained, its in zip(cell, source, strict=True)
         ]
     try:
         return evaluate_cell(cell, plan, name, kind)
@@ -194,10 +194,10 @@ def _attempt(
 
 def _prepared(store: Store, plan: Plan, site: str, token: str) -> list[Prepared] | str:
     """Every fold of a cell after its factorisation, or why the cell cannot be computed."""
-    chosen = store.select(token)
-    if chosen.missing:
-        return f"{len(chosen.missing)} of {len(store)} texts have no such token"
-    X = store.take(site, chosen)
+    selection = store.select(token)
+    if selection.missing:
+        return f"{len(selection.missing)} of {len(store)} texts have no such token"
+    X = store.take(site, selection)
     if not np.isfinite(X).all():
         return f"{int((~np.isfinite(X)).any(axis=1).sum())} points are not finite"
     if not np.ptp(X, axis=0).max() > 1e-6 * max(float(np.abs(X).max()), 1e-30):

@@ -47,10 +47,10 @@ def plan_move(
         raise TransectError(
             f"label {'/'.join(job.label)}: cannot be shifted by {shift}.", "Choose one number."
         )
-    pattern = np.linalg.lstsq(fit.made.transform(T), T, rcond=None)[0]
+    pattern = np.linalg.lstsq(fit.model.transform(T), T, rcond=None)[0]
     held = fold.test[rng(job.seed, "moved texts").permutation(len(fold.test))[:texts]]
     held.sort()
-    steps = fit.made.place(y[held] + shift) - fit.made.place(y[held])
+    steps = fit.model.place(y[held] + shift) - fit.model.place(y[held])
     along = steps @ pattern * fit.size
     lengths = np.linalg.norm(along, axis=1, keepdims=True)
     directions = rng(job.seed, "random moves")

@@ -49,8 +49,8 @@ class MapJob:
 
     def key(self, site: str) -> str:
         """Name of the block of a site, wherever the store lies now."""
-        told = {k: v for k, v in asdict(self).items() if k != "store"} | {"site": site}
-        return key_of(told, "transect.studies.manifold.map")
+        settings = {k: v for k, v in asdict(self).items() if k != "store"} | {"site": site}
+        return key_of(settings, "transect.studies.manifold.map")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Plan:
         orders = [np.arange(len(of_unit[0]))]
         orders += [block_permutation(of_unit[0], labels) for _ in range(job.permutations)]
         self.draws = of_unit[1, np.array(orders)]  # value of every unit; row 0: the labels as they are
-        self.shapes = {name: self._shape(name, json.loads(given)) for name, given in job.shapes}
+        self.shapes = {name: self._shape(name, json.loads(parameters)) for name, parameters in job.shapes}
         self._targets: dict[tuple[str, int], np.ndarray] = {}
         self._wanted: dict[tuple[str, int], tuple[np.ndarray, Wanted]] = {}
 
@@ -157,19 +157,19 @@ class Plan:
         return Fold(repeat, train, test, present, counts, np.argsort(self.unit[train], kind="stable"), (i, j))
 
     def _shape(
-        self, name: str, given: dict[str, Any]
+        self, name: str, parameters: dict[str, Any]
     ) -> tuple[np.ndarray | None, np.ndarray] | TransectError:
         """(coordinates of the label values or None, their distances), or why there are none."""
         kind = find_shape(name)
         try:
-            made = kind(self.values, **given)
-            D = kind.distances(self.values, **given)
+            shape = kind(self.values, **parameters)
+            D = kind.distances(self.values, **parameters)
             if not np.nanmax(D) > 1e-12:
                 raise TransectError(
                     f"all labels fall on one point of the {name}: they are whole periods apart.",
                     "Give their period.",
                 )
-            return (made if kind.gives == "coordinates" else None), D
+            return (shape if kind.gives == "coordinates" else None), D
         except TransectError as error:
             return error
 
@@ -181,11 +181,11 @@ class Plan:
             draws = (self.draws if fold.repeat == 0 else self.draws[:1])[:, fold.present]
             wide = self.job.n_components
             if C is not None:
-                made = _principal(C[draws], fold.counts, wide)
+                components = _principal(C[draws], fold.counts, wide)
             else:
                 full = completed(D)
-                made = np.array([classical(full[np.ix_(p, p)], wide, fold.counts)[0] for p in draws])
-            self._targets[name, k] = made
+                components = np.array([classical(full[np.ix_(p, p)], wide, fold.counts)[0] for p in draws])
+            self._targets[name, k] = components
         return self._targets[name, k]
 
     def wanted(self, name: str, k: int) -> tuple[np.ndarray, Wanted]:

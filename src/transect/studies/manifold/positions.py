@@ -42,16 +42,16 @@ def columns(
     if tokens is not None:
         return [_asked(store, str(token), pieces, position0) for token in tokens], []
     anchors, notes = _anchors(store)
-    found: list[tuple[np.ndarray, Column]] = []
+    placed: list[tuple[np.ndarray, Column]] = []
     ends = [("start", np.full(len(store), -1)), *anchors, ("end", store.lengths)]
     for (name, at), (after, until) in itertools.pairwise(ends):
         if name != "start":
-            found.append((at, Column(f"landmark:{name}", _piece(pieces, at), name)))
-        made, note = _between(store, pieces, (name, at), (after, until))
-        found += made
+            placed.append((at, Column(f"landmark:{name}", _piece(pieces, at), name)))
+        offsets, note = _between(store, pieces, (name, at), (after, until))
+        placed += offsets
         notes += note
-    kept = [(at, c) for at, c in found if position0 or (at > 0).all()]
-    if dropped := [c for at, c in found if not position0 and not (at > 0).all()]:
+    kept = [(at, c) for at, c in placed if position0 or (at > 0).all()]
+    if dropped := [c for at, c in placed if not position0 and not (at > 0).all()]:
         names = ", ".join(f"{c.token} ({c.piece!r})" for c in dropped)
         notes.append(f"position 0 left out (the sink): {names}")
     if not kept:
@@ -96,8 +96,8 @@ def _between(
     least = int(gaps.min())
     forward = 0 if left[0] == "start" else _same(pieces, left[1], 1, least)
     backward = 0 if right[0] == "end" else _same(pieces, right[1], -1, least - forward)
-    made = [_offset(pieces, left, right, k) for k in range(1, forward + 1)]
-    made += [_offset(pieces, left, right, -k) for k in range(backward, 0, -1)]
+    offsets = [_offset(pieces, left, right, k) for k in range(1, forward + 1)]
+    offsets += [_offset(pieces, left, right, -k) for k in range(backward, 0, -1)]
     usual = Counter(gaps.tolist()).most_common(1)[0][0]
     note = (
         f"between {left[0]} and {right[0]}: {least - forward - backward} to"
@@ -105,7 +105,7 @@ def _between(
         "positions"
         f" masked, {int((gaps != usual).sum())} of {len(store)} texts differ from the usual length"
     )
-    return made, [note]
+    return offsets, [note]
 
 
 def _offset(
@@ -135,17 +135,17 @@ def _piece(pieces: list[list[str]], at: np.ndarray) -> str:
 
 
 def _asked(store: Store, token: str, pieces: list[list[str]], position0: bool) -> Column:
-    chosen = store.select(token)
+    selection = store.select(token)
     bare = token.removeprefix("landmark:")
     landmark = bare if bare in store.landmarks else None
-    if chosen.pooled or len(chosen) > len(store):
+    if selection.pooled or len(selection) > len(store):
         raise TransectError(
             f"{token!r} is not one token a text.", "Write landmark:NAME+k, last, or a position."
         )
-    if chosen.missing:
-        count, first = len(chosen.missing), store.ids[chosen.missing[0]]
+    if selection.missing:
+        count, first = len(selection.missing), store.ids[selection.missing[0]]
         lack = f"{count} of {len(store)} texts have no such token (first: {first})"
         return Column(token, "", landmark, lack)
-    first = int((chosen.position == 0).sum())
+    first = int((selection.position == 0).sum())
     status = f"position 0 of {first} of {len(store)} texts (the sink)" if first and not position0 else "ok"
-    return Column(token, _piece(pieces, chosen.position), landmark, status)
+    return Column(token, _piece(pieces, selection.position), landmark, status)

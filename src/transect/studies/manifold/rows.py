@@ -173,15 +173,17 @@ def ranking(rows: Sequence[dict[str, Any]], job: MapJob, at: tuple[str, str]) ->
     done = sorted(
         (r for r in here if r["status"] == "ok"), key=lambda r: (-r["target_rank"], -r["corrected"])
     )
-    told = []
+    ranked_rows = []
     for row in done:
         equal = [r for r in done if r["target_rank"] == row["target_rank"]]
         rank = 1 + next(k for k, r in enumerate(equal) if r is row)
         lead = np.array(equal[0]["replicates"]) - np.array(row["replicates"])
         low, high = interval(lead, 1 / (job.folds - 1)) if rank > 1 else (0.0, 0.0)
-        told.append({**row, "measure": "discovery", "rank": rank, "behind": lead.mean(), "behind_low": low})
-        told[-1]["behind_high"] = high
-    return told + [{**r, "measure": "discovery"} for r in here if r["status"] != "ok"]
+        ranked_rows.append(
+            {**row, "measure": "discovery", "rank": rank, "behind": lead.mean(), "behind_low": low}
+        )
+        ranked_rows[-1]["behind_high"] = high
+    return ranked_rows + [{**r, "measure": "discovery"} for r in here if r["status"] != "ok"]
 
 
 def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict[str, Any]:
@@ -201,7 +203,7 @@ def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict
         why = f"not valid: {had}; needs {least} runs and 3 shapes"
         return base | {"status": why}
     values = np.array([[one[s] for s in names] for one in levels])
-    found: Any = friedmanchisquare(*values.T)
+    test: Any = friedmanchisquare(*values.T)
     ranks = rankdata(-values, axis=1).mean(axis=0)
     k = len(names)
     critical = (
@@ -210,12 +212,12 @@ def friedman(tables: Sequence[Sequence[dict[str, Any]]], least: int = 5) -> dict
         * math.sqrt(k * (k + 1) / (6 * len(tables)))
     )
     order = {names[i]: float(ranks[i]) for i in np.argsort(ranks)}
-    told = ", ".join(f"{name} {rank:.2f}" for name, rank in order.items())
+    listed = ", ".join(f"{name} {rank:.2f}" for name, rank in order.items())
     return base | {
-        "value": float(found.statistic),
-        "p": float(found.pvalue),
+        "value": float(test.statistic),
+        "p": float(test.pvalue),
         "critical": critical,
-        "ranks": told,
+        "ranks": listed,
         "status": "ok",
     }
 

@@ -128,24 +128,26 @@ def manifold(
         job = replace(
             job, shapes=chosen_shapes(store, job, shape, discover, how.period, how.parameters or {})
         )
-        chosen = site_names.select(store.sites, [s.strip() for s in how.sites.split(",")])
+        selected = site_names.select(store.sites, [s.strip() for s in how.sites.split(",")])
         cols, masked = token_columns(store, tokens or None, position0=how.position0)
         notes += [f"{store.name}: {note}" for note in masked if note not in notes]
         job = replace(job, tokens=tuple(c.token for c in cols if c.status == "ok"))
-        job = _with_source(job, how.source, cols, chosen, work)
+        job = _with_source(job, how.source, cols, selected, work)
         maps = {store.name: job} | {c.name: _of(job, c) for c in others if same_texts(c, store)}
-        found = run_maps(maps, chosen, work)
+        answers = run_maps(maps, selected, work)
         good = [c for c in cols if c.status == "ok"]
-        made = map_rows(store, job, good, found.pop(store.name), list(found.values()), dict(job.shapes))
-        made += _masked(store, job, cols, chosen)
-        rows += made
-        at = best_cell(made)
-        alike += similarity(store, job, good, depths(chosen))
+        map_table = map_rows(
+            store, job, good, answers.pop(store.name), list(answers.values()), dict(job.shapes)
+        )
+        map_table += _masked(store, job, cols, selected)
+        rows += map_table
+        at = best_cell(map_table)
+        alike += similarity(store, job, good, depths(selected))
         points += [
-            r for spot in dict.fromkeys([*source_cell(made, job), at]) for r in scatter(store, job, spot)
+            r for spot in dict.fromkeys([*source_cell(map_table, job), at]) for r in scatter(store, job, spot)
         ]
         if discover:
-            ranks.append(ranking(made, job, best_cell(made, every=True)))
+            ranks.append(ranking(map_table, job, best_cell(map_table, every=True)))
     study.tables = {"map": Table(rows), "similarity": Table(alike), "scatter": Table(points)}
     if discover:
         study.tables["discovery"] = Table([r for ranked in ranks for r in ranked])
@@ -160,7 +162,7 @@ def manifold(
 
 
 def _with_source(
-    job: MapJob, source: str | None, cols: Sequence[Any], chosen: Sequence[str], work: Work
+    job: MapJob, source: str | None, cols: Sequence[Any], selected: Sequence[str], work: Work
 ) -> MapJob:
     """The job with the source that was asked for, or with the one that a small map of the first site points
     to."""
@@ -168,8 +170,8 @@ def _with_source(
         job = replace(job, source=_known(source, job))
     elif job.tokens:
         small = replace(job, shapes=job.shapes[:1], repeats=1, permutations=20)
-        found = run_maps({"source": small}, chosen[:1], work)["source"]
-        job = replace(job, source=with_source(small, cols, found).source)
+        answers = run_maps({"source": small}, selected[:1], work)["source"]
+        job = replace(job, source=with_source(small, cols, answers).source)
     return replace(job, kinds=KINDS if job.source else KINDS[:2])
 
 
@@ -227,20 +229,20 @@ def chosen_shapes(
         wanted += [kind for kind in SHAPES.values() if kind is not wanted[0] and kind.columns in (0, width)]
         wanted = [kind for kind in wanted if kind.name != "hierarchy" or width > 1 or kind is wanted[0]]
     turn = float(period if period is not None else PERIODS.get(job.label[0], 1.0))
-    told = []
+    pairs = []
     for kind in wanted:
-        given = shape_parameters(kind, turn)
+        keywords = shape_parameters(kind, turn)
         if "reach" in kind.parameters and y.dtype.kind in "fiu":
-            given["reach"] = 2 * float(
+            keywords["reach"] = 2 * float(
                 np.diff(np.unique(y)).max(initial=1e-12)
             )  # so that the chain hangs together
         if kind.name == "polytope":
-            given |= {"dimension": max(2, job.n_components), "seed": job.seed}
-        told.append((kind.name, json.dumps(given | parameters.get(kind.name, {}))))
-    plan = plan_for(store, replace(job, shapes=tuple(told), permutations=0))
-    if isinstance(first := plan.shapes[told[0][0]], TransectError):
+            keywords |= {"dimension": max(2, job.n_components), "seed": job.seed}
+        pairs.append((kind.name, json.dumps(keywords | parameters.get(kind.name, {}))))
+    plan = plan_for(store, replace(job, shapes=tuple(pairs), permutations=0))
+    if isinstance(first := plan.shapes[pairs[0][0]], TransectError):
         raise first
-    return tuple(told)
+    return tuple(pairs)
 
 
 def _of(job: MapJob, control: Store) -> MapJob:
@@ -256,7 +258,7 @@ def _known(source: str, job: MapJob) -> str:
     return named
 
 
-def _masked(store: Store, job: MapJob, cols: Sequence[Any], chosen: Sequence[str]) -> list[dict[str, Any]]:
+def _masked(store: Store, job: MapJob, cols: Sequence[Any], selected: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of columns that were asked for and cannot be compared, with the reason."""
     base = {
         "measure": "smds",
@@ -268,14 +270,14 @@ def _masked(store: Store, job: MapJob, cols: Sequence[Any], chosen: Sequence[str
     return [
         base | {"site": site, "token": c.token, "piece": c.piece, "column": k, "status": c.status}
         for k, c in enumerate(cols)
-        for site in chosen
+        for site in selected
         if c.status != "ok"
     ]
 
 
-def depths(chosen: Sequence[str]) -> list[str]:
+def depths(selected: Sequence[str]) -> list[str]:
     """Sites at 25, 50 and 75 % of the depth."""
-    return list(dict.fromkeys(chosen[round(f * (len(chosen) - 1))] for f in (0.25, 0.5, 0.75)))
+    return list(dict.fromkeys(selected[round(f * (len(selected) - 1))] for f in (0.25, 0.5, 0.75)))
 
 
 def best_cell(rows: Sequence[dict[str, Any]], *, every: bool = False) -> tuple[str, str]:

@@ -87,8 +87,8 @@ def scatter(
     belong."""
     fit = fit_at(store, job, *at, orthonormal=orthonormal)
     y, fold, name = fit.labels, fit.fold, job.shapes[0][0]
-    Z, ideal = fit.made.transform(fit.points[fold.test]), fit.made.place(y[fold.test])
-    level = fit.made.score(fit.points[fold.test], y[fold.test])
+    Z, ideal = fit.model.transform(fit.points[fold.test]), fit.model.place(y[fold.test])
+    level = fit.model.score(fit.points[fold.test], y[fold.test])
     shown = y[fold.test] if y.ndim == 1 else y[fold.test, 0]
     base = {
         "measure": "scatter",

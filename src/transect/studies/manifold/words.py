@@ -67,7 +67,7 @@ def describe(
 
 
 def _findings(study: Study, runs: list[Store], controls: list[Store], job: MapJob) -> list[str]:
-    told, name = [], job.shapes[0][0]
+    sentences, name = [], job.shapes[0][0]
     for store in runs:
         free = study.tables["map"].where(run=store.name, kind="free", shape=name, status="ok")
         rows = sorted(free, key=lambda r: -(r.get("added") or r["corrected"]))
@@ -75,7 +75,7 @@ def _findings(study: Study, runs: list[Store], controls: list[Store], job: MapJo
             continue
         top = rows[0]
         if controls:
-            told.append(
+            sentences.append(
                 f"{store.name}: training added most at {where(top)}: {top['added']:.2f} "
                 f"[{top['added_low']:.2f}, {top['added_high']:.2f}] corrected score over random weights"
                 f"{_p(top, 'added_p_max', 'paired over folds, Holm over the map')}: corrected "
@@ -85,14 +85,14 @@ def _findings(study: Study, runs: list[Store], controls: list[Store], job: MapJo
             )
         high = [r for r in rows if r["corrected_low"] > 0 and (r.get("p_max") or 1) <= 0.05]
         above = f"{len(high)} of {len(rows)} cells score above the null (max-T p ≤ 0.05, interval above 0)"
-        told.append(
+        sentences.append(
             f"{store.name}: {top['untested'] or above};"
             f" corrected up to {interval(max(rows, key=lambda r: r['corrected']), 'corrected', 2)}. "
             "Decodable is not the same as being there."
         )
-        told += _before(store, rows, job) + _transfer(study, store, job)
-    told += _shapes(study)
-    return told
+        sentences += _before(store, rows, job) + _transfer(study, store, job)
+    sentences += _shapes(study)
+    return sentences
 
 
 def _same(rows: Sequence[dict[str, Any]], column: str) -> str:
@@ -124,7 +124,7 @@ def _before(store: Store, rows: list[dict[str, Any]], job: MapJob) -> list[str]:
 
 def _transfer(study: Study, store: Store, job: MapJob) -> list[str]:
     """The best of the reuse and the rigid map, away from the source."""
-    told = []
+    sentences = []
     words = {
         "reuse": f"the subspace fitted at {job.source} reads",
         "orthonormal": "a rigid (orthonormal) map reads",
@@ -140,17 +140,17 @@ def _transfer(study: Study, store: Store, job: MapJob) -> list[str]:
             top = rows[0]
             random = top.get("random")
             beside = "" if random is None else f", random weights {random:.2f}"
-            told.append(
+            sentences.append(
                 f"{store.name}: {phrase} best at {where(top)}: corrected {interval(top, 'corrected', 2)} "
                 f"(null {top['null']:.2f}{beside}); {_same(rows, 'replicates')}."
             )
-    return told
+    return sentences
 
 
 def _shapes(study: Study) -> list[str]:
     if "discovery" not in study.tables:
         return []
-    told = []
+    sentences = []
     for run in study.tables["discovery"].values("run"):
         part = list(study.tables["discovery"].where(run=run, status="ok"))
         for filled in dict.fromkeys(r["target_rank"] for r in part):
@@ -159,21 +159,21 @@ def _shapes(study: Study) -> list[str]:
                 continue
             first, second = equal[:2]
             sure = "ahead of" if second["behind_low"] > 0 else "not told apart from"
-            told.append(
+            sentences.append(
                 f"{run}: at {where(first)} the best shape of those that fill {filled} dimension"
                 f"{'s' * (filled != 1)} is {first['shape']} (corrected {first['corrected']:.2f}), {sure}"
                 f" {second['shape']} by {second['behind']:.3f} [{second['behind_low']:.3f}, "
                 f"{second['behind_high']:.3f}]."
             )
-    return told + [
+    return sentences + [
         f"Friedman test over runs: {r['status']}." for r in study.tables["friedman"] if r["status"] != "ok"
     ]
 
 
 def _methods(job: MapJob, design: str) -> list[str]:
-    told = ", ".join(f"{name} {given}" for name, given in job.shapes)
+    listed = ", ".join(f"{name} {parameters}" for name, parameters in job.shapes)
     return [
-        f"Supervised MDS: {design}. Shapes and parameters: {told}. Labels are not rescaled.",
+        f"Supervised MDS: {design}. Shapes and parameters: {listed}. Labels are not rescaled.",
         "Score: 1 − √(Σ(D − s·D̂)²/ΣD²) over all pairs of held-out texts, s the best scale. Corrected: (s "
         "− s₀)/(1 − s₀), s₀"
         " the mean of the permutation null, which permutes label values and keeps together the texts "
@@ -207,7 +207,7 @@ def figures(
     study: Study, runs: list[Store], job: MapJob, origin: str, destination: str | None
 ) -> list[Figure]:
     """Every figure of the study."""
-    made: list[Figure] = []
+    drawn: list[Figure] = []
     name, label, to = job.shapes[0][0], "/".join(job.label), _destination(study, destination)
     null = "null: mean of permuted labels; hatched: not computed"
     words = {
@@ -227,10 +227,10 @@ def figures(
             f"Supervised MDS of {label} on a {name} at every site and token of {store.name}; {null}. {origin}"
         )
         titles = {"kind": "free", "panels": panels}
-        made.append(
+        drawn.append(
             Figure(f"map{end}", "manifold_map", "map", f"{label} on a {name}", caption, base | titles)
         )
-        made.append(
+        drawn.append(
             Figure(
                 f"lines{end}",
                 "manifold_lines",
@@ -247,12 +247,12 @@ def figures(
         ]:
             title = f"{words[kind]}: {label} on a {name}"
             options = base | {"kind": kind, "panels": ["value", "corrected"]}
-            made.append(
+            drawn.append(
                 Figure(f"{kind}{end}", "manifold_map", "map", title, f"{title}; {null}. {origin}", options)
             )
         text = "|cosine| of W (upper) and mean squared cosine of principal angles (lower) between tokens"
         caption = f"{text}; outlined: source to destination, its null in brackets (permuted labels). {origin}"
-        made.append(
+        drawn.append(
             Figure(
                 f"similarity{end}", "manifold_similarity", "similarity", "Subspaces of tokens", caption, base
             )
@@ -260,7 +260,7 @@ def figures(
         caption = (
             f"Held-out texts in the subspace fitted on the others, beside where their labels belong. {origin}"
         )
-        made.append(
+        drawn.append(
             Figure(f"scatter{end}", "manifold_scatter", "scatter", f"{label}, held-out texts", caption, base)
         )
         if "discovery" in study.tables:
@@ -268,10 +268,10 @@ def figures(
                 "Corrected score of every shape at one cell, chosen by the mean of all shapes,"
                 f" {job.n_components} dimensions; 0: permutation null. {origin}"
             )
-            made.append(
+            drawn.append(
                 Figure(f"discovery{end}", "manifold_ranking", "discovery", "Which shape", caption, base)
             )
-    return made
+    return drawn
 
 
 def _has(table: Table, store: Store, column: str) -> bool:
@@ -279,8 +279,8 @@ def _has(table: Table, store: Store, column: str) -> bool:
 
 
 def _depths(table: Table, store: Store) -> list[str]:
-    chosen = sorted(table.where(run=store.name).values("site"), key=sites.order)
-    return list(dict.fromkeys(chosen[round(f * (len(chosen) - 1))] for f in (0.25, 0.5, 0.75)))
+    ordered = sorted(table.where(run=store.name).values("site"), key=sites.order)
+    return list(dict.fromkeys(ordered[round(f * (len(ordered) - 1))] for f in (0.25, 0.5, 0.75)))
 
 
 def _destination(study: Study, destination: str | None) -> str | None:

@@ -46,10 +46,10 @@ class Asked:
 
     def store(self, family: str = "resid", model: Run | None = None) -> Store:
         """The model's states at a family of sites, or those of another model: captured once, into OUT."""
-        given = {"seed": self.how.seed, "sites": [family], "progress": self.work.progress}
+        options = {"seed": self.how.seed, "sites": [family], "progress": self.work.progress}
         run = self.model if model is None else model
         out = None if self.work.out is None else Path(self.work.out) / family
-        store = open_runs([run], self.how.texts, out, max_length=self.how.longest, **given)[0]
+        store = open_runs([run], self.how.texts, out, max_length=self.how.longest, **options)[0]
         if not [s for s in store.sites if sites.family(s) == family]:
             raise TransectError(f"{store.path} has no {family}.", f"Capture with --sites {family}.")
         return store
@@ -99,8 +99,8 @@ def beyond(value: Sequence[float], bound: float = 0.0) -> bool | None:
     return True if low > bound else False if high < bound else None
 
 
-def found(
-    own: Sequence[float],
+def finding(
+    trained: Sequence[float],
     holds: bool | None,
     control: str,
     null: Sequence[float],
@@ -109,5 +109,5 @@ def found(
 ) -> Found:
     """What an entry found: own and null are a value and, where they are known, the ends of its interval."""
     nothing = [float("nan")] * 3
-    (value, low, high), (middle, below, above) = ([*x, *nothing][:3] for x in (own, null))
+    (value, low, high), (middle, below, above) = ([*x, *nothing][:3] for x in (trained, null))
     return Found(value, low, high, holds, middle, below, above, control, texts, note)

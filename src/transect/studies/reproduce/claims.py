@@ -32,9 +32,9 @@ class Claim:
     @property
     def source(self) -> str:
         """Paper, year and where it is, where it has them."""
-        told = [str(self.year)] if self.year else []
-        told += [f"arXiv:{self.arxiv}"] if self.arxiv else []
-        return f"{self.paper} ({', '.join(told)})" if told else self.paper
+        parts = [str(self.year)] if self.year else []
+        parts += [f"arXiv:{self.arxiv}"] if self.arxiv else []
+        return f"{self.paper} ({', '.join(parts)})" if parts else self.paper
 
     @property
     def command(self) -> str:
@@ -46,8 +46,8 @@ class Claim:
 @functools.cache
 def claims() -> dict[str, Claim]:
     """Name → claim, in the order of the file."""
-    told = tomllib.loads((Path(__file__).parent / "claims.toml").read_text(encoding="utf-8"))
-    return {name: Claim(name, **entry) for name, entry in told.items()}
+    table = tomllib.loads((Path(__file__).parent / "claims.toml").read_text(encoding="utf-8"))
+    return {name: Claim(name, **entry) for name, entry in table.items()}
 
 
 def find(name: str) -> Claim:

@@ -14,7 +14,7 @@ from transect.studies.judging import blocks_of, drawn
 from transect.studies.lens.study import lens
 from transect.studies.manifold.plan import MapJob
 from transect.studies.manifold.steer import GAP, steer
-from transect.studies.reproduce.asked import Asked, Found, beyond, found, layers
+from transect.studies.reproduce.asked import Asked, Found, beyond, finding, layers
 from transect.studies.runs import model_of
 
 
@@ -27,17 +27,17 @@ def damage(
     cut = [tuple(members[k : k + TEXTS]) for k in range(0, len(members), TEXTS)]
     tasks = tuple(Judged(*where, part, asked.how.longest, kinds, ()) for part in cut)
     ask = Ask(judged, tasks, list, key=Judged.key, weight=lambda t: len(t.members))
-    told = answer({"blocks": ask}, asked.work, "blocks")["blocks"]
-    joined = {k: np.concatenate([np.asarray(a[k], float) for a in told], axis=-1) for k in told[0]}
+    answers = answer({"blocks": ask}, asked.work, "blocks")["blocks"]
+    joined = {k: np.concatenate([np.asarray(a[k], float) for a in answers], axis=-1) for k in answers[0]}
     joined["rise"] = joined["loss"] - joined["whole"]
     return edits(len(blocks_of(store)), kinds, ()), joined, members
 
 
 def shortgpt_influence(asked: Asked) -> Found:
     """Rank correlation over blocks of block influence and the damage of removal."""
-    told = []
-    own = asked.store()
-    for store in (own, asked.random(own)):
+    both = []
+    trained = asked.store()
+    for store in (trained, asked.random(trained)):
         _, sums, members = damage(asked, store, ("remove",))
         names = layers(store)
         influence = []
@@ -50,9 +50,9 @@ def shortgpt_influence(asked: Asked) -> Found:
             rise = sums["rise"][:, m].sum(axis=1) / sums["tokens"][m].sum()
             return spearman(table[m].mean(axis=0), rise)
 
-        told.append(asked.by_text(rho, len(members), "fisher"))
+        both.append(asked.by_text(rho, len(members), "fisher"))
     note = "Blocks are no sample, so there is no p; with random weights both fall with depth."
-    return found(told[0], beyond(told[0]), "random weights", told[1], len(members), note)
+    return finding(both[0], beyond(both[0]), "random weights", both[1], len(members), note)
 
 
 def lad_stages(asked: Asked) -> Found:
@@ -66,11 +66,11 @@ def lad_stages(asked: Asked) -> Found:
     def mean(m: np.ndarray, which: list[int]) -> float:
         return float((sums["agreement"][which][:, m].sum(axis=1) / sums["tokens"][m].sum()).mean())
 
-    own, outer = (asked.by_text(lambda m, w=w: mean(m, w), len(members), "logit") for w in (inner, ends))
-    holds = bool(own[1] <= 0.95 and own[2] >= 0.72)
+    middle, outer = (asked.by_text(lambda m, w=w: mean(m, w), len(members), "logit") for w in (inner, ends))
+    holds = bool(middle[1] <= 0.95 and middle[2] >= 0.72)
     note = "Agreement with the model's own top token, not accuracy; control: edits of the first and last "
     note += "block."
-    return found(own, holds, "edits of the first and last block", outer, len(members), note)
+    return finding(middle, holds, "edits of the first and last block", outer, len(members), note)
 
 
 def belrose_tuned(asked: Asked) -> Found:
@@ -78,17 +78,21 @@ def belrose_tuned(asked: Asked) -> Found:
     store = asked.store()
     names = layers(store)
     site = names[len(names) // 2]
-    given: dict[str, Any] = {"judges": asked.how.judges, "longest": asked.how.longest, "seed": asked.how.seed}
+    options: dict[str, Any] = {
+        "judges": asked.how.judges,
+        "longest": asked.how.longest,
+        "seed": asked.how.seed,
+    }
     table = (
-        lens(store, sites=site, workers=1, **given).tables["lens"].where(measure="kl_divergence", site=site)
+        lens(store, sites=site, workers=1, **options).tables["lens"].where(measure="kl_divergence", site=site)
     )
     logit, tuned = (next(iter(table.where(lens=k))) for k in ("logit", "tuned"))
     value = logit["value"] - tuned["value"]
     half = float(np.hypot(*((r["high"] - r["low"]) / 2 for r in (logit, tuned))))
-    own = value, value - half, value + half
+    numbers = value, value - half, value + half
     note = f"At {site}: logit {logit['value']:.3g}, tuned {tuned['value']:.3g} nats; a constant state "
     note += f"{tuned['null']:.3g}." if tuned["null"] is not None else "."
-    return found(own, beyond(own), "no map", [0.0], int(tuned["n_texts"]), note)
+    return finding(numbers, beyond(numbers), "no map", [0.0], int(tuned["n_texts"]), note)
 
 
 def goodfire_steering(asked: Asked) -> Found:
@@ -106,8 +110,8 @@ def goodfire_steering(asked: Asked) -> Found:
             "Use a model whose tokenizer has them.",
         )
     off = {r["path"]: interval(r, digits=2) for r in table.where(measure="off_manifold")}
-    own, control = ([rows[path][k] for k in ("value", "low", "high")] for path in (GAP, "random"))
+    trained, control = ([rows[path][k] for k in ("value", "low", "high")] for path in (GAP, "random"))
     note = f"At {site}, the token of the month: on the curve {interval(rows['manifold'], digits=2)}, on the "
     note += f"line {interval(rows['line'], digits=2)}. States there are {off['manifold']} steps from the "
     note += f"held-out texts' own curve on the curve, {off['line']} on the line."
-    return found(own, beyond(own), "random directions", control, rows[GAP]["n_texts"], note)
+    return finding(trained, beyond(trained), "random directions", control, rows[GAP]["n_texts"], note)

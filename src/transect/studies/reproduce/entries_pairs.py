@@ -16,24 +16,28 @@ from transect.random import rng
 from transect.store.store import Store
 from transect.studies.adapters.study import adapters
 from transect.studies.match.study import match
-from transect.studies.reproduce.asked import Asked, Found, beyond, found, layers
+from transect.studies.reproduce.asked import Asked, Found, beyond, finding, layers
 from transect.studies.reproduce.entries_states import DRAWS, growth
 from transect.texts.texts import open_texts
 
 
 def gurnee_universal(asked: Asked) -> Found:
     """Share of neurons with a twin in any block of the other model."""
-    own, other = asked.store("mlp.act"), asked.store("mlp.act", asked.how.other)
-    given: dict[str, Any] = {"everywhere": True, "seed": asked.how.seed, "groups": asked.how.groups}
-    table = match(own, other, workers=1, **given).tables["matches"].where(measure="shared", run=own.name)
+    trained, other = asked.store("mlp.act"), asked.store("mlp.act", asked.how.other)
+    options: dict[str, Any] = {"everywhere": True, "seed": asked.how.seed, "groups": asked.how.groups}
+    table = (
+        match(trained, other, workers=1, **options)
+        .tables["matches"]
+        .where(measure="shared", run=trained.name)
+    )
     rows = [r for r in table if r["status"] == "ok"]
     weight = np.array([r["neurons"] for r in rows], float)
     value, low, high, null = (
         np.average([r[k] for r in rows], weights=weight) for k in ("value", "low", "high", "null")
     )
-    told = float(value), float(low), float(high)
+    numbers = float(value), float(low), float(high)
     holds = bool(low <= 0.05 and high >= 0.01)
-    return found(told, holds, "texts permuted", [float(null)], int(rows[0]["n_texts"]))
+    return finding(numbers, holds, "texts permuted", [float(null)], int(rows[0]["n_texts"]))
 
 
 def shuttleworth_intruders(asked: Asked) -> Found:
@@ -53,37 +57,37 @@ def shuttleworth_intruders(asked: Asked) -> Found:
     note = f"Of {sums[runs[0]].column('of').sum():.0f} leading vectors; exact for these weights."
     if full:
         note += f" In the full fine-tune: {sums[runs[1]].column('value').sum():.0f}."
-    told = [count] * 3
-    return found(told, count > 0, "random ΔW of the same spectrum", [null, low, high], 0, note)
+    numbers = [count] * 3
+    return finding(numbers, count > 0, "random ΔW of the same spectrum", [null, low, high], 0, note)
 
 
 def biderman_forgets(asked: Asked) -> Found:
     """Loss on other texts of the full fine-tune minus that of the adapter, and on the task's."""
-    told = {}
+    by_role = {}
     for name, spec in (("other", asked.how.other_texts or asked.how.texts), ("task", asked.how.task_texts)):
         if spec is None:
             continue
         texts = open_texts(spec, seed=asked.how.seed)
         runs = (f"{asked.model}+{asked.how.adapter}", str(asked.how.full), str(asked.model))
-        told[name] = _apart(asked, texts, runs)
-    (own, base), texts = (
-        told["other"],
+        by_role[name] = _apart(asked, texts, runs)
+    (trained, base), texts = (
+        by_role["other"],
         len(open_texts(asked.how.other_texts or asked.how.texts, seed=asked.how.seed)),
     )
     note = "One adapter and one fine-tune: a claim about training needs three seeds of each."
-    if "task" in told:
-        note += f" On the task's texts: {told['task'][0][0]:.3g} [{told['task'][0][1]:.3g}, "
-        note += f"{told['task'][0][2]:.3g}]."
-    return found(own, beyond(own), "the same with the base for the adapter", base, texts, note)
+    if "task" in by_role:
+        note += f" On the task's texts: {by_role['task'][0][0]:.3g} [{by_role['task'][0][1]:.3g}, "
+        note += f"{by_role['task'][0][2]:.3g}]."
+    return finding(trained, beyond(trained), "the same with the base for the adapter", base, texts, note)
 
 
 def _apart(asked: Asked, texts: Any, runs: Sequence[str]) -> list[tuple[float, float, float]]:
     """Loss a token of the second run minus that of the first, and of the third, with intervals."""
-    made = [losses(open_model(r, dtype="float32"), texts, max_length=asked.how.longest) for r in runs]
-    count = made[0][1]
+    each = [losses(open_model(r, dtype="float32"), texts, max_length=asked.how.longest) for r in runs]
+    count = each[0][1]
 
     def apart(k: int) -> tuple[float, float, float]:
-        gap = made[1][0] - made[k][0]
+        gap = each[1][0] - each[k][0]
         return asked.by_text(lambda m: float(gap[m].sum() / count[m].sum()), len(texts))
 
     return [apart(0), apart(2)]
@@ -95,10 +99,10 @@ def kim_peri_ln(asked: Asked) -> Found:
     (one, texts), (two, _) = (growth(asked, s) for s in stores)
     value = one[0] - two[0]
     half = float(np.hypot((one[2] - one[1]) / 2, (two[2] - two[1]) / 2))
-    own = value, value - half, value + half
+    numbers = value, value - half, value + half
     note = f"{stores[0].name} {one[0]:.3g}, {stores[1].name} {two[0]:.3g}; one run of each is no sample of "
     note += "seeds."
-    return found(own, beyond(own), "no difference", [0.0], texts, note)
+    return finding(numbers, beyond(numbers), "no difference", [0.0], texts, note)
 
 
 def huh_platonic(asked: Asked) -> Found:
@@ -121,14 +125,14 @@ def _alike(asked: Asked) -> Found:
     def near(m: np.ndarray) -> float:
         return float(knn_overlap(X[m], Y[m], k=k))
 
-    own = asked.by_text(near, n)
+    numbers = asked.by_text(near, n)
     null = np.array([float(knn_overlap(X, Y[o], k=k)) for o in orders])
-    whole, permuted = float(cka(X, Y)), np.array([float(cka(X, Y[o])) for o in orders])
+    full, permuted = float(cka(X, Y)), np.array([float(cka(X, Y[o])) for o in orders])
     low, high = np.quantile(null, [0.025, 0.975]).tolist()
-    note = f"Debiased CKA {whole:.2f}, permuted up to {np.quantile(permuted, 0.975):.2f}; k = {k} of {n} "
-    note += "texts, one "
-    note += "pair of models: no trend can be seen."
-    return found(own, bool(own[0] > high), "texts permuted", [float(null.mean()), low, high], n, note)
+    note = f"Debiased CKA {full:.2f}, permuted up to {np.quantile(permuted, 0.975):.2f}; k = {k} of {n} "
+    note += "texts, one pair of models: no trend can be seen."
+    beside = [float(null.mean()), low, high]
+    return finding(numbers, bool(numbers[0] > high), "texts permuted", beside, n, note)
 
 
 def _means(store: Store) -> np.ndarray:

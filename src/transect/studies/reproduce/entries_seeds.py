@@ -8,7 +8,7 @@ from transect.numeric.smds import SupervisedMDS
 from transect.random import rng
 from transect.studies.drift.published import distance, projected
 from transect.studies.neurons.maps import project
-from transect.studies.reproduce.asked import Asked, Found, beyond, equal, found, layers, states
+from transect.studies.reproduce.asked import Asked, Found, beyond, equal, finding, layers, states
 
 #: Layers and neurons that a seed's formula is tried on.
 PICKS, NEURONS = 6, 200
@@ -24,19 +24,19 @@ def seed_otexplorer(asked: Asked) -> Found:
     C = np.stack([equal([X[k] for X in every], asked.how.seed) for k in range(len(picked))])
 
     def excess(m: np.ndarray) -> float:
-        told = []
+        values = []
         for k in range(0, len(picked), 2):
             X, Y = (C[j][m] for j in (k, k + 1))
-            whole = distance(*(projected(Z.reshape(-1, Z.shape[-1])) for Z in (X, Y)))
+            full = distance(*(projected(Z.reshape(-1, Z.shape[-1])) for Z in (X, Y)))
             half = len(m) // 2
             parts = [Z.reshape(-1, Z.shape[-1]) for Z in (X[:half], X[half : 2 * half])]
-            told.append(whole - distance(*(projected(Z) for Z in parts)))
-        return float(np.mean(told))
+            values.append(full - distance(*(projected(Z) for Z in parts)))
+        return float(np.mean(values))
 
-    own = asked.by_text(excess, C.shape[1])
+    numbers = asked.by_text(excess, C.shape[1])
     note = f"{len(at)} steps of the depth, {C.shape[1]} × {C.shape[2]} tokens; halves have half as many "
     note += "points."
-    return found(own, beyond(own), "halves of one layer", [0.0], C.shape[1], note)
+    return finding(numbers, beyond(numbers), "halves of one layer", [0.0], C.shape[1], note)
 
 
 def seed_phase3(asked: Asked) -> Found:
@@ -50,9 +50,9 @@ def seed_phase3(asked: Asked) -> Found:
         Z = Z - Z.mean(axis=0)
         return float(((Z.T @ Z) ** 2).sum() / (Z**2).sum() ** 2)
 
-    own = asked.by_text(itself, len(X), "logit")
-    holds = bool(own[1] <= 1.01 and own[2] >= 0.99)
-    return found(own, holds, "CKA of a layer with itself", [1.0], len(X), f"At {site}.")
+    numbers = asked.by_text(itself, len(X), "logit")
+    holds = bool(numbers[1] <= 1.01 and numbers[2] >= 0.99)
+    return finding(numbers, holds, "CKA of a layer with itself", [1.0], len(X), f"At {site}.")
 
 
 def seed_tokens(asked: Asked) -> Found:
@@ -64,10 +64,10 @@ def seed_tokens(asked: Asked) -> Found:
         plain, centred = _cosine(X[m]), _cosine(X[m] - X[m].mean(axis=(0, 1)))
         return centred / plain
 
-    own = asked.by_text(left, len(X))
+    numbers = asked.by_text(left, len(X))
     note = f"Mean cosine {_cosine(X):.3f}, with the mean taken out {_cosine(X - X.mean(axis=(0, 1))):.3f}."
-    holds = bool(own[1] <= 1.2 and own[2] >= 0.8)
-    return found(own, holds, "all of it is of the text", [1.0], len(X), note)
+    holds = bool(numbers[1] <= 1.2 and numbers[2] >= 0.8)
+    return finding(numbers, holds, "all of it is of the text", [1.0], len(X), note)
 
 
 def _cosine(X: np.ndarray) -> float:
@@ -93,9 +93,9 @@ def seed_projector(asked: Asked) -> Found:
             return stress[1] - stress[0]
         return _stress(C, m, asked.how.seed, mixed=True) - _stress(C, m, asked.how.seed, mixed=False)
 
-    own = asked.by_text(gain, len(C))
+    numbers = asked.by_text(gain, len(C))
     note = f"{site}: stress {stress[0]:.3f}, texts permuted by neuron {stress[1]:.3f}."
-    return found(own, beyond(own), "texts permuted by neuron", [0.0], len(C), note)
+    return finding(numbers, beyond(numbers), "texts permuted by neuron", [0.0], len(C), note)
 
 
 def _stress(C: np.ndarray, members: np.ndarray, seed: int, *, mixed: bool) -> float:
@@ -116,11 +116,11 @@ def seed_smds(asked: Asked) -> Found:
         draw = rng(asked.how.seed, "random labels", k)
         y, order = draw.permutation(len(X)) % 12, draw.permutation(len(X))
         train, test = order[: len(X) * 2 // 3], order[len(X) * 2 // 3 :]
-        made = SupervisedMDS("circle", period=12).fit(X[train], y[train])
-        draws.append(float(made.score(X[test], y[test])))
+        model = SupervisedMDS("circle", period=12).fit(X[train], y[train])
+        draws.append(float(model.score(X[test], y[test])))
     low, high = np.quantile(draws, [0.025, 0.975]).tolist()
     value = float(np.mean(draws))
     note = f"{len(draws)} draws of labels at {site}, a third of the texts held out; the interval is of the "
     note += "draws."
     holds = bool(low <= 0.05 and high >= -0.05)
-    return found((value, low, high), holds, "no score", [0.0], len(X), note)
+    return finding((value, low, high), holds, "no score", [0.0], len(X), note)

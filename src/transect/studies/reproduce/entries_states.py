@@ -12,7 +12,7 @@ from transect.store.store import Store
 from transect.studies.depth.similar import by_token
 from transect.studies.dimension.study import dimension
 from transect.studies.probe.study import probe
-from transect.studies.reproduce.asked import Asked, Found, beyond, equal, found, layers, states
+from transect.studies.reproduce.asked import Asked, Found, beyond, equal, finding, layers, states
 
 #: Layers of random attention that tokens go through.
 LAYERS = 6
@@ -22,9 +22,9 @@ DRAWS = 199
 
 def gromov_angular(asked: Asked) -> Found:
     """Angles of neighbouring layers: shallow half minus deep half, without the last block."""
-    own, control = (_steps(asked, store) for store in _both(asked))
+    trained, control = (_steps(asked, store) for store in _both(asked))
     note = "The angle is at the last token of each text, as published."
-    return found(own[0], beyond(own[0]), "random weights", control[0], own[1], note)
+    return finding(trained[0], beyond(trained[0]), "random weights", control[0], trained[1], note)
 
 
 def _steps(asked: Asked, store: Store) -> tuple[tuple[float, float, float], int]:
@@ -35,8 +35,8 @@ def _steps(asked: Asked, store: Store) -> tuple[tuple[float, float, float], int]
     half = angles.shape[1] // 2
 
     def difference(members: np.ndarray) -> float:
-        own = angles[members].mean(axis=0)
-        return float(own[:half].mean() - own[half:].mean())
+        mean = angles[members].mean(axis=0)
+        return float(mean[:half].mean() - mean[half:].mean())
 
     return asked.by_text(difference, len(angles)), len(angles)
 
@@ -48,7 +48,7 @@ def _both(asked: Asked) -> tuple[Store, Store]:
 
 def sun_massive(asked: Asked) -> Found:
     """Largest over median |x| by layer, position 0 and massive tokens kept."""
-    told = []
+    sides = []
     for store in _both(asked):
         names = layers(store)
         ratio = np.array(
@@ -62,15 +62,15 @@ def sun_massive(asked: Asked) -> Found:
         def largest(members: np.ndarray, ratio: np.ndarray = ratio, best: int = best) -> float:
             return float(np.exp(ratio[members, best].mean()))
 
-        told.append((asked.by_text(largest, len(ratio), "log"), names[best], len(ratio)))
-    (own, site, texts), (control, *_) = told
-    return found(own, beyond(own, 1000.0), "random weights", control, texts, f"At {site}.")
+        sides.append((asked.by_text(largest, len(ratio), "log"), names[best], len(ratio)))
+    (trained, site, texts), (control, *_) = sides
+    return finding(trained, beyond(trained, 1000.0), "random weights", control, texts, f"At {site}.")
 
 
 def sun_curse(asked: Asked) -> Found:
     """Growth of the variance of states from the first to the last but one block."""
-    (own, texts), (control, _) = (growth(asked, store) for store in _both(asked))
-    return found(own, beyond(own), "random weights", control, texts)
+    (trained, texts), (control, _) = (growth(asked, store) for store in _both(asked))
+    return finding(trained, beyond(trained), "random weights", control, texts)
 
 
 def growth(asked: Asked, store: Store) -> tuple[tuple[float, float, float], int]:
@@ -87,33 +87,33 @@ def growth(asked: Asked, store: Store) -> tuple[tuple[float, float, float], int]
 
 def cheng_dimension(asked: Asked) -> Found:
     """TwoNN dimension inside over that of the last layer: chosen on half of the texts, read on the others."""
-    told = []
+    sides = []
     for store in _both(asked):
-        names, given = layers(store)[1:], {"groups": asked.how.groups, "seed": asked.how.seed, "workers": 1}
-        study = dimension(store, sites=",".join(names), loss=False, **given)
-        told.append({r["measure"]: r for r in study.tables["phases"].where(of="twonn")})
-    own, control = ([t["peak_over_last"][k] for k in ("value", "low", "high")] for t in told)
-    top, rise = told[0]["peak"], told[0]["onset"]
+        names, options = layers(store)[1:], {"groups": asked.how.groups, "seed": asked.how.seed, "workers": 1}
+        study = dimension(store, sites=",".join(names), loss=False, **options)
+        sides.append({r["measure"]: r for r in study.tables["phases"].where(of="twonn")})
+    trained, control = ([t["peak_over_last"][k] for k in ("value", "low", "high")] for t in sides)
+    top, rise = sides[0]["peak"], sides[0]["onset"]
     note = f"The peak is at {top['site']} ({share(top['support'])} of half samples agree), the onset at "
     note += f"{rise['site']}."
-    return found(own, beyond(own), "random weights", control, top["n_texts"], note)
+    return finding(trained, beyond(trained), "random weights", control, top["n_texts"], note)
 
 
 def viswanathan_loss(asked: Asked) -> Found:
     """Loss of each text against the dimension of its tokens in the middle layer; texts permuted."""
     store = asked.store()
-    names, given = layers(store), {"groups": asked.how.groups, "seed": asked.how.seed, "workers": 1}
-    rows = {r["site"]: r for r in dimension(store, **given).tables["loss"].where(measure="twonn")}
+    names, options = layers(store), {"groups": asked.how.groups, "seed": asked.how.seed, "workers": 1}
+    rows = {r["site"]: r for r in dimension(store, **options).tables["loss"].where(measure="twonn")}
     row = rows[names[len(names) // 2]]
     if row["status"] != "ok":
         raise TransectError(f"{row['site']}: {row['status']}.", "Give more texts.")
-    own, null = (
+    trained, null = (
         [row[k] for k in ends] for ends in (("value", "low", "high"), ("null", "null_low", "null_high"))
     )
     beyond_null = sum((r["p_max"] or 1) <= 0.05 for r in rows.values())
     note = f"At {row['site']}, p {row['p']:.2g} by permuted texts, two-sided; {beyond_null} of {len(rows)} "
     note += "layers are beyond them (max-T)."
-    return found(own, beyond(own), "texts permuted", null, row["n_texts"], note)
+    return finding(trained, beyond(trained), "texts permuted", null, row["n_texts"], note)
 
 
 def dong_collapse(asked: Asked) -> Found:
@@ -124,10 +124,12 @@ def dong_collapse(asked: Asked) -> Found:
     d = texts[0].shape[1]
     weights = draw.standard_normal((LAYERS, 3, d, d)) / np.sqrt(d)
     residual = np.log10([[rank_residual(attended(X, weights, skip=s)) for s in (False, True)] for X in texts])
-    own, beside = (asked.by_text(lambda m, k=k: float(residual[m, k].mean()), len(texts)) for k in (0, 1))
-    falls = beyond((-own[0], -own[2], -own[1]), 1 - beside[1])
+    residuals, beside = (
+        asked.by_text(lambda m, k=k: float(residual[m, k].mean()), len(texts)) for k in (0, 1)
+    )
+    falls = beyond((-residuals[0], -residuals[2], -residuals[1]), 1 - beside[1])
     note = "It holds where the residual without skips is below a tenth of that with them."
-    return found(own, falls, "with skips", beside, len(texts), note)
+    return finding(residuals, falls, "with skips", beside, len(texts), note)
 
 
 def attended(X: np.ndarray, weights: np.ndarray, *, skip: bool) -> np.ndarray:
@@ -160,8 +162,8 @@ def murphy_cka(asked: Asked) -> Found:
     (low, high), (below, above) = (np.quantile(d, [0.025, 0.975]).tolist() for d in draws)
     value, null = draws.mean(axis=1).tolist()
     note = f"{X.shape[0]} × {X.shape[1]} tokens of {X.shape[2]} dimensions; the interval is of permutations."
-    own = value, low, high
-    return found(own, beyond(own, above), "debiased", [null, below, above], len(X), note)
+    numbers = value, low, high
+    return finding(numbers, beyond(numbers, above), "debiased", [null, below, above], len(X), note)
 
 
 def hewitt_selectivity(asked: Asked) -> Found:
@@ -169,12 +171,12 @@ def hewitt_selectivity(asked: Asked) -> Found:
     store = asked.store()
     names = layers(store)
     pair = [names[0], names[len(names) // 2]]
-    given = {"permutations": 0, "folds": 4, "groups": asked.how.groups, "seed": asked.how.seed}
-    table = probe(store, label="position", sites=",".join(pair), workers=1, **given).tables["probe"]
+    options = {"permutations": 0, "folds": 4, "groups": asked.how.groups, "seed": asked.how.seed}
+    table = probe(store, label="position", sites=",".join(pair), workers=1, **options).tables["probe"]
     first, middle = (next(iter(table.where(site=s))) for s in pair)
     value = middle["selectivity"] - first["selectivity"]
     half = float(np.hypot(*((r["high"] - r["low"]) / 2 for r in (first, middle))))
-    own = value, value - half, value + half
+    numbers = value, value - half, value + half
     note = f"At {pair[1]} R² {middle['value']:.2f}, control task {middle['control_task']:.2f}; at {pair[0]} "
     note += f"{first['value']:.2f}, {first['control_task']:.2f}."
-    return found(own, beyond(own), "of the embedding", [first["selectivity"]], len(store), note)
+    return finding(numbers, beyond(numbers), "of the embedding", [first["selectivity"]], len(store), note)

@@ -59,23 +59,23 @@ def reproduce(claim: str, *, model: str = "smollm2", **options: Unpack[Reproduce
     """
     only(options, ReproduceOptions)
     how, work = group(options, ReproduceOptions), Work.of(options)
-    told = find(claim)
-    if missing := [name for name in told.needs if getattr(how, name) is None]:
+    entry = find(claim)
+    if missing := [name for name in entry.needs if getattr(how, name) is None]:
         raise TransectError(
             f"{claim} needs {' and '.join(f'--{name}' for name in missing)}.",
-            f"It measures: {told.measures}.",
+            f"It measures: {entry.measures}.",
         )
     if how.texts is None:
-        how = how.replace(texts=told.texts)
+        how = how.replace(texts=entry.texts)
     if work.out is None:
         raise TransectError("models are captured into the study's folder.", "Give out=DIR.")
-    found = entries()[claim](Asked(model, how, work))
-    study = Study("reproduce", f"Does it hold here: {told.claim}", {})
-    study.tables["reproduced"] = Table([_row(told, found, model, how)])
+    answer = entries()[claim](Asked(model, how, work))
+    study = Study("reproduce", f"Does it hold here: {entry.claim}", {})
+    study.tables["reproduced"] = Table([_row(entry, answer, model, how)])
     options_told = {k: v for k, v in how.items().items() if k not in ("out", "progress", "engine")}
     study.provenance = {"transect": __version__, "model": str(model), "claim": claim, "options": options_told}
     study.tables["reproduced"].provenance = study.provenance
-    describe(study, told, str(model), how)
+    describe(study, entry, str(model), how)
     return study.marked()
 
 
@@ -89,16 +89,17 @@ def entries() -> dict[str, Callable[[Asked], Found]]:
 def outcome(claim: Claim, model: Run, holds: bool | None) -> str:
     """In words whether the claim holds: a verdict on the paper only for its own model, or for a formula."""
     bare = re.sub(r"[^a-z0-9]", "", str(model).rsplit("/", 1)[-1].lower())
-    own = claim.scope == "formula" or bare in {re.sub(r"[^a-z0-9]", "", m.lower()) for m in claim.models}
-    return OUTCOMES[own, holds]
+    models = {re.sub(r"[^a-z0-9]", "", m.lower()) for m in claim.models}
+    comparable = claim.scope == "formula" or bare in models
+    return OUTCOMES[comparable, holds]
 
 
-def _row(claim: Claim, found: Found, model: Run, how: Any) -> dict[str, Any]:
+def _row(claim: Claim, answer: Found, model: Run, how: Any) -> dict[str, Any]:
     row: dict[str, Any] = {"measure": "reproduced", "claim": claim.name, "run": str(model)}
     row |= {"published": claim.number, "published_low": claim.low, "published_high": claim.high}
     row |= {
-        k: getattr(found, k) for k in ("value", "low", "high", "null", "null_low", "null_high", "control")
+        k: getattr(answer, k) for k in ("value", "low", "high", "null", "null_low", "null_high", "control")
     }
-    row |= {"n_texts": found.n_texts, "unit": claim.unit, "holds": found.holds, "note": found.note}
-    row |= {"outcome": outcome(claim, model, found.holds), "paper": claim.source, "seed": how.seed}
+    row |= {"n_texts": answer.n_texts, "unit": claim.unit, "holds": answer.holds, "note": answer.note}
+    row |= {"outcome": outcome(claim, model, answer.holds), "paper": claim.source, "seed": how.seed}
     return row | {"measures": claim.measures, "status": "ok"}
