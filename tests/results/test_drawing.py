@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from transect.results import curves
+from transect.results import drawing
 from transect.results.drawing import panels, save_all
 from transect.results.study import Figure, Study
 from transect.results.table import Table
@@ -24,8 +24,8 @@ def test_a_figure_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pyte
     def draw_whole(study: Study, figure: Figure) -> Any:
         return panels(1)[0]
 
-    monkeypatch.setattr(curves, "draw_broken", draw_broken, raising=False)
-    monkeypatch.setattr(curves, "draw_whole", draw_whole, raising=False)
+    kinds = drawing._kinds() | {"broken": draw_broken, "whole": draw_whole}
+    monkeypatch.setattr(drawing, "_kinds", lambda: kinds)
     study = Study("drift", "?", {"t": Table([{"value": 1.0}])})
     study.figures = [Figure(n, n, "t", n, n) for n in ("broken", "whole")]
     with pytest.raises(ZeroDivisionError, match="planted") as caught:
