@@ -1,7 +1,6 @@
 """ΔW of adapters and fine-tunes: planted factors with known norm, spectrum and direction; bad folders are
 refused."""
 
-import json
 import shutil
 import warnings
 
@@ -10,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
+from planted_adapter import ALPHA, DOWN1, Q0, R, plant
 from tiny import save_tiny
 from transect.cli.main import cli
 from transect.errors import TransectError
@@ -17,39 +17,15 @@ from transect.results.drawing import save_all
 from transect.studies.adapters.changes import Change, base_weights, product_svd
 from transect.studies.adapters.study import adapters, energy
 
-R, ALPHA = 3, 12
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return str(save_tiny(tmp_path_factory.mktemp("base") / "llama", "llama"))
 
 
-def plant(folder, base, factors, **config):
-    """An adapter folder with given (B, A) by module name."""
-    folder.mkdir(parents=True)
-    told = {
-        "peft_type": "LORA",
-        "r": R,
-        "lora_alpha": ALPHA,
-        "base_model_name_or_path": base,
-        "target_modules": sorted(factors),
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(told | config))
-    tensors = {}
-    for name, (B, A) in factors.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = np.ascontiguousarray(A, np.float32)
-        tensors[f"base_model.model.{name}.lora_B.weight"] = np.ascontiguousarray(B, np.float32)
-    save_file(tensors, folder / "adapter_model.safetensors")
-    return folder
-
-
 def value(study, site, measure, run=None):
     rows = study.tables["modules"].where(site=site, measure=measure)
     return next(iter(rows if run is None else rows.where(run=run)))
-
-
-Q0, DOWN1 = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
 
 
 def test_a_rank_one_change_along_the_second_direction(base, tmp_path):

@@ -83,6 +83,7 @@ def test_a_removed_block_is_a_shorter_model(family: str) -> None:
     """The same numbers as a model whose list of blocks lacks one, holds one twice, or holds two the other way
     round."""
     blocks = Blocks(ts.wrap_model(tiny_model(family), tiny_tokenizer(), family))
+    usual = blocks.logits(IDS)
     for routes, order in (({1: ()}, [0, 2]), ({1: (1, 1)}, [0, 1, 1, 2]), ({0: (1,), 1: (0,)}, [1, 0, 2])):
         with blocks.routed(routes):
             told = blocks.logits(IDS)
@@ -94,6 +95,17 @@ def test_a_removed_block_is_a_shorter_model(family: str) -> None:
         with torch.inference_mode():
             expected = other(input_ids=IDS, use_cache=False).logits
         assert torch.allclose(told, expected, atol=1e-6), order
+        assert torch.equal(blocks.logits(IDS), usual), "afterwards every block runs itself"
+        assert not any("forward" in vars(block) for block in blocks.blocks), "by its own method"
+
+
+def test_states_are_read_out_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    blocks = Blocks(ts.wrap_model(model, tiny_tokenizer(), "llama"))
+    states = torch.randn(7, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    whole = blocks.readout(states)
+    monkeypatch.setattr("transect.models.edit.ROWS", 3)
+    assert torch.allclose(blocks.readout(states), whole, atol=1e-6)
 
 
 @pytest.mark.fault("bad input", "a model whose blocks cannot be run one by one", "refused, naming the model")

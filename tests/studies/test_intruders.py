@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 
 import transect as ts
-from studies.test_adapters import DOWN1, Q0, R, plant
+from planted_adapter import DOWN1, Q0, R, plant
 from tiny import make_texts, save_tiny
 from transect.cli.main import cli
 from transect.errors import TransectError
