@@ -17,6 +17,7 @@ from transect.inference import controls
 from transect.inference.draws import Draw, draw
 from transect.measures.contract import Measure
 from transect.measures.registry import find
+from transect.numeric.norms import ordinary
 from transect.numeric.permute import restricted, text_permutations
 from transect.random import rng
 from transect.store.selection import Selection
@@ -308,7 +309,7 @@ def _massive(store: Store, sites: Sequence[str], selection: Selection, factor: f
         gone: set[int] = set()
         for site in sites:
             norms = _norms(store, site, selection)
-            gone |= set(np.flatnonzero(norms > factor * np.median(norms)).tolist())
+            gone |= set(np.flatnonzero(~ordinary(norms[None], factor)).tolist())
         if len(_MASSIVE) > 64:
             _MASSIVE.clear()
         _MASSIVE[key] = frozenset(gone)

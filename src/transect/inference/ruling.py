@@ -14,6 +14,7 @@ import numpy as np
 from transect.inference.design import Design
 from transect.inference.evaluate import massive_tokens
 from transect.inference.sweep import sites_of_runs
+from transect.numeric.norms import ordinary
 from transect.store.store import Store
 
 #: Norms from here on, in medians, are dropped where a statistic is shown without such tokens.
@@ -44,7 +45,7 @@ def ruling_tokens(stores: Sequence[Store], design: Design) -> list[dict[str, Any
             X = store.take(site, selection).astype(np.float64)
             norms = np.linalg.norm(X, axis=1)
             energy = ((X - X.mean(axis=0)) ** 2).sum(axis=1)
-            rare = norms > MODERATE * np.median(norms)
+            rare = ~ordinary(norms[None], MODERATE)
             held = float(energy[rare].sum() / energy.sum()) if energy.sum() > 0 else 0.0
             if held > HELD and rare.mean() < FEW:
                 at = np.flatnonzero(rare)

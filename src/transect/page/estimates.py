@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transect.errors import TransectError
 from transect.packages import PACKAGES, cache_dir
 from transect.page import study_costs
 from transect.page.study_costs import Size, listed
@@ -196,8 +197,11 @@ def _sizes(
 
 
 def listed_as_typed(value: Any) -> list[str]:
-    """The values of a field as they were typed."""
-    return [str(v).strip() for v in (value if isinstance(value, list) else [value]) if v not in (None, "")]
+    """The values of a field as they were typed. Raises: TransectError for what is no text, number or list."""
+    several = value if isinstance(value, list) else [value]
+    if not all(isinstance(v, str | int | float | bool) or v is None for v in several):
+        raise TransectError("a value is a text, a number, or a list of texts.")
+    return [str(v).strip() for v in several if v is not None and str(v).strip()]
 
 
 def _model(spec: str, catalog: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from transect.errors import TransectError
-from transect.page.estimates import capture_cost, study_cost
+from transect.page.estimates import capture_cost, listed_as_typed, study_cost
 from transect.page.tasks import Tasks, shell
 
 #: The command line is asked by one request at a time.
@@ -50,7 +50,7 @@ def arguments(form: Mapping[str, Any], values: Mapping[str, Any], out: str) -> l
         raise TransectError(f"{form['name']} has no option {', '.join(unknown)}.")
     options, places = [f"--out={inside(out)}"], []
     for name, f in fields.items():
-        several = _listed(values.get(name))
+        several = listed_as_typed(values.get(name))
         if f["flag"] and several and several != [str(f["default"])]:
             options += _option(f, several)
         elif not f["flag"]:
@@ -62,13 +62,6 @@ def arguments(form: Mapping[str, Any], values: Mapping[str, Any], out: str) -> l
                 raise TransectError("the page has no stdin to read texts from.", "Name a file.")
             places += several
     return [*form["words"], *options, "--", *places]
-
-
-def _listed(value: Any) -> list[str]:
-    several = value if isinstance(value, list) else [value]
-    if not all(isinstance(v, str | int | float | bool) or v is None for v in several):
-        raise TransectError("a value is a text, a number, or a list of texts.")
-    return [str(v).strip() for v in several if v is not None and str(v).strip()]
 
 
 def _option(f: Mapping[str, Any], values: list[str]) -> list[str]:
@@ -127,8 +120,10 @@ def plan(wanted: Mapping[str, Any], catalog: Mapping[str, Any], tasks: Tasks) ->
         cost = capture_cost(first, catalog)
         steps.append({"name": "capture", "arguments": command, "out": out} | cost)
         place = next(f["name"] for f in known[name]["fields"] if not f["flag"])
-        values[place] = [*_listed(values.get(place)), out]
-    places = [v for f in known[name]["fields"] if not f["flag"] for v in _listed(values.get(f["name"]))]
+        values[place] = [*listed_as_typed(values.get(place)), out]
+    places = [
+        v for f in known[name]["fields"] if not f["flag"] for v in listed_as_typed(values.get(f["name"]))
+    ]
     usual = folder_name(values) if name == "capture" else f"{slug(places)}-{name}"
     out = str(wanted.get("out", "") or usual)
     command = arguments(known[name], values, out)
@@ -167,7 +162,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 def folder_name(values: Mapping[str, Any]) -> str:
     """A folder for a capture: stores/MODEL-TEXTS."""
-    named = [v[0] for k in ("model", "texts") if (v := _listed(values.get(k)))]
+    named = [v[0] for k in ("model", "texts") if (v := listed_as_typed(values.get(k)))]
     return f"stores/{slug(['-'.join(Path(n).name for n in named)])}"
 
 

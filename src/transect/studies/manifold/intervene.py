@@ -88,7 +88,7 @@ def intervene(
         }
         if words and len(set(first)) == len(first):
             measures["label_shift"] = lambda q, p=before, a=old, b=new: (
-                odds(q, first, a, b) - odds(p, first, a, b)
+                _odds(q, first, a, b) - _odds(p, first, a, b)
             )
         size = float(np.mean(np.linalg.norm(move.along, axis=1)))
         norm = float(np.mean(np.linalg.norm(store.take(site, store.select(token)), axis=1)))
@@ -116,7 +116,7 @@ def intervene(
     return Table(rows)
 
 
-def odds(logp: np.ndarray, first: list[int], old: list[int], new: list[int]) -> np.ndarray:
+def _odds(logp: np.ndarray, first: list[int], old: list[int], new: list[int]) -> np.ndarray:
     """Log-odds of a new word over an old one [texts], from log-probabilities [texts, vocabulary]."""
     n = np.arange(len(logp))
     return logp[n, np.array(first)[new]] - logp[n, np.array(first)[old]]
@@ -127,19 +127,20 @@ def _row(
 ) -> dict[str, Any]:
     """Means over units (groups, or label values) with t-intervals: of the value, of the controls, of the
     excess. Every number weighs units alike."""
-    _, member = np.unique(units, return_inverse=True)
-
-    def by_unit(v: np.ndarray) -> np.ndarray:
-        return np.bincount(member, v) / np.bincount(member)
-
-    means, draws = by_unit(values), np.array([by_unit(v) for v in null])
+    means, draws = by_unit(values, units), np.array([by_unit(v, units) for v in null])
     row = dict(zip(("value", "low", "high"), mean_interval(means), strict=True))
     levels = draws.mean(axis=1)
     row |= {"null": levels.mean(), "null_low": levels.min(), "null_high": levels.max()}
     beyond = mean_interval(means - draws.mean(axis=0))
     row |= dict(zip(("corrected", "corrected_low", "corrected_high"), beyond, strict=True))
-    row |= {"covariance": np.mean([by_unit(v).mean() for v in shaped]), "n_units": len(means)}
+    row |= {"covariance": np.mean([by_unit(v, units).mean() for v in shaped]), "n_units": len(means)}
     return {name: float(number) for name, number in row.items()}
+
+
+def by_unit(values: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Means [units] of numbers of texts: every unit weighs alike."""
+    member = np.unique(units, return_inverse=True)[1]
+    return np.bincount(member, values) / np.bincount(member)
 
 
 def mean_interval(means: np.ndarray) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from transect.random import rng
 from transect.results.table import Table
 from transect.store.recapture import model_or_refuse
 from transect.store.store import Store
-from transect.studies.manifold.intervene import WORDS, check_model, mean_interval
+from transect.studies.manifold.intervene import WORDS, by_unit, check_model, mean_interval
 from transect.studies.manifold.moves import next_token
 from transect.studies.manifold.paths import FRACTIONS, PATHS, Classes, Ways, classes_of, ways
 from transect.studies.manifold.plan import MapJob
@@ -111,18 +111,17 @@ def _words(
 def effects(moved: dict[str, list[dict[str, np.ndarray]]], way: Ways) -> list[dict[str, Any]]:
     """Rows of the next token, of path → at every fraction measure → [n]. `per_step`: by how far texts are
     moved."""
-    rows = []
+    rows, sizes = [], {path: way.sizes(path) for path in moved}
     for measure in moved[PATHS[0]][0]:
         values = {path: np.stack([at[measure] for at in ats]) for path, ats in moved.items()}
-        rates = {path: v / way.sizes(path) for path, v in values.items()}
-        sizes = {path: way.sizes(path) for path in values}
+        rates = {path: v / sizes[path] for path, v in values.items()}
         for k, fraction in enumerate(FRACTIONS):
             base = {"measure": measure, "fraction": fraction}
             for path in PATHS:
                 row = _row({p: v[k] for p, v in values.items()}, path, way.units)
-                rate = dict(zip(RATE, mean_interval(_by_unit(rates[path][k], way.units)), strict=True))
+                rate = dict(zip(RATE, mean_interval(by_unit(rates[path][k], way.units)), strict=True))
                 rows.append(base | row | rate | {"size": float(sizes[path][k].mean())})
-            gap = mean_interval(_by_unit((rates["manifold"] - rates["line"])[k], way.units))
+            gap = mean_interval(by_unit((rates["manifold"] - rates["line"])[k], way.units))
             row = _row({GAP: (values["manifold"] - values["line"])[k]}, GAP, way.units)
             rows.append(base | row | dict(zip(RATE, gap, strict=True)))
     return rows
@@ -144,21 +143,15 @@ def aside(way: Ways) -> list[dict[str, Any]]:
 
 def _row(values: dict[str, np.ndarray], path: str, units: np.ndarray) -> dict[str, Any]:
     """Mean over units of one path with its t-interval, that of random directions, and the paired excess."""
-    means = _by_unit(values[path], units)
+    means = by_unit(values[path], units)
     row: dict[str, Any] = {"path": path, "n_units": len(means)}
     row |= dict(zip(("value", "low", "high"), mean_interval(means), strict=True))
     if "random" in values and path != "random":
-        null = _by_unit(values["random"], units)
+        null = by_unit(values["random"], units)
         ends = ("corrected", "corrected_low", "corrected_high")
         row |= {"null": float(null.mean()), "control": "random directions, same size"}
         row |= dict(zip(ends, mean_interval(means - null), strict=True))
     return row
-
-
-def _by_unit(values: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Means [units] of numbers of texts: every unit weighs alike."""
-    member = np.unique(units, return_inverse=True)[1]
-    return np.bincount(member, values) / np.bincount(member)
 
 
 def hellinger(P: np.ndarray) -> np.ndarray:
