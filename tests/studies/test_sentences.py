@@ -22,7 +22,7 @@ from transect.studies.compare.tables import difference, ranking, with_drift
 from transect.studies.drift import words as drift_words
 from transect.studies.drift.figures import _matrix, draw_scatter
 from transect.studies.evolve.study import _change, _findings
-from transect.studies.manifold.intervene import _row, odds, plan_move
+from transect.studies.manifold.intervene import _odds, _row, plan_move
 from transect.studies.manifold.plan import MapJob, Plan
 from transect.work.options import Work
 
@@ -239,7 +239,7 @@ def test_effects_of_moves_are_means_over_label_values() -> None:
 
 def test_odds_are_of_the_new_word_over_the_old_one() -> None:
     logp = np.log([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
-    np.testing.assert_allclose(odds(logp, [2, 0, 1], [0, 1], [2, 0]), np.log([0.2 / 0.7, 0.1 / 0.6]))
+    np.testing.assert_allclose(_odds(logp, [2, 0, 1], [0, 1], [2, 0]), np.log([0.2 / 0.7, 0.1 / 0.6]))
 
 
 def test_only_held_out_texts_are_moved_and_towards_their_new_label(tmp_path: Path) -> None:
