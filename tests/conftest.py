@@ -11,7 +11,7 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before NumPy and torch read it; two cores are shared by the workers
 
-from jaxtyping import install_import_hook
+import checked
 
 SRC = Path(__file__).parent.parent / "src"
 #: Inner loops, called a hundred thousand times by a study: checking their arguments would take most of the
@@ -32,7 +32,7 @@ def checked_modules() -> list[str]:
     return [f"transect.{name}" for name in names if name not in INNER]
 
 
-install_import_hook(checked_modules(), "beartype.beartype")
+checked.install(checked_modules())
 
 
 #: Files that take longest, begun first after the page's: one of them at the end would leave a worker idle.

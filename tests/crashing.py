@@ -30,7 +30,7 @@ CALLS = tuple(
 #: Calls to the disk of each writer: a test stops it before every one of them. They stand in docs/faults.md.
 STOPS = {
     "a capture": 71,
-    "an import": 105,
+    "an import": 112,
     "a sweep": 13,
     "a study": 23,
     "a study over an old one": 21,

@@ -232,6 +232,12 @@ def discard(path: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that we made, unless something is in it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def open_new(path: Path) -> int:
     """A descriptor of a file that was not there; links are not followed."""
     flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))

@@ -116,6 +116,9 @@ def test_arrays_that_change_meanwhile_are_refused(tmp_path: Path, monkeypatch: p
     points, foresee = ragged("float32"), arrays._foresee
     first = next(iter(points.values()))[0]
     kept = first.clone()
+    begun = ts.store_from_arrays(points, tmp_path / "s")
+    for path in (begun.shard(0), begun.receipt(0)):  # as an import leaves it that was stopped
+        path.unlink()
 
     def then_changed(*given: Any) -> Any:
         foreseen = foresee(*given)
@@ -129,6 +132,48 @@ def test_arrays_that_change_meanwhile_are_refused(tmp_path: Path, monkeypatch: p
     assert len(ts.open_store(tmp_path / "s").unfinished) == 1
     first.copy_(kept)
     assert ts.store_from_arrays(points, tmp_path / "s").verify() == []
+
+
+def test_a_new_store_is_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None) -> None:
+    """Arrays that change after they were read change nothing: each is read once."""
+    points, foresee = ragged("float32"), arrays._foresee
+    kept = {site: [p.numpy().copy() for p in parts] for site, parts in points.items()}
+
+    def then_changed(*asked: Any) -> Any:
+        foreseen = foresee(*asked)
+        for parts in points.values():
+            for part in parts[asked[1] : asked[2]]:
+                part += 1
+        return foreseen
+
+    monkeypatch.setattr(arrays, "_foresee", then_changed)
+    store = ts.store_from_arrays(points, tmp_path / "s")
+    assert store.verify() == []
+    assert all(np.array_equal(store.sample(i, s), kept[s][i]) for s in kept for i in (0, 23))
+
+
+def test_two_imports_that_begin_together_are_one_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
+) -> None:
+    points, begin = ragged("float32"), arrays.begin
+
+    def another_first(*asked: Any) -> None:
+        monkeypatch.setattr(arrays, "begin", begin)
+        ts.store_from_arrays(points, tmp_path / "s")
+        begin(*asked)
+
+    monkeypatch.setattr(arrays, "begin", another_first)
+    store = ts.store_from_arrays(points, tmp_path / "s")
+    assert store.verify() == []
+    assert not [p.name for p in (tmp_path / "s").rglob("*.partial")]
+
+
+def test_a_refused_import_leaves_no_folder(tmp_path: Path, small: None) -> None:
+    points = ragged("float32")
+    points["resid.2"][23][-1, -1] = float("nan")
+    with pytest.raises(TransectError, match="sample 23"):
+        ts.store_from_arrays(points, tmp_path / "new" / "s")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("left", [False, True])

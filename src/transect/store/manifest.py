@@ -121,6 +121,15 @@ def begin(out: Place, manifest: dict[str, Any], plan: list, index: Any) -> None:
         write_json(out / "manifest.json", manifest | {"index_sha256": hashlib.sha256(data).hexdigest()})
 
 
+def is_begun(out: Place) -> bool:
+    """Whether a store lies in `out`, of whatever capture. Raises: TransectError when something else does."""
+    with writing(out):
+        if (out / "manifest.json").exists():
+            return True
+    _check_empty(out)
+    return False
+
+
 def _is_this(out: Place, manifest: dict[str, Any]) -> bool:
     """Whether `out` holds this capture, finished or not; TransectError when it holds another."""
     with writing(out):  # a folder that may not be looked into is not there to be written either

@@ -1,24 +1,30 @@
 """How one shard is made, whoever has its points: under its lock, once, dropped where anything goes wrong."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from transect.errors import TransectError
-from transect.files import is_remote
+from transect.files import Place, is_remote
 from transect.store.shards import ShardWriter
 from transect.store.store import Store
 from transect.work.folders import clear_partials, locked
 
 
 def make_shard(
-    store: Store, k: int, widths: dict[str, int], fill: Callable[[ShardWriter], dict[str, Any]]
+    store: Store,
+    k: int,
+    widths: dict[str, int],
+    fill: Callable[[ShardWriter], dict[str, Any]],
+    writer: ShardWriter | None = None,
 ) -> None:
     """Write shard k of a store, unless its receipt is there; another process may have finished it meanwhile.
 
     Args:
         widths: Dimensions of every site, in their order.
         fill: Puts every row of every site, and returns what the receipt says beside rows and seconds.
+        writer: One that was begun before the store was.
 
     Raises: TransectError when another process writes this shard, or the disk refuses.
     """
@@ -29,32 +35,26 @@ def make_shard(
             return
         if not is_remote(store.path):
             clear_partials(lock.parent, store.shard(k).name)
-        _make(store, k, widths, fill)
+        begun, rows = time.time(), store.rows_in(k)
+        count = len(store.plan)
+        with filling(store.path, k, count, lambda: count - len(store.unfinished)) as dropped:
+            if writer is None:
+                writer = ShardWriter(store.shard(k), widths, rows, store.manifest["dtype"]["store"])
+            dropped.callback(writer.abandon)
+            receipt = {"capture": store.fingerprint, "rows": rows, **fill(writer)}
+            writer.finish(receipt | {"seconds": round(time.time() - begun, 3)})
 
 
-def _make(
-    store: Store, k: int, widths: dict[str, int], fill: Callable[[ShardWriter], dict[str, Any]]
-) -> None:
-    begun, rows = time.time(), store.rows_in(k)
-    try:
-        writer = ShardWriter(store.shard(k), widths, rows, store.manifest["dtype"]["store"])
-    except OSError as error:
-        raise _unwritable(store, k, error) from error
-    try:
-        receipt = {"capture": store.fingerprint, "rows": rows, **fill(writer)}
-        writer.finish(receipt | {"seconds": round(time.time() - begun, 3)})
-    except OSError as error:
-        writer.abandon()
-        raise _unwritable(store, k, error) from error
-    except BaseException:
-        writer.abandon()
-        raise
-
-
-def _unwritable(store: Store, k: int, error: OSError) -> TransectError:
-    kept = len(store.plan) - len(store.unfinished)
-    return TransectError(
-        f"{store.path}: shard {k + 1} of {len(store.plan)} cannot be written ({error.strerror}); "
-        f"{kept} are kept.",
-        "Make room or allow writing, and run the same capture again: it resumes.",
-    )
+@contextlib.contextmanager
+def filling(path: Place, k: int, count: int, kept: Callable[[], int]) -> Iterator[contextlib.ExitStack]:
+    """Around the writing of shard k of `count`: where it fails, what is called back on the stack is called.
+    Raises: TransectError when the disk refuses."""
+    with contextlib.ExitStack() as dropped:
+        try:
+            yield dropped
+        except OSError as error:
+            raise TransectError(
+                f"{path}: shard {k + 1} of {count} cannot be written ({error.strerror}); {kept()} are kept.",
+                "Make room or allow writing, and run the same capture again: it resumes.",
+            ) from error
+        dropped.pop_all()

@@ -104,6 +104,11 @@ def widen(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def shard_name(k: int) -> str:
+    """The file of shard k in a store's folder of shards."""
+    return f"{k:05d}.safetensors"
+
+
 def shard_header(widths: dict[str, int], rows: int, dtype: str) -> bytes:
     """What a shard file begins with: the length of its header, and the header."""
     header, offset = {}, 0
@@ -157,7 +162,7 @@ class ShardWriter:
         make_folder(path.parent)
         self.partial = partial_of(self.scratch / path.name if self.scratch else path)
         self._fd = open_new(self.partial)
-        self._open = True
+        self.open = True
         try:
             write_at(self._fd, head, 0)
             reserve(self._fd, self._size)
@@ -173,22 +178,27 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Drop what was written."""
-        if self._open:
+        if self.open:
             os.close(self._fd)
-        self._open = False
+        self.open = False
         discard(self.scratch or self.partial)
 
-    def finish(self, receipt: dict[str, Any]) -> None:
-        """Make the shard durable, then its receipt: it counts from here on. TransectError unless it is
-        whole. What was put is compared with the file while the disk takes it; a receipt that names its sha256
-        is believed, because the CRC-32 of every piece that went into it is compared."""
+    def seal(self, sha256: str | None = None) -> str:
+        """Make what was put durable, and compare it with the file meanwhile. TransectError unless all is
+        there. Returns its sha256; one that is given is believed, because the CRC-32 of every piece that went
+        into it is compared."""
         with ThreadPoolExecutor(1) as disk:
             synced = disk.submit(os.fsync, self._fd)
-            sha256 = self._read_back(Sha256() if "sha256" not in receipt else None)
+            seen = self._read_back(None if sha256 else Sha256())
             synced.result()
         os.close(self._fd)
-        self._open = False
-        receipt.setdefault("sha256", sha256)
+        self.open = False
+        return sha256 or seen or ""
+
+    def finish(self, receipt: dict[str, Any]) -> None:
+        """Seal the shard unless it is, give it its name, then write its receipt: it counts from here on."""
+        if self.open:
+            receipt["sha256"] = self.seal(receipt.get("sha256"))
         if self.scratch:
             self.path.fs.put_file(str(self.partial), self.path.path)
             shutil.rmtree(self.scratch)

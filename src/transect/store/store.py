@@ -25,7 +25,7 @@ from transect.files import Place, file_hash, is_remote, is_sealed, place, read_j
 from transect.models import sites as site_names
 from transect.store.checks import ELSEWHERE, check_hash, check_index, check_manifest
 from transect.store.selection import Selection, positions
-from transect.store.shards import Shard, damaged_shard, map_shard, widen
+from transect.store.shards import Shard, damaged_shard, map_shard, shard_name, widen
 from transect.store.shown import Shown
 
 FORMAT = 1
@@ -269,7 +269,7 @@ class Store(Shown):
 
     def shard(self, k: int) -> Place:
         """The file of shard k."""
-        return self.path / "shards" / f"{k:05d}.safetensors"
+        return self.path / "shards" / shard_name(k)
 
     def receipt(self, k: int) -> Place:
         """What was noted when shard k was finished."""
