@@ -17,11 +17,13 @@ from typing import Any
 from unittest.mock import patch
 
 import jaxtyping
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 
 #: Compiled modules of this hook, as it is, have a name of their own.
 TAG = f"checked{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]}"
-BOTH = jaxtyping.jaxtyped(typechecker=beartype)
+#: What is refused is a TypeError, as it would be without the hook.
+TYPES = beartype(conf=BeartypeConf(violation_type=TypeError))
+BOTH = jaxtyping.jaxtyped(typechecker=TYPES)
 
 
 def has_shape(hint: Any) -> bool:
@@ -39,7 +41,7 @@ def is_named(hint: Any) -> bool:
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, which refuses arguments and results that are not what its signature says."""
     hints = function.__annotations__
-    check = BOTH if any(map(has_shape, hints.values())) else beartype
+    check = BOTH if any(map(has_shape, hints.values())) else TYPES
     function.__annotations__ = {name: hint for name, hint in hints.items() if not is_named(hint)}
     wrapped = check(function)
     function.__annotations__ = wrapped.__annotations__ = hints

@@ -1,6 +1,5 @@
 """The hook that checks signatures does so, of functions and of methods."""
 
-import beartype.roar
 import jaxtyping
 import numpy as np
 import pytest
@@ -24,10 +23,10 @@ def test_shapes_belong_together_in_arguments_and_results() -> None:
 
 
 def test_functions_and_methods_of_the_package_refuse_other_types() -> None:
-    with pytest.raises(beartype.roar.BeartypeCallHintViolation):
+    with pytest.raises(TypeError, match="violates type hint"):
         ordinary("norms")  # type: ignore[arg-type]
     samples = Samples(lambda a, b: [], np.ones(3, np.int64), 4, frozenset(["float32"]), False)
-    with pytest.raises(beartype.roar.BeartypeCallHintViolation):
+    with pytest.raises(TypeError, match="violates type hint"):
         next(samples.blocks(0, 3, np.float32, 99))  # type: ignore[arg-type]
     assert as_mask([1, 0]).tolist() == [True, False]
 

@@ -14,13 +14,13 @@ from transect.studies.drift.changes import changes
 from transect.studies.drift.published import rolling_z
 from transect.studies.drift.tables import verdict
 
-LAYERS, TEXTS, LENGTH, WIDTH = 14, 24, 16, 6
-STEP = 9
+LAYERS, TEXTS, LENGTH, WIDTH = 11, 24, 16, 6
+STEP = 6
 
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[ts.Store, ts.Store]:
-    """Each layer turns points a little; from layer 9 to 10 every point jumps by (6, 0, …). The control never
+    """Each layer turns points a little; from layer 6 to 7 every point jumps by (6, 0, …). The control never
     jumps."""
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("drift")

@@ -431,10 +431,11 @@ def test_decay_is_on_matrices_and_the_rate_warms_up_and_falls(at, tmp_path):
 
 def test_bfloat16_and_grouped_heads_train_and_captures_stay_beside(at, tmp_path):
     asked = recipe(at, precision="bfloat16", kv_heads=1, steps=1, checkpoints=None, positions="learned")
-    out = pretrain(asked, tmp_path / "run", capture=str(at / "t.txt"))
+    (at / "few.txt").write_text("".join((at / "t.txt").read_text().splitlines(keepends=True)[:9]))
+    out = pretrain(asked, tmp_path / "run", capture=str(at / "few.txt"))
     assert math.isfinite(result(out)["test"]["loss"])
     for step in (0, 1):
-        assert len(ts.open_store(out / f"stores/checkpoint-{step:05d}")) == 120
+        assert len(ts.open_store(out / f"stores/checkpoint-{step:05d}")) == 9
 
 
 @pytest.mark.parametrize(
