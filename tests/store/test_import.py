@@ -20,7 +20,7 @@ from tiny import make_texts, tiny_model, tiny_tokenizer
 from transect.cli.main import cli
 from transect.errors import TransectError
 from transect.models.foreign import TABLE, site_of, sites_of
-from transect.store import arrays
+from transect.store import arrays, staging
 from transect.store.imports import import_arrays
 
 LENGTHS = [3 + (5 * k) % 7 for k in range(24)]
@@ -60,7 +60,7 @@ def numpy(points: dict[str, Any]) -> dict[str, Any]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several shards, several blocks in each."""
     monkeypatch.setattr(arrays, "SHARD_BYTES", 2_000)
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", 300)
+    monkeypatch.setattr(staging, "BLOCK_BYTES", 300)
 
 
 # the same points
@@ -113,7 +113,7 @@ def test_equal_arrays_find_the_store_and_others_are_refused(tmp_path: Path) -> N
     "run the same command: it resumes",
 )
 def test_arrays_that_change_meanwhile_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    points, foresee = ragged("float32"), arrays._foresee
+    points, foresee = ragged("float32"), staging.foresee
     first = next(iter(points.values()))[0]
     kept = first.clone()
     begun = ts.store_from_arrays(points, tmp_path / "s")
@@ -125,7 +125,7 @@ def test_arrays_that_change_meanwhile_are_refused(tmp_path: Path, monkeypatch: p
         first[0, 0] += 1
         return foreseen
 
-    monkeypatch.setattr(arrays, "_foresee", then_changed)
+    monkeypatch.setattr(staging, "foresee", then_changed)
     with pytest.raises(TransectError, match="not all that was written is there"):
         ts.store_from_arrays(points, tmp_path / "s")
     monkeypatch.undo()
@@ -135,21 +135,24 @@ def test_arrays_that_change_meanwhile_are_refused(tmp_path: Path, monkeypatch: p
 
 
 def test_a_new_store_is_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None) -> None:
-    """Arrays that change after they were read change nothing: each is read once."""
-    points, foresee = ragged("float32"), arrays._foresee
+    """Arrays that change after a shard was compared with them change nothing; before that, it is refused."""
+    points, begin, foresee = ragged("float32"), arrays.begin, staging.foresee
     kept = {site: [p.numpy().copy() for p in parts] for site, parts in points.items()}
 
-    def then_changed(*asked: Any) -> Any:
-        foreseen = foresee(*asked)
+    def changed(asked: Any) -> Any:
         for parts in points.values():
-            for part in parts[asked[1] : asked[2]]:
+            for part in parts:
                 part += 1
-        return foreseen
+        return asked
 
-    monkeypatch.setattr(arrays, "_foresee", then_changed)
+    monkeypatch.setattr(arrays, "begin", lambda *asked: changed(begin(*asked)))
     store = ts.store_from_arrays(points, tmp_path / "s")
     assert store.verify() == []
     assert all(np.array_equal(store.sample(i, s), kept[s][i]) for s in kept for i in (0, 23))
+    monkeypatch.setattr(staging, "foresee", lambda *asked: changed(foresee(*asked)))
+    with pytest.raises(TransectError, match="not all that was written is there"):
+        ts.store_from_arrays(points, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_two_imports_that_begin_together_are_one_store(

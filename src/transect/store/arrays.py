@@ -5,44 +5,34 @@ are the store's identity. In a new folder shards are written aside in the same p
 names when the manifest stands; into a store that was begun, a second pass writes what is missing.
 """
 
-import contextlib
 import functools
 import hashlib
 import json
 import platform
 import shutil
 import tempfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from transect import __version__
 from transect.errors import TransectError
-from transect.files import Place, is_remote, place, remove_empty
+from transect.files import Place, is_remote, place
 from transect.models import sites as site_names
 from transect.models.foreign import sites_of
-from transect.store.manifest import begin, identified, is_begun, make_index, tokens_hash
+from transect.store.manifest import begin, identified, make_index, tokens_hash
 from transect.store.recapture import ARRAYS
 from transect.store.sample_texts import about, tokens_of
 from transect.store.samples import Samples, as_raw, runs, samples_of, stored_dtype
-from transect.store.shard_write import filling, make_shard
-from transect.store.shards import NUMPY, SAFETENSORS, Sha256, ShardWriter, shard_header, shard_name, widen
+from transect.store.shard_write import make_shard
+from transect.store.shards import NUMPY, SAFETENSORS
+from transect.store.staging import Foreseen, fill, staged_pass
 from transect.store.store import Store, open_store
 from transect.texts.texts import Texts, Tokenized
 
-#: Size of a shard, and of what is held of one site while it is written.
-SHARD_BYTES, BLOCK_BYTES = 512 << 20, 8 << 20
-
-
-class Foreseen(NamedTuple):
-    """A shard before it is written: the sha256 of its file, the CRC-32 of every block in order of writing,
-    the largest |x| of every site."""
-
-    sha256: str
-    crcs: list[int]
-    peak: dict[str, float]
+#: Size of a shard.
+SHARD_BYTES = 512 << 20
 
 
 def store_from_arrays(
@@ -148,7 +138,7 @@ def write_samples(
     notes = [*notes, *texts.notes, *([note] if dtypes != [dtype] else [])]
     if not out.exists():
         _check_space(out, row_bytes, [int(one.lengths[a:b].sum()) for a, b in shards])
-    with _staging(out, sites, shards, dtype) as (foreseen, staged):
+    with staged_pass(out, sites, shards, dtype) as (foreseen, staged):
         manifest = _manifest(
             name or _name_of(out), _digest(sites, dtype, foreseen), texts, tokenized, widths, dtype, plan,
             pool, notes, more or {},
@@ -160,34 +150,9 @@ def write_samples(
         store.check_receipts()
         _check_space(out, row_bytes, [store.rows_in(k) for k in store.unfinished if k not in staged])
         for k in store.unfinished:
-            fill = functools.partial(_fill, sites, *shards[k], dtype, foreseen[k])
-            make_shard(store, k, widths, fill, staged.get(k))
+            again = functools.partial(fill, sites, *shards[k], dtype, foreseen[k])
+            make_shard(store, k, widths, again, staged.get(k))
     return open_store(out)
-
-
-@contextlib.contextmanager
-def _staging(
-    out: Place, sites: Mapping[str, Samples], shards: Sequence[tuple[int, int]], dtype: str
-) -> Iterator[tuple[list[Foreseen], dict[int, ShardWriter]]]:
-    """What is known of every shard after one pass over the points, and those that were written in it: all of
-    a new folder on a disk. Those that got no name are removed, and folders that stay empty."""
-    foreseen, staged = list[Foreseen](), dict[int, ShardWriter]()
-    if is_remote(out) or is_begun(out):
-        yield [_foresee(sites, a, b, dtype) for a, b in shards], staged
-        return
-    folder, widths = out / "shards", {site: s.width for site, s in sites.items()}
-    absent = [p for p in (folder, out, *out.parents) if not p.exists()]
-    with contextlib.ExitStack() as dropped:
-        for path in reversed(absent):
-            dropped.callback(remove_empty, path)
-        for k, (a, b) in enumerate(shards):
-            with filling(out, k, len(shards), lambda: 0):
-                path, rows = folder / shard_name(k), int(next(iter(sites.values())).lengths[a:b].sum())
-                staged[k] = ShardWriter(path, widths, rows, dtype)
-                dropped.callback(staged[k].abandon)
-                foreseen.append(_foresee(sites, a, b, dtype, staged[k]))
-                staged[k].seal(foreseen[-1].sha256)
-        yield foreseen, staged
 
 
 def _name_of(out: Place) -> str:
@@ -238,64 +203,6 @@ def _digest(sites: Mapping[str, Samples], dtype: str, shards: Sequence[Foreseen]
     """sha256 over sites, widths, lengths and the shards as they will be."""
     parts = [f"{site}:{dtype}:{s.width}:{s.lengths.tolist()}" for site, s in sites.items()]
     return hashlib.sha256("\n".join([*parts, *(s.sha256 for s in shards)]).encode()).hexdigest()
-
-
-def _foresee(
-    sites: Mapping[str, Samples], first: int, end: int, dtype: str, writer: ShardWriter | None = None
-) -> Foreseen:
-    """Samples `first` to `end` - 1 as the shard that they will be, put into it where it is begun. Raises:
-    TransectError for NaN and inf."""
-    rows = int(next(iter(sites.values())).lengths[first:end].sum())
-    digest, crcs, peak = Sha256(), list[int](), dict.fromkeys(sites, 0.0)
-    digest.update(shard_header({site: s.width for site, s in sites.items()}, rows, dtype))
-    for site, samples in sites.items():
-        row = 0
-        for at, block in samples.blocks(first, end, dtype, BLOCK_BYTES):
-            data = block.data.cast("B")
-            digest.update(data)
-            peak[site] = max(peak[site], largest := _peak(block))
-            if not np.isfinite(largest):
-                _refuse(site, samples, at, np.isfinite(widen(block)))
-            crcs.append(zlib.crc32(data))
-            if writer:
-                writer.put(site, row, data, crcs[-1])
-            row += len(block)
-    return Foreseen(digest.hexdigest(), crcs, peak)
-
-
-def _peak(block: np.ndarray) -> float:
-    """Largest |x|, NaN where one is: bits without their sign are in the order of |x|, NaN above infinity."""
-    bits = block.view(f"u{block.itemsize}")
-    largest = (bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)).max(keepdims=True)
-    return float(widen(largest.view(block.dtype)).item())
-
-
-def _refuse(site: str, samples: Samples, first: int, finite: np.ndarray) -> None:
-    """Name the first sample with values that are not finite: rows `finite` begin with sample `first`."""
-    row = int(np.argmin(finite.all(axis=1)))
-    ends = np.cumsum(samples.lengths[first:])
-    i = first + int(np.searchsorted(ends, row, side="right"))
-    begin = int(ends[i - first] - samples.lengths[i])
-    mine = finite[begin : begin + samples.lengths[i]]
-    came = all(np.isfinite(widen(raw.array)).all() for raw in samples.part(i, i + 1))
-    raise TransectError(
-        f"{site}: {int((~mine).sum())} of {mine.size} values of sample {i} are "
-        f"{'beyond float32' if came else 'NaN or inf'}.",
-        f"Leave that sample out, or {'scale' if came else 'mend'} it.",
-    )
-
-
-def _fill(
-    sites: Mapping[str, Samples], first: int, end: int, dtype: str, foreseen: Foreseen, writer: ShardWriter
-) -> dict[str, Any]:
-    """Put samples `first` to `end` - 1 into a shard, site by site; what its receipt says of them."""
-    crcs = iter(foreseen.crcs)
-    for site, samples in sites.items() if writer.open else ():
-        row = 0
-        for _, block in samples.blocks(first, end, dtype, BLOCK_BYTES):
-            writer.put(site, row, block.data.cast("B"), next(crcs))
-            row += len(block)
-    return {"max_abs": foreseen.peak, "splits": [], "sha256": foreseen.sha256}
 
 
 def _check_space(out: Place, row_bytes: int, rows: list[int]) -> None:
