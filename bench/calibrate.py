@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import transect as ts
 from calibrate_changes import table as change_layers
+from calibrate_studies import lines as studies
 from planted import planted_store
 from transect.inference.calibration import BAND, KEPT, outside
 from transect.inference.intervals import simultaneous
@@ -356,6 +357,7 @@ PARTS: dict[str, tuple[str, Callable[[int, int], list[str]], int]] = {
     "alarms": ("False alarms, nominal 5 %", alarm_lines, 200),
     "coverage": ("Coverage of 95 % intervals", coverage_lines, 200),
     "changes": ("Change layers", change_layers, 400),
+    "studies": ("Studies", studies, 100),
 }
 HEAD = f"""<!-- Made by bench/calibrate.py. -->
 

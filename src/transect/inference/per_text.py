@@ -89,6 +89,11 @@ def windows(
 
     Default: 32 tokens, or what four texts in five have. TransectError when fewer than 4 texts remain.
     """
+    if store.manifest["pool"]:
+        raise TransectError(
+            f"{store.path} holds one point a text: there is nothing inside a text to measure.",
+            "Capture without --pool, or give arrays of all tokens.",
+        )
     selection = store.select("all", position0)
     starts = np.flatnonzero(np.diff(selection.texts, prepend=-1))
     lengths = np.diff(np.append(starts, len(selection)))

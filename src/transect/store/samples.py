@@ -6,7 +6,7 @@ Nothing is copied before it is written.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -208,4 +208,4 @@ def _sound(site: str, samples: Samples) -> Samples:
     if not samples.lengths.all():
         i = int(np.flatnonzero(samples.lengths == 0)[0])
         raise TransectError(f"{site}: sample {i} is empty.", "Leave out samples without tokens.")
-    return samples
+    return replace(samples, pooled=True) if (samples.lengths == 1).all() else samples

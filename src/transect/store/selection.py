@@ -75,6 +75,11 @@ def _all(store: "Store", position0: bool, pooled: bool) -> Selection:
     if not position0:
         keep = position != 0
         rows, texts, position = rows[keep], texts[keep], position[keep]
+        if len(keep) and not len(rows):
+            raise TransectError(
+                f"{store.path}: every text has one token, position 0, which is left out.",
+                "Keep it: --position0, position0=True.",
+            )
     missing = tuple(np.setdiff1d(np.arange(len(store)), texts).tolist())
     if not pooled:
         return Selection(rows, texts, position, missing)

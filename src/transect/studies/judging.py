@@ -43,7 +43,8 @@ def drawn(store: Store, study: str, judges: int, seed: int) -> list[int]:
     """
     if store.manifest["pool"] or store.manifest["positions"] != "all":
         raise TransectError(
-            f"{store.path} does not hold all tokens of its texts.", "Capture without --pool and --positions."
+            f"{store.path} does not hold all tokens of its texts.",
+            "Capture without --pool and --positions, or give arrays of all tokens.",
         )
     enough = [i for i in range(len(store)) if store.lengths[i] > 2]
     if len(enough) < FEWEST:

@@ -61,6 +61,9 @@ def describe(study: Study, options: Any) -> None:
 
 
 def _texts(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        texts = f"{row['run']}, {row['site']}: {row['n_texts']} texts of one token"
+        return f"{texts}: nothing inside a text is alike."
     return (
         f"{row['run']}, {row['site']}: {row['n_texts']} texts of {row['tokens_median']} tokens (80 % of them "
         f"{row['tokens_low']} to {row['tokens_high']}), ICC {row['value']:.2f}: a variance by token would be "

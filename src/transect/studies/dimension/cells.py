@@ -86,7 +86,7 @@ def window_of(stores: Sequence[Store], how: Any) -> Window:
         if store.manifest["pool"] or store.manifest["positions"] != "all":
             raise TransectError(
                 f"{store.path} does not hold all tokens of its texts.",
-                "Capture without --pool and --positions.",
+                "Capture without --pool and --positions, or give arrays of all tokens.",
             )
     lengths = np.diff(first.start) - 1
     size = how.window or max(4, min(WINDOW, int(np.quantile(lengths, 1 - ENOUGH))))

@@ -56,9 +56,16 @@ def units_of(store: Store, task: Probe) -> Units:
     if selection.pooled:
         raise TransectError("a probe reads tokens, not means.", "Give last, landmark:NAME+k or a position.")
     first = store.start[selection.texts]
-    types = np.array(
-        [store.token_ids(t)[p] for t, p in zip(selection.texts, selection.rows - first, strict=True)]
-    )
+    if not store.manifest["pool"]:
+        types = np.array(
+            [store.token_ids(t)[p] for t, p in zip(selection.texts, selection.rows - first, strict=True)]
+        )
+    elif task.label in STANDARD:
+        raise TransectError(
+            f"{store.path} holds one point a text, which has no {task.label}.", "Name a label of the texts."
+        )
+    else:
+        types = np.zeros(len(selection), np.int64)  # no one token stands there: no control task
     rows, texts = selection.rows, selection.texts
     if task.label == "position":
         labels = (selection.rows - first).astype(float)

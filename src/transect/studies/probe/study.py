@@ -56,7 +56,7 @@ def probe(
     stores: Run | Sequence[Run],
     *,
     label: str = "position",
-    tokens: Sequence[str] = ("last",),
+    tokens: Sequence[str] | None = None,
     controls: Sequence[Run] = (),
     random_weights: bool = False,
     **options: Unpack[ProbeOptions],
@@ -66,7 +66,8 @@ def probe(
     Args:
         stores: Stores, or models that are captured on `texts`.
         label: Label of the texts; or position or token, which every store has.
-        tokens: Tokens that a text's label is read at: last, landmark:NAME+k, a position.
+        tokens: Tokens that a text's label is read at: last, landmark:NAME+k, a position; by default last, or
+        the one point of texts that were pooled.
         controls: Store of a control run, as often as there are some.
         random_weights: Capture a control: the same architecture with random weights.
 
@@ -80,7 +81,8 @@ def probe(
     others = open_runs(list(controls)) if controls else []
     others += captured_controls(opened[0], work, how.seed, random_weights=random_weights)
     distinct([*opened, *others])
-    where = ["all"] if label in STANDARD else list(tokens)
+    pooled = any(s.manifest["pool"] for s in opened)
+    where = ["all"] if label in STANDARD or (pooled and tokens is None) else list(tokens or ["last"])
     asks: dict[str, Ask] = {}
     for store in [*opened, *others]:
         names = sites.select(store.sites, [name.strip() for name in how.sites.split(",")])
