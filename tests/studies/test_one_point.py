@@ -9,6 +9,7 @@ import pytest
 import transect as ts
 from planted import planted_store
 from transect.errors import TransectError
+from transect.results.drawing import save_all
 
 SMALL: dict[str, Any] = {"workers": 1}
 
@@ -44,6 +45,22 @@ def test_a_sweep_a_map_and_a_study_of_power_run(store: ts.Store) -> None:
     assert mapped.tables["map"].column("value")[0] > 0.5
     power = ts.studies.calibrate(store, draws=10, permutations=19, **SMALL)
     assert "40 samples of one token: nothing inside a sample is alike." in power.findings[0]
+
+
+def test_figures_without_a_control_task_are_drawn(store: ts.Store, tmp_path: Path) -> None:
+    """No one token stands there: the column is empty, and left out of the figure."""
+    study = ts.studies.probe(store, label="y", permutations=19, **SMALL)
+    drawn = {path.name for path in save_all(study, tmp_path, ("svg",))}
+    assert drawn == {f"{figure.name}.svg" for figure in study.figures}
+
+
+def test_arrays_of_tokens_have_dimensions_and_no_loss(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    points = {f"resid.{k}": [rng.normal(size=(12, 5)) for _ in range(24)] for k in range(2)}
+    study = ts.studies.dimension(ts.store_from_arrays(points, tmp_path / "s"), halves=8, groups=4, **SMALL)
+    assert "loss" not in study.tables
+    assert len(study.tables["dimension"].where(status="ok")) == 6
+    assert any("without its model there is no loss" in w for w in study.warnings)
 
 
 @pytest.mark.parametrize("study", ["tokens", "dimension", "evolve"])

@@ -121,11 +121,13 @@ class Table:
         return self.arrow.column_names
 
     def column(self, name: str) -> np.ndarray:
-        """One column; numbers as float64 with NaN where there is none."""
+        """One column; numbers, and what is empty in every row, as float64 with NaN where there is none."""
         if name not in self.columns:
             raise TransectError(f"no column {name!r}.", f"Columns: {', '.join(self.columns)}.")
         values = self.arrow[name].to_pylist()
-        if pa.types.is_floating(self.arrow.schema.field(name).type):
+        kind = self.arrow.schema.field(name).type
+        number = pa.types.is_floating(kind) or (pa.types.is_integer(kind) and None in values)
+        if number or pa.types.is_null(kind):
             return np.array([math.nan if v is None else v for v in values], dtype=float)
         return np.array(values, dtype=object if None in values else None)
 

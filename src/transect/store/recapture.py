@@ -74,6 +74,11 @@ def same_tokens_or_refuse(store: Store, tokenized: Tokenized) -> None:
         )
 
 
+def has_model(store: Store) -> bool:
+    """Whether there is a model of texts behind the points of a store."""
+    return store.manifest["model"]["kind"] not in (ARRAYS, IMAGES)
+
+
 def model_or_refuse(store: Store, what: str) -> None:
     """TransectError where a store was made from arrays, and `what` needs the model behind the points."""
     if store.manifest["model"]["kind"] == IMAGES:

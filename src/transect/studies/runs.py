@@ -158,7 +158,7 @@ def captured_controls(
 def model_of(store: Store) -> Model:
     """The model that a store was captured from; TransectError when it cannot be opened or has changed
     since."""
-    model_or_refuse(store, "a gradient")
+    model_or_refuse(store, "a loss, a gradient or a reading of its output")
     record = store.manifest["model"]
     source = record["fingerprint"].get("source") or {}
     model = open_model(

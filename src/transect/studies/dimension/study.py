@@ -14,6 +14,7 @@ from transect.inference.asks import Ask, answer
 from transect.models import sites
 from transect.results.study import Study
 from transect.results.table import merge
+from transect.store.recapture import has_model
 from transect.store.store import Store
 from transect.studies.dimension.cells import (
     FEWEST,
@@ -66,7 +67,7 @@ def dimension(
     Args:
         stores: Stores with all tokens of their texts, or models that are captured on `texts`.
         random_weights: Also a control: the first run's architecture with random weights.
-        loss: Also each text's loss, by the store's own model; without it dimensions alone.
+        loss: Also each text's loss, by the store's own model where it has one; without it dimensions alone.
 
     Returns: a study with the tables dimension and phases, and loss where it is asked for.
 
@@ -84,13 +85,14 @@ def dimension(
     asks: dict[str, Ask] = {}
     for store in [*runs, *controls]:
         asks[f"layers {store.name}"] = _layers(store, windows[store.name], how)
-    for store in runs if loss else []:
+    judges = [s for s in runs if loss and has_model(s)]
+    for store in judges:
         asks[f"loss {store.name}"] = _losses(store, windows[store.name])
     answers = answer(asks, work, "dimension")
     measured_runs = []
     for store in [*runs, *controls]:
         judge = runs[0] if store in controls else store
-        losses = np.array(answers[f"loss {judge.name}"], float) if loss else None
+        losses = np.array(answers[f"loss {judge.name}"], float) if judge in judges else None
         names = [task.site for task in asks[f"layers {store.name}"].tasks]
         size = min(how.each, len(windows[store.name].tokens[0]))
         layers = answers[f"layers {store.name}"]
@@ -100,10 +102,16 @@ def dimension(
     study = Study("dimension", "How many dimensions do states fill, and do hard texts fill more?", {})
     study.tables["dimension"] = merge([curves(one, how.seed) for one in measured_runs])
     study.tables["phases"] = merge([phases(one, how.seed) for one in measured_runs])
-    if loss:
-        study.tables["loss"] = merge([beside_loss(one, how) for one in measured_runs])
+    if judges:
+        beside = [one for one in measured_runs if one.loss is not None]
+        study.tables["loss"] = merge([beside_loss(one, how) for one in beside])
     describe(study, runs, controls, measured_runs, how)
-    return study.marked()
+    study.warnings += [
+        f"{s.name} was made from arrays: without its model there is no loss of its texts."
+        for s in runs
+        if loss and not has_model(s)
+    ]
+    return study.marked().in_units_of([*runs, *controls])
 
 
 def _layers(store: Store, window: Window, how: Any) -> Ask:

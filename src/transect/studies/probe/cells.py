@@ -76,7 +76,8 @@ def units_of(store: Store, task: Probe) -> Units:
     else:
         labels = store.label(task.label)[texts]
     if len(np.unique(labels)) < 2:
-        raise TransectError(f"label {task.label} has one value at {task.token}.", "Choose another.")
+        where = "over all tokens" if task.token == "all" else f"at {task.token}"
+        raise TransectError(f"label {task.label} has one value {where}.", "Choose another.")
     groups = texts if task.group is None else store.label(task.group)[texts]
     return Units(rows, labels, np.unique(groups, return_inverse=True)[1], types)
 
