@@ -372,3 +372,11 @@ def test_the_interval_of_a_drift_stays_above_zero():
     row["replicates"] = [0.9995, 0.998, 0.9992, 0.9985, 0.9991]
     (told,) = with_drift([row], {"x": arm})
     assert 0 < told["drift_low"] < 0.001 < told["drift_high"]
+
+
+def test_a_run_with_the_points_of_the_base_has_no_largest_drift(runs, tmp_path):
+    same = store(tmp_path / "same", (0,) * LAYERS, 7, "same")
+    asked = {"measures": "cka", "matrices": False, "n": 60, "groups": 4, "workers": 1}
+    found = ts.studies.compare([runs["base"], same], **asked).findings
+    assert any("same: at every layer the points of the base" in f for f in found)
+    assert not any("largest accumulated drift" in f for f in found)

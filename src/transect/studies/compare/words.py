@@ -161,7 +161,9 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
                 f"{arm.name}: change enters most (growth of 1 − unbiased CKA across a block) at {best}."
             )
         first = list(study.tables["ranking"].where(run=arm.name, measure="cka", normalise="raw"))[:3]
-        if first:
+        if first and not any(r["value"] for r in first):
+            sentences.append(f"{arm.name}: at every layer the points of the base, to the last bit of CKA.")
+        elif first:
             best = "; ".join(
                 f"{r['site']} {interval(r, digits=3)} ({share(r['top3'])} of replicates in the top 3"
                 f"{_controls(study, arms, 'ranking', r)})"
