@@ -28,6 +28,7 @@ def study(names: list[str]) -> tuple[Study, Figure]:
     return Study("drift", "?", {"adjacent": Table(rows)}), Figure("f", "depth", "adjacent", "", "", options)
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
 def test_every_name_stands_in_the_legend_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a font held every letter: what is left is what the drawing itself changes."""
     monkeypatch.setattr(letters, "_letters", lambda: set(range(0x110000)))
@@ -66,3 +67,15 @@ def test_powers_on_a_log_axis_need_no_formula() -> None:
     plt.close(canvas)
     assert {"10⁻²", "10⁰", "10¹"} <= set(seen)
     assert not any(re.search(r"[$\\{}]", label) for label in seen)
+
+
+def test_long_names_make_no_figure_wider_than_print() -> None:
+    """The legend takes fewer columns, a title more lines."""
+    from transect.results.drawing import WIDTH, panels, title_above
+
+    names = [f"a run whose name has more than forty letters {k}" for k in range(6)]
+    png = render(*study(names), ("png",))["png"]
+    assert int.from_bytes(png[16:20], "big") / 300 <= max(WIDTH.values()) + 0.01
+    canvas, _ = panels(2)
+    title_above(canvas, "words " * 60)
+    assert len(canvas.get_suptitle().splitlines()) > 1

@@ -11,6 +11,7 @@ import importlib.metadata
 import io
 import math
 import pkgutil
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,9 @@ def render(study: Study, figure: Figure, formats: Sequence[str]) -> dict[str, by
         canvas.draw_without_rendering()
         canvas.set_layout_engine(None)  # laid out; a place holder would ask for one more drawing a file
         box = canvas.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
+        if box.width > canvas.get_figwidth():  # what is printed at this width is no wider
+            inside = canvas.get_tightbbox()
+            box.x0, box.x1 = min(0.0, inside.x0), max(canvas.get_figwidth(), inside.x1)
         for kind in formats:
             metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
             sink = io.BytesIO()
@@ -202,16 +206,43 @@ def panels(
     return canvas, flat[:count]
 
 
-def legend_below(canvas: "Canvas", axes: "Sequence[Axes]", columns: int = 3) -> None:
-    """One legend of all panels under the figure, each name once."""
-    handles: dict[str, Any] = {}
-    for ax in axes:
+def legend_below(
+    canvas: "Canvas",
+    axes: "Sequence[Axes] | None" = None,
+    columns: int = 3,
+    handles: Sequence[Any] | None = None,
+    title: str | None = None,
+) -> None:
+    """One legend under the figure, of `handles` or of the panels (all unless given), each name once; in fewer
+    columns where it would be wider than the figure."""
+    from transect.results.letters import legible
+
+    names: dict[str, Any] = {handle.get_label(): handle for handle in handles or ()}
+    for ax in [] if handles else canvas.axes if axes is None else axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(name, handle)
-    if handles:
-        canvas.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False
-        )
+            names.setdefault(name, handle)
+    for count in range(columns if names else 0, 0, -1):
+        legend = canvas.legend(
+            list(names.values()), [legible(name) for name in names], loc="outside lower center",
+            ncols=count, frameon=False, title=title,
+        )  # fmt: skip
+        if count == 1 or legend.get_window_extent(_renderer(canvas)).width <= canvas.bbox.width:
+            return
+        legend.remove()
+
+
+def title_above(canvas: "Canvas", text: str) -> None:
+    """One title over all panels, in more lines where it would be wider than the figure."""
+    from transect.results.letters import legible
+
+    title = canvas.suptitle(legible(text), fontsize=8)
+    share = title.get_window_extent(_renderer(canvas)).width / canvas.bbox.width
+    if share > 1:
+        title.set_text("\n".join(textwrap.wrap(title.get_text(), math.floor(len(text) / share))))
+
+
+def _renderer(canvas: "Canvas") -> Any:
+    return canvas.canvas.get_renderer()  # type: ignore[attr-defined]
 
 
 def whole_ticks(ax: "Axes", most: int = 6) -> None:

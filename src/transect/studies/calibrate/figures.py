@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transect.inference.tests import LEVEL
-from transect.results.drawing import COLOURS, WIDTH
+from transect.results.drawing import COLOURS, WIDTH, legend_below
 from transect.results.study import Figure, Study
 from transect.studies.calibrate.planted import TESTS
 
@@ -38,8 +38,5 @@ def draw_power(study: Study, figure: Figure) -> "Canvas":
             ax.axhline(level, color="0.6", ls=":", lw=0.8)
         ax.set(title=test, xlabel="texts", ylim=(-0.02, 1.02))
     axes[0].set_ylabel("share of draws found")
-    handles, labels = axes[0].get_legend_handles_labels()
-    canvas.legend(
-        handles, labels, loc="outside lower center", ncols=len(sizes), frameon=False, title="size planted"
-    )
+    legend_below(canvas, axes[:1], len(sizes), title="size planted")
     return canvas

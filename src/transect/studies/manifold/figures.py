@@ -86,7 +86,7 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
     added."""
     import matplotlib.pyplot as plt
 
-    from transect.results.drawing import MARKS, hatch
+    from transect.results.drawing import MARKS, hatch, title_above
 
     o = figure.options
     part = study.tables[figure.table].where(run=o["run"], shape=o["shape"], kind=o["kind"])
@@ -120,7 +120,7 @@ def draw_manifold_map(study: Study, figure: Figure) -> "Canvas":
             bar.ax.text(-0.35, (low + high) / 2, "null", fontsize=6, ha="right", va="center")
         ax.spines[:].set_visible(False)
     _tokens(axes[-1, 0], heads)
-    canvas.suptitle(f"{figure.title} — {o['run']} ({MARKS['above']})", fontsize=8)
+    title_above(canvas, f"{figure.title} — {o['run']} ({MARKS['above']})")
     return canvas
 
 
@@ -145,7 +145,7 @@ def draw_manifold_lines(study: Study, figure: Figure) -> "Canvas":
     map."""
     import matplotlib.pyplot as plt
 
-    from transect.results.drawing import COLOURS
+    from transect.results.drawing import COLOURS, legend_below
 
     o = figure.options
     part = study.tables[figure.table].where(run=o["run"], shape=o["shape"], kind="free")
@@ -178,7 +178,7 @@ def draw_manifold_lines(study: Study, figure: Figure) -> "Canvas":
     _tokens(ax, heads)
     ax.set_ylabel("corrected score")
     ax.set_xlabel("token")
-    canvas.legend(loc="outside lower center", ncols=5, frameon=False)
+    legend_below(canvas, columns=5)
     return canvas
 
 

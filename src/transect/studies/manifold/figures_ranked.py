@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from transect.models import sites
-from transect.results.drawing import named
+from transect.results.drawing import legend_below, named
 from transect.results.study import Figure, Study
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def draw_manifold_ranking(study: Study, figure: Figure) -> "Canvas":
         f"corrected score at {rows[0]['site']}, {rows[0]['token'].removeprefix('landmark:')} (0: permuted "
         "labels)"
     )
-    canvas.legend(loc="outside lower center", ncols=2, frameon=False)
+    legend_below(canvas, columns=2)
     return canvas
 
 
@@ -91,6 +91,5 @@ def draw_manifold_intervention(study: Study, figure: Figure) -> "Canvas":
         words = {"kl": "KL of next token (nats)", "label_shift": "log-odds shift, new label over old"}
         ax.set_ylabel(words[measure])
         ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    legend_below(canvas, [axes[0, 0]])
     return canvas

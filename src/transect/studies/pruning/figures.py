@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transect.results.drawing import COLOURS, WIDTH
+from transect.results.drawing import COLOURS, WIDTH, legend_below
 from transect.results.study import Figure, Study
 
 if TYPE_CHECKING:
@@ -47,5 +47,5 @@ def draw_pruning(study: Study, figure: Figure) -> "Canvas":
         ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()
     ax.set(xlabel="fraction of MLP neurons removed", ylabel="perplexity ÷ whole model's")
-    canvas.legend(loc="outside lower center", ncols=3, frameon=False)
+    legend_below(canvas)
     return canvas

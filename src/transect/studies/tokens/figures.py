@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transect.results.drawing import WIDTH, colours, named, panels
+from transect.results.drawing import WIDTH, colours, legend_below, named, panels
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 from transect.studies.tokens.pictures import MOST
@@ -291,4 +291,4 @@ def _legend(
         handles.append(Line2D([], [], color="0.3", ls="--", lw=0.9, label="random weights"))
     if null:
         handles.append(Line2D([], [], color="0.45" if grey else "0.3", ls=":", lw=0.9, label=null))
-    canvas.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    legend_below(canvas, columns=4, handles=handles)
