@@ -10,7 +10,7 @@ from transect.inference.intervals import jackknife
 from transect.random import rng
 from transect.store.store import Store
 from transect.studies.manifold.plan import block_permutation, group_folds
-from transect.studies.probe.fit import held_out, score, targets
+from transect.studies.probe.fit import Held, held_out, score, targets, without
 from transect.studies.probe.logistic import logistic
 from transect.work.keys import key_of
 
@@ -109,6 +109,20 @@ def _turned(code: np.ndarray, groups: np.ndarray, generator: np.random.Generator
     return out
 
 
+def _left_out(
+    X: np.ndarray, Y: np.ndarray, folds: list[np.ndarray], groups: np.ndarray, made: Held, kept: np.ndarray,
+    task: Probe,
+) -> float:  # fmt: skip
+    """The score of the labels where only the rows `kept` are there, for training and for testing."""
+    if made.ridges:
+        again = without(X, Y[:, 0], folds, made.ridges, kept)[:, None]
+    else:
+        place = np.cumsum(kept) - 1
+        parts = [place[fold[kept[fold]]] for fold in folds]
+        again = logistic(X[kept], Y[kept], [p for p in parts if len(p)], groups[kept]).predicted
+    return float(score(again, Y[kept], task.kind)[0])
+
+
 def probed(task: Probe) -> dict[str, Any]:
     """Score of the labels with its interval, of the control task, of permuted labels; share of variance."""
     store = opened(task.path, task.content)
@@ -119,15 +133,13 @@ def probed(task: Probe) -> dict[str, Any]:
     Y = targets(labellings(units, task), task.kind)
     folds = group_folds(units.groups, task.folds, rng(task.seed, "probe folds"))
     probe = logistic if task.classifier == "logistic" else held_out
-    predicted, share = probe(X, Y, folds, units.groups)
-    scores = score(predicted, Y, task.kind)
+    made = probe(X, Y, folds, units.groups)
+    scores = score(made.predicted, Y, task.kind)
     parts = rng(task.seed, "groups").permutation(int(units.groups.max()) + 1) % task.groups
-    drops = []
-    for g in np.unique(parts):
-        kept = parts[units.groups] != g
-        drops.append(float(score(predicted[kept, :1], Y[kept, :1], task.kind)[0]))
+    drops = [_left_out(X, Y[:, :1], folds, units.groups, made, parts[units.groups] != g, task)
+             for g in np.unique(parts)]  # fmt: skip
     low, high = jackknife(float(scores[0]), drops)
-    row = {"value": float(scores[0]), "low": low, "high": high, "variance": share, "n": len(X)}
+    row = {"value": float(scores[0]), "low": low, "high": high, "variance": made.share, "n": len(X)}
     several = len(np.unique(units.types)) > 1
     row |= {"control_task": float(scores[1]) if several else None, "null": scores[2:].tolist()}
     return row | {"n_texts": int(units.groups.max()) + 1, "status": "ok"}

@@ -15,11 +15,12 @@ RIDGES = 10.0 ** np.arange(-6, 7)
 
 
 class Held(NamedTuple):
-    """Predictions of held-out rows [n, m, c], and the share of held-out variance in the span of the first
-    labelling's weights."""
+    """Predictions of held-out rows [n, m, c], the share of held-out variance in the span of the first
+    labelling's weights, and the ridge of that labelling by fold."""
 
     predicted: np.ndarray
     share: float
+    ridges: tuple[float, ...] = ()
 
 
 def targets(labels: np.ndarray, kind: str) -> np.ndarray:
@@ -55,16 +56,49 @@ def held_out(
 ) -> Held:
     """Predictions of every row by a probe fitted without its fold; `groups` [n] stay whole where a ridge is
     chosen too, since rows of one text resemble each other."""
-    predicted, shares = np.empty(Y.shape), []
+    predicted, shares, ridges = np.empty(Y.shape), [], []
     for test in folds:
         train = np.setdiff1d(np.arange(len(X)), test)
         svd = _decomposed(X[train], Y[train])
         ridge = _ridges(X[train], Y[train], groups[train])
         predicted[test] = svd.predict(X[test], ridge)
+        ridges.append(float(ridge[0]))
         W = np.linalg.qr(svd.Vt.T @ svd.weights(ridge)[:, 0])[0]
         Z = X[test] - X[test].mean(axis=0)
         shares.append(float(((Z @ W) ** 2).sum() / max(float((Z**2).sum()), 1e-300)))
-    return Held(predicted, float(np.mean(shares)))
+    return Held(predicted, float(np.mean(shares)), tuple(ridges))
+
+
+def without(
+    X: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n c"], folds: list[np.ndarray],
+    ridges: tuple[float, ...], kept: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Predictions of the rows `kept` (bool [n]), [rows, c], by probes that never saw the others; the ridges,
+    one a fold, stay."""
+    predicted = np.zeros(Y.shape)
+    for test, ridge in zip(folds, ridges, strict=True):
+        train = kept.copy()
+        train[test] = False
+        if not train.any():
+            return np.full((int(kept.sum()), Y.shape[1]), np.nan)
+        predicted[test] = _ridge(X[train], Y[train], X[test], ridge)
+    return predicted[kept]
+
+
+def _ridge(X: np.ndarray, Y: np.ndarray, T: np.ndarray, ridge: float) -> np.ndarray:
+    """Predictions for T by one regression on the smaller Gram side, as `_Basis` makes them."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    at, mean = X.mean(axis=0), Y.mean(axis=0)
+    Z = X - at
+    small = Z @ Z.T if len(Z) <= Z.shape[1] else Z.T @ Z
+    if not (scale := float(np.trace(small)) / len(small)) > 0:
+        return np.broadcast_to(mean, (len(T), len(mean)))
+    small[np.diag_indices_from(small)] += ridge * scale
+    factor = cho_factor(small, overwrite_a=True)
+    if len(Z) <= Z.shape[1]:
+        return mean + (T - at) @ (Z.T @ cho_solve(factor, Y - mean))
+    return mean + (T - at) @ cho_solve(factor, Z.T @ (Y - mean))
 
 
 def _decomposed(X: np.ndarray, Y: np.ndarray) -> _Basis:
