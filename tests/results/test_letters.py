@@ -74,6 +74,7 @@ def test_long_names_make_no_figure_wider_than_print() -> None:
     from transect.results.drawing import WIDTH, panels, title_above
 
     names = [f"a run whose name has more than forty letters {k}" for k in range(6)]
+    assert len(draw(*study(names)).legends[0].get_texts()) == 6
     png = render(*study(names), ("png",))["png"]
     assert int.from_bytes(png[16:20], "big") / 300 <= max(WIDTH.values()) + 0.01
     canvas, _ = panels(2)
