@@ -100,8 +100,8 @@ def _methods(label: str, how: Any) -> list[str]:
         "chosen on half of the training groups, fitted on the other half; classes by "
         f"{CLASSES[how.classifier]}, "
         "ordinal labels "
-        f"by ridge on their ranks. Position 0 is left out.{kinds} Intervals leave {how.groups} groups of texts "
-        "out in turn, of training and of judging.",
+        f"by ridge on their ranks. Position 0 is left out.{kinds} Intervals leave {how.groups} groups of "
+        "texts out in turn, of training and of judging.",
         f"Null: {how.permutations} labellings {moved}, each fitted anew with a ridge of its own; p_max "
         "is max-T "
         "over all cells of a run. Control task: every kind of token gets a random label (Hewitt & Liang "
