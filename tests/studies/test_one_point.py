@@ -47,6 +47,14 @@ def test_a_sweep_a_map_and_a_study_of_power_run(store: ts.Store) -> None:
     assert "40 samples of one token: nothing inside a sample is alike." in power.findings[0]
 
 
+def test_the_name_of_a_label_may_hold_a_comma(tmp_path: Path) -> None:
+    points = arrays(0)
+    labels = {"height, m": points["resid.0"][:, 0].tolist(), "height": [0] * 40}
+    store = ts.store_from_arrays(points, tmp_path / "s", labels=labels)
+    mapped = ts.studies.manifold(store, label="height, m", shape="line", permutations=19, repeats=1, **SMALL)
+    assert mapped.tables["map"].column("value")[0] > 0.5
+
+
 def test_figures_without_a_control_task_are_drawn(store: ts.Store, tmp_path: Path) -> None:
     """No one token stands there: the column is empty, and left out of the figure."""
     study = ts.studies.probe(store, label="y", permutations=19, **SMALL)

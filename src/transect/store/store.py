@@ -127,7 +127,7 @@ class Store(Shown):
         if name not in self.labels:
             raise TransectError(
                 f"{self.path}: no label {name!r}.{nearest(name, self.labels)}",
-                f"Labels here: {', '.join(self.labels) or 'none'}.",
+                f"Labels here: {', '.join([*self.labels][:20]) or 'none'}.",
             )
         return self.labels[name]
 

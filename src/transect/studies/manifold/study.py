@@ -199,7 +199,8 @@ def same_texts(one: Store, other: Store) -> bool:
 
 def label_names(store: Store, label: str | None) -> tuple[str, ...]:
     """The labels asked for; TransectError lists the ones there are."""
-    names = tuple(part.strip() for part in (label or "").split(",") if part.strip())
+    parts = [label] if label in store.labels else (label or "").split(",")  # a name may hold a comma
+    names = tuple(part.strip() for part in parts if part and part.strip())
     if not names:
         raise TransectError(
             f"{store.path}: no label named.",
