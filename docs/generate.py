@@ -13,6 +13,7 @@ import click
 from transect.cli.main import cli
 from transect.measures.registry import registry
 from transect.results import terms
+from transect.studies.reproduce.claims import claims
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
@@ -131,6 +132,17 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in lines)
 
 
+def published() -> str:
+    """Every published claim as claims.toml has it: source, statement, number, models, what is measured."""
+    rows = [
+        (f"`{c.name}`", c.source, c.claim, c.number, ", ".join(c.models), c.measures)
+        for c in claims().values()
+    ]
+    head = HEAD.replace("the docstrings", "studies/reproduce/claims.toml")
+    about = "# The published claims\n\nWhat `transect reproduce --list` shows; see [here](../claims.md).\n\n"
+    return head + about + _table(("name", "source", "claim", "published", "models", "measured"), rows)
+
+
 def llms() -> str:
     """The documentation for readers that are language models: pages in the order of the site, a line each."""
     root = HERE.parent
@@ -178,6 +190,7 @@ def recipe() -> str:
 PAGES = {
     "reference/measures.md": measures,
     "reference/commands.md": commands,
+    "reference/claims.md": published,
     "faults.md": faults,
     "terms.md": lambda: HEAD.replace("docstrings", "table in results/terms.py") + terms.page(),
     "llms.txt": llms,
