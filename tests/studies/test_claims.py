@@ -1,13 +1,16 @@
 """Published claims by name: the file is whole, every claim is measured, and a verdict is given on the paper's
 own model only."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
 
 import transect as ts
+from planted_adapter import Q0, R, plant
 from tiny import make_texts, save_tiny
 from transect.cli.main import cli
 from transect.errors import TransectError
@@ -70,6 +73,59 @@ def test_a_claim_is_measured_with_interval_and_control(name: str, model: str, tm
         assert row["outcome"] == "not the same"
     if name == "murphy-cka":
         assert row["value"] > row["null"] + 0.1
+
+
+@pytest.fixture(scope="module")
+def seeds(model: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Another seed of the model, an adapter with a loud new direction, and a full fine-tune that added 3 % of
+    noise to a matrix."""
+    folder, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(3)
+    other = str(save_tiny(folder / "other", "llama", seed=1))
+    factors = {Q0: (rng.standard_normal((32, R)), 0.05 * rng.standard_normal((R, 32)))}
+    adapter = str(plant(folder / "a", model, factors))
+    full = Path(shutil.copytree(model, folder / "full"))
+    tensors = load_file(full / "model.safetensors")
+    W = tensors[f"{Q0}.weight"]
+    tensors[f"{Q0}.weight"] = W + (0.03 * W.std() * rng.standard_normal(W.shape)).astype(W.dtype)
+    save_file(tensors, full / "model.safetensors", metadata={"format": "pt"})
+    return {"other": other, "adapter": adapter, "full": str(full)}
+
+
+PAIRS = ["gurnee-universal", "kim-peri-ln", "huh-platonic", "groger-aristotle"]
+
+
+@pytest.mark.parametrize("name", [*PAIRS, "shuttleworth-intruders", "biderman-forgets"])
+def test_a_pair_of_runs_is_no_sample_and_proves_no_trend(
+    name: str, model: str, seeds: dict[str, str], tmp_path: Path
+) -> None:
+    asked = {k: seeds[k] for k in find(name).needs} | ({"full": seeds["full"]} if name[0] == "s" else {})
+    study = ts.studies.reproduce(
+        name, model=model, texts=make_texts(24), longest=24, out=tmp_path / "o", workers=1, **asked
+    )
+    row = next(iter(study.tables["reproduced"]))
+    assert row["low"] <= row["value"] <= row["high"]
+    assert row["null"] is not None
+    assert "One pair" in row["note"] or "one pair" in row["note"] or "no sample" in row["note"]
+    if name in ("kim-peri-ln", "biderman-forgets", "shuttleworth-intruders"):
+        assert row["outcome"] == OUTCOMES[False, None]
+    if name == "huh-platonic":
+        assert row["outcome"] != OUTCOMES[False, True]
+    if name == "shuttleworth-intruders":
+        assert row["value"] > 0
+        assert "full fine-tune: 0" in row["note"]
+
+
+def test_models_alike_everywhere_are_no_sign_of_neighbours_alone(model: str, tmp_path: Path) -> None:
+    """A copy of a model shares neighbours and everything else: neither trend nor a contrast can be seen."""
+    copy = shutil.copytree(model, tmp_path / "copy")
+    for name in ("huh-platonic", "groger-aristotle"):
+        study = ts.studies.reproduce(
+            name, model=model, other=str(copy), texts=make_texts(24), out=tmp_path / name, workers=1
+        )
+        row = next(iter(study.tables["reproduced"]))
+        assert row["value"] == 1
+        assert row["null_high"] < 1
+        assert row["outcome"] == OUTCOMES[False, None]
 
 
 @pytest.mark.fault(

@@ -2,6 +2,7 @@
 argument."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from transect.studies.reproduce.asked import Asked, Found, beyond, finding, laye
 from transect.studies.reproduce.entries_states import DRAWS, growth
 from transect.texts.texts import open_texts
 
+#: Why nothing is tested between two runs of training.
+ONE_RUN = "One run an arm is no sample of seeds: shown, not tested."
+
 
 def gurnee_universal(asked: Asked) -> Found:
     """Share of neurons with a twin in any block of the other model."""
@@ -37,7 +41,9 @@ def gurnee_universal(asked: Asked) -> Found:
     )
     numbers = float(value), float(low), float(high)
     holds = bool(low <= 0.05 and high >= 0.01)
-    return finding(numbers, holds, "texts permuted", [float(null)], int(rows[0]["n_texts"]))
+    note = f"One pair of models, {weight.sum():.0f} neurons, {int(rows[0]['n']):,} tokens; theirs are five "
+    note += "seeds and 100 million tokens."
+    return finding(numbers, holds, "texts permuted", [float(null)], int(rows[0]["n_texts"]), note)
 
 
 def shuttleworth_intruders(asked: Asked) -> Found:
@@ -48,17 +54,14 @@ def shuttleworth_intruders(asked: Asked) -> Found:
     study = adapters(
         asked.how.adapter, base, full=full, intruders=True, seed=asked.how.seed, workers=1, out=out
     )
-    table = study.tables["intruders"].where(measure="intruders_of_block")
-    runs = table.values("run")
-    sums = {run: table.where(run=run) for run in runs}
-    count, low, high, null = (
-        float(sums[runs[0]].column(k).sum()) for k in ("value", "null_low", "null_high", "null")
-    )
-    note = f"Of {sums[runs[0]].column('of').sum():.0f} leading vectors; exact for these weights."
-    if full:
-        note += f" In the full fine-tune: {sums[runs[1]].column('value').sum():.0f}."
-    numbers = [count] * 3
-    return finding(numbers, count > 0, "random ΔW of the same spectrum", [null, low, high], 0, note)
+    lora, *others = study.tables["intruders"].where(measure="intruders_of_run")
+    note = f"Of {lora['of']} leading vectors; exact for these weights. In the full fine-tune: "
+    note += f"{others[0]['value']:.0f} (random ΔW {others[0]['null']:.1f}). " if others else "not given. "
+    if lora["value"] <= lora["null_high"]:
+        note += "Random ΔW have as many: they come with the size of the change, not with what was learned. "
+    holds = None if lora["value"] else False
+    null = [lora[k] for k in ("null", "null_low", "null_high")]
+    return finding([lora["value"]] * 3, holds, "random ΔW of the same spectrum", null, 0, note + ONE_RUN)
 
 
 def biderman_forgets(asked: Asked) -> Found:
@@ -74,11 +77,11 @@ def biderman_forgets(asked: Asked) -> Found:
         by_role["other"],
         len(open_texts(asked.how.other_texts or asked.how.texts, seed=asked.how.seed)),
     )
-    note = "One adapter and one fine-tune: a claim about training needs three seeds of each."
+    note = ONE_RUN
     if "task" in by_role:
-        note += f" On the task's texts: {by_role['task'][0][0]:.3g} [{by_role['task'][0][1]:.3g}, "
-        note += f"{by_role['task'][0][2]:.3g}]."
-    return finding(trained, beyond(trained), "the same with the base for the adapter", base, texts, note)
+        value, low, high = by_role["task"][0]
+        note = f"On the task's texts: {value:.3g} [{low:.3g}, {high:.3g}]. {note}"
+    return finding(trained, None, "the same with the base for the adapter", base, texts, note)
 
 
 def _apart(asked: Asked, texts: Any, runs: Sequence[str]) -> list[tuple[float, float, float]]:
@@ -100,22 +103,25 @@ def kim_peri_ln(asked: Asked) -> Found:
     value = one[0] - two[0]
     half = float(np.hypot((one[2] - one[1]) / 2, (two[2] - two[1]) / 2))
     numbers = value, value - half, value + half
-    note = f"{stores[0].name} {one[0]:.3g}, {stores[1].name} {two[0]:.3g}; one run of each is no sample of "
-    note += "seeds."
-    return finding(numbers, beyond(numbers), "no difference", [0.0], texts, note)
+    note = f"{stores[0].name} {one[0]:.3g}, {stores[1].name} {two[0]:.3g}. {ONE_RUN}"
+    return finding(numbers, None, "no difference", [0.0], texts, note)
 
 
 def huh_platonic(asked: Asked) -> Found:
-    """Shared neighbours of texts beyond permuted texts."""
-    return _alike(asked)
+    """Shared neighbours of texts beyond permuted texts; a pair that is alike shows no trend."""
+    found, _ = _alike(asked)
+    return replace(found, holds=None if found.holds else found.holds)
 
 
 def groger_aristotle(asked: Asked) -> Found:
-    """The same, beside debiased CKA beyond permuted texts."""
-    return _alike(asked)
+    """The same, beside debiased CKA: seen where neighbours are shared beyond chance and CKA is not."""
+    found, everywhere = _alike(asked)
+    return replace(found, holds=None if found.holds and everywhere else found.holds)
 
 
-def _alike(asked: Asked) -> Found:
+def _alike(asked: Asked) -> tuple[Found, bool]:
+    """(Whether texts have the same neighbours in both models, whether their debiased CKA is beyond chance
+    too)."""
     stores = asked.store(), asked.store(model=asked.how.other)
     X, Y = (_means(s) for s in stores)
     n = min(len(X), len(Y))
@@ -127,12 +133,14 @@ def _alike(asked: Asked) -> Found:
 
     numbers = asked.by_text(near, n)
     null = np.array([float(knn_overlap(X, Y[o], k=k)) for o in orders])
-    full, permuted = float(cka(X, Y)), np.array([float(cka(X, Y[o])) for o in orders])
+    full, bound = float(cka(X, Y)), float(np.quantile([float(cka(X, Y[o])) for o in orders], 0.975))
     low, high = np.quantile(null, [0.025, 0.975]).tolist()
-    note = f"Debiased CKA {full:.2f}, permuted up to {np.quantile(permuted, 0.975):.2f}; k = {k} of {n} "
-    note += "texts, one pair of models: no trend can be seen."
+    note = (
+        f"Debiased CKA {full:.2f}, permuted up to {bound:.2f}; k = {k} of {n} texts, one pair of models: no "
+    )
+    note += "trend can be seen."
     beside = [float(null.mean()), low, high]
-    return finding(numbers, bool(numbers[0] > high), "texts permuted", beside, n, note)
+    return finding(numbers, beyond(numbers, high), "texts permuted", beside, n, note), full > bound
 
 
 def _means(store: Store) -> np.ndarray:
