@@ -106,6 +106,9 @@ def test_a_full_fine_tune_stands_beside_it(base, tmp_path):
     assert row["norm"] == pytest.approx(np.linalg.norm(delta), rel=1e-3)
     assert row["value"] <= 2.001
     assert study.tables["layers"].values("run") == ["a", "tuned"]
+    same = shutil.copytree(tuned, tmp_path / "full" / "a")
+    beside = adapters(folder, base, full=str(same)).tables["modules"]
+    assert beside.values("run") == ["a", "full/a"], "two folders of one name are two runs"
 
 
 def test_product_svd_and_energy_are_those_of_the_product():

@@ -32,9 +32,8 @@ def add_intruders(
         raise TransectError("no matrix of a block is changed.", "Leave --intruders out.")
     asked = {"intruders": Ask(sought, tasks, list, Sought.key)}
     rows = [row for one in answer(asked, work, "intruders")["intruders"] for row in one]
-    study.tables["intruders"] = Table(
-        [*_by_block(rows), *({k: v for k, v in r.items() if k != "counts"} for r in rows)]
-    )
+    sums = [*_summed(rows, "run"), *_summed(rows, "block")]
+    study.tables["intruders"] = Table([*sums, *({k: v for k, v in r.items() if k != "counts"} for r in rows)])
     texts = {
         name: open_texts(spec, seed=how.seed)
         for name, spec in (("task", how.texts), ("other", how.other_texts))
@@ -63,16 +62,18 @@ def _picks(rows: Sequence[dict[str, Any]], run: str) -> dict[str, list[int]]:
     return picks
 
 
-def _by_block(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Intruders of all matrices of a block, beside the same sum in each draw of random ΔW."""
-    blocks: dict[tuple[str, int], dict[str, Any]] = {}
-    counts: dict[tuple[str, int], np.ndarray] = {}
+def _summed(rows: Sequence[dict[str, Any]], part: str) -> list[dict[str, Any]]:
+    """Intruders of all matrices of a block or of a run, beside the same sum in each draw of random ΔW."""
+    blocks: dict[tuple[str, int | None], dict[str, Any]] = {}
+    counts: dict[tuple[str, int | None], np.ndarray] = {}
     for row in rows:
         if row["measure"] != "intruders":
             continue
-        at = row["run"], row["layer"]
-        one = blocks.setdefault(at, {"measure": "intruders_of_block", "value": 0.0, "of": 0})
-        one |= {k: row[k] for k in ("run", "layer", "design", "control", "draws", "status")}
+        at = row["run"], row["layer"] if part == "block" else None
+        one = blocks.setdefault(
+            at, {"measure": f"intruders_of_{part}", "value": 0.0, "of": 0, "layer": at[1]}
+        )
+        one |= {k: row[k] for k in ("run", "design", "control", "draws", "status")}
         one["value"] += row["value"]
         one["of"] += row["top"]
         counts[at] = counts.get(at, np.zeros(len(row["counts"]))) + np.asarray(row["counts"])
@@ -83,12 +84,11 @@ def _by_block(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _findings(study: Study, run: str, texts: Sequence[str]) -> list[str]:
-    blocks = study.tables["intruders"].where(run=run, measure="intruders_of_block")
-    count, every = blocks.column("value").sum(), blocks.column("of").sum()
+    total = next(iter(study.tables["intruders"].where(run=run, measure="intruders_of_run")))
+    null = {"value": total["null"], "low": total["null_low"], "high": total["null_high"]}
     sentences = [
-        f"{run}: {count:.0f} of the {every:.0f} leading singular vectors of W + ΔW are intruders; of "
-        "random ΔW "
-        f"of the same spectrum {blocks.column('null').sum():.1f}."
+        f"{run}: {total['value']:.0f} of the {total['of']} leading singular vectors of W + ΔW are intruders; "
+        f"of random ΔW of the same spectrum {interval(null, digits=3)}."
     ]
     for name in texts:
         part = study.tables["losses"].where(run=run, texts=name)

@@ -100,7 +100,9 @@ def adapters(
         )
     runs = {folder.name: changes}
     if full:
-        runs[Path(full).name] = list(full_changes(full, [c.name for c in changes], base_weights(base)))
+        runs[_other_name(folder, Path(full))] = list(
+            full_changes(full, [c.name for c in changes], base_weights(base))
+        )
     if work.progress:
         work.progress("opening the models", 1, 1)
     tasks = tuple((run, change, how.top, how.seed) for run, changes in runs.items() for change in changes)
@@ -123,6 +125,11 @@ def adapters(
     if intruders:
         add_intruders(study, runs, base, how, work)
     return study.marked()
+
+
+def _other_name(folder: Path, full: Path) -> str:
+    """Name of a full fine-tune, with its parent's in front where the adapter's folder is called the same."""
+    return full.name if full.name != folder.name else f"{full.resolve().parent.name}/{full.name}"
 
 
 def energy(change: Change, axes: np.ndarray) -> float:
