@@ -71,6 +71,25 @@ def test_copies_of_a_text_leak_unless_they_are_one_group(tmp_path: Path) -> None
     assert table.column("p_max")[0] > 0.05
 
 
+def test_texts_of_one_document_are_held_out_together(tmp_path: Path) -> None:
+    """States are a random vector of the document, labels a random number of it: only leaks can be read."""
+    rng = np.random.default_rng(7)
+    document = np.repeat(np.arange(15), [2, 6] * 7 + [4])
+    states, number = rng.normal(size=(15, 40))[document], rng.normal(size=15)[document]
+    X = states + 0.01 * rng.normal(size=states.shape)
+    options = {"labels": {"number": number}, "tokens": [[int(k) + 3, 5] for k in document]}
+    X = np.repeat(X, 2, axis=0).reshape(-1, 2, 40)
+    texts = {"groups": [f"d{k}" for k in document]}, {}
+    with_documents, without = (
+        ts.store_from_arrays({"resid.0": list(X)}, tmp_path / f"s{k}", **options, **t)
+        for k, t in enumerate(texts)
+    )
+    assert probe(without, "number").column("value")[0] > 0.8
+    table = probe(with_documents, "number")
+    assert table.column("value")[0] < 0.3
+    assert table.column("n_texts")[0] == 15
+
+
 def test_predictions_are_those_of_ridge_regression() -> None:
     rng = np.random.default_rng(2)
     X, y = rng.normal(size=(50, 6)) * [3, 1, 1, 2, 1, 0.2] + 5, rng.normal(size=50)

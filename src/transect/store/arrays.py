@@ -61,7 +61,7 @@ def store_from_arrays(
         texts: A string a sample; by default its number. Open texts bring labels and groups along.
         labels: Name → a value a sample.
         tokens: The tokens of each sample, as ids or as strings.
-        groups: What samples are resampled by, a value a sample; by default each by itself.
+        groups: What samples are part of, a value a sample: a probe holds it out whole.
         mask: [samples, tokens], True where a token is real; "all" where nothing is padded.
 
     Raises: TransectError for arrays that do not fit each other, are empty, or hold NaN or inf.

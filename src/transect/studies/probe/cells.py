@@ -46,6 +46,7 @@ class Units(NamedTuple):
 
     rows: np.ndarray
     labels: np.ndarray
+    texts: np.ndarray
     groups: np.ndarray
     types: np.ndarray
 
@@ -78,8 +79,17 @@ def units_of(store: Store, task: Probe) -> Units:
     if len(np.unique(labels)) < 2:
         where = "over all tokens" if task.token == "all" else f"at {task.token}"
         raise TransectError(f"label {task.label} has one value {where}.", "Choose another.")
-    groups = texts if task.group is None else store.label(task.group)[texts]
-    return Units(rows, labels, np.unique(groups, return_inverse=True)[1], types)
+    groups = _held_whole(store, task.group)[texts]
+    return Units(rows, labels, texts, np.unique(groups, return_inverse=True)[1], types)
+
+
+def _held_whole(store: Store, label: str | None) -> np.ndarray:
+    """What is held out whole, [texts]: values of a label; without one the document that a text is part of,
+    where the store knows it, else the text."""
+    if label is not None:
+        return store.label(label)
+    known = "group" in store.index.column_names
+    return np.asarray(store.index["group"].to_pylist()) if known else np.arange(len(store))
 
 
 def labellings(units: Units, task: Probe) -> np.ndarray:
@@ -95,16 +105,16 @@ def labellings(units: Units, task: Probe) -> np.ndarray:
     columns = [code, draw.choice(code, len(kinds))[kind]]
     for k in range(task.permutations):
         generator = rng(task.seed, "probe", k)
-        columns.append(_turned(code, units.groups, generator) if task.label in STANDARD
+        columns.append(_turned(code, units.texts, generator) if task.label in STANDARD
                        else code[block_permutation(units.groups, generator)])  # fmt: skip
     table = np.stack(columns, axis=1)
     return table if task.kind == "classes" else np.asarray(names, float)[table]
 
 
-def _turned(code: np.ndarray, groups: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _turned(code: np.ndarray, texts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     out = code.copy()
-    for g in np.unique(groups):
-        members = np.flatnonzero(groups == g)
+    for t in np.unique(texts):
+        members = np.flatnonzero(texts == t)
         out[members] = np.roll(code[members], generator.integers(len(members)))
     return out
 

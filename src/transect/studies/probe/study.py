@@ -44,7 +44,8 @@ class ProbeOptions(WorkOptions, total=False):
         str, Option("ridge", "Of classes: least squares or logistic regression.", choices=CLASSIFIERS)
     ]
     hold_out: Annotated[
-        str | None, Option(None, "Label whose values are held out whole; by default the text.")
+        str | None,
+        Option(None, "Label whose values are held out whole; by default a text's document, else the text."),
     ]
     folds: Annotated[int, Option(5, "Parts of the groups, held out in turn.", least=2)]
     permutations: Annotated[int, Option(99, "Permuted labellings behind null and p.", 0, MOST_DRAWS)]
