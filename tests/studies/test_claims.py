@@ -103,7 +103,8 @@ def test_a_pair_of_runs_is_no_sample_and_proves_no_trend(
         name, model=model, texts=make_texts(24), longest=24, out=tmp_path / "o", workers=1, **asked
     )
     row = next(iter(study.tables["reproduced"]))
-    assert row["low"] <= row["value"] <= row["high"]
+    assert row["run2"] in (seeds["other"], seeds["adapter"])
+    assert row["run2"] in study.findings[1]
     assert row["null"] is not None
     assert "One pair" in row["note"] or "one pair" in row["note"] or "no sample" in row["note"]
     if name in ("kim-peri-ln", "biderman-forgets", "shuttleworth-intruders"):
@@ -112,7 +113,11 @@ def test_a_pair_of_runs_is_no_sample_and_proves_no_trend(
         assert row["outcome"] != OUTCOMES[False, True]
     if name == "shuttleworth-intruders":
         assert row["value"] > 0
+        assert row["low"] is None, "an exact count has no interval"
+        assert "No texts are read" in study.methods[0]
         assert "full fine-tune: 0" in row["note"]
+    else:
+        assert row["low"] <= row["value"] <= row["high"]
 
 
 def test_models_alike_everywhere_are_no_sign_of_neighbours_alone(model: str, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def outcome(claim: Claim, model: Run, holds: bool | None) -> str:
 
 def _row(claim: Claim, answer: Found, model: Run, how: Any) -> dict[str, Any]:
     row: dict[str, Any] = {"measure": "reproduced", "claim": claim.name, "run": str(model)}
+    row["run2"] = next((str(r) for r in (how.other, how.adapter) if r is not None), None)
     row |= {"published": claim.number, "published_low": claim.low, "published_high": claim.high}
     row |= {
         k: getattr(answer, k) for k in ("value", "low", "high", "null", "null_low", "null_high", "control")
