@@ -14,6 +14,7 @@ from transect.cli.main import cli
 from transect.errors import TransectError
 from transect.models.losses import losses
 from transect.studies.adapters.changes import Change, adapter_changes, base_weights
+from transect.studies.adapters.figures_texts import draw_adapter_intruders
 from transect.studies.adapters.forgetting import Tuned, fisher, parts_of
 from transect.studies.adapters.intruders import Sought, leading, sought
 from transect.studies.adapters.study import AdapterOptions
@@ -97,6 +98,24 @@ def test_losses_are_those_of_the_weights(run: tuple[str, str]) -> None:
         whole, others = parts_of([c], {c.name: list(range(32))}, 99)
         assert np.allclose(whole[c.name], c.weight + (c.left * c.values) @ c.right, atol=1e-5)
         assert not others[c.name].any()
+
+
+def test_a_quiet_change_has_no_intruder_and_nothing_is_scaled(run: tuple[str, str], tmp_path: Path) -> None:
+    """A hundredth of the loud adapter: 0 of the leading vectors, on an axis of whole numbers."""
+    base, _ = run
+    rng = np.random.default_rng(6)
+    quiet = plant(
+        tmp_path / "q", base, {Q0: (rng.standard_normal((32, R)), 5e-4 * rng.standard_normal((R, 32)))}
+    )
+    found = ts.studies.adapters(quiet, base, intruders=True, texts=make_texts(8), top=4, draws=2, workers=1)
+    total = next(iter(found.tables["intruders"].where(measure="intruders_of_run")))
+    assert (total["value"], total["of"], total["null"]) == (0, 4, 0)
+    assert any("no intruder to scale down" in line for line in found.findings)
+    figures = {f.name: f for f in found.figures}
+    assert figures["forgetting"].title == "Loss from base to tuned"
+    assert "dashed" not in figures["forgetting"].caption
+    (ax,) = draw_adapter_intruders(found, figures["intruders"]).axes
+    assert all(y == round(y) for y in ax.get_yticks())
 
 
 def test_fisher_is_the_mean_squared_gradient_of_whole_texts(run: tuple[str, str]) -> None:

@@ -245,11 +245,11 @@ def _renderer(canvas: "Canvas") -> Any:
     return canvas.canvas.get_renderer()  # type: ignore[attr-defined]
 
 
-def whole_ticks(ax: "Axes", most: int = 6) -> None:
-    """Ticks at whole numbers: there is no layer 2.5."""
+def whole_ticks(ax: "Axes", most: int = 6, axis: str = "x") -> None:
+    """Ticks at whole numbers: there is no layer 2.5, and no half of a vector."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=most))
+    getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(integer=True, nbins=most))
 
 
 def scale_alike(

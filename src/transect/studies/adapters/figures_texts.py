@@ -31,8 +31,9 @@ def draw_adapter_intruders(study: Study, figure: Figure) -> "Canvas":
         name = named(f"{run}: random ΔW")
         ax.fill_between(x, low, high, color=palette[run], alpha=0.25, lw=0, label=name)
     ax.set(xlabel="block", ylabel="intruders")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, max(1, ax.get_ylim()[1]))
     whole_ticks(ax)
+    whole_ticks(ax, axis="y")
     legend_below(canvas, [ax], 2)
     return canvas
 

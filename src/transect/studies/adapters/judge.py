@@ -50,7 +50,8 @@ def add_intruders(
         study.tables |= {"losses": Table(losses), "fisher": Table(foretold)}
     study.findings += [line for run in runs for line in _findings(study, run, list(texts))]
     study.methods += _methods(how, bool(texts))
-    study.figures += _figures(list(runs), base, how, list(texts))
+    scaled = bool(texts) and len(study.tables["losses"].where(run=next(iter(runs)), path="intruders")) > 0
+    study.figures += _figures(list(runs), base, how, list(texts), scaled=scaled)
 
 
 def _picks(rows: Sequence[dict[str, Any]], run: str) -> dict[str, list[int]]:
@@ -98,6 +99,8 @@ def _findings(study: Study, run: str, texts: Sequence[str]) -> list[str]:
         if ("intruders", 0.0) in at:
             line += f", {interval(at['intruders', 0.0], digits=3)} without intruders, "
             line += f"{interval(at['others', 0.0], digits=3)} without as many other leading vectors"
+        else:
+            line += "; no intruder to scale down"
         barrier = next(iter(part.where(measure="barrier")))
         sentences.append(line + f"; barrier on the straight line {interval(barrier, digits=2)} nats a token.")
     if texts:
@@ -134,7 +137,7 @@ def _methods(how: Any, judged: bool) -> list[str]:
     return sentences
 
 
-def _figures(runs: list[str], base: str, how: Any, texts: list[str]) -> list[Figure]:
+def _figures(runs: list[str], base: str, how: Any, texts: list[str], *, scaled: bool) -> list[Figure]:
     figures = [
         Figure(
             "intruders",
@@ -155,11 +158,10 @@ def _figures(runs: list[str], base: str, how: Any, texts: list[str]) -> list[Fig
                 "forgetting",
                 "adapter_forgetting",
                 "losses",
-                "Intruders scaled down",
+                "Intruders scaled down" if scaled else "Loss from base to tuned",
                 f"Base {base}, {runs[0]}. Loss beyond the base, paired by text, 95 % by groups of texts; "
-                "grey: the straight line from base "
-                "(0) to "
-                "tuned (1); dashed: as many other leading vectors scaled. "
+                "grey: the straight line from base (0) to tuned (1)"
+                f"{'; dashed: as many other leading vectors scaled' if scaled else ', without an intruder'}. "
                 f"Task: {how.texts}; other: {how.other_texts}; seed {how.seed}.",
                 {"run": runs[0], "texts": texts, "steps": list(STEPS)},
             )
