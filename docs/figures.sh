@@ -1,6 +1,6 @@
 #!/bin/sh
-# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons match intruders tokens compare depth lens probe dimension claims (all without a word).
-# On one core: drift 6 minutes, manifold 10, neurons 5, compare two hours, tokens a day (on an accelerator 5 minutes, with JOBS=4). A second call goes on; OUT says where.
+# The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons match intruders tokens compare depth lens probe dimension claims pairs (all without a word; claims makes pairs too).
+# On one core: drift 6 minutes, manifold 10, neurons 5, pairs 30, compare two hours, tokens a day (on an accelerator 5 minutes, with JOBS=4). A second call goes on; OUT says where.
 set -eu
 OUT=${OUT:-runs/docs}
 HERE=$(dirname "$0")/figures
@@ -57,10 +57,29 @@ adapted() { # a LoRA adapter that speaks like presidents, five minutes
   [ -f "$OUT/lora/result.json" ] || transect finetune smollm2 $train --method lora --learning-rate 2e-3 --out "$OUT/lora"
 }
 
-intruders() {
+loud() { # an adapter with intruders, two minutes
   train="--task lm:sotu --method lora --steps 24 --batch 8 --max-length 48 --eval-limit 16 --evaluate-every 24"
   [ -f "$OUT/lora-loud/result.json" ] || transect finetune smollm2 $train --learning-rate 1e-2 --out "$OUT/lora-loud"
+}
+
+tuned() { # the same in full, for as many steps as the adapter that is not loud, some minutes
+  train="--task lm:sotu --steps 40 --batch 8 --max-length 64 --eval-limit 16 --evaluate-every 40"
+  [ -f "$OUT/full/result.json" ] || transect finetune smollm2 $train --method full --learning-rate 1e-4 --out "$OUT/full"
+}
+
+decoders() { # three decoders of six blocks on the State of the Union messages, two minutes each
+  for run in pre-0 pre-1 peri-0; do
+    train="--preset demo --layers 6 --steps 160 --texts sotu --norm-placement ${run%-*} --seed ${run#*-}"
+    [ $run = pre-0 ] || train="$train --data $OUT/small/pre-0/data"
+    [ -f "$OUT/small/$run/result.json" ] || transect train $train --out "$OUT/small/$run"
+  done
+}
+
+intruders() {
+  loud
   transect adapters "$OUT/lora-loud" --base smollm2 --intruders --texts sotu:10 --other-texts gsm-test:10 --out "$OUT/intruders"
+  tuned
+  transect adapters "$OUT/full" --base smollm2 --intruders --texts sotu:10 --other-texts gsm-test:10 --out "$OUT/intruders-full"
   take "$OUT/intruders" forgetting=adapters-forgetting
 }
 
@@ -81,6 +100,23 @@ claims() {
     transect reproduce $claim --out "$OUT/claims/$claim"
   done
   take "$OUT/claims/shortgpt-influence" reproduced=claims-shortgpt
+  pairs
+}
+
+pairs() { # claims of two runs: small decoders trained here, an encoder, an adapter and a full fine-tune
+  decoders
+  adapted
+  loud
+  tuned
+  small=$OUT/small out=$OUT/claims
+  transect reproduce gurnee-universal --model "$small/pre-0" --other "$small/pre-1" --texts brown:100 --out "$out/gurnee"
+  transect reproduce kim-peri-ln --model "$small/pre-0" --other "$small/peri-0" --texts brown:32 --out "$out/kim"
+  for claim in huh-platonic groger-aristotle; do
+    transect reproduce $claim --other minilm --texts brown:120 --out "$out/$claim"
+  done
+  transect reproduce shuttleworth-intruders --adapter "$OUT/lora-loud" --full "$OUT/full" --out "$out/shuttleworth"
+  transect reproduce biderman-forgets --adapter "$OUT/lora" --full "$OUT/full" --other-texts gsm-test:32 \
+    --task-texts sotu:32 --out "$out/biderman"
 }
 
 depth() {
@@ -101,6 +137,9 @@ probe() {
   transect probe "$from/smollm2" --label position --control "$from/smollm2_random_weights" --sites $layers \
     --out "$OUT/probe"
   take "$OUT/probe" probe=probe selectivity=probe-selectivity
+  transect capture smollm2 brown:300 --min-chars 200 --max-length 24 --layers 0,6,12,18,24,30 --out "$OUT/genres" --name smollm2
+  transect probe "$OUT/genres" --label genre --classifier logistic --permutations 19 --random-weights --out "$OUT/probe-classes"
+  take "$OUT/probe-classes" probe=probe-classes selectivity=probe-classes-selectivity
 }
 
 dimension() {

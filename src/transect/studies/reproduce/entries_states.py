@@ -178,5 +178,5 @@ def hewitt_selectivity(asked: Asked) -> Found:
     half = float(np.hypot(*((r["high"] - r["low"]) / 2 for r in (first, middle))))
     numbers = value, value - half, value + half
     note = f"At {pair[1]} R² {middle['value']:.2f}, control task {middle['control_task']:.2f}; at {pair[0]} "
-    note += f"{first['value']:.2f}, {first['control_task']:.2f}."
+    note += f"{first['value']:.2f}, {first['control_task']:.2f}. Position stands in for parts of speech."
     return finding(numbers, beyond(numbers), "of the embedding", [first["selectivity"]], len(store), note)
