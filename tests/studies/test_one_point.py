@@ -98,3 +98,13 @@ def test_texts_of_one_token_leave_nothing_without_position_0(tmp_path: Path) -> 
     assert ts.sweep("cka", store, n=16, groups=4, permutations=0, position0=True, **SMALL).values(
         "status"
     ) == ["ok"]
+
+
+def test_texts_of_one_document_are_warned_of(tmp_path: Path) -> None:
+    points = arrays(0)
+    store = ts.store_from_arrays(points, tmp_path / "s", groups=[k // 2 for k in range(40)])
+    study = ts.studies.calibrate(store, draws=10, permutations=19, **SMALL)
+    assert any("40 samples are parts of 20 documents" in w for w in study.warnings)
+    alone = ts.store_from_arrays(points, tmp_path / "t", groups=list(range(40)))
+    study = ts.studies.calibrate(alone, draws=10, permutations=19, **SMALL)
+    assert not any("documents" in w for w in study.warnings)

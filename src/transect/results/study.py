@@ -3,7 +3,7 @@ files."""
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -77,6 +77,7 @@ class Study:
             self.warnings.append(
                 f"Intervals that calibration does not vouch for (docs/calibration.md): {warning}."
             )
+        self.warnings += [] if self.name == "probe" else _dependent(self.provenance.get("runs", []))
         if bare := [name for name, table in self.tables.items() if _unmarked(table)]:
             self.warnings.append(f"Intervals of these tables are not calibrated: {', '.join(bare)}.")
         for k, figure in enumerate(self.figures):
@@ -98,7 +99,7 @@ class Study:
         """
         left = ("out", "progress", "engine", "texts")
         options = {k: v for k, v in dict(how.items()).items() if k not in left}
-        runs = [s.manifest | {"path": str(s.path), "content": s.content} for s in stores]
+        runs = [s.manifest | {"path": str(s.path), "content": s.content} | _documents(s) for s in stores]
         self.provenance = {"transect": __version__, "runs": runs, "options": options | more}
         for table in self.tables.values():
             table.provenance = table.provenance | self.provenance
@@ -156,6 +157,24 @@ class Study:
                 )
         figures = [Figure(**figure) for figure in record["figures"]]
         return cls(tables=tables, figures=figures, **{k: record[k] for k in FIELDS})
+
+
+def _documents(store: Any) -> dict[str, int]:
+    """How many documents the texts of a store are parts of, where it knows and these are fewer."""
+    known = "group" in store.index.column_names
+    count = len(set(store.index["group"].to_pylist())) if known else len(store)
+    return {"documents": count} if count < len(store) else {}
+
+
+def _dependent(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A warning for every choice of texts that share documents."""
+    lines = [
+        f"{r['texts']['spec']}: {r['texts']['count']} texts are parts of {r['documents']} documents, "
+        "and taken as independent: where parts resemble each other, intervals are too narrow and p too small."
+        for r in runs
+        if "documents" in r
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def _uncalibrated(tables: Iterable[Table]) -> str:
