@@ -15,6 +15,7 @@ from transect.models import sites
 from transect.results.study import Study
 from transect.results.table import Table, merge
 from transect.store.store import Store
+from transect.store.units import full_label
 from transect.studies.probe.cells import STANDARD, Probe, probed, units_of
 from transect.studies.probe.fit import KINDS
 from transect.studies.probe.words import describe
@@ -102,7 +103,7 @@ def probe(
 def _task(store: Store, site: str, token: str, label: str, how: Any) -> Probe:
     kind = how.kind
     if label not in STANDARD:
-        values = store.label(label)
+        values = full_label(store, label)
         numbers = values.dtype.kind in "if" and len(np.unique(values)) >= NUMBERS
         kind = kind or ("ridge" if numbers else "classes")
         if kind != "classes" and values.dtype.kind not in "ifb":
