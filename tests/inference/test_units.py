@@ -1,5 +1,6 @@
 """What is drawn, permuted and left out as one: texts, groups of texts, and copies of a text."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from planted import planted_store
 from tiny import make_texts, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.inference.draws import draw
+from transect.inference.tests import arrangements
 from transect.random import rng
 from transect.store.selection import Selection
 from transect.store.units import apart
@@ -79,3 +81,24 @@ def test_runs_of_the_same_tokens_draw_the_same_rows_whatever_their_groups(tmp_pa
     two = ts.store_from_arrays({"resid.0": X}, tmp_path / "two")
     table = ts.sweep("paired_displacement", [one, two], pairs="same", groups=3, workers=1)
     assert table.column("value") == [0.0]
+
+
+def test_a_test_of_too_few_units_has_no_p(tmp_path: Path) -> None:
+    """Five texts are swapped between two clouds in 16 ways that differ: no p is below 1/16."""
+    random = np.random.default_rng(0)
+    for count, tested in ((5, False), (6, True)):
+        points = {
+            f"resid.{k}": [random.normal(9 * k, 1, size=(3, 4)) for _ in range(count)] for k in range(2)
+        }
+        store = ts.store_from_arrays(points, tmp_path / str(count))
+        table = ts.sweep(
+            "centroid", store, design="paired", swaps=99, groups=count, position0=True, workers=1
+        )
+        (p,) = table.column("p")
+        assert np.isfinite(p) == tested, (count, p)
+        assert tested or "16 different draws" in table.column("untested")[0]
+
+
+def test_arrangements_are_counted_without_those_that_are_the_same() -> None:
+    for values in ([1, 1, 2, 2], ["a", "b", "c"], [5, 5, 5], [1, 2, 2, 3]):
+        assert arrangements(values) == pytest.approx(len(set(itertools.permutations(values))))

@@ -208,6 +208,15 @@ def test_an_interval_keeps_to_the_range_of_its_score(kind: str, least: int, most
     assert (max(least, value - 5) <= low <= value <= high <= most) or value < least
 
 
+def test_four_texts_of_two_classes_have_no_p(tmp_path: Path) -> None:
+    """Their labels can be put in six orders: no p is below one in six."""
+    points = [np.repeat(np.eye(4) * 9, 3, axis=0)]
+    few = planted_store(tmp_path / "s", points, [3] * 4, labels={"kind": ["a", "b", "a", "b"]})
+    row = probe(few, "kind", folds=2)
+    assert row.column("status") == ["ok"]
+    assert not np.isfinite([*row.column("p"), *row.column("p_max")]).any()
+
+
 @pytest.mark.fault("bad input", "labels that no probe can learn", "refused, with what to change")
 def test_bad_input_is_refused(store: ts.Store) -> None:
     for label, given, word in (

@@ -8,6 +8,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.inference.evaluate import opened
 from transect.inference.intervals import jackknife
+from transect.inference.tests import arrangements
 from transect.random import rng
 from transect.store.store import Store
 from transect.store.units import full_label
@@ -148,6 +149,9 @@ def probed(task: Probe) -> dict[str, Any]:
     row = {"value": float(scores[0]), "low": low, "high": high, "variance": made.share, "n": len(X)}
     several = len(np.unique(units.types)) > 1
     row |= {"control_task": float(scores[1]) if several else None, "null": scores[2:].tolist()}
+    row["ways"] = None
+    if task.label not in STANDARD:
+        row["ways"] = arrangements(units.labels[np.unique(units.groups, return_index=True)[1]])
     return row | {"n_texts": int(units.groups.max()) + 1, "status": "ok"}
 
 
