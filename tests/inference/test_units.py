@@ -49,7 +49,7 @@ def test_a_draw_holds_whole_units_and_no_copy() -> None:
     assert (of_row == of_row[:, :1]).all()
     assert sorted(of_row[:, 0]) == [0, 2, 4, 6]
     assert sorted(units[drawn.texts]) == [0, 2, 4, 6]
-    with pytest.raises(TransectError, match="3 groups or different ones among 10 texts"):
+    with pytest.raises(TransectError, match="3 groups of texts or different texts among 10 texts"):
         draw(selection, units=np.minimum(units, 4))
 
 

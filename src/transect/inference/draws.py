@@ -81,7 +81,7 @@ def draw(
     names, sizes = np.unique(unit[unit >= 0], return_counts=True)
     if len(names) < FEWEST:
         whole = len(np.unique(selection.texts))
-        of = "" if whole == len(names) else f" groups or different ones among {whole}"
+        of = "" if whole == len(names) else f" groups of texts or different texts among {whole}"
         raise TransectError(
             f"{len(names)}{of} texts with points; groups of texts need at least {FEWEST}.",
             "Capture more texts.",
