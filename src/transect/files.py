@@ -28,9 +28,11 @@ Place = Any
 
 
 def place(path: Any) -> Place:
-    """The folder or file that a string names; paths pass through."""
+    """The folder or file of that name; paths elsewhere pass through. Raises: TransectError for neither."""
+    if not isinstance(path, str) and not hasattr(path, "exists"):
+        raise TransectError(f"{path!r:.80} is no path.", "Give a string or a pathlib.Path.")
     if not isinstance(path, str) or "://" not in path:
-        return local(path) if isinstance(path, str) else path
+        return local(path) if isinstance(path, str | Path) else path
     try:
         from upath import UPath
 
@@ -49,6 +51,8 @@ def place(path: Any) -> Place:
 
 def local(spec: Any) -> Path:
     """A path on this machine, `~` resolved. Raises: TransectError for a name that no file can have."""
+    if not isinstance(spec, str | os.PathLike):
+        raise TransectError(f"{spec!r:.80} is no path.", "Give a string or a pathlib.Path.")
     try:
         if not str(spec) or "\0" in str(spec):
             raise ValueError("it is empty" if not str(spec) else "it holds a null byte")

@@ -80,7 +80,7 @@ def test_intervals_stay_where_the_number_lives(scale: str, value: float, inside:
     drops = value + np.array([-1, 1, -1, 1, 1, -1]) * 0.009
     low, high = jackknife(value, drops, scale=scale)
     assert inside[0] < low < value < high < inside[1]
-    there, back = SCALES[scale]
+    there, back, *_ = SCALES[scale]
     assert float(back(there(np.asarray(value)))) == pytest.approx(value)
     beyond = jackknife(-2.0, drops - 2, scale=scale)
     assert np.isfinite(beyond).all(), "where a value lies outside of its scale the plain interval is given"

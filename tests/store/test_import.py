@@ -179,6 +179,24 @@ def test_a_refused_import_leaves_no_folder(tmp_path: Path, small: None) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("out", [None, 5, "file"])
+def test_a_place_that_is_no_folder_is_refused(
+    out: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+    with pytest.raises(TransectError, match=r"no path|no folder"):
+        ts.store_from_arrays({"resid.0": ONE}, out=out)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert Path("file").read_text() == "mine"
+
+
+def test_a_view_of_a_tensor_is_what_it_shows(tmp_path: Path) -> None:
+    X = torch.tensor([[1 + 2j, 3 - 4j], [5j, 6]], dtype=torch.complex64)
+    store = ts.store_from_arrays({"resid.0": [X.conj().imag]}, out=tmp_path / "s")
+    assert store.points("resid.0").tolist() == [[-2, 4], [-5, 0]]
+
+
 @pytest.mark.parametrize("left", [False, True])
 def test_ragged_and_masked_arrays_are_one_store(left: bool, tmp_path: Path) -> None:
     """Padding holds NaN here: none of it is read."""
@@ -367,6 +385,15 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {"points": {"resid.0": ONE}, "tokens": [[1, 2], [3, 4]]},
         "2 tokens and 3 points",
     ),
+    (
+        "groups that some lack",
+        {"points": {"resid.0": ONE}, "groups": ["a", None]},
+        "1 of 2 samples have none",
+    ),
+    ("tokens in no lists", {"points": {"resid.0": ONE}, "tokens": [1, 2]}, "tokens are no lists"),
+    ("a masked array", {"points": {"resid.0": [np.ma.array(ONE[0], mask=ONE[0] > 0)]}}, "a masked array"),
+    ("a sparse tensor", {"points": {"resid.0": [torch.ones(3, 4).to_sparse()]}}, "no array of numbers"),
+    ("a tensor without data", {"points": {"resid.0": [torch.ones(3, 4, device="meta")]}}, "no array of numb"),
     (
         "one site twice",
         {"points": {"resid.1": ONE, "blocks.0.hook_resid_post": [x + 1 for x in ONE]}},

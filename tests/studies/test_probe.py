@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 import transect as ts
 from planted import planted_store
 from transect.errors import TransectError
+from transect.studies.probe.cells import interval
 from transect.studies.probe.fit import held_out, score, targets, without
 from transect.studies.probe.logistic import STRENGTHS, logistic
 
@@ -27,6 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ts.Store:
     noise[1][np.arange(len(text)), kind[text]] += 4
     noise[2] += np.outer(place, np.ones(WIDTH))
     labels = {"number": number.tolist(), "kind": [f"k{k}" for k in kind], "same": [1] * TEXTS}
+    labels |= {"some": [None, *number[1:].tolist()], "few": [None, *"ab" * 29, "a"]}
     return planted_store(tmp_path_factory.mktemp("probe") / "s", noise, [LENGTH] * TEXTS, labels=labels)
 
 
@@ -197,6 +199,24 @@ def test_a_logistic_probe_is_scikit_learns_and_reads_classes(store: ts.Store) ->
         probe(store, "number", kind="ridge", classifier="logistic")
 
 
+@pytest.mark.parametrize(
+    ("kind", "least", "most"), [("classes", 0, 1), ("ordinal", -1, 1), ("ridge", -99, 1)]
+)
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.06, 0.97, 1.0])
+def test_an_interval_keeps_to_the_range_of_its_score(kind: str, least: int, most: int, value: float) -> None:
+    low, high = interval(value, [value, min(value + 0.2, 1.0), max(value - 0.2, -1.0), value], kind)
+    assert (max(least, value - 5) <= low <= value <= high <= most) or value < least
+
+
+def test_four_texts_of_two_classes_have_no_p(tmp_path: Path) -> None:
+    """Their labels can be put in six orders: no p is below one in six."""
+    points = [np.repeat(np.eye(4) * 9, 3, axis=0)]
+    few = planted_store(tmp_path / "s", points, [3] * 4, labels={"kind": ["a", "b", "a", "b"]})
+    row = probe(few, "kind", folds=2)
+    assert row.column("status") == ["ok"]
+    assert [p is None or np.isnan(p) for p in (*row.column("p"), *row.column("p_max"))] == [True, True]
+
+
 @pytest.mark.fault("bad input", "labels that no probe can learn", "refused, with what to change")
 def test_bad_input_is_refused(store: ts.Store) -> None:
     for label, given, word in (
@@ -205,6 +225,9 @@ def test_bad_input_is_refused(store: ts.Store) -> None:
         ("kind", {"kind": "ridge"}, "no number"),
         ("number", {"tokens": ["mean"]}, "tokens, not means"),
         ("number", {"folds": 99}, "folds"),
+        ("some", {}, "1 of 60 texts have none"),
+        ("few", {}, "1 of 60 texts have none"),
+        ("number", {"hold_out": "few"}, "1 of 60 texts have none"),
     ):
         with pytest.raises(TransectError, match=word):
             probe(store, label, **given)

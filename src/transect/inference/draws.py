@@ -61,36 +61,51 @@ class Draw:
 
 
 def draw(
-    selection: Selection, *, n: int | None = None, groups: int = 10, seed: int = 0, halves: bool = False
+    selection: Selection,
+    *,
+    units: np.ndarray | None = None,
+    n: int | None = None,
+    groups: int = 10,
+    seed: int = 0,
+    halves: bool = False,
 ) -> Draw:
     """Draw a cloud of at most `n` points, or two of them from disjoint halves of the texts.
 
     Of all ways to take k tokens from each of T texts the one with the most texts is taken that gives nine
     tenths of the points asked. Default n: 1000, or what the texts hold. TransectError when the texts cannot
-    carry the design.
+    carry the design. With `units` (of a store: [texts]) a whole unit stands for a text in all this, and texts
+    of unit -1 are left out.
     """
     clouds = 2 if halves else 1
-    names, sizes = np.unique(selection.texts, return_counts=True)
+    unit = selection.texts if units is None else units[selection.texts]
+    names, sizes = np.unique(unit[unit >= 0], return_counts=True)
     if len(names) < FEWEST:
+        whole = len(np.unique(selection.texts))
+        of = "" if whole == len(names) else f" groups of texts or different texts among {whole}"
         raise TransectError(
-            f"{len(names)} texts with points; groups of texts need at least {FEWEST}.", "Capture more texts."
+            f"{len(names)}{of} texts with points; groups of texts need at least {FEWEST}.",
+            "Capture more texts.",
         )
     groups = _groups(len(names), groups, clouds)
     k, count = _shape(sizes, n, groups * clouds, clouds)
     order = rng(seed, "texts").permutation(np.flatnonzero(sizes >= k))[:count]
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]]) + (unit < 0).sum()
     pick = rng(seed, "tokens")
-    by_text = np.argsort(selection.texts, kind="stable")
+    by_text = np.argsort(unit, kind="stable")
     rows = np.array([by_text[first[t] + np.sort(pick.permutation(sizes[t])[:k])] for t in order])
     cut = np.arange(count) // clouds % groups
-    return Draw(rows, names[order], cut, np.arange(count) % clouds)
+    return Draw(rows, selection.texts[rows[:, 0]], cut, np.arange(count) % clouds)
 
 
 def common_n(stores: Sequence["Store"], design: Any, most: int, *, halves: bool = False) -> int:
     """Points of a cloud that every store can give, at most `most`: numbers are compared at equal n."""
     held = [
         draw(
-            s.select(design.tokens, design.position0), groups=design.groups, seed=design.seed, halves=halves
+            s.select(design.tokens, design.position0),
+            units=s.units,
+            groups=design.groups,
+            seed=design.seed,
+            halves=halves,
         ).n
         for s in stores
     ]

@@ -22,6 +22,7 @@ from transect.numeric.permute import restricted, text_permutations
 from transect.random import rng
 from transect.store.selection import Selection
 from transect.store.store import Store, open_store
+from transect.store.units import full_label, units_of_runs
 from transect.work.keys import key_of
 from transect.work.pool import threads
 
@@ -202,7 +203,8 @@ class Rig:
             pairs = zip(self.selections, job.left_out, strict=True)
             self.selections = [c.subset(np.setdiff1d(np.arange(len(c)), out)) for c, out in pairs]
         self.draws: list[Draw] = [
-            draw(c, n=job.n, groups=job.groups, seed=job.seed, halves=job.halved) for c in self.selections
+            draw(c, units=units, n=job.n, groups=job.groups, seed=job.seed, halves=job.halved)
+            for c, units in zip(self.selections, units_of_runs(self.stores), strict=True)
         ]
         self.read: dict[tuple[int, str], np.ndarray] = {}
 
@@ -264,7 +266,7 @@ class Rig:
         """A measure of points and labels: labels of the texts the points come from, permuted by text for the
         null."""
         d = self.draws[0]
-        labels = self.stores[0].label(str(self.job.label))[d.texts]
+        labels = full_label(self.stores[0], str(self.job.label))[d.texts]
         if kind == "null":
             labels = labels[rng(self.job.seed, "labels", index).permutation(len(labels))]
         if kind == "drop":

@@ -3,17 +3,26 @@ curve."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
 class Scale(NamedTuple):
-    """A monotone map to the line and back: intervals are symmetric there, and never leave the number's
-    range."""
+    """A monotone map to the line and back: intervals are symmetric there, and never leave the number's range,
+    which goes from `least` to `most`."""
 
     there: Callable[[np.ndarray], np.ndarray]
     back: Callable[[np.ndarray], np.ndarray]
+    least: float = -np.inf
+    most: float = np.inf
+
+    def inside(self, ends: tuple[Any, Any], value: Any) -> tuple[Any, Any]:
+        """Ends of intervals that were made on the number's own scale, kept within the range of those numbers
+        that lie in it."""
+        fits = (value >= self.least) & (value <= self.most)
+        low, high = (np.where(fits, np.clip(end, self.least, self.most), end) for end in ends)
+        return low, high
 
 
 def _log(x: np.ndarray) -> np.ndarray:
@@ -31,9 +40,9 @@ def _logit(x: np.ndarray) -> np.ndarray:
 
 SCALES: dict[str, Scale] = {
     "identity": Scale(np.asarray, np.asarray),
-    "log": Scale(_log, np.exp),
-    "fisher": Scale(_fisher, np.tanh),
-    "logit": Scale(_logit, lambda y: 1 / (1 + np.exp(-y))),
+    "log": Scale(_log, np.exp, 0.0),
+    "fisher": Scale(_fisher, np.tanh, -1.0, 1.0),
+    "logit": Scale(_logit, lambda y: 1 / (1 + np.exp(-y)), 0.0, 1.0),
 }
 
 
@@ -65,7 +74,8 @@ def jackknife(
     freedom.
 
     Args:
-        scale: "identity", "log", "fisher" or "logit"; where a value lies outside of it, "identity" is used.
+        scale: "identity", "log", "fisher" or "logit"; where a value lies at its end or beyond, "identity" is
+            used, cut off at the range of the scale.
         more: Variance of the number from elsewhere (a null of few draws), on the number's own scale.
 
     Source: Miller 1974, doi:10.1093/biomet/61.1.1; Kott 2001 (delete-a-group jackknife).
@@ -73,10 +83,11 @@ def jackknife(
     theta = np.asarray(replicates, float)
     if len(theta) < 2 or not np.isfinite(theta).all() or not np.isfinite(value):
         return float("nan"), float("nan")
-    there, back = SCALES[scale]
+    there, back, *_ = SCALES[scale]
     moved, centre = there(theta), float(there(np.asarray(value, float)))
     if not np.isfinite(moved).all() or not np.isfinite(centre):
-        return jackknife(value, replicates, level, more=more)
+        low, high = SCALES[scale].inside(jackknife(value, replicates, level, more=more), np.float64(value))
+        return float(low), float(high)
     se = float(np.hypot(spread(moved), _carried(value, float(np.sqrt(more)), there)))
     half = student(len(theta), level) * se
     return float(back(np.asarray(centre - half))), float(back(np.asarray(centre + half)))
@@ -118,10 +129,11 @@ def simultaneous(
 
     `scale` as in `jackknife`. The critical value is that of `largest` over the groups' pseudo-values.
     """
-    there, back = SCALES[scale]
+    there, back, *_ = SCALES[scale]
     centre, moved = there(np.asarray(values, float)), there(np.asarray(replicates, float))
     if scale != "identity" and not (np.isfinite(centre).all() and np.isfinite(moved).all()):
-        return simultaneous(values, replicates, level, draws=draws)
+        ends = simultaneous(values, replicates, level, draws=draws)
+        return SCALES[scale].inside(ends, np.asarray(values, float))
     G = moved.shape[1]
     _, se, critical = largest([(G - 1) * (moved.mean(axis=1, keepdims=True) - moved)], G - 1, level, draws)
     return back(centre - critical * se), back(centre + critical * se)

@@ -25,6 +25,7 @@ from transect.models import sites
 from transect.random import rng
 from transect.results.table import Table
 from transect.store.store import Store
+from transect.store.units import apart
 from transect.work.keys import key_of
 from transect.work.options import Work
 
@@ -100,12 +101,16 @@ def windows(
     if window is None:
         window = min(WINDOW, int(np.quantile(lengths, 0.2)))
     enough = lengths >= max(window, 3)
-    if enough.sum() < 4:
+    at = np.full(len(store), -1)
+    at[selection.texts[starts]] = np.arange(len(starts))
+    generator = rng(seed, "windows")
+    usable = at[apart(store, selection.texts[starts[enough]], rng(seed, "units"))]
+    if len(usable) < 4:
         raise TransectError(
-            f"{store.path}: {enough.sum()} texts have {max(window, 3)} tokens after the first; 4 are needed.",
+            f"{store.path}: {len(usable)} texts have {max(window, 3)} tokens after the first; 4 are needed.",
             "Choose a smaller --window, or capture longer texts.",
         )
-    picked = np.sort(rng(seed, "windows").permutation(np.flatnonzero(enough))[:most])
+    picked = np.sort(generator.permutation(usable)[:most])
     rows = selection.rows[starts[picked][:, None] + np.arange(max(window, 3))]
     return Windows(rows, selection.texts[starts[picked]], int((~enough).sum()))
 

@@ -208,7 +208,9 @@ def family_p(m: Measure, job: Job, rows: list[dict[str, Any]]) -> None:
     known = [r for r in rows if r["status"] == "ok" and np.isfinite(r.get("null_draws") or [math.nan]).all()]
     if not known:
         return
-    if why := untested(len(known[0]["null_draws"])):
+    # a swap of all texts but these is the same, as distances are symmetric
+    ways = 2.0 ** (known[0]["n_texts"] - 1) if job.swaps else math.inf
+    if why := untested(len(known[0]["null_draws"]), ways=ways):
         for r in known:
             r["untested"] = why
         return

@@ -41,7 +41,7 @@ def seeds_interval(
     values = np.asarray(values, float)
     if len(values) < FEWEST or not np.isfinite(values).all():
         return float("nan"), float("nan")
-    there, back = SCALES[scale]
+    there, back, *_ = SCALES[scale]
     centre, mean = float(there(np.asarray(values.mean()))), float(values.mean())
     moved = there(values), there(np.asarray(replicates, float))
     if all(np.isfinite(part).all() for part in (*moved, centre)):

@@ -4,7 +4,8 @@ becomes."""
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from transect import __version__
@@ -18,7 +19,7 @@ from transect.measures.registry import find
 from transect.models import sites as names_of
 from transect.results.table import Table
 from transect.store.store import Store
-from transect.work.options import MOST_DRAWS, Work, WorkOptions, checked, within
+from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, checked, within
 
 #: Into how many blocks the cells of a job are cut, of at most 64 cells each: whoever does them, so that work
 #: that one
@@ -83,8 +84,7 @@ def ask(
     **options: Any,
 ) -> Ask:
     """What `sweep` does, as an ask: to be answered together with others. Options as there."""
-    stores = [stores] if isinstance(stores, Store) else list(stores)
-    measures = [find(m) for m in ([measure] if isinstance(measure, str | Measure) else measure)]
+    stores, measures = _stores(stores), _measures(measure)
     points = Design.of(options)
     rest = {k: v for k, v in options.items() if k not in DesignOptions.__annotations__}
     shape = {
@@ -93,14 +93,14 @@ def ask(
     }
     for m in measures:
         m.check_options(rest)
-    _check(shape, permutations, swaps, halves)
+    counts = {"permutations": permutations, "swaps": swaps, "halves": halves}
+    shape, counts = _shape(shape), _counts(counts)
     names = sites_of_runs(stores, points.sites)
     setting = shape | {"tokens": points.tokens, "position0": points.position0, "n": points.n}
     setting |= {"groups": points.groups, "seed": points.seed, "left_out": _left_out(stores, names, points)}
     together: dict[Any, list[Measure]] = {}
     for m in measures:
         together.setdefault((m.data, m.paired, m.cheap_null), []).append(m)
-    counts = {"permutations": permutations, "swaps": swaps, "halves": halves}
     jobs = [_job(several, stores, rest, setting, design, counts) for several in together.values()]
     cells = [_cells(find(job.measures[0]), job, stores, names, pairs) for job in jobs]
     tasks = [(job, block) for job, mine in zip(jobs, cells, strict=True) for block in _cut(mine)]
@@ -113,15 +113,47 @@ def ask(
     )
 
 
-def _check(shape: dict[str, Any], permutations: int | None, swaps: int, halves: int) -> None:
-    if shape["normalise"] not in ("raw", "unit"):
-        raise TransectError(f"normalise={shape['normalise']!r}.", "Choose 'raw' or 'unit'.")
-    if shape["null"] not in ("texts", "within"):
-        raise TransectError(f"null={shape['null']!r}.", "Choose 'texts' or 'within'.")
-    if shape["pca"] is not None and shape["pca"] < 1:
-        raise TransectError(f"pca={shape['pca']}.", "Give 1 or more dimensions.")
-    for name, count in (("permutations", permutations), ("swaps", swaps), ("halves", halves)):
-        checked(name, count, within(0, MOST_DRAWS))
+def _stores(stores: Any) -> list[Store]:
+    listed: list[Any] = [stores] if isinstance(stores, Store | str | PurePath) else _list("stores", stores)
+    if odd := [s for s in listed if not isinstance(s, Store)]:
+        raise TransectError(f"{odd[0]!r:.80} is no store.", "Open one: ts.open_store(DIR).")
+    if not listed:
+        raise TransectError("no stores.", "Give at least one.")
+    return listed
+
+
+def _measures(measures: Any) -> list[Measure]:
+    listed = [measures] if isinstance(measures, str | Measure) else _list("measures", measures)
+    if not listed:
+        raise TransectError("no measures.", "Name at least one.")
+    return [find(m) for m in listed]
+
+
+def _list(what: str, values: Any) -> list[Any]:
+    if not isinstance(values, Iterable):
+        raise TransectError(f"{what}: {values!r:.80}.", "Give one, or a list of them.")
+    return list(values)
+
+
+def _pairs(pairs: Any) -> list[tuple[str, str]]:
+    listed = _list("pairs", pairs)
+    if odd := [p for p in listed if not isinstance(p, list | tuple) or len(p) != 2]:
+        raise TransectError(f"pairs: {odd[0]!r:.80} is no pair.", "Give (site, site2) each.")
+    return [(s, t) for s, t in listed]
+
+
+def _shape(shape: dict[str, Any]) -> dict[str, Any]:
+    options = {
+        "normalise": (Option("raw", "", choices=("raw", "unit")), str),
+        "pca": (within(1), int),
+        "label": (within(), str | None),
+        "null": (Option("texts", "", choices=("texts", "within")), str),
+    }
+    return {name: checked(name, value, *options[name]) for name, value in shape.items()}
+
+
+def _counts(counts: dict[str, Any]) -> dict[str, int | None]:
+    return {name: checked(name, count, within(0, MOST_DRAWS), int) for name, count in counts.items()}
 
 
 def _left_out(stores: Sequence[Store], names: list[list[str]], points: Design) -> Any:
@@ -204,7 +236,9 @@ def _cells(
                 f"pairs={pairs!r}: 'adjacent', 'all', 'same', 'cross' or a list of site pairs."
             )
         else:
-            joined += [(run, stores[run].check_site(s), run, stores[run].check_site(t)) for s, t in pairs]
+            joined += [
+                (run, stores[run].check_site(s), run, stores[run].check_site(t)) for s, t in _pairs(pairs)
+            ]
     if not joined:
         raise TransectError(
             f"pairs={pairs!r}: no pairs among {sum(map(len, names))} sites of {len(stores)} runs."

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def studentised(values: np.ndarray, null: np.ndarray, side: str = "greater") -> 
     return z[0], z[1:]
 
 
-def reachable(draws: int, family: int = 1, level: float = LEVEL) -> bool:
+def reachable(draws: float | int, family: int = 1, level: float = LEVEL) -> bool:
     """Whether so many draws can give a p of `level` after a Bonferroni-like correction over the family."""
     return draws > 0 and family / (draws + 1) <= level + 1e-12
 
@@ -71,8 +72,19 @@ def draws_needed(family: int, level: float = LEVEL) -> int:
     return math.ceil(family / level) - 1
 
 
-def untested(draws: int, family: int = 1) -> str | None:
-    """Why a row has no p, and how many draws would give one; None where there are enough."""
+def arrangements(values: Sequence[Any] | np.ndarray) -> float:
+    """In how many ways these values can be put in order: no draw of a permutation of them is another one."""
+    from scipy.special import gammaln
+
+    counts = np.unique(np.asarray(values), return_counts=True)[1]
+    return float(np.exp(gammaln(counts.sum() + 1) - gammaln(counts + 1).sum()))
+
+
+def untested(draws: int, family: int = 1, ways: float | int = math.inf) -> str | None:
+    """Why a row has no p, and how many draws would give one; None where there are enough. `ways`: different
+    draws that there are."""
+    if not reachable(ways - 1):
+        return f"{ways:.0f} different draws cannot give a p of {LEVEL:g}: the texts are too few"
     if reachable(draws, family):
         return None
     return f"{draws} draws cannot give a p of {LEVEL:g}; {draws_needed(family)} can"

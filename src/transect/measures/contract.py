@@ -9,7 +9,7 @@ equal the definition.
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict, Unpack
 
 import numpy as np
@@ -98,7 +98,7 @@ class Measure:
     def __call__(self, *data: Any, **options: Any) -> Any:
         if len(data) != len(self.data):
             raise TransectError(f"{self.name}: takes {', '.join(self.data)}; got {len(data)} arrays.")
-        self.check_options(options)
+        options = self.check_options(options)
         return plain(self.func(*self.check(*data), **options))
 
     def __repr__(self) -> str:
@@ -135,16 +135,16 @@ class Measure:
             )
         return None
 
-    def check_options(self, options: Iterable[str]) -> None:
-        """Raise when an option is not one of the signature's."""
-        if unknown := set(options) - set(self.options):
+    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options, values as the signature has them. Raises: TransectError for one that it lacks."""
+        if unknown := ", ".join(sorted(set(options) - set(self.options))):
             known = ", ".join(self.options) or "none"
-            raise TransectError(f"{self.name}: no option {', '.join(sorted(unknown))}.", f"Options: {known}.")
+            raise TransectError(f"{self.name}: no option {unknown}.", f"Options: {known}.")
+        return {name: self.options[name].checked(value) for name, value in options.items()}
 
     def defaults(self, options: dict[str, Any]) -> dict[str, Any]:
         """Every option of the signature, `options` filled up with the defaults."""
-        self.check_options(options)
-        return {name: options.get(name, option.default) for name, option in self.options.items()}
+        return {name: option.default for name, option in self.options.items()} | self.check_options(options)
 
     def prepare(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Attach `prepare(X, **options)`: work done once per cloud, for `pairs`. It names only the options it

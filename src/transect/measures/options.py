@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal
 
 from transect.work.options import Option as Declared
+from transect.work.options import checked
 
 ANY = Declared(None, "")
 
@@ -20,6 +21,16 @@ class Option:
     default: Any
     choices: tuple[Any, ...] = ()
     range: Declared = ANY
+
+    def checked(self, value: Any) -> Any:
+        """`value` as the type has it, within its range. Raises: TransectError."""
+        if self.choices:
+            kind: Any = type(self.choices[0])
+        else:
+            kind = self.kind if self.default is not None else self.kind | None
+        return checked(
+            self.name, value, replace(self.range, choices=self.choices, default=self.default), kind
+        )
 
 
 def _option(parameter: inspect.Parameter, hint: Any) -> Option:

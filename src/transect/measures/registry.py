@@ -30,6 +30,8 @@ def find(name: "str | Measure") -> Measure:
     """The measure called `name`; TransectError lists the ones there are."""
     if isinstance(name, Measure):
         return name
+    if not isinstance(name, str):
+        raise TransectError(f"{name!r:.80} is no measure.", "Give a name, or what @measure made.")
     if name in REGISTRY:
         return REGISTRY[name]
     if name not in (known := registry()):

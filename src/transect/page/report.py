@@ -53,6 +53,8 @@ def report(
 
     several: Sequence[Any] = studies if isinstance(studies, list | tuple) else [studies]
     loaded = [s for source in several for s in load_studies(source)]
+    if not loaded:
+        raise TransectError("no studies.", "Give at least one.")
     budget = [DATA_BUDGET]
     shown = [_section(k, study, budget, figures) for k, study in enumerate(loaded)]
     title = "Transect: " + ", ".join(dict.fromkeys(s.name for s in loaded))

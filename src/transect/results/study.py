@@ -172,8 +172,9 @@ def _documents(store: Any) -> dict[str, int]:
 def _dependent(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A warning for every choice of texts that share documents."""
     lines = [
-        f"{r['texts']['spec']}: {r['texts']['count']} texts are parts of {r['documents']} documents, "
-        "and taken as independent: where parts resemble each other, intervals are too narrow and p too small."
+        f"{r['texts']['spec']}: {r['texts']['count']} texts are parts of {r['documents']} documents. "
+        "Sweeps, probes and texts that judge take documents whole; neurons, matches, shapes, adapters "
+        "and calibrations take texts as independent: their intervals are too narrow where parts are alike."
         for r in runs
         if "documents" in r
     ]

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transect.errors import TransectError
-from transect.files import dumps, loads, write_bytes
+from transect.files import dumps, loads, local, write_bytes
 from transect.work.shown import MOST_COLUMNS, MOST_ROWS, html
 
 #: Key in the footer of a table's file, followed by the sha256 of the file with zeros in its place.
@@ -90,15 +90,21 @@ class Table:
         return table
 
     def save(self, path: str | Path) -> Path:
-        """Write as Parquet, whole or not at all."""
+        """Write as .parquet, whole or not at all. Raises: TransectError for the name of another kind."""
+        path = local(path)
+        if path.suffix not in ("", ".parquet"):
+            raise TransectError(
+                f"{path}: tables are saved as .parquet.",
+                "to_pandas() writes CSV and more.",
+            )
         sink = pa.BufferOutputStream()
         metadata = {"transect": dumps(json.loads(json.dumps(self.provenance, default=str)))}
         arrow = self.arrow.replace_schema_metadata(metadata)
         with pq.ParquetWriter(sink, arrow.schema, compression="zstd", write_page_checksum=True) as writer:
             writer.write_table(arrow)
             writer.add_key_value_metadata({CHECKSUM.decode(): ZEROS.decode()})
-        write_bytes(Path(path), _sealed(sink.getvalue().to_pybytes()))
-        return Path(path)
+        write_bytes(path, _sealed(sink.getvalue().to_pybytes()))
+        return path
 
     def __len__(self) -> int:
         return self.arrow.num_rows

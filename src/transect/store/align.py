@@ -120,7 +120,7 @@ def align(
         selected = store.sites if sites is None else site_names.select(store.sites, sites)
         samples = {site: _samples(store, site, places, starts, how in ("text", "last")) for site in selected}
         record = {"how": how, "share": share, "with": [s.name for s in stores], "of": store.content}
-        folder = place(str(out)) / folder_name(store.name)
+        folder = place(out) / folder_name(store.name)
         aligned.append(write_samples(samples, folder, store.name, texts, pieces, more={"aligned": record}))
     return aligned
 

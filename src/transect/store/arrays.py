@@ -21,14 +21,15 @@ from transect.errors import TransectError
 from transect.files import Place, is_remote, place
 from transect.models import sites as site_names
 from transect.models.foreign import sites_of
+from transect.store.checks import ARRAYS
 from transect.store.manifest import begin, identified, make_index, tokens_hash
-from transect.store.recapture import ARRAYS
 from transect.store.sample_texts import about, tokens_of
 from transect.store.samples import Samples, as_raw, runs, samples_of, stored_dtype
 from transect.store.shard_write import make_shard
 from transect.store.shards import NUMPY, SAFETENSORS
 from transect.store.staging import Foreseen, fill, staged_pass
 from transect.store.store import Store, open_store
+from transect.texts.columns import whole_characters
 from transect.texts.texts import Texts, Tokenized
 
 #: Size of a shard.
@@ -124,7 +125,10 @@ def write_samples(
 ) -> Store:
     """The store of these samples: read once for their identity, then written shard by shard. `more` stands in
     the manifest as a part of what was captured."""
-    out = place(str(out))
+    out = place(out)
+    if name is not None and not isinstance(name, str):
+        raise TransectError(f"name={name!r:.80}.", "Give a word.")
+    whole_characters("the name", [name or ""])
     one = next(iter(sites.values()))
     dtypes = sorted({d for s in sites.values() for d in s.dtypes})
     dtype = stored_dtype(dtypes)

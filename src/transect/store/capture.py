@@ -47,7 +47,7 @@ def capture(model: "Model", texts: Texts, out: Place, **options: Unpack[CaptureO
         **options: `CaptureOptions`: sites, positions, pooling, dtype, batches, shards, workers.
     """
     o = Asked(**options)
-    out = place(str(out))
+    out = place(out)
     tokenized = tokenize(texts, model.tokenizer, o.max_length)
     texts = texts.subset(tokenized.kept)
     if o.shuffle_tokens is not None:

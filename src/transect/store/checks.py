@@ -12,6 +12,8 @@ import numpy as np
 from transect.errors import TransectError
 from transect.files import Place
 
+#: Kind of model in the manifest of a store that was made from arrays.
+ARRAYS = "arrays"
 #: What to do about a store whose frame is damaged: nothing of it can be made again in its place.
 ELSEWHERE = "Capture into another folder."
 #: Field → kind, as `layout.make_manifest` writes them.

@@ -20,7 +20,7 @@ from transect.models.foreign import site_of
 from transect.store.array_files import HINT, STATES, open_arrays
 from transect.store.array_tables import is_data_set, open_data_set
 from transect.store.arrays import chosen_names, last_note, write_samples
-from transect.store.recapture import ARRAYS
+from transect.store.checks import ARRAYS
 from transect.store.sample_texts import about
 from transect.store.samples import Raw, Samples, as_mask, as_raw, samples_of
 from transect.store.store import Store

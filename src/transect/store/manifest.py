@@ -148,6 +148,8 @@ def _check_empty(out: Place) -> None:
     left, why = ("texts.parquet", "plan.json", "shards", "manifest.json"), ""
     if not out.exists():
         return
+    if not is_remote(out) and not out.is_dir():
+        raise TransectError(f"{out} is no folder.", "Choose another --out; nothing was changed.")
     if any(p.name not in left and not p.name.startswith((".", "capture-")) for p in out.iterdir()):
         why = "is not empty and is no store"
     elif (out / "shards").exists():

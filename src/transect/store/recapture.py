@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from transect.errors import TransectError
+from transect.store.checks import ARRAYS
 from transect.store.manifest import tokens_hash
 from transect.store.store import Store
 from transect.texts.texts import Texts, Tokenized
@@ -10,9 +11,7 @@ from transect.texts.texts import Texts, Tokenized
 if TYPE_CHECKING:
     from transect.models.models import Model
 
-#: Kind of model in the manifest of a store that was made from arrays.
-ARRAYS = "arrays"
-#: The same of a store of images.
+#: Kind of model in the manifest of a store of images.
 IMAGES = "images"
 #: Arguments of open_model that a manifest may give. Never leave to run code: a store can come from anywhere.
 REOPENED = ("quantize", "revision", "device_map", "tokenizer")

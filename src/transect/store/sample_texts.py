@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from transect.errors import TransectError
-from transect.store.recapture import ARRAYS
+from transect.store.checks import ARRAYS
 from transect.store.samples import Samples
 from transect.texts.columns import typed, whole_characters
 from transect.texts.texts import Texts, Tokenized
@@ -51,7 +51,10 @@ def about(
     if groups is None:
         belongs = texts.groups if opened else None
     else:
-        belongs = [str(g) for g in _plain(groups)]
+        given = _plain(groups)
+        if lack := sum(g is None or g != g for g in given):
+            raise TransectError(f"groups: {lack} of {count} samples have none.", "Give each sample one.")
+        belongs = [str(g) for g in given]
         whole_characters("a group", belongs)
     if opened:
         return Texts(
@@ -82,6 +85,10 @@ def _plain(values: Any) -> list[Any]:
 
 def tokens_of(texts: Texts, lengths: np.ndarray, tokens: Any, pooled: bool) -> Tokenized:
     """Token ids and strings of the samples; without tokens all of them are token 0."""
+    if tokens is not None and not all(
+        hasattr(row, "__iter__") and not isinstance(row, str) for row in tokens
+    ):
+        raise TransectError("tokens are no lists.", "Give the tokens of each sample as a list.")
     rows = [[0] * int(n) for n in lengths] if tokens is None else [_plain(row) for row in tokens]
     kinds = {type(t) for row in rows for t in row}
     if not (kinds <= {str} or kinds <= {int}):

@@ -60,12 +60,20 @@ def as_raw(value: Any, what: str) -> Raw:
     if isinstance(value, Raw):
         return value
     if hasattr(value, "detach") and hasattr(value, "data_ptr"):  # torch, without importing it
-        tensor, name = value.detach().cpu(), str(value.dtype).removeprefix("torch.")
-        if name == "bfloat16":
-            import torch
+        name = str(value.dtype).removeprefix("torch.")
+        try:  # nested, sparse and meta tensors hold no array
+            tensor = value.detach().cpu().resolve_conj().resolve_neg()
+            if name == "bfloat16":
+                import torch
 
-            return Raw(tensor.contiguous().view(torch.int16).numpy().view(np.uint16), name)
-        value = tensor.numpy() if name in SAFETENSORS else np.empty(0, np.int8)
+                return Raw(tensor.contiguous().view(torch.int16).numpy().view(np.uint16), name)
+            value = tensor.numpy() if name in SAFETENSORS else np.empty(0, np.int8)
+        except (RuntimeError, TypeError) as error:
+            raise TransectError(
+                f"{what}: no array of numbers ({error!s:.80}).", "Give dense tensors [tokens, width]."
+            ) from error
+    elif np.ma.is_masked(value):
+        raise TransectError(f"{what}: a masked array.", "Leave those rows out; for padding give mask.")
     else:
         try:
             value = np.asarray(value)

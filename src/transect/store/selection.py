@@ -13,6 +13,8 @@ from transect.errors import TransectError
 if TYPE_CHECKING:
     from transect.store.store import Store
 
+#: No text has so many tokens: positions beyond it are missing in all alike.
+LONGEST = 1 << 40
 LANDMARK = re.compile(r"^landmark:(?P<name>[^+\-]+?)(?P<offset>[+-]\d+)?$")
 
 
@@ -51,13 +53,24 @@ class Selection:
 
 
 def positions(store: "Store", tokens: str | int, position0: bool) -> Selection:
-    """Resolve a selector against a store; TransectError for one that it does not know."""
+    """Resolve a selector against a store; TransectError for one that is not known, or that no text has."""
+    selection = _positions(store, tokens, position0)
+    if not len(selection):
+        where = "after its first" if tokens in ("all", "mean") else f"at {tokens}"
+        raise TransectError(f"{store.path}: no text has a token {where}.", "Choose other --tokens.")
+    return selection
+
+
+def _positions(store: "Store", tokens: str | int, position0: bool) -> Selection:
+    tokens = int(tokens) if isinstance(tokens, np.integer) else tokens
+    if not isinstance(tokens, str | int) or isinstance(tokens, bool):
+        raise TransectError(f"no tokens {tokens!r:.80}.", "Give all, last, mean, a position, landmark:NAME.")
     if tokens in ("all", "mean"):
         return _all(store, position0, pooled=tokens == "mean" and not store.manifest["pool"])
     if tokens == "last":
         return _one(store, _last_content(store))
-    if isinstance(tokens, int) or re.fullmatch(r"-?\d+", tokens):
-        k = int(tokens)
+    if isinstance(tokens, int) or re.fullmatch(r"-?\d{1,9}", tokens):
+        k = max(-LONGEST, min(int(tokens), LONGEST))
         return _one(store, np.full(len(store), k) if k >= 0 else store.lengths + k)
     match = LANDMARK.match(tokens)
     if not match or match["name"] not in store.landmarks:

@@ -27,6 +27,7 @@ from transect.store.checks import ELSEWHERE, check_hash, check_index, check_mani
 from transect.store.selection import Selection, positions
 from transect.store.shards import Shard, damaged_shard, map_shard, shard_name, widen
 from transect.store.shown import Shown
+from transect.store.units import units_of
 
 FORMAT = 1
 
@@ -38,7 +39,7 @@ def open_store(path: Place) -> "Store":
         from transect.store.hub import fetched
 
         path = fetched(str(path))
-    return Store(place(str(path)))
+    return Store(place(path))
 
 
 class Store(Shown):
@@ -125,11 +126,11 @@ class Store(Shown):
     def label(self, name: str) -> np.ndarray:
         """One label, [texts]."""
         if name not in self.labels:
-            raise TransectError(
-                f"{self.path}: no label {name!r}.{nearest(name, self.labels)}",
-                f"Labels here: {', '.join([*self.labels][:20]) or 'none'}.",
-            )
+            why = f"{self.path}: no label {name!r}.{nearest(name, self.labels)}"
+            raise TransectError(why, f"Labels here: {', '.join([*self.labels][:20]) or 'none'}.")
         return self.labels[name]
+
+    units = functools.cached_property(units_of)
 
     def text(self, i: SupportsIndex) -> str:
         """The i-th text."""
@@ -155,12 +156,12 @@ class Store(Shown):
 
     def check_site(self, site: str) -> str:
         """`site`, if it was captured."""
-        if site not in self.manifest["sites"]:
+        if not isinstance(site, str) or site not in self.manifest["sites"]:
             families = ", ".join(dict.fromkeys(site_names.family(s) for s in self.sites))
             raise TransectError(
                 f"{self.path}: no site {site!r}; captured: {families} ({self.sites[0]} … {self.sites[-1]})."
-                f"{nearest(site, self.sites)}",
-                f"Capture again with --sites {site_names.family(site)}.",
+                f"{nearest(str(site), self.sites)}",
+                f"Capture again with --sites {site_names.family(str(site))}.",
             )
         return site
 
@@ -214,9 +215,8 @@ class Store(Shown):
 
     def sample(self, i: SupportsIndex, site: str) -> np.ndarray:
         """The i-th text's own points, float32 [rows, width], in their order."""
-        i = int(i)
-        if not -len(self) <= i < len(self):
-            raise TransectError(f"{self.path}: no text {i}; there are {len(self)}.")
+        if not hasattr(i, "__index__") or not -len(self) <= (i := int(i)) < len(self):
+            raise TransectError(f"{self.path}: no text {i!r:.80}; there are {len(self)}.")
         i %= len(self)
         return self.read(site, np.arange(self.start[i], self.start[i + 1]))
 

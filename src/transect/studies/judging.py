@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any
 
+import numpy as np
+
 from transect.errors import TransectError
 from transect.models.edit import Blocks
 from transect.random import rng
 from transect.store.store import Store
+from transect.store.units import apart
 from transect.studies.runs import model_of
 from transect.work.options import Option, WorkOptions
 
@@ -46,7 +49,7 @@ def drawn(store: Store, study: str, judges: int, seed: int) -> list[int]:
             f"{store.path} does not hold all tokens of its texts.",
             "Capture without --pool and --positions, or give arrays of all tokens.",
         )
-    enough = [i for i in range(len(store)) if store.lengths[i] > 2]
+    enough = apart(store, np.flatnonzero(store.lengths > 2), rng(seed, "units"))
     if len(enough) < FEWEST:
         raise TransectError(
             f"{store.path}: {len(enough)} texts have 3 tokens; {FEWEST} are needed.", "Add texts."

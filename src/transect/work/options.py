@@ -5,6 +5,7 @@ A group of options is a TypedDict whose fields are `Annotated[type, Option(defau
 take it as `**options: Unpack[Group]` and turn it into a frozen value with `Values.of`.
 """
 
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from transect.errors import TransectError
+from transect.files import local
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,20 @@ def declared(group: Any) -> dict[str, tuple[Any, Option]]:
     return options
 
 
-def checked(name: str, value: Any, option: Option) -> Any:
-    """`value` if it is in range; TransectError with the limit otherwise."""
+#: What a value of each type is called where another one came.
+KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a word", Path: "a path"}
+
+
+def checked(name: str, value: Any, option: Option, kind: Any = Any) -> Any:
+    """`value` as the declared type has it, if it is in range; TransectError with what to give otherwise."""
+    value = value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    if value is None and option.default is None:
+        return value
+    value = of_kind(name, value, kind)
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise TransectError(f"{name}={value:.4g}.", f"Give {LARGEST} or less.")
     if option.choices and value not in option.choices:
         raise TransectError(f"{name}={value!r}.", f"Choose one of {', '.join(option.choices)}.")
     if isinstance(value, int | float):
@@ -74,6 +86,34 @@ def checked(name: str, value: Any, option: Option) -> Any:
     return value
 
 
+def of_kind(name: str, value: Any, kind: Any) -> Any:
+    """`value` as one of the declared types has it: 2.0 is 2 where whole numbers are due, 1 a flag's True,
+    a list of words is those words with commas, `~` the home. Types that are not in KINDS take anything.
+    Raises: TransectError."""
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(kind) if union else (kind,)
+    if str in kinds and isinstance(value, list | tuple) and value and all(type(v) is str for v in value):
+        value = ",".join(value)
+    for one in kinds:
+        if _fits(value, one):
+            value = bool(value) if one is bool else int(typing.cast(float, value)) if one is int else value
+            return local(value) if Path in kinds and "://" not in str(value) else value
+    wanted = " or ".join(KINDS.get(k, "a function") for k in kinds if k is not type(None))
+    raise TransectError(f"{name}={value!r:.80}.", f"Give {wanted}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is int:
+        return type(value) is int or (type(value) is float and value.is_integer())
+    if kind is float:
+        return type(value) in (int, float)
+    if kind is bool:
+        return type(value) is bool or (type(value) is int and value in (0, 1))
+    if kind in KINDS or kind is type(None):
+        return isinstance(value, kind)
+    return typing.get_origin(kind) is not Callable or callable(value)
+
+
 class Values:
     """A frozen value made from a group of options; an unknown name or a value out of range is a
     TransectError."""
@@ -84,8 +124,9 @@ class Values:
         fields = declared(self.group)
         if unknown := set(values) - set(fields):
             raise TransectError(f"no option {', '.join(sorted(unknown))}.", f"Options: {', '.join(fields)}.")
-        for name, (_, option) in fields.items():
-            object.__setattr__(self, name, checked(name, values.get(name, option.default), option))
+        for name, (kind, option) in fields.items():
+            value = checked(name, values.get(name, option.default), option, kind)
+            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: use replace({name}=…)")

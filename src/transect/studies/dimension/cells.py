@@ -18,6 +18,7 @@ from transect.numeric.norms import ordinary
 from transect.random import rng
 from transect.store.recapture import stored_texts
 from transect.store.store import Store
+from transect.store.units import apart
 from transect.studies.judging import FEWEST
 from transect.studies.runs import model_of
 from transect.work.keys import key_of
@@ -90,7 +91,9 @@ def window_of(stores: Sequence[Store], how: Any) -> Window:
             )
     lengths = np.diff(first.start) - 1
     size = how.window or max(4, min(WINDOW, int(np.quantile(lengths, 1 - ENOUGH))))
-    order = rng(how.seed, "dimension").permutation(np.flatnonzero(lengths >= size))
+    order = rng(how.seed, "dimension").permutation(
+        apart(first, np.flatnonzero(lengths >= size), rng(how.seed, "units"))
+    )
     reach = {int(i): min(int(lengths[i]), 2 * size) for i in order}
     loud = _massive(stores, reach, how)
     kept = {i: 1 + np.flatnonzero(~loud[i])[:size] for i in reach}

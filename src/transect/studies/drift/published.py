@@ -27,7 +27,9 @@ def published(store: Store, ours: Table, design: Design, threshold: float) -> Ta
     """One row per pair of adjacent layers: the published distance, the same formula on two halves of one
     layer (`null`), rolling z and whether it fires, norm entropy, and our excess with its interval."""
     selection = store.select(design.tokens, design.position0)
-    drawn = draw(selection, n=design.n, groups=design.groups, seed=design.seed, halves=True)
+    drawn = draw(
+        selection, units=store.units, n=design.n, groups=design.groups, seed=design.seed, halves=True
+    )
     names = sites.select(store.sites, [design.sites])
     first, second = (drawn.rows[drawn.members(h)].ravel() for h in "ab")
     halves = [[projected(store.take(s, selection.subset(rows))) for rows in (first, second)] for s in names]

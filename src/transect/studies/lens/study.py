@@ -87,8 +87,9 @@ def _ask(store: Store, names: Sequence[str], how: Any) -> Ask:
     """A task a site and fold."""
     judges = drawn(store, "lens", how.judges, how.seed)
     order = rng(how.seed, "lens folds").permutation(len(store))
-    every = [i for i in range(len(store)) if store.lengths[i] > 2]
-    fold = dict(zip(order.tolist(), (np.arange(len(order)) % how.folds).tolist(), strict=True))
+    every = np.flatnonzero((store.lengths > 2) & (store.units >= 0)).tolist()
+    by_unit = dict(zip(order.tolist(), (np.arange(len(order)) % how.folds).tolist(), strict=True))
+    fold = {i: by_unit[int(store.units[i])] for i in every}
     tasks = []
     for site in names:
         for k in range(how.folds):

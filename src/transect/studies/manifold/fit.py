@@ -10,6 +10,7 @@ from transect.errors import TransectError
 from transect.numeric.shapes import find_shape
 from transect.numeric.smds import SupervisedMDS
 from transect.store.store import Selection, Store
+from transect.store.units import full_label
 from transect.studies.manifold.map import size_of
 from transect.studies.manifold.plan import Fold, MapJob, plan_for
 
@@ -50,5 +51,7 @@ def fit_at(store: Store, job: MapJob, site: str, token: str, *, orthonormal: boo
     model = SupervisedMDS(
         name, 1.0, job.n_components, job.alpha, orthonormal, json.loads(parameters) | everything
     )
-    units = plan.unit if job.group is None else np.unique(store.label(job.group), return_inverse=True)[1]
+    units = (
+        plan.unit if job.group is None else np.unique(full_label(store, job.group), return_inverse=True)[1]
+    )
     return Fit(model.fit(X[fold.train], y[fold.train]), fold, y, units, X, size, selection)

@@ -12,6 +12,7 @@ from transect.numeric.shapes import find_shape
 from transect.numeric.splines import Curve
 from transect.random import rng
 from transect.store.store import Store
+from transect.store.units import full_label
 from transect.studies.manifold.plan import MapJob, group_folds, read_labels
 
 #: Ways of a move, in the order of tables and figures.
@@ -115,7 +116,7 @@ def held_out(classes: Classes, groups: np.ndarray | None, folds: int, seed: int)
 def ways(store: Store, job: MapJob, site: str, token: str, shift: float | int) -> Ways:
     """Every way of a move at a site. Raises: TransectError where points are the same, or no text can move."""
     classes, selection = classes_of(store, job), store.select(token)
-    groups = None if job.group is None else store.label(job.group)
+    groups = None if job.group is None else full_label(store, job.group)
     held = held_out(classes, groups, job.folds, job.seed)
     train = np.setdiff1d(np.arange(len(classes.of)), held)
     X = store.take(site, selection).astype(np.float64)

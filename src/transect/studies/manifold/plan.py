@@ -18,6 +18,7 @@ from transect.numeric.scaling import classical, completed
 from transect.numeric.shapes import find_shape
 from transect.random import rng
 from transect.store.store import Store, open_store
+from transect.store.units import full_label
 from transect.work.keys import key_of
 
 KINDS = ("free", "orthonormal", "reuse")
@@ -225,17 +226,11 @@ def plan_of(job: MapJob) -> tuple[Store, Plan]:
 
 def plan_for(store: Store, job: MapJob) -> Plan:
     """The plan of a job on the labels and groups of this store."""
-    groups = None if job.group is None else store.label(job.group)
+    groups = None if job.group is None else full_label(store, job.group)
     return Plan(job, read_labels(store, job.label), groups)
 
 
 def read_labels(store: Store, names: tuple[str, ...]) -> np.ndarray:
     """Labels [n], or [n, columns] for several names; TransectError when some texts have none."""
-    columns = [store.label(name) for name in names]
-    for name, column in zip(names, columns, strict=True):
-        lack = sum(v is None or v != v for v in column.tolist())
-        if lack:
-            raise TransectError(
-                f"label {name}: {lack} of {len(column)} texts have none.", "Leave those texts out."
-            )
+    columns = [full_label(store, name) for name in names]
     return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)

@@ -132,7 +132,7 @@ def _matches(
 
 
 def _number(measure: str, value: float, drops: Any, null: Any, scale: str) -> dict[str, Any]:
-    low, high = (float(np.clip(end, 0, 1)) for end in jackknife(value, drops, scale=scale))
+    low, high = jackknife(value, drops, scale=scale)
     draws = np.asarray(null, float)
     ends = np.quantile(draws, [0.025, 0.975]).tolist()
     number = {"measure": measure, "value": value, "low": low, "high": high, "null": float(draws.mean())}

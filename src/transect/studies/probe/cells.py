@@ -1,5 +1,6 @@
 """Cells of a probe's map: states of a site and token, their labels, permuted labels, control task."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,8 +8,10 @@ import numpy as np
 from transect.errors import TransectError
 from transect.inference.evaluate import opened
 from transect.inference.intervals import jackknife
+from transect.inference.tests import arrangements
 from transect.random import rng
 from transect.store.store import Store
+from transect.store.units import full_label
 from transect.studies.manifold.plan import block_permutation, group_folds
 from transect.studies.probe.fit import Held, held_out, score, targets, without
 from transect.studies.probe.logistic import logistic
@@ -75,21 +78,15 @@ def units_of(store: Store, task: Probe) -> Units:
         kept = np.isin(types, names[np.argsort(-count, kind="stable")[:TYPES]])
         rows, texts, labels, types = rows[kept], texts[kept], types[kept], types[kept]
     else:
-        labels = store.label(task.label)[texts]
+        labels = full_label(store, task.label)[texts]
+    if task.group is None and (store.units[texts] < 0).any():  # copies are not read again
+        kept = store.units[texts] >= 0
+        rows, texts, labels, types = rows[kept], texts[kept], labels[kept], types[kept]
     if len(np.unique(labels)) < 2:
         where = "over all tokens" if task.token == "all" else f"at {task.token}"
         raise TransectError(f"label {task.label} has one value {where}.", "Choose another.")
-    groups = _held_whole(store, task.group)[texts]
+    groups = store.units[texts] if task.group is None else full_label(store, task.group)[texts]
     return Units(rows, labels, texts, np.unique(groups, return_inverse=True)[1], types)
-
-
-def _held_whole(store: Store, label: str | None) -> np.ndarray:
-    """What is held out whole, [texts]: values of a label; without one the document that a text is part of,
-    where the store knows it, else the text."""
-    if label is not None:
-        return store.label(label)
-    known = "group" in store.index.column_names
-    return np.asarray(store.index["group"].to_pylist()) if known else np.arange(len(store))
 
 
 def labellings(units: Units, task: Probe) -> np.ndarray:
@@ -148,8 +145,19 @@ def probed(task: Probe) -> dict[str, Any]:
     parts = rng(task.seed, "groups").permutation(int(units.groups.max()) + 1) % task.groups
     drops = [_left_out(X, Y[:, :1], folds, units.groups, made, parts[units.groups] != g, task)
              for g in np.unique(parts)]  # fmt: skip
-    low, high = jackknife(float(scores[0]), drops)
+    low, high = interval(float(scores[0]), drops, task.kind)
     row = {"value": float(scores[0]), "low": low, "high": high, "variance": made.share, "n": len(X)}
     several = len(np.unique(units.types)) > 1
     row |= {"control_task": float(scores[1]) if several else None, "null": scores[2:].tolist()}
+    row["ways"] = None
+    if task.label not in STANDARD:
+        row["ways"] = arrangements(units.labels[np.unique(units.groups, return_index=True)[1]])
     return row | {"n_texts": int(units.groups.max()) + 1, "status": "ok"}
+
+
+def interval(value: float, drops: Sequence[float], kind: str) -> tuple[float, float]:
+    """Interval of a score where it lives: R² below 1, accuracy in 0 … 1, ρ in -1 … 1."""
+    if kind == "ridge":
+        missed = jackknife(1 - value, [1 - drop for drop in drops], scale="log")
+        return 1 - missed[1], 1 - missed[0]
+    return jackknife(value, drops, scale="logit" if kind == "classes" else "fisher")

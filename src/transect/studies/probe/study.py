@@ -3,6 +3,7 @@
 Groups of texts are held out whole. Labels permuted, a control task and control runs stand beside every score.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Unpack
 
@@ -10,11 +11,12 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
-from transect.inference.tests import max_t, permutation_p, reachable, studentised
+from transect.inference.tests import max_t, permutation_p, studentised, untested
 from transect.models import sites
 from transect.results.study import Study
 from transect.results.table import Table, merge
 from transect.store.store import Store
+from transect.store.units import full_label
 from transect.studies.probe.cells import STANDARD, Probe, probed, units_of
 from transect.studies.probe.fit import KINDS
 from transect.studies.probe.words import describe
@@ -102,7 +104,7 @@ def probe(
 def _task(store: Store, site: str, token: str, label: str, how: Any) -> Probe:
     kind = how.kind
     if label not in STANDARD:
-        values = store.label(label)
+        values = full_label(store, label)
         numbers = values.dtype.kind in "if" and len(np.unique(values)) >= NUMBERS
         kind = kind or ("ridge" if numbers else "classes")
         if kind != "classes" and values.dtype.kind not in "ifb":
@@ -118,12 +120,17 @@ def _table(run: str, tasks: Sequence[Probe], answers: Sequence[dict[str, Any]], 
     """A row a cell; p_max over all cells of the run, from studentised scores."""
     rows = [_row(run, task, numbers) for task, numbers in zip(tasks, answers, strict=True)]
     known = [k for k, numbers in enumerate(answers) if numbers.get("null")]
-    if known and reachable(how.permutations):
+    if known and all(_tested(answers[k]) for k in known):
         values = np.array([answers[k]["value"] for k in known])
         z, null = studentised(values, np.array([answers[k]["null"] for k in known]).T)
         for k, p in zip(known, max_t(z, null).tolist(), strict=True):
             rows[k]["p_max"] = p
     return Table(rows)
+
+
+def _tested(numbers: dict[str, Any]) -> bool:
+    """Whether a p can be small: enough draws, and enough different ones."""
+    return untested(len(numbers["null"]), ways=numbers["ways"] or math.inf) is None
 
 
 def _row(run: str, task: Probe, numbers: dict[str, Any]) -> dict[str, Any]:
@@ -146,5 +153,5 @@ def _row(run: str, task: Probe, numbers: dict[str, Any]) -> dict[str, Any]:
         ends = np.quantile(null, [0.025, 0.975]).tolist()
         row |= {"null": float(null.mean()), "null_low": ends[0], "null_high": ends[1], "draws": len(null)}
         row |= {"corrected": numbers["value"] - float(null.mean()), "control": "permuted labels"}
-        row["p"] = permutation_p(numbers["value"], null) if reachable(len(null)) else None
+        row["p"] = permutation_p(numbers["value"], null) if _tested(numbers) else None
     return row
