@@ -99,10 +99,10 @@ def test_equal_points_have_no_spectrum(measure):
 def test_options_out_of_range():
     X = known(20)
     for k in (0, 6):
-        with pytest.raises(TransectError, match=f"k = {k} with 5"):
+        with pytest.raises(TransectError, match=rf"k ?= ?{k}\b"):
             top_variance(X, k=k)
     for floor in (0.0, 1.0, 1e-16):
-        with pytest.raises(TransectError, match="floor = "):
+        with pytest.raises(TransectError, match=r"floor ?= ?"):
             condition_number(X, floor=floor)
 
 
@@ -172,7 +172,7 @@ def test_too_few_distinct_points_and_lattices():
         twonn(np.repeat(X[:3], 4, axis=0))
     with pytest.raises(TransectError, match="6 distinct points, needs 7"):
         gride(X, scale=3)
-    with pytest.raises(TransectError, match="scale = 0"):
+    with pytest.raises(TransectError, match=r"scale ?= ?0"):
         gride(X, scale=0)
     with pytest.raises(TransectError, match="equally far"):
         twonn(np.stack([np.arange(9.0) % 3, np.arange(9.0) // 3], axis=1))

@@ -70,7 +70,7 @@ def test_outlier_dimensions():
     assert outlier_dimensions(A, k=1) == pytest.approx(18 / 30)
     assert outlier_dimensions(A, k=5) == pytest.approx(1)
     for k in (0, 6):
-        with pytest.raises(TransectError, match=f"k = {k} with 5"):
+        with pytest.raises(TransectError, match=rf"k ?= ?{k}\b"):
             outlier_dimensions(A, k=k)
 
 
@@ -90,9 +90,9 @@ def test_outlier_and_massive_tokens():
     assert massive_tokens(A, factor=8.0) == pytest.approx(3 / 153)
     assert massive_tokens(A, factor=12.0) == 0  # strictly above
     for top in (0.0, 1.5):
-        with pytest.raises(TransectError, match="top = "):
+        with pytest.raises(TransectError, match=r"top ?= ?"):
             outlier_tokens(A, top=top)
-    with pytest.raises(TransectError, match="factor = 0"):
+    with pytest.raises(TransectError, match=r"factor ?= ?0"):
         massive_tokens(A, factor=0.0)
 
 
@@ -137,7 +137,7 @@ def test_clusters_of_directions_whatever_their_norms():
     far = A + 1000
     assert cluster_count(far) == 1
     assert cluster_count(far, centred=True) > 1
-    with pytest.raises(TransectError, match="cosine = 1"):
+    with pytest.raises(TransectError, match=r"cosine ?= ?1"):
         cluster_count(A, cosine=1.0)
 
 

@@ -289,7 +289,7 @@ def test_equal_points_and_bad_options_are_refused():
             {"max_iter": 0},
             {"epsilon": np.nan},
         ):
-            with pytest.raises(TransectError, match=r"epsilon = .*tol = .*max_iter = "):
+            with pytest.raises(TransectError, match=f"{next(iter(options))}=.* Give "):
                 measure(cloud(20, 3, 0), cloud(20, 3, 1), **options)
     results = sinkhorn.values([X[:, :3], cloud(20, 3, 0)], [(0, 0), (0, 1)])
     assert isinstance(results[0], TransectError)
@@ -456,9 +456,9 @@ def test_max_sliced_climbs_and_stays_below_wasserstein():
 @pytest.mark.parametrize("options", [{"projections": 0}, {"projections": -3}])
 def test_projections_are_checked(options):
     for measure in (sliced, max_sliced):
-        with pytest.raises(TransectError, match="projections = "):
+        with pytest.raises(TransectError, match=r"projections ?= ?"):
             measure(cloud(9, 3, 0), cloud(8, 3, 1), **options)
-    with pytest.raises(TransectError, match="steps = -1"):
+    with pytest.raises(TransectError, match=r"steps ?= ?-1"):
         max_sliced(cloud(9, 3, 0), cloud(8, 3, 1), steps=-1)
 
 

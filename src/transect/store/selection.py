@@ -54,14 +54,15 @@ class Selection:
 
 def positions(store: "Store", tokens: str | int, position0: bool) -> Selection:
     """Resolve a selector against a store; TransectError for one that is not known, or that no text has."""
-    selection = _positions(store, tokens, position0)
+    selection = resolve(store, tokens, position0)
     if not len(selection):
         where = "after its first" if tokens in ("all", "mean") else f"at {tokens}"
         raise TransectError(f"{store.path}: no text has a token {where}.", "Choose other --tokens.")
     return selection
 
 
-def _positions(store: "Store", tokens: str | int, position0: bool) -> Selection:
+def resolve(store: "Store", tokens: str | int, position0: bool) -> Selection:
+    """The same, also where no text has such a token: all are missing then."""
     tokens = int(tokens) if isinstance(tokens, np.integer) else tokens
     if not isinstance(tokens, str | int) or isinstance(tokens, bool):
         raise TransectError(f"no tokens {tokens!r:.80}.", "Give all, last, mean, a position, landmark:NAME.")

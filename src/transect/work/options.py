@@ -75,7 +75,9 @@ def checked(name: str, value: Any, option: Option, kind: Any = Any) -> Any:
     if option.choices and value not in option.choices:
         raise TransectError(f"{name}={value!r}.", f"Choose one of {', '.join(option.choices)}.")
     if isinstance(value, int | float):
-        if value != value or (option.least is not None and value < option.least):
+        if value != value and option.least is None:
+            raise TransectError(f"{name}={value}.", "Give a number.")
+        if option.least is not None and not value >= option.least:
             raise TransectError(f"{name}={value}.", f"Give {option.least:g} or more.")
         if option.above is not None and value <= option.above:
             raise TransectError(f"{name}={value}.", f"Give more than {option.above:g}.")

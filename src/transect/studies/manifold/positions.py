@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transect.errors import TransectError
+from transect.store.selection import resolve
 from transect.store.store import Store
 
 
@@ -135,7 +136,7 @@ def _piece(pieces: list[list[str]], at: np.ndarray) -> str:
 
 
 def _asked(store: Store, token: str, pieces: list[list[str]], position0: bool) -> Column:
-    selection = store.select(token)
+    selection = store.select(token) if store.manifest["pool"] else resolve(store, token, True)
     bare = token.removeprefix("landmark:")
     landmark = bare if bare in store.landmarks else None
     if selection.pooled or len(selection) > len(store):
