@@ -57,20 +57,16 @@ def foresee(
 ) -> Foreseen:
     """Samples `first` to `end` - 1 as the shard that they will be, put into it where it is begun. Raises:
     TransectError for NaN and inf."""
-    rows = int(next(iter(sites.values())).lengths[first:end].sum())
     digest, crcs, peak = Sha256(), list[int](), dict.fromkeys(sites, 0.0)
-    digest.take(shard_header({site: s.width for site, s in sites.items()}, rows, dtype))
+    digest.take(_header(sites, first, end, dtype))
     with contextlib.closing(Beside(writer.put if writer else _checksum(crcs))) as disk:
-        for site, samples in sites.items():
-            row = 0
-            for at, block in samples.blocks(first, end, dtype, BLOCK_BYTES):
-                data = block.data.cast("B")
-                digest.take(data)
-                disk.take(site, row, data, 0)
-                peak[site] = max(peak[site], largest := _peak(block))
-                if not np.isfinite(largest):
-                    _refuse(site, samples, at, np.isfinite(widen(block)))
-                row += len(block)
+        for site, row, at, block in _blocks(sites, first, end, dtype):
+            data = block.data.cast("B")
+            digest.take(data)
+            disk.take(site, row, data, 0)
+            peak[site] = max(peak[site], largest := _peak(block))
+            if not np.isfinite(largest):
+                _refuse(site, sites[site], at, np.isfinite(widen(block)))
     return Foreseen(digest.hexdigest(), crcs, peak)
 
 
@@ -81,11 +77,26 @@ def _checksum(crcs: list[int]) -> Callable[..., None]:
 
 def _pieces(sites: Mapping[str, Samples], first: int, end: int, dtype: str) -> Iterator[Any]:
     """All that a shard of these samples holds, in its order."""
+    yield _header(sites, first, end, dtype)
+    for *_, block in _blocks(sites, first, end, dtype):
+        yield block.data.cast("B")
+
+
+def _header(sites: Mapping[str, Samples], first: int, end: int, dtype: str) -> bytes:
+    """What the shard of these samples begins with."""
     rows = int(next(iter(sites.values())).lengths[first:end].sum())
-    yield shard_header({site: s.width for site, s in sites.items()}, rows, dtype)
-    for samples in sites.values():
-        for _, block in samples.blocks(first, end, dtype, BLOCK_BYTES):
-            yield block.data.cast("B")
+    return shard_header({site: s.width for site, s in sites.items()}, rows, dtype)
+
+
+def _blocks(
+    sites: Mapping[str, Samples], first: int, end: int, dtype: str
+) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    """(site, row in the shard, sample that it begins with, block), in the order of a shard."""
+    for site, samples in sites.items():
+        row = 0
+        for at, block in samples.blocks(first, end, dtype, BLOCK_BYTES):
+            yield site, row, at, block
+            row += len(block)
 
 
 def _peak(block: np.ndarray) -> float:
@@ -115,9 +126,6 @@ def fill(
 ) -> dict[str, Any]:
     """Put samples `first` to `end` - 1 into a shard, site by site; what its receipt says of them."""
     crcs = iter(foreseen.crcs)
-    for site, samples in sites.items() if writer.open else ():
-        row = 0
-        for _, block in samples.blocks(first, end, dtype, BLOCK_BYTES):
-            writer.put(site, row, block.data.cast("B"), next(crcs))
-            row += len(block)
+    for site, row, _, block in _blocks(sites, first, end, dtype) if writer.open else ():
+        writer.put(site, row, block.data.cast("B"), next(crcs))
     return {"max_abs": foreseen.peak, "splits": [], "sha256": foreseen.sha256}
