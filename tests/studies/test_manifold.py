@@ -625,7 +625,7 @@ def test_a_move_is_added_at_its_place_only():
 
 
 def test_months_of_dates():
-    from transect.studies.manifold.intervene import WORDS
+    from transect.studies.manifold.question import WORDS
     from transect.texts.sets import birthdays
 
     for choice in birthdays()["slots"]["date"]:

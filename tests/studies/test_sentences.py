@@ -239,7 +239,8 @@ def test_effects_of_moves_are_means_over_label_values() -> None:
 
 def test_odds_are_of_the_new_word_over_the_old_one() -> None:
     logp = np.log([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
-    np.testing.assert_allclose(_odds(logp, [2, 0, 1], [0, 1], [2, 0]), np.log([0.2 / 0.7, 0.1 / 0.6]))
+    odds = _odds(logp, np.array([2, 0]), np.array([1, 2]))
+    np.testing.assert_allclose(odds, np.log([0.2 / 0.7, 0.1 / 0.6]))
 
 
 def test_only_held_out_texts_are_moved_and_towards_their_new_label(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ it by its sagitta; a label that means nothing."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,8 +15,11 @@ from planted import planted_store
 from tiny import tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.results.drawing import draw
+from transect.studies.manifold import intervene as intervention
+from transect.studies.manifold import steer as steering
 from transect.studies.manifold.paths import FRACTIONS, Classes, classes_of, held_out, ways
 from transect.studies.manifold.plan import MapJob
+from transect.studies.manifold.question import Moving
 from transect.studies.manifold.steer import GAP, Telling, effects, hellinger, related, steer
 from transect.texts.sets import MONTHS
 
@@ -165,9 +169,8 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> ts.Store:
 def test_a_label_without_effect_has_none(captured: ts.Store) -> None:
     """Permuted labels: by the difference of their class means the target's log-odds rise no more than by
     any, and outputs of classes have no geometry."""
-    model = ts.open_model(captured.manifest["model"]["spec"])
-    job = MapJob(str(captured.path), captured.fingerprint, (), ("y",), None, LINE, permutations=0)
-    table = steer(model, captured, job, "landmark:month", ["resid.1"], 2.0, prompt="")
+    job = MapJob(str(captured.path), captured.content, (), ("y",), None, LINE, permutations=0)
+    table = ts.Table(steer(Moving(job, "resid.1", "landmark:month", 2.0, prompt="")))
     assert set(table.values("measure")) == {"kl", "off_manifold", "output_geometry"}
     shared = next(iter(table.where(measure="output_geometry", path="line")))
     assert shared["null_low"] < shared["value"] < shared["null_high"]
@@ -210,6 +213,39 @@ def test_a_study_steers_beside_its_map(captured: ts.Store) -> None:
     shown = [len(ax.get_lines()) for ax in canvas.axes]
     plt.close(canvas)
     assert len(shown) == 5
+
+
+@pytest.mark.fault(
+    "bad luck",
+    "a study that moves texts stops between two sites",
+    "`out` holds the rows of the sites that are done",
+    "run it again: their texts are not moved again",
+)
+def test_moved_sites_are_kept(captured: ts.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of the sites fails; a second call moves the texts of no other."""
+    given: dict[str, Any] = {"label": "month", "tokens": ["landmark:month"], "workers": 1, "out": tmp_path}
+    given |= {"permutations": 9, "repeats": 1, "folds": 2, "sites": "resid.0,resid.1,resid.2"}
+    moved: list[str] = []
+    broken: set[str] = set()
+    for module, way in ((steering, {"steer": True}), (intervention, {"intervene": True})):
+        plain = module.next_token
+
+        def counted(model: Any, ids: Any, move: Any = None, plain: Any = plain) -> np.ndarray:
+            moved.append(move[0] if move else "")
+            if move and move[0] in broken:
+                raise KeyboardInterrupt
+            return plain(model, ids, move)
+
+        monkeypatch.setattr(module, "next_token", counted)
+        broken.add("resid.2")
+        with pytest.raises(KeyboardInterrupt):
+            ts.studies.manifold(captured, **given, **way)
+        broken.clear()
+        moved.clear()
+        study = ts.studies.manifold(captured, **given, **way)
+        assert set(moved) == {"", "resid.2"}
+        (table,) = [study.tables[k] for k in ("steering", "intervention") if k in study.tables]
+        assert {"resid.1", "resid.2"} <= set(table.values("site"))
 
 
 @pytest.mark.fault(

@@ -2,8 +2,8 @@
 of equal size that know nothing of the label. What the next token does, where the states are on the way, and
 whether the outputs of classes lie as their states do."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +12,9 @@ from transect.inference.intervals import jackknife
 from transect.inference.tests import permutation_p
 from transect.numeric.ranks import spearman
 from transect.random import rng
-from transect.results.table import Table
-from transect.store.recapture import model_or_refuse
-from transect.store.store import Store
-from transect.studies.manifold.intervene import WORDS, by_unit, check_model, mean_interval
 from transect.studies.manifold.moves import next_token
 from transect.studies.manifold.paths import FRACTIONS, PATHS, Classes, Ways, classes_of, ways
-from transect.studies.manifold.plan import MapJob
-
-if TYPE_CHECKING:
-    from transect.models.models import Model
+from transect.studies.manifold.question import Moving, answered, by_unit, mean_interval, question
 
 #: Permuted classes behind the null of the output's geometry.
 DRAWS = 199
@@ -29,53 +22,33 @@ DRAWS = 199
 GAP = "manifold − line"
 
 
-def steer(
-    model: "Model",
-    store: Store,
-    job: MapJob,
-    token: str,
-    sites: Sequence[str],
-    shift: float | None = None,
-    prompt: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Table:
-    """A row for each site, path, part of the way and measure: `kl` (nats from the unmoved next token),
+def steer(task: Moving) -> list[dict[str, Any]]:
+    """A row for each path, part of the way and measure: `kl` (nats from the unmoved next token),
     `label_shift` (rise of the log-odds of the target's word over the old one's), `between_shift` (of the
-    word halfway over both), `off_manifold` (steps from the curve of held-out texts); and for each site how
-    the outputs of classes lie beside their states, `output_geometry`. null: random directions of equal size.
+    word halfway over both), `off_manifold` (steps from the curve of held-out texts); and how the outputs of
+    classes lie beside their states, `output_geometry`. null: random directions of equal size.
     """
-    model_or_refuse(store, "steering")
-    check_model(model, store)
-    words, word_of, asked = WORDS.get(job.label[0], ([], lambda y: 0, ""))
-    prompt = asked if prompt is None else prompt
-    extra = model.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
-    first = np.array([model.tokenizer(f" {w}", add_special_tokens=False)["input_ids"][0] for w in words], int)
-    classes = classes_of(store, job)
+    asked = question(task)
+    classes = classes_of(asked.store, task.job)
     span = float(np.ptp(classes.labels)) if classes.period is None else classes.period
-    shift = span / 4 if shift is None else float(shift)
-    base: dict[str, Any] = {"run": store.name, "token": token, "label": "/".join(job.label)}
-    base |= {"shift": shift, "prompt": prompt, "seed": job.seed, "design": "held out"}
-    rows: list[dict[str, Any]] = []
-    before = np.empty(0)
-    for done, site in enumerate(sites):
-        try:
-            way = ways(store, job, site, token, shift)
-        except TransectError as error:
-            rows.append(base | {"measure": "kl", "site": site, "status": str(error)})
-            continue
-        ids = [[*store.token_ids(i).tolist(), *extra] for i in way.texts]
-        before = next_token(model, ids) if not len(before) else before  # the same texts at every site
-        telling = Telling(before, *_words(classes, way, first, word_of))
-        moved = {
-            path: [telling(next_token(model, ids, (site, way.position, d))) for d in deltas]
-            for path, deltas in way.deltas.items()
-        }
-        shared = base | {"site": site, "step": way.step, "n": len(ids), "n_texts": len(ids), "status": "ok"}
-        rows += [shared | row for row in effects(moved, way)] + [shared | row for row in aside(way)]
-        rows += [shared | row for row in shared_geometry(before, classes, way, job.seed)]
-        if progress:
-            progress(done + 1, len(sites))
-    return Table(rows)
+    shift = span / 4 if task.shift is None else float(task.shift)
+    base = answered(asked, task, shift) | {"design": "held out"}
+    try:
+        way = ways(asked.store, task.job, task.site, task.token, shift)
+    except TransectError as error:
+        return [base | {"measure": "kl", "status": str(error)}]
+    ids = asked.ids(way.texts)
+    before = next_token(asked.model, ids)
+    y = classes.labels[way.texts]
+    words = [asked.tokens(y + part * (way.ends - y)) for part in (0.0, 0.5, 1.0)]
+    telling = Telling(before, *words)
+    moved = {
+        path: [telling(next_token(asked.model, ids, (task.site, way.position, d))) for d in deltas]
+        for path, deltas in way.deltas.items()
+    }
+    base |= {"step": way.step, "n": len(ids), "n_texts": len(ids), "status": "ok"}
+    rows = [*effects(moved, way), *aside(way), *shared_geometry(before, classes, way, task.job.seed)]
+    return [base | row for row in rows]
 
 
 class Telling:
@@ -96,16 +69,6 @@ class Telling:
             if not ((self.middle == self.old) | (self.middle == self.new)).any():
                 values["between_shift"] = middle - (new + old) / 2
         return values
-
-
-def _words(
-    classes: Classes, way: Ways, first: np.ndarray, word_of: Callable[[float], int]
-) -> list[np.ndarray]:
-    """Tokens of the words of every text's label at the start, halfway and at the end of its way."""
-    if len(set(first.tolist())) < len(first) or not len(first):
-        return [np.empty(0, int)] * 3
-    y = classes.labels[way.texts]
-    return [first[[word_of(float(v)) for v in y + part * (way.ends - y)]] for part in (0.0, 0.5, 1.0)]
 
 
 def effects(moved: dict[str, list[dict[str, np.ndarray]]], way: Ways) -> list[dict[str, Any]]:

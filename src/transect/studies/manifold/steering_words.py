@@ -1,15 +1,17 @@
 """Steering in words: what happened on the way, whether outputs lie as states do, and their figure."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
+from transect.inference.asks import Ask, answer
 from transect.results.study import Figure, Study, describe_run
+from transect.results.table import Table
 from transect.results.words import interval
 from transect.store.recapture import model_or_refuse
 from transect.store.store import Store
-from transect.studies.manifold.intervene import asked_of
+from transect.studies.manifold.question import tasks_of
 from transect.studies.manifold.steer import GAP, steer
-from transect.studies.runs import model_of
+from transect.work.options import Work
 
 #: Shares of the depth at which texts are steered.
 DEPTHS = (0.25, 0.5, 0.75)
@@ -20,21 +22,17 @@ NAMES = {
 }
 
 
-def add_steering(
-    study: Study,
-    store: Store,
-    *,
-    at: str | None = None,
-    shift: float | None = None,
-    prompt: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Study:
-    """Add the table steering, its findings, methods and figure to a manifold study; by default at its source
-    token."""
+def add_steering(study: Study, store: Store, moves: Mapping[str, Any], work: Work) -> Study:
+    """Add the table steering, its findings, methods and figure to a manifold study: `at` a token (its
+    source), by a `shift` (a quarter of the label's span), read after a `prompt`."""
     model_or_refuse(store, "steering")
-    job, token, sites = asked_of(study, store, at, DEPTHS)
-    step = (lambda done, total: progress("steering", done, total)) if progress else None
-    table = steer(model_of(store), store, job, token, sites, shift, prompt, step)
+    tasks = tasks_of(study, store, DEPTHS, moves)
+    job, token = tasks[0].job, tasks[0].token
+    ask = Ask(
+        steer, tasks, lambda answers: Table([row for rows in answers for row in rows]),
+        key=lambda task: task.key(steer.__module__),
+    )  # fmt: skip
+    table = answer({"steering": ask}, work, "steering")["steering"]
     table.provenance = study.provenance
     study.tables["steering"] = table
     study.warnings += [f"steering at {r['site']}: {r['status']}." for r in table if r["status"] != "ok"]

@@ -155,9 +155,9 @@ def manifold(
     describe(study, runs, others, job, notes, how.destination)
     moves = {"shift": how.shift, "at": how.at, "prompt": how.prompt}
     if how.intervene:
-        add_intervention(study, runs[0], progress=work.progress, **moves)
+        add_intervention(study, runs[0], moves, work)
     if how.steer:
-        add_steering(study, runs[0], progress=work.progress, **moves)
+        add_steering(study, runs[0], moves, work)
     return study.marked().in_units_of([*runs, *others])
 
 

@@ -7,15 +7,16 @@ import numpy as np
 from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.numeric.ranks import spearman
+from transect.results.table import Table
 from transect.results.words import interval
 from transect.studies.depth.edits import TEXTS, Judged, edits, judged
 from transect.studies.depth.similar import by_token
 from transect.studies.judging import blocks_of, drawn
 from transect.studies.lens.study import lens
 from transect.studies.manifold.plan import MapJob
+from transect.studies.manifold.question import Moving
 from transect.studies.manifold.steer import GAP, steer
 from transect.studies.reproduce.asked import Asked, Found, beyond, finding, layers
-from transect.studies.runs import model_of
 
 
 def damage(
@@ -102,7 +103,8 @@ def goodfire_steering(asked: Asked) -> Found:
     names = layers(store)
     site, circle = names[len(names) // 2], (("circle", '{"period": 12.0}'),)
     job = MapJob(str(store.path), store.content, (), ("month",), None, circle, seed=asked.how.seed)
-    table = steer(model_of(store), store, job, "landmark:month", [site], 3.0).where(fraction=0.5, status="ok")
+    steered = Table(steer(Moving(job, site, "landmark:month", 3.0)))
+    table = steered.where(fraction=0.5, status="ok")
     rows = {r["path"]: r for r in table.where(measure="between_shift")}
     if not rows:
         raise TransectError(
