@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[1]
 PEERS = (
     "torch", "transformers", "numpy", "scipy", "scikit-learn", "safetensors", "ray", "POT", "geomloss",
     "pytorch-cka",
-    "calibrated-similarity",
     "representation-geometry", "transformer-lens", "nnsight", "scikit-dimension", "rsatoolbox",
     "calibrated-similarity",
 )  # fmt: skip
@@ -43,6 +42,7 @@ REACH = {
         "Reach: import at ≥ 70 % of the disk's copy rate; the verdict of calibrated-similarity in fewer CPU "
         "seconds."
     ),
+    "passes.py": "Reach: each study ≤ 3 × the forward passes that it needs.",
     "page.py": "Reach: first paint < 0.5 s, a new token at 46,080 points < 60 ms of CPU.",
 }
 #: Script → arguments (CLOUDS stands for the file of real clouds), heading, arguments of a quick run.
@@ -56,6 +56,7 @@ BENCHES = {
     "neurons.py": ([], "Neurons", ["--width", "512"]),
     "train.py": ([], "Training step", []),
     "engines.py": ([], "Engines", ["--blocks", "40"]),
+    "passes.py": ([], "Studies that run the model", ["--texts", "8"]),
     "page.py": ([], "The page", []),
     "bring.py": ([], "Bring anything", ["--quick"]),
     "growth.py": (["CLOUDS"], "How cost grows", []),

@@ -9,6 +9,7 @@ import pytest
 
 import transect as ts
 from planted import planted_store
+from tiny import tiny_model, tiny_tokenizer
 from transect.errors import TransectError
 from transect.studies.drift.changes import changes
 from transect.studies.drift.published import rolling_z
@@ -192,9 +193,18 @@ def test_hostile_text_does_not_run(tmp_path: Path) -> None:
     assert to_csv(Table(rows)).splitlines()[1].startswith("'=cmd")
 
 
-def test_runs_that_share_a_name_and_short_curves(stores: tuple[ts.Store, ts.Store]) -> None:
-    with pytest.raises(TransectError, match="share a name"):
+def test_runs_that_share_a_name_are_refused_and_a_capture_gives_another(
+    stores: tuple[ts.Store, ts.Store], tmp_path: Path
+) -> None:
+    with pytest.raises(TransectError, match=r"share a name.*name=… of ts\.capture"):
         ts.studies.drift([stores[0], stores[0]])
+    model, texts = (
+        ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), name="tiny"),
+        ts.open_texts(["a b c"] * 3),
+    )
+    runs = [ts.capture(model, texts, tmp_path / name, name=name) for name in ("one", "other")]
+    assert [s.name for s in runs] == ["one", "other"]
+    assert model.name == "tiny"
 
 
 def test_a_projected_study_names_its_basis_and_flags_a_short_curve(tmp_path: Path) -> None:

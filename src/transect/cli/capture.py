@@ -51,28 +51,23 @@ def _params() -> list[click.Parameter]:
     return params + shared_parameters(ENGINE, OVERWRITE)
 
 
-STRINGS = {"sites": "resid", "layers": None, "shard": "1/1", "name": None}
+STRINGS = {"sites": "resid", "layers": None, "shard": "1/1"}
 HELP = {
     "out": "Folder of the store, or PROTOCOL://… that fsspec reaches, such as s3://.",
     "sites": "Families or sites, with commas; module:GLOB:in or module:GLOB:out; attention.",
     "layers": "Only these layers, like 0,5,10-20.",
     "shard": "Capture part k of n, like 2/8.",
-    "name": "Short name of this run in tables and figures.",
     "drop_position0": "Leave the first token out of the pooled mean.",
     "threads": "Threads of the forward pass; by default all cores.",
 }
 
 
-def _run(
-    model: str, texts: str, out: str, seed: int, name: str | None, threads: int | None, **values: Any
-) -> None:
+def _run(model: str, texts: str, out: str, seed: int, threads: int | None, **values: Any) -> None:
     with room_for(out, values.pop("overwrite"), values | {"model": model, "texts": texts}):
-        _capture(model, texts, out, seed, name, threads, **values)
+        _capture(model, texts, out, seed, threads, **values)
 
 
-def _capture(
-    model: str, texts: str, out: str, seed: int, name: str | None, threads: int | None, **values: Any
-) -> None:
+def _capture(model: str, texts: str, out: str, seed: int, threads: int | None, **values: Any) -> None:
     from transect.models.models import open_model
     from transect.store.capture import capture as run
     from transect.texts.texts import open_texts
@@ -87,13 +82,12 @@ def _capture(
         from transect.store.images import capture_images
 
         kept, folder = values["sites"].split(","), texts.removeprefix("images:")
-        store = capture_images(model, folder, out, sites=kept, layers=layers, name=name)
+        store = capture_images(model, folder, out, sites=kept, layers=layers, name=values["name"])
         click.echo(repr(store), err=True)
         return
     opened = open_texts(texts, seed=seed, **explicit(values, open_texts))
     with spinner(f"opening {model}"):
         loaded = open_model(model, seed=seed, **explicit(values, open_model))
-    loaded.name = name or loaded.name
     asked = explicit(values, run) | {"layers": layers, "shard": part, "sites": values["sites"].split(",")}
     asked["position0"] = not values["drop_position0"]
     with bars() as bar:

@@ -6,6 +6,7 @@ that was killed resumes at its next shard and ends bit-identical. `forward` is t
 without a store.
 """
 
+import copy
 import functools
 import shutil
 import tempfile
@@ -48,6 +49,9 @@ def capture(model: "Model", texts: Texts, out: Place, **options: Unpack[CaptureO
     """
     o = Asked(**options)
     out = place(out)
+    if o.name:
+        model = copy.copy(model)
+        model.name = o.name
     tokenized = tokenize(texts, model.tokenizer, o.max_length)
     texts = texts.subset(tokenized.kept)
     if o.shuffle_tokens is not None:

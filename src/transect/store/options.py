@@ -11,6 +11,9 @@ class CaptureOptions(TypedDict, total=False):
 
     sites: Annotated[Sequence[str], Option(("resid",), "Families, sites, attention, module:GLOB:in or :out.")]
     layers: Annotated[Iterable[int] | None, Option(None, "Only these layers.")]
+    name: Annotated[
+        str | None, Option(None, "Name of this run in tables and figures; by default the model's.")
+    ]
     positions: Annotated[
         str,
         Option(

@@ -87,7 +87,8 @@ def distinct(stores: Sequence[Store]) -> None:
     names = [s.name for s in stores]
     if len(set(names)) < len(names):
         raise TransectError(
-            f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart."
+            f"runs share a name: {', '.join(names)}.",
+            "Give each its own: --name of a capture, name=… of ts.capture.",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from transect.errors import TransectError
 from transect.files import read_json
 from transect.store.store import Store
-from transect.studies.runs import over
+from transect.studies.runs import distinct, over
 
 #: Losses this close, as a share of the smaller, count as matched.
 MATCHED = 0.10
@@ -91,11 +91,7 @@ def arm_of(store: Store, role: str) -> Arm:
 
 def check_runs(base: Store, others: Sequence[Store]) -> None:
     """Refuse runs that do not hold the base's tokens, with the reason; names must differ."""
-    names = [s.name for s in (base, *others)]
-    if len(set(names)) < len(names):
-        raise TransectError(
-            f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart."
-        )
+    distinct([base, *others])
     for store in others:
         mine, theirs = base.manifest, store.manifest
         if mine["texts"]["fingerprint"] != theirs["texts"]["fingerprint"]:

@@ -27,7 +27,7 @@ from transect.studies.manifold.rows import friedman, map_rows, ranking, run_maps
 from transect.studies.manifold.steering_words import add_steering
 from transect.studies.manifold.subspaces import scatter, similarity
 from transect.studies.manifold.words import describe
-from transect.studies.runs import Run, Runs, open_runs
+from transect.studies.runs import Run, Runs, distinct, open_runs
 from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
 
 
@@ -177,11 +177,7 @@ def _with_source(
 
 def check_runs(runs: list[Store], controls: list[Store]) -> None:
     """Refuse runs of one name, and controls of other texts."""
-    names = [s.name for s in [*runs, *controls]]
-    if len(set(names)) < len(names):
-        raise TransectError(
-            f"runs share a name: {', '.join(names)}.", "Capture with --name to tell them apart."
-        )
+    distinct([*runs, *controls])
     for control in controls:
         if not any(same_texts(control, store) for store in runs):
             raise TransectError(
