@@ -37,7 +37,8 @@ def place(path: Any) -> Place:
         from upath import UPath
 
         location = UPath(path)
-        location.fs  # noqa: B018  a protocol without its package is found out here
+        with reaching(location):
+            location.fs  # noqa: B018  a protocol without its package, or a server, is found out here
     except ImportError as error:
         raise TransectError(
             f"{path}: {error}.", "pip install 'transect[remote]', and the fsspec package of this protocol."
@@ -174,11 +175,14 @@ def read_json(path: Place, what: str, fix: str = "", kind: Any = dict) -> Any:
     Raises: TransectError, with `fix`, when it is not there, damaged, or not of this `kind`.
     """
     try:
-        if not path.parent.is_dir():
-            raise TransectError(
-                f"{path.parent}: no such {what}.", "Capture one with: transect capture MODEL TEXTS --out DIR."
-            )
-        value = loads(path.read_bytes())
+        with reaching(path):
+            if not path.parent.is_dir():
+                raise TransectError(
+                    f"{path.parent}: no such {what}.",
+                    "Capture one with: transect capture MODEL TEXTS --out DIR.",
+                )
+            data = path.read_bytes()
+        value = loads(data)
         if not isinstance(value, kind):
             raise ValueError(f"a {type(value).__name__} where another kind stands")
         if isinstance(value, dict) and value.pop(CHECKSUM, stored := checksum(value)) != stored:
@@ -208,6 +212,23 @@ HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:24] or "here"
 PARTIAL = re.compile(rf"\.{HOST}\.(\d+)\.[0-9a-f]{{8}}\.partial$")
 
 
+@contextlib.contextmanager
+def reaching(path: Place) -> Iterator[None]:
+    """What comes instead of a file from another machine becomes a message: no credentials, no network.
+    Raises: TransectError; what a file is, or that there is none, is raised as it was."""
+    try:
+        yield
+    except (TransectError, FileNotFoundError, ImportError, ValueError):
+        raise
+    except Exception as error:
+        if not is_remote(path):
+            raise
+        raise TransectError(
+            f"{path} cannot be reached ({type(error).__name__}: {error}).",
+            "Check the address, the credentials in the environment and the network.",
+        ) from error
+
+
 def unwritable(path: Place, error: OSError) -> TransectError:
     """What to say when a file cannot be written: a full disk, a closed folder, too long a name."""
     return TransectError(
@@ -220,7 +241,8 @@ def unwritable(path: Place, error: OSError) -> TransectError:
 def writing(path: Place) -> Iterator[None]:
     """What the disk refuses inside becomes a message. Raises: TransectError."""
     try:
-        yield
+        with reaching(path):
+            yield
     except OSError as error:
         raise unwritable(path, error) from error
 

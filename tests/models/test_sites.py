@@ -93,6 +93,11 @@ def test_an_adapters_sites_are_the_wrapped_ones() -> None:
     assert hasattr(taps["mlp.0.act"].module, "base_layer")
 
 
+def test_digits_of_other_scripts_name_no_layer() -> None:
+    assert sites.family("resid.٣") == "resid.٣"
+    assert not sites.SITE.match("mlp.³.act")
+
+
 def test_names() -> None:
     assert sites.family("encoder.mlp.12.act") == "encoder.mlp.act"
     assert sites.layer("resid.30") == 30

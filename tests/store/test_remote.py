@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,3 +149,29 @@ def test_places_that_are_none() -> None:
         ts.open_store("nonsense://bucket/store")
     with pytest.raises(TransectError, match="memory://nothing"):
         ts.open_store("memory://nothing/there")
+
+
+@pytest.mark.fault(
+    "bad luck",
+    "a store on another machine cannot be reached: no network, no credentials",
+    "a message with the cause, for whatever was to be read or written",
+    "mend it and run the same command again: what was finished is kept",
+)
+def test_a_place_that_does_not_answer(local: ts.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens there; then a place that fails in its own way once the store is open."""
+    for nowhere in ("http://127.0.0.1:1/store", "ftp://127.0.0.1:1/store"):
+        with pytest.raises(TransectError, match=r"cannot be reached.*credentials"):
+            ts.open_store(nowhere)
+    store = captured(local, "memory://silent")
+    filesystem = type(store.path.fs)
+
+    def silent(*_args: Any, **_kwargs: Any) -> Any:
+        raise RuntimeError("no credentials")
+
+    for call in ("cat_file", "cat_ranges"):
+        monkeypatch.setattr(filesystem, call, silent)
+    with pytest.raises(TransectError, match=r"cannot be reached \(RuntimeError: no credentials"):
+        store.points("resid.0")
+    monkeypatch.setattr(filesystem, "put_file", silent)
+    with pytest.raises(TransectError, match="cannot be reached"):
+        captured(local, "memory://other")

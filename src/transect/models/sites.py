@@ -41,10 +41,11 @@ Reads = Literal["input", "output", "sink", "entropy", "weights", "experts"]
 DERIVED = ("sink", "entropy", "weights", "experts")
 #: A site of any module; the first number in its name is its layer.
 MODULE = re.compile(r"^module:(?P<path>[^:]+):(?P<end>in|out)$")
-NUMBER = re.compile(r"(?<=[.:])\d+(?=[.:])")
+NUMBER = re.compile(r"(?<=[.:])[0-9]+(?=[.:])")
 SITE = re.compile(
     r"^(?P<stack>(?:encoder|decoder)\.)?"
-    r"(?:(?P<kind>resid|mlp|attn)\.(?P<layer>\d+)(?:\.(?P<part>\w+))?|final_norm)$"
+    r"(?:(?P<kind>resid|mlp|attn)\.(?P<layer>\d+)(?:\.(?P<part>\w+))?|final_norm)$",
+    re.ASCII,
 )
 #: Blocks that norm a sublayer's output before adding it: (norm after attention, norm after the MLP).
 POST_NORMS = (
@@ -70,7 +71,7 @@ def family(site: str) -> str:
     `*` for its layer: `module:model.layers.*.mlp:out`."""
     if MODULE.match(site):
         return NUMBER.sub("*", site, count=1)
-    return ".".join(part for part in site.split(".") if not part.isdigit())
+    return ".".join(part for part in site.split(".") if not re.fullmatch("[0-9]+", part))
 
 
 def layer(site: str) -> int | None:

@@ -100,7 +100,7 @@ def import_arrays(file: str | Path, out: Place, **options: Unpack[ImportOptions]
 
 def _natural(path: Path) -> list[Any]:
     """Sort key by which 2 stands before 10."""
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", path.stem)]
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", path.stem)]
 
 
 def _array(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from transect.errors import TransectError
-from transect.files import Place
+from transect.files import Place, reaching
 
 
 class Ranged:
@@ -35,7 +35,8 @@ class Ranged:
         size = self.shape[1] * self.dtype.itemsize
         begins = [self.offset + a * size for a, _ in runs]
         ends = [self.offset + b * size for _, b in runs]
-        parts = self.path.fs.cat_ranges([self.path.path] * len(runs), begins, ends, on_error="raise")
+        with reaching(self.path):
+            parts = self.path.fs.cat_ranges([self.path.path] * len(runs), begins, ends, on_error="raise")
         for part, a, b in zip(parts, begins, ends, strict=True):
             if len(part) != b - a:
                 raise TransectError(

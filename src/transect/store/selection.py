@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: No text has so many tokens: positions beyond it are missing in all alike.
 LONGEST = 1 << 40
-LANDMARK = re.compile(r"^landmark:(?P<name>[^+\-]+?)(?P<offset>[+-]\d+)?$")
+LANDMARK = re.compile(r"^landmark:(?P<name>[^+\-]+?)(?P<offset>[+-][0-9]+)?$")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def resolve(store: "Store", tokens: str | int, position0: bool) -> Selection:
         return _all(store, position0, pooled=tokens == "mean" and not store.manifest["pool"])
     if tokens == "last":
         return _one(store, _last_content(store))
-    if isinstance(tokens, int) or re.fullmatch(r"-?\d{1,9}", tokens):
+    if isinstance(tokens, int) or re.fullmatch("-?[0-9]{1,9}", tokens):
         k = max(-LONGEST, min(int(tokens), LONGEST))
         return _one(store, np.full(len(store), k) if k >= 0 else store.lengths + k)
     match = LANDMARK.match(tokens)

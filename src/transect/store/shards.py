@@ -27,8 +27,10 @@ from transect.files import (
     open_new,
     partial_of,
     publish,
+    reaching,
     write_at,
     write_json,
+    writing,
 )
 from transect.store.ranged import Ranged
 
@@ -49,8 +51,9 @@ def map_shard(path: Place) -> Shard:
     """Map a shard file; the header is checked against the size of the file before any of it is believed."""
     remote = is_remote(path)
     try:
-        size = path.stat().st_size
-        length, header = safetensors_header(path, size)
+        with reaching(path):
+            size = path.stat().st_size
+            length, header = safetensors_header(path, size)
         raw = None if remote else np.memmap(path, np.uint8, "r")
         arrays: dict[str, Any] = {}
         for site, entry in header.items():
@@ -215,7 +218,8 @@ class ShardWriter:
         if self.open:
             receipt["sha256"] = self.seal(receipt.get("sha256"))
         if self.scratch:
-            self.path.fs.put_file(str(self.partial), self.path.path)
+            with writing(self.path):
+                self.path.fs.put_file(str(self.partial), self.path.path)
             shutil.rmtree(self.scratch)
         else:
             publish(self.partial, self.path)

@@ -21,7 +21,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from transect.errors import TransectError, nearest
-from transect.files import Place, file_hash, is_remote, is_sealed, place, read_json
+from transect.files import Place, file_hash, is_remote, is_sealed, place, reaching, read_json
 from transect.models import sites as site_names
 from transect.store.checks import ELSEWHERE, check_hash, check_index, check_manifest
 from transect.store.selection import Selection, positions
@@ -61,7 +61,8 @@ class Store(Shown):
 
         try:
             index = self.path / "texts.parquet"
-            source = io.BytesIO(index.read_bytes()) if is_remote(index) else index
+            with reaching(index):
+                source = io.BytesIO(index.read_bytes()) if is_remote(index) else index
             self.index = pq.read_table(source, page_checksum_verification=True)
             check_index(self.path, self.index, len(self.plan))
         except (OSError, ValueError, pa.ArrowException) as error:

@@ -85,6 +85,6 @@ def numbers(values: list[str | None]) -> list[Any]:
     typed = [None if value is None else int(value) if integral else float(value) for value in values]
     fits = all(v is None or (-(2**63) <= v < 2**63 if integral else abs(v) < float("inf")) for v in typed)
     exact = integral or not any(
-        len(value.lstrip("-")) > 18 and value.lstrip("-").isdigit() for value in present
+        len(value.lstrip("-")) > 18 and value.lstrip("-").isdecimal() for value in present
     )
     return typed if fits and exact else list(values)

@@ -182,7 +182,7 @@ def marks(asked: Any, steps: int) -> tuple[int, ...]:
     if text == "log":
         return tuple(2**k for k in range(steps.bit_length()) if 2**k <= steps)
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isdecimal() for part in parts):
         raise TransectError(
             f"checkpoints {text!r}.", "Write log, a number of steps between them, or steps like 10,20."
         )

@@ -37,7 +37,7 @@ def cores() -> int:
 
 def _first_of(*names: str) -> int:
     """The first of these settings that holds a number above 0, or the cores this process may use."""
-    asked = next((v for v in map(os.environ.get, names) if v and v.isdigit() and int(v)), None)
+    asked = next((v for v in map(os.environ.get, names) if v and v.isdecimal() and int(v)), None)
     return int(asked or _usable())
 
 

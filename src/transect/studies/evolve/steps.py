@@ -22,7 +22,7 @@ def chosen_steps(asked: str | None, kept: Sequence[int]) -> list[int]:
     if words == "log":
         return [s for s in there if s in (there[0], there[-1]) or (s > 0 and s & (s - 1) == 0)]
     parts = [p.strip() for p in words.split(",")]
-    if not all(p.isdigit() for p in parts):
+    if not all(p.isdecimal() for p in parts):
         raise TransectError(f"steps {words!r}.", "Write steps like 0,64,200, log, or how many.")
     if len(parts) == 1:
         count = min(max(int(parts[0]), 2), len(there))

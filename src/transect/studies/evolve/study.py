@@ -96,7 +96,7 @@ def _stores(run: Any, texts: Any, work: Work, seed: int, steps: str | None) -> l
         return open_runs(list(kept))  # a callback left them
     if not folders:
         raise TransectError(f"{folder} holds no checkpoints.", "Give a folder that transect train wrote.")
-    number = {f: int(f.name.rpartition("-")[2]) for f in folders if f.name.rpartition("-")[2].isdigit()}
+    number = {f: int(f.name.rpartition("-")[2]) for f in folders if f.name.rpartition("-")[2].isdecimal()}
     wanted = chosen_steps(steps, list(number.values()))
     folders = [f for f in folders if number.get(f) in wanted]
     beside = [folder / "stores" / f.name for f in folders]
