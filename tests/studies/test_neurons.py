@@ -20,6 +20,7 @@ from transect.inference.accumulators import model_moments, store_moments
 from transect.models.generate import activations
 from transect.models.losses import losses, perplexity
 from transect.numeric.moments import Accumulator
+from transect.results.drawing import draw
 from transect.studies.neurons import maps as neurons
 from transect.studies.neurons.minibatch import project_batches
 from transect.studies.pruning.cut import METHODS, compensation, prune, removal
@@ -817,3 +818,70 @@ def test_positions_in_the_layout_of_transformer_projector(store: ts.Store, tmp_p
     assert all(np.array_equal(back[s], P[s]) for s in P)
     with pytest.raises(TransectError, match=r"mlp\.0\.act is not the output"):
         neurons.save_positions(path, {"mlp.0.act": np.ones((4, 2))}, layout="modules")
+
+
+def blocks_of_arrays(out: Path, blocks: dict[str, np.ndarray], texts: int = 6) -> ts.Store:
+    """A store of arrays: `texts` texts of equal length at every site."""
+    return ts.store_from_arrays({s: np.split(X.astype(np.float32), texts) for s, X in blocks.items()}, out)
+
+
+@pytest.mark.fault(
+    "bad input",
+    "as many neurons as a map can always place, one text, or repetition in the same block",
+    "a message with the numbers: fewer dimensions, more texts, steps of 1 or more",
+)
+@pytest.mark.parametrize(
+    ("neurons_of", "texts", "given", "message"),
+    [
+        (1, 6, {"dim": 1}, "1 of 1 neurons change; dim = 1 needs 3"),
+        (2, 6, {"dim": 1}, "2 of 2 neurons change; dim = 1 needs 3"),
+        (4, 6, {"dim": 3}, "4 of 4 neurons change; dim = 3 needs 5"),
+        (8, 1, {}, r"half of its texts \(1\) holds 0 tokens"),
+        (8, 6, {"skip": (1, 0)}, "skip=0. Give 1 or more"),
+        (8, 6, {"cards": -1}, "cards=-1"),
+    ],
+)
+def test_what_says_nothing_is_no_map(
+    neurons_of: int, texts: int, given: dict, message: str, tmp_path: Path
+) -> None:
+    X = np.random.default_rng(0).normal(size=(60, neurons_of))
+    store = blocks_of_arrays(tmp_path / "s", {"mlp.0.act": X}, texts)
+    with pytest.raises(TransectError, match=message):
+        ts.studies.neurons(store, workers=1, **given)
+
+
+def test_neurons_that_are_all_one_are_one_point(tmp_path: Path) -> None:
+    X = np.repeat(np.random.default_rng(0).normal(size=(60, 1)), 7, axis=1)
+    store = blocks_of_arrays(tmp_path / "s", {"mlp.0.act": X, "mlp.1.act": -X}, 6)
+    study = ts.studies.neurons(store, workers=1, dim=1, cards=0)
+    for row in study.tables["maps"]:
+        assert row["value"] == 0
+        assert row["reproducibility"] == 1
+        assert row["neighbour_rho"] == pytest.approx(1, abs=1e-6)
+        assert row["null"] > 0.2
+    assert "maps in 1 dimension have" in study.findings[0]
+    assert [r["value"] for r in study.tables["repeats"]] == pytest.approx([1.0], abs=1e-6)
+
+
+def test_two_families_are_two_lines_and_one_layer_is_seen(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    rng = np.random.default_rng(0)
+    sites = [f"mlp.{k}.{part}" for k in range(3) for part in ("act", "out")]
+    wide = {s: rng.normal(size=(60, 9 if s.endswith("act") else 6)) for s in sites}
+    store = blocks_of_arrays(tmp_path / "s", wide)
+    study = ts.studies.neurons(store, sites="mlp.act,mlp.out", workers=1, dim=2, skip=(1,), cards=0)
+    assert {(r["site"][6:], r["site2"][6:]) for r in study.tables["repeats"]} == {
+        ("act", "act"),
+        ("out", "out"),
+    }
+    canvas = draw(study, study.figures[0])
+    assert [ax.get_title() for ax in canvas.axes] == ["mlp.act", "mlp.out"]
+    for ax in canvas.axes:
+        assert all((np.diff(line.get_xdata()) > 0).all() for line in ax.lines)
+    study = ts.studies.neurons(store, sites="mlp.1.act", workers=1, dim=2, cards=0)
+    (ax,) = draw(study, study.figures[0]).axes
+    assert all(line.get_marker() != "None" for line in ax.lines)
+    assert [t for t in ax.get_xticks() if t % 1] == []
+    plt.close("all")
+    assert not any("most structured" in line for line in study.findings)

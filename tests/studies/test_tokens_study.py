@@ -339,7 +339,7 @@ def test_eight_series_all_have_their_sentence_and_panels_hold_eight_lines():
         some = arms[:count]
         table = Table([r for r in rows if r["series"] in {a.series for a in some}])
         made = Study("tokens", "?", {"curves": table, "similarity": Table([{"prompt": None}])})
-        findings = _findings(made, some)
+        findings = _findings(made)
         assert all(any(f.startswith(f"{a.series}:") for f in findings) for a in some)
         figures = [f for f in pictures(made, some, "") if f.kind == "token_curves"]
         assert len(figures) == {8: 1, 18: 3}[count]
@@ -372,6 +372,46 @@ def test_similarity_of_tokens_is_their_cosine(tmp_path):
         "mean of norm 4, deviations of 6 dimensions"
     )
     assert abs(table.column("null_centred")[0]) < 0.35
+
+
+def test_tokens_of_other_texts_are_compared_as_those_of_one_are():
+    """Points are one of two directions by their position: tokens of different texts at different positions
+    have the cosines of a text's own, tokens at one position have 1."""
+    from transect.studies.tokens.tables import _across, _off_diagonal
+
+    X = np.tile(np.repeat(np.eye(2), 3, axis=0), (5, 1, 1))
+    assert _across(X) == pytest.approx(_off_diagonal(X[0] @ X[0].T)) == pytest.approx(12 / 30)
+    Y = np.random.default_rng(0).normal(size=(4, 3, 6))
+    Y /= np.linalg.norm(Y, axis=-1, keepdims=True)
+    cosines = np.einsum("aid,bjd->abij", Y, Y)
+    wanted = [
+        cosines[a, b, i, j] for a in range(4) for b in range(4) for i in range(3) for j in range(3)
+        if a != b and i != j
+    ]  # fmt: skip
+    assert _across(Y) == pytest.approx(np.mean(wanted))
+
+
+def test_an_encoder_and_its_decoder_are_two_series(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"{stack}.resid.{k}" for stack in ("encoder", "decoder") for k in range(3)]
+    points = [rng.normal(size=(64, 6)) + k * 2 for k in (0, 1, 2, 0, 4, 8)]
+    store = planted_store(tmp_path / "s", points, [8] * 8, sites=names)
+    options = SHORT | {"n": 20, "gradients": False, "random_weights": False}
+    study = ts.studies.tokens(store, **options)
+    curves = study.tables["curves"].where(curve="cosine in text")
+    assert curves.values("series") == ["planted, decoder", "planted, encoder"]
+    for series in curves.values("series"):
+        assert sorted(r["depth"] for r in curves.where(series=series)) == [0, 0.5, 1]
+    assert [line.partition(":")[0] for line in study.findings[::2]] == curves.values("series")
+    paths = study.tables["paths"].where(measure="tortuosity")
+    assert sorted(paths.values("site")) == sorted(s for s in names if s[-1] != "0")
+    own = planted_store(tmp_path / "t", points[:3], [8] * 8, name="own")
+    alone = ts.studies.tokens(own, **options).tables["paths"].where(measure="tortuosity", site="resid.2")
+    assert paths.where(site="encoder.resid.2").column("value") == pytest.approx(alone.column("value"))
+    with pytest.raises(TransectError, match=r"one layer of planted, encoder\.resid\.2"):
+        ts.studies.tokens(store, sites="encoder.resid.2", **options)
+    with pytest.raises(TransectError, match="two stacks"):
+        ts.studies.evolve([store, own], **SHORT)
 
 
 def test_evolution_runs_from_the_start_to_the_end(at):

@@ -210,6 +210,11 @@ def split_moments(store: Store, site: str, *, position0: bool = True, seed: int 
                 lengths = np.unique(texts[here], return_counts=True)[1]
                 actual[half].update(X[here])
                 noise[half].update(columns_by_text(X[here], lengths, generator))
+    if (least := min(sums.n for sums in actual)) < 2:
+        raise TransectError(
+            f"{store.path}: half of its texts ({len(store)}) holds {least} tokens; halves judge a map.",
+            "Capture more texts, or longer ones.",
+        )
     halves, control_halves = ((sums[0].freeze(), sums[1].freeze()) for sums in (actual, noise))
     total, control = (sums[0].merge(sums[1]).freeze() for sums in (actual, noise))
     return SplitMoments(total, halves, control, control_halves)

@@ -262,8 +262,17 @@ def summary(
 
 
 def _path_rows(task: Within) -> list[dict[str, Any]]:
+    """Rows of the path through every stack: an encoder's tokens do not go on in the decoder."""
     store, cut, base = task.base
     names = sites.select(store.sites, [task.family])
+    stacks = dict.fromkeys(sites.stack(s) for s in names)
+    parts = ([s for s in names if sites.stack(s) == stack] for stack in stacks)
+    return [row for part in parts for row in _path(task, store, cut, base, part)]
+
+
+def _path(
+    task: Within, store: Store, cut: Windows, base: dict[str, Any], names: Sequence[str]
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     first = previous = cut.points(store, names[0]).astype(np.float64)
     before, length, squares = None, 0.0, 0.0

@@ -74,6 +74,12 @@ def family(site: str) -> str:
     return ".".join(part for part in site.split(".") if not re.fullmatch("[0-9]+", part))
 
 
+def stack(site: str) -> str:
+    """Which of an encoder–decoder's two stacks a site is in, encoder or decoder; "" elsewhere."""
+    match = SITE.match(site)
+    return (match["stack"] or "").removesuffix(".") if match else ""
+
+
 def layer(site: str) -> int | None:
     """The number in a site's name, None for `final_norm`; the first one in a module's."""
     if MODULE.match(site):

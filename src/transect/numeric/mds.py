@@ -10,6 +10,8 @@ from transect.errors import TransectError
 
 #: Methods that keep neighbourhoods, not distances: module → name. Both come with the extra `maps`.
 NEIGHBOURS = {"umap": "UMAP", "pacmap": "PaCMAP"}
+#: Distances 1 − ρ below this are rounding of ρ.
+RESOLVED = 1e-6
 
 
 def stress(positions: np.ndarray, target: np.ndarray) -> float:
@@ -93,6 +95,8 @@ def _classical(target: np.ndarray, dim: int, seed: int) -> np.ndarray:
 
     squares = target.astype(np.float64) ** 2
     n = len(target)
+    if target.max() < RESOLVED:
+        return np.zeros((n, dim), np.float32)  # all of them are one point
 
     def product(v: np.ndarray) -> np.ndarray:
         v = v - v.mean()

@@ -1,7 +1,7 @@
 """Curves through depth: a line per run over the sites of a store, with intervals, nulls and references."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from transect.errors import TransectError
 from transect.models import sites
 from transect.results.drawing import (
     NULLS,
+    alone,
+    band,
     colours,
     label,
     legend_below,
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 
 def draw_depth(study: Study, figure: Figure) -> "Canvas":
-    """Curves over sites with intervals and the null; one panel per measure or per normalisation."""
+    """Curves over sites with intervals and the null; a panel per measure or normalisation, and per family of
+    sites."""
     o = figure.options
     table = study.tables[figure.table].where(measure=o["measures"], **o.get("where", {}))
     by = o.get("panels", "measure")
@@ -36,10 +39,14 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
     ]
     if not names:
         raise TransectError(f"figure {figure.name}: nothing to draw.")
-    canvas, axes = panels(len(names), columns=2 if len(names) in (2, 4) else 3)
+    several_families = len(_families(table)) > 1
+    shown_panels = [(n, kind) for n in names for kind in _families(table.where(**{by: n}))]
+    parts = [
+        table.where(**{by: n}).where(lambda row, kind=kind: _family(row) == kind) for n, kind in shown_panels
+    ]
+    canvas, axes = panels(len(parts), columns=2 if len(parts) in (2, 4) else 3)
     palette = colours(o["runs"])
-    for ax, name in zip(axes, names, strict=True):
-        part = table.where(**{by: name})
+    for ax, (name, kind), part in zip(axes, shown_panels, parts, strict=True):
         for run in o["runs"]:
             _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
         shown = name if by == "measure" else o["measures"][0]
@@ -47,10 +54,7 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         words = label(str(shown)) if not o.get("reference") else label(str(shown)).partition(" (")[0]
         words = o.get("labels", {}).get(shown, words)
         ax.set_ylabel(_wrapped(words) + (f"\n{beside}" if beside else ""))
-        if by == "normalise":
-            ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
-        elif by != "measure":
-            ax.set_title(f"{by} {name}")
+        ax.set_title(_title(by, name, kind if several_families else ""))
         if o.get("value") == "corrected":
             ax.axhline(0, color="0.6", lw=0.6)
         if shown in o.get("lines", {}):
@@ -61,16 +65,31 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
             whole_ticks(ax)
         plain = o.get("xlabel") or ("layer l → l + 1" if _paired(part) else "layer")
         ax.set_xlabel("depth (fraction of blocks)" if several else plain)
-    values = [table.where(**{by: name}).column(o.get("value", "value")) for name in names]
-    if by == "measure":  # each panel is a quantity of its own
-        for ax, name, column in zip(axes, names, values, strict=True):
-            scale_alike([ax], [column], log=o.get("log", False) or name in o.get("logs", ()))
-    else:
-        scale_alike(axes, values, same=by == "skip", log=o.get("log", False))
+    _scale(axes, shown_panels, parts, o)
     if o.get("changes"):
-        _mark_changes(study, axes, [str(n) for n in names], palette, o)
+        _mark_changes(study, axes, shown_panels, palette, o)
     legend_below(canvas, axes, 4)
     return canvas
+
+
+def _title(by: str, name: Any, kind: str) -> str:
+    """What tells a panel from the others, by lines; measures stand at their axes."""
+    raw = {"raw": "raw points", "unit": "unit-norm points"}
+    first = "" if by == "measure" else raw.get(name, str(name)) if by == "normalise" else f"{by} {name}"
+    return "\n".join(line for line in (first, kind) if line)
+
+
+def _scale(
+    axes: "Sequence[Axes]", shown: Sequence[tuple[Any, str]], parts: Sequence[Table], o: dict[str, Any]
+) -> None:
+    """Value axes: of one kind where panels show one quantity, each by itself where they do not."""
+    by, log = o.get("panels", "measure"), o.get("log", False)
+    values = [part.column(o.get("value", "value")) for part in parts]
+    if by != "measure":
+        scale_alike(axes, values, same=by == "skip", log=log)
+        return
+    for ax, (name, _), column in zip(axes, shown, values, strict=True):
+        scale_alike([ax], [column], log=log or name in o.get("logs", ()))
 
 
 def draw_columns(study: Study, figure: Figure) -> "Canvas":
@@ -99,6 +118,16 @@ def draw_columns(study: Study, figure: Figure) -> "Canvas":
 def _wrapped(text: str, width: int = 26) -> str:
     """A label on as many lines as a small panel needs."""
     return "\n".join(textwrap.wrap(text, width))
+
+
+def _family(row: Mapping[str, Any]) -> str:
+    """The family of sites that a row is of; where it pairs two, both."""
+    several = [sites.family(row[k]) for k in ("site", "site2") if row.get(k)]
+    return " → ".join(dict.fromkeys(several))
+
+
+def _families(table: Table) -> list[str]:
+    return list(dict.fromkeys(_family(row) for row in table))
 
 
 def _paired(part: Table) -> bool:
@@ -137,24 +166,30 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
     )
     x = x[order]
     _line(ax, x, y, run, colour, o)
-    ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    band(ax, x, low, high, colour, 0.2)
     null = part.column("null")[order]
     if value == "value" and o.get("null", True) and np.isfinite(null).any():
         below, above = (part.column(n)[order] for n in ("null_low", "null_high"))
         if np.isfinite(below).any():
-            ax.fill_between(x, below, above, color="0.5", alpha=0.25, lw=0)
+            band(ax, x, below, above, "0.5", 0.25)
         shown = part.values("control")[0]
-        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=named(f"{run}: {NULLS.get(shown, shown)}"))
+        words = named(f"{run}: {NULLS.get(shown, shown)}")
+        ax.plot(x, null, color=colour, lw=0.8, ls=":", label=words, **alone(x))
     flagged = part.where(lambda row: row["status"] != "ok")
     if len(flagged):
         ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")
 
 
 def _mark_changes(
-    study: Study, axes: "Sequence[Axes]", names: list[str], palette: dict[str, str], o: dict[str, Any]
+    study: Study,
+    axes: "Sequence[Axes]",
+    shown: Sequence[tuple[Any, str]],
+    palette: dict[str, str],
+    o: dict[str, Any],
 ) -> None:
-    for ax, name in zip(axes, names, strict=True):
-        jumps = study.tables["changes"].where(normalise=name, kind="jump", status="ok")
+    for ax, (name, kind) in zip(axes, shown, strict=True):
+        jumps = study.tables["changes"].where(normalise=str(name), kind="jump", status="ok")
+        jumps = jumps.where(lambda row, kind=kind: kind.startswith(sites.family(row["site"])))
         last, height = -9, 1.0
         for row in sorted(jumps, key=lambda r: sites.order(r["site"])):
             if row["run"] in palette and row["run"] not in o.get("controls", ()):

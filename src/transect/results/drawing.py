@@ -249,7 +249,21 @@ def whole_ticks(ax: "Axes", most: int = 6, axis: str = "x") -> None:
     """Ticks at whole numbers: there is no layer 2.5, and no half of a vector."""
     from matplotlib.ticker import MaxNLocator
 
-    getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(integer=True, nbins=most))
+    locator = MaxNLocator(integer=True, nbins=most, min_n_ticks=1)
+    getattr(ax, f"{axis}axis").set_major_locator(locator)
+
+
+def alone(x: Sequence[Any] | np.ndarray) -> dict[str, Any]:
+    """A mark for a line of one point, which would not be seen."""
+    return {"marker": "_", "ms": 7} if len(x) == 1 else {}
+
+
+def band(ax: "Axes", x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str, alpha: float) -> None:
+    """An interval through depth; of one point a bar."""
+    if len(x) == 1:
+        ax.vlines(x, low, high, color=colour, alpha=2 * alpha, lw=3)
+    else:
+        ax.fill_between(x, low, high, color=colour, alpha=alpha, lw=0)
 
 
 def scale_alike(

@@ -74,6 +74,10 @@ def evolve(
     wanted = chosen_steps(None if isinstance(run, str | Path) else steps, list(at.values()))
     stores = sorted((s for s in stores if at[s.name] in wanted), key=lambda s: at[s.name])
     arms = [a for a in arms if at[a.name] in wanted]
+    if len({sites.stack(s) for s in sites.select(stores[0].sites, [design.sites])}) > 1:
+        raise TransectError(
+            f"{stores[0].name} has two stacks.", "Give --sites encoder.resid or decoder.resid."
+        )
     if len(stores) < 2:
         raise TransectError(f"{run}: one checkpoint has no evolution.", "Train with --checkpoints log.")
     tables = measured(stores, design, work, how)

@@ -54,10 +54,10 @@ def block(task: Block) -> dict[str, Any]:
     store, site, seed = opened(task.path, task.content), task.site, task.seed
     split = split_moments(store, site, position0=task.position0, seed=seed)
     constant = split.whole.constant_x
-    if int((~constant).sum()) <= task.dim:
+    if (live := int((~constant).sum())) <= task.dim + 1:  # N points fit N − 1 dimensions whatever they do
         raise TransectError(
-            f"{site}: {int((~constant).sum())} neurons that change, dim = {task.dim}.",
-            "Capture more texts or lower --dim.",
+            f"{site}: {live} of {len(constant)} neurons change; dim = {task.dim} needs {task.dim + 2}.",
+            "Lower --dim, or lay out wider sites.",
         )
     moments = _named(split)
     del split

@@ -99,13 +99,15 @@ def project(
 
 def align(positions: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, float]:
     """Positions turned, mirrored, moved and scaled onto a reference, and the Procrustes correlation √(1 −
-    d²), 0 to 1."""
+    d²), 0 to 1; of maps that are one point, 1 where both are."""
     if positions.shape != reference.shape:
         raise TransectError(
             f"maps of shape {positions.shape} and {reference.shape} cannot be aligned.",
             "Same neurons, same dim.",
         )
     A, B = positions - positions.mean(0), reference - reference.mean(0)
+    if not (A.any() and B.any()):
+        return reference.copy(), float(not A.any() and not B.any())
     U, S, Vt = np.linalg.svd(A.T @ B)
     scale = S.sum() / (A**2).sum()
     agreement = float(S.sum() / np.sqrt((A**2).sum() * (B**2).sum()))

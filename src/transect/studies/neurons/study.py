@@ -20,7 +20,7 @@ from transect.studies.neurons.positions import OUTPUTS, load_positions, save_pos
 from transect.studies.neurons.tables import position_rows
 from transect.studies.neurons.words import describe
 from transect.studies.runs import Runs, listed, open_runs
-from transect.work.options import Option, Values, Work, WorkOptions, only
+from transect.work.options import Option, Values, Work, WorkOptions, checked, only, within
 
 #: The table that --json prints.
 HEADLINE = "maps"
@@ -61,12 +61,11 @@ def neurons(
     store: Runs,
     *,
     skip: tuple[int, ...] = (1, 2, 4),
-    cards: int = 3,
+    cards: Annotated[int, within(0)] = 3,
     reference: str | Path | None = None,
     **options: Unpack[NeuronOptions],
 ) -> Study:
-    """Which neurons do the same: maps of every block, with stress, control and reproducibility; repetition in
-    depth.
+    """Which neurons do the same: maps of every block, with stress and control; repetition in depth.
 
     Args:
         store: One store, or one model that is captured on `texts`.
@@ -84,6 +83,8 @@ def neurons(
     only(options, NeuronOptions)
     place, work = NeuronPlace.of(options), Work.of(options)
     asked = [s.strip() for s in place.sites.split(",")]
+    steps = [checked("skip", step, within(1), int) for step in skip]
+    cards = checked("cards", cards, within(0), int)
     _check(store, place)
     run_options = {"seed": place.seed, "sites": asked, "progress": work.progress}
     run = open_runs(store, place.texts, work.out, **run_options)[0]
@@ -94,8 +95,7 @@ def neurons(
     ways = (place.dim, place.layout, place.method, init, place.order, place.position0, place.seed)
     where = (str(run.path), run.content)
     blocks = tuple(Block(*where, s, "", 0, s in shown, cards, *ways) for s in selected)
-    apart = {(a, b): (names.layer(b) or 0) - (names.layer(a) or 0) for a in selected for b in selected}
-    later = [(a, b, step) for step in skip for (a, b), gap in apart.items() if gap == step]
+    later = _later(selected, steps)
     pairs = tuple(Block(*where, *pair, False, 0, *ways) for pair in later)
     asks = {
         "blocks": Ask(block, blocks, list, key=Block.key, weight=lambda _task: 4),
@@ -130,6 +130,13 @@ def _check(store: Runs, place: Any) -> None:
         )
     if place.layout in NEIGHBOURS:
         neighbour_library(place.layout)
+
+
+def _later(mapped: list[str], steps: list[int]) -> list[tuple[str, str, int]]:
+    """(site, site of the same family so many blocks later, blocks) for every step."""
+    families = [(a, b) for a in mapped for b in mapped if names.family(a) == names.family(b)]
+    gaps = [(a, b, (names.layer(b) or 0) - (names.layer(a) or 0)) for a, b in families]
+    return [(a, b, gap) for step in steps for a, b, gap in gaps if gap == step]
 
 
 def _shown(mapped: list[str]) -> list[str]:

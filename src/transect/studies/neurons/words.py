@@ -17,6 +17,8 @@ LAYOUTS = {
     "pacmap": "Positions are PaCMAP's of points whose squared distances are 2(1 − ρ): it keeps "
     "neighbourhoods, not distances, so that stress only compares.",
 }
+#: What the figure of repetition says on its axis.
+BEST = {"best_match": "mean largest |ρ|"}
 #: How the neurons were put on a line.
 ORDERS = {
     "leaf": "The order on a line is that of the leaves of average linkage on 1 − ρ, every two clusters "
@@ -29,19 +31,14 @@ ORDERS = {
 def describe(study: Study, store: Store, shown: list[str], place: Any) -> None:
     """Fill in findings, warnings, methods, provenance and figures from the tables."""
     maps, repeats = study.tables["maps"], study.tables["repeats"]
-    ratio = maps.column("value") / maps.column("null")
-    k = int(np.argmin(ratio))
-    same = sum(int(np.argmin(half)) == k for half in zip(*maps.column("half_ratios"), strict=True))
     halves, chance = maps.column("reproducibility"), maps.column("reproducibility_null")
+    dimensions = f"{place.dim} dimension{'s' * (place.dim > 1)}"
     study.findings = [
-        f"{store.name}: maps in {place.dim} dimensions have stress {_span(maps.column('value'), 3)}; "
+        f"{store.name}: maps in {dimensions} have stress {_span(maps.column('value'), 3)}; "
         f"activations whose texts are permuted neuron by neuron give {_span(maps.column('null'), 3)}. Halves "
         f"of the texts agree to a Procrustes correlation of {_span(halves)}; those of the permuted ones to "
         f"{_span(chance)}.",
-        (
-            f"The most structured block is {maps.column('site')[k]}: stress {maps.column('value')[k]:.3f} "
-            f"against {maps.column('null')[k]:.3f}; {same} of 2 halves of the texts pick the same."
-        ),
+        *_most_structured(maps),
         f"Sorted ({place.order}), neighbours correlate with {_span(maps.column('neighbour_rho'), 3)} on "
         f"average; as they come {_span(maps.column('neighbour_rho_before'), 3)}; permuted, then sorted, "
         f"{_span(maps.column('neighbour_rho_null'), 3)}.",
@@ -63,9 +60,22 @@ def describe(study: Study, store: Store, shown: list[str], place: Any) -> None:
 # below: helpers in reading order
 
 
+def _most_structured(maps: Any) -> list[str]:
+    """Of several blocks the one whose stress is least beside its control's, where any is below it."""
+    rows = [r for r in maps if r["value"] < r["null"]]
+    if len(maps) < 2 or not rows:
+        return []
+    best, sites = min(rows, key=lambda r: r["value"] / r["null"]), list(maps.column("site"))
+    picks = [sites[int(np.argmin(half))] for half in zip(*maps.column("half_ratios"), strict=True)]
+    return [
+        f"The most structured block is {best['site']}: stress {best['value']:.3f} against "
+        f"{best['null']:.3f}; {picks.count(best['site'])} of 2 halves of the texts pick the same."
+    ]
+
+
 def _span(values: np.ndarray, digits: int = 2) -> str:
-    low, high = (f"{v:.{digits}f}" for v in (values.min(), values.max()))
-    return low if low == high else f"{low}–{high}"
+    low, high = (f"{v:z.{digits}f}" for v in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def _options(place: Any) -> dict[str, Any]:
@@ -171,7 +181,7 @@ def _figures(store: Store, sites: list[str], place: Any, *, with_repeats: bool) 
                 "Mean over neurons of the largest |ρ| with a neuron of the block `skip` further on; dotted: "
                 f"texts permuted, band: its draws. {origin}"
             ),
-            {"measures": ["best_match"], "panels": "skip", "xlabel": "layer l", **shown},
+            {"measures": ["best_match"], "panels": "skip", "xlabel": "layer l", "labels": BEST, **shown},
         ),
     ]
     return figures if with_repeats else figures[:3]

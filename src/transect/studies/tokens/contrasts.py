@@ -67,6 +67,7 @@ def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
     depth are compared at the shallower one's depths, the other's curve interpolated between its layers.
     """
     rows: list[dict[str, Any]] = []
+    deepest = deepest_layers(tables)
     seeds = {a.name: a.seed for a in arms}
     normed = {a.name for a in arms if a.choices.get("placement") in NORMED}
     for name, curve in CURVES.items():
@@ -78,22 +79,23 @@ def differences(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
                 at.setdefault(r["run"], {})[r["site"]] = r
         for contrast, pairs in contrasts(arms):
             matched = [(a, b) for a, b in pairs if a in at and b in at]
-            if matched:
-                deepest = deepest_layers(tables)
+            for stack in dict.fromkeys(sites.stack(s) for a, _ in matched for s in at[a]):
                 by_seed: dict[Any, list[list[dict[str, Any]]]] = {}
                 for a, b in matched:
-                    gaps = _gaps(at[a], at[b], deepest.get(a, 1), deepest.get(b, 1))
+                    one, two = ({s: r for s, r in at[x].items() if sites.stack(s) == stack} for x in (a, b))
+                    gaps = _gaps(one, two, deepest.get((a, stack), 1), deepest.get((b, stack), 1))
                     by_seed.setdefault(seeds.get(a), []).append(gaps)
-                record = combined(by_seed)
-                rows += [{"curve": name, "contrast": contrast} | row for row in record]
+                of = {"curve": name, "contrast": f"{contrast}, {stack}" if stack else contrast}
+                rows += [of | row for row in combined(by_seed)]
     return Table(rows, next(iter(tables.values())).provenance)
 
 
-def deepest_layers(tables: dict[str, Table]) -> dict[str, int]:
-    """Run → the number of its last layer."""
-    depths: dict[str, int] = {}
+def deepest_layers(tables: dict[str, Table]) -> dict[tuple[str, str], int]:
+    """(run, stack) → the number of its last layer."""
+    depths: dict[tuple[str, str], int] = {}
     for row in tables["layers"]:
-        depths[row["run"]] = max(depths.get(row["run"], 1), sites.layer(row["site"]) or 0)
+        of = row["run"], sites.stack(row["site"])
+        depths[of] = max(depths.get(of, 1), sites.layer(row["site"]) or 0)
     return depths
 
 

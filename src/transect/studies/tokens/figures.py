@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transect.results.drawing import WIDTH, colours, legend_below, named, panels
+from transect.results.drawing import (
+    WIDTH,
+    alone,
+    band,
+    colours,
+    legend_below,
+    named,
+    panels,
+    whole_ticks,
+)
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 from transect.studies.tokens.pictures import MOST
@@ -233,7 +242,7 @@ def _line(ax: "Axes", part: Table, colour: str, name: str, depth: Depths) -> Non
         np.array([np.nan if r[k] is None else r[k] for r in rows], float) for k in ("value", "low", "high")
     )
     ax.plot(x, y, color=colour, marker="o", ms=2, label=named(name))
-    ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    band(ax, x, low, high, colour, 0.2)
     if (rows[0].get("runs") or rows[0].get("seeds") or 1) > 1:
         for k in ("seed_low", "seed_high"):
             ax.plot(x, [r[k] for r in rows], color=colour, lw=0.4, alpha=0.7)
@@ -242,7 +251,7 @@ def _line(ax: "Axes", part: Table, colour: str, name: str, depth: Depths) -> Non
 def _plain(ax: "Axes", part: Table, value: str, colour: str, style: str, width: float, depth: Depths) -> None:
     rows = sorted((r for r in part if r[value] is not None), key=lambda r: r["layer"])
     if rows:
-        ax.plot(_x(rows, depth), [r[value] for r in rows], color=colour, ls=style, lw=width)
+        ax.plot(_x(rows, depth), [r[value] for r in rows], color=colour, ls=style, lw=width, **alone(rows))
 
 
 def _mean_null(ax: "Axes", part: Table, depth: Depths) -> None:
@@ -257,11 +266,9 @@ def _mean_null(ax: "Axes", part: Table, depth: Depths) -> None:
 
 def _finish(ax: "Axes", curve: str, part: Table, depth: Depths) -> None:
     """Labels; a logarithmic axis where values span more than two decades; whole numbers for layers."""
-    from matplotlib.ticker import MaxNLocator
-
     _logarithmic(ax, part, curve)
     if depth is None:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        whole_ticks(ax, 7)
     ax.set_ylabel(axis_label(curve))
     ax.set_xlabel(_depth_label(depth))
 

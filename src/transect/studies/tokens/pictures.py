@@ -15,8 +15,7 @@ MOST = 8
 
 def pictures(study: Study, arms: Sequence[Arm], origin: str) -> list[Figure]:
     """The figures of a study whose tables are there."""
-    series = list(dict.fromkeys(a.series for a in arms if a.role == "run"))
-    controls = [a.series for a in arms if a.role == "control"]
+    series, controls = (study.tables["curves"].where(role=r).values("series") for r in ("run", "control"))
     seeds = max((r["runs"] for r in study.tables["curves"]), default=1)
     bands = {1: "by texts", 2: "none for two seeds"}.get(seeds, f"over {seeds} seeds and texts")
     thin = f"; thin lines: least and largest of {seeds} seeds" if seeds > 1 else ""
@@ -98,8 +97,7 @@ def heatmaps(study: Study, origin: str) -> list[Figure]:
         caption = (
             "Cosine between the states of the tokens of one text, raw (above) and with the mean of all "
             "texts taken out (below);"
-            f" in the titles their mean without the diagonal, and that of tokens of different texts at equal"
-            f" positions. {origin}"
+            f" in the titles their mean without the diagonal, and that of tokens of different texts. {origin}"
         )
         for k, run in enumerate(table.where(prompt=prompt).values("run")):
             title = f"Token similarity in one text, {run}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.inference.design import Design
 from transect.inference.draws import common_n
@@ -27,8 +28,14 @@ POINTS = 300
 
 
 def measured(stores: Sequence[Store], design: Design, work: Work, how: Any) -> dict[str, Table]:
-    """Table name → rows of all runs; `how` is a value of TokenOptions."""
+    """Table name → rows of all runs; `how` is a value of TokenOptions. TransectError for one layer."""
     stores = list(stores)
+    for store in stores:
+        if len(there := sites.select(store.sites, [design.sites])) < 2:
+            raise TransectError(
+                f"sites={design.sites!r}: one layer of {store.name}, {there[0]}; what layers add needs two.",
+                "Give a family, such as resid, or capture more layers.",
+            )
     pooled: dict[str, Any] = design.replace(n=design.n or common_n(stores, design, POINTS)).items()
     settings: dict[str, Any] = {"window": how.window, "family": design.sites}
     settings |= {k: getattr(design, k) for k in ("position0", "groups", "seed")}
@@ -51,7 +58,8 @@ def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
     """Long rows: curve, series, site; mean over seeds, its interval, the least and largest seed, the null.
 
     low, high: by texts for one run; over seeds and texts for three runs or more; none for two. comparable:
-    False for the update into the first norm of a placement that norms the embedding.
+    False for the update into the first norm of a placement that norms the embedding. An encoder–decoder is
+    two series, one for each stack.
     """
     members: dict[tuple[str, str], list[str]] = {}
     for arm in arms:
@@ -63,16 +71,28 @@ def curves(tables: dict[str, Table], arms: Sequence[Arm]) -> Table:
         if curve.table not in tables:
             continue
         part = list(tables[curve.table].where(status="ok", **curve.where))
-        for (role, series), runs in members.items():
-            mine = [r for r in part if r["run"] in runs]
+        for role, series, runs, stack in _stacked(members, deepest):
+            mine = [r for r in part if r["run"] in runs and sites.stack(r["site"]) == stack]
+            name_of = f"{series}, {stack}" if stack else series
             for site in dict.fromkeys(r["site"] for r in mine):
                 here = [r for r in mine if r["site"] == site]
                 record = _mean(here)
-                record |= {"depth": (record["layer"] or 0) / deepest.get(here[0]["run"], 1)}
+                record |= {"depth": (record["layer"] or 0) / deepest.get((here[0]["run"], stack), 1)}
                 first = curve.table == "updates" and series in normed and record["layer"] == 0
                 record |= {"comparable": not first}
-                rows.append({"curve": name, "series": series, "role": role, "site": site} | record)
+                rows.append({"curve": name, "series": name_of, "role": role, "site": site} | record)
     return Table(rows, next(iter(tables.values())).provenance)
+
+
+def _stacked(
+    members: dict[tuple[str, str], list[str]], deepest: dict[tuple[str, str], int]
+) -> list[tuple[str, str, list[str], str]]:
+    """(role, series, runs, stack) for every stack of the runs of a series; "" where there is one."""
+    return [
+        (role, series, runs, stack)
+        for (role, series), runs in members.items()
+        for stack in dict.fromkeys(stack for run, stack in deepest if run in runs)
+    ]
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -112,7 +132,7 @@ def similarities(
     stores: Sequence[Store], family: str, prompts: int, position0: bool, most: int = 18, depths: int = 4
 ) -> Table:
     """Cosines between the tokens of single texts, raw and about the mean of all texts, at a few depths; and,
-    as a control, the mean cosine of tokens of different texts at the same positions."""
+    as a control, the mean cosine of tokens of different texts."""
     rows: list[dict[str, Any]] = []
     for store in stores:
         every = sites.select(store.sites, [family])
@@ -161,9 +181,12 @@ def _off_diagonal(M: np.ndarray) -> float:
 
 
 def _across(points: np.ndarray) -> float:
-    """Mean cosine between tokens of different texts at one position, over the positions of [texts, window,
-    width]."""
+    """Mean cosine between tokens of different texts at different positions, of points [texts, window, width].
+
+    The mean of one text is over different positions too: tokens at one position are alike by their place.
+    """
     U = _unit(points)
-    total = (U.sum(axis=0) ** 2).sum(axis=-1)
-    n = len(points)
-    return float(((total - n) / (n * (n - 1))).mean())
+    texts, window = U.shape[:2]
+    every, at_one, of_one = ((U.sum(axis=axes) ** 2).sum() for axes in ((0, 1), 0, 1))
+    pairs = texts * (texts - 1) * window * (window - 1)
+    return float((every - at_one - of_one + texts * window) / pairs)

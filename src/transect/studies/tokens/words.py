@@ -23,7 +23,7 @@ def describe(
     origin = origin_of(study, stores, options)
     named = ("sites", "tokens", "position0", "massive", "window", "groups", "seed")
     study.trace(stores, {k: options[k] for k in named})
-    study.findings = _findings(study, arms)
+    study.findings = _findings(study)
     study.warnings = [*notes, *_warnings(study, stores, arms)]
     study.methods = METHODS
     study.figures = pictures(study, arms, origin)
@@ -89,12 +89,11 @@ METHODS = [
 ]
 
 
-def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
+def _findings(study: Study) -> list[str]:
     """For every series, however many there are: where its curves go; then contrasts, in loss and geometry."""
     sentences: list[str] = []
     table = study.tables["curves"]
-    series = list(dict.fromkeys(a.series for a in arms if a.role == "run"))
-    for name in series:
+    for name in table.where(role="run").values("series"):
         trained = table.where(series=name, role="run")
         for curve in ("cosine in text", "rank residual"):
             rows = _ordered(trained.where(curve=curve))
