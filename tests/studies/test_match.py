@@ -62,6 +62,21 @@ def test_copied_neurons_are_found_back_and_no_other(study: ts.Study, stores: tup
     assert silent["status"] == "undefined: constant"
 
 
+def test_neurons_that_no_match_could_tell_are_counted(stores: tuple, tmp_path: Path) -> None:
+    """A run beside itself: every |ρ| is 1, and of few tokens random directions leave no room for a twin."""
+    one, rows = stores[0], sum(LENGTHS[:4])
+    layers = [one.points("mlp.0.act")[:rows]]
+    same = [planted_store(tmp_path / n, layers, LENGTHS[:4], name=n, sites=["mlp.0.act"]) for n in ("a", "b")]
+    study = ts.studies.match(*same, excess=0.7, workers=1)
+    pairs = list(study.tables["pairs"].where(status="ok"))
+    blind = [r for r in pairs if r["null"] >= 0.3]
+    assert len(blind) > 10
+    assert not any(r["shared"] for r in blind)
+    words = f"{len(blind)} of {len(pairs)} neurons of both runs cannot have a twin"
+    assert study.warnings[0].startswith(words)
+    assert not any("cannot have" in w for w in ts.studies.match(*same, excess=0, workers=1).warnings)
+
+
 def test_independent_neurons_are_no_twins(stores: tuple) -> None:
     """An excess of a half is never reached. With none asked for, a neuron beats 19 permutations of its own in
     1 of 20 tries, as often as the permuted texts themselves do: 3 of 20 neurons at most in 98 % of runs."""

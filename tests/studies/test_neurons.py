@@ -626,6 +626,40 @@ def test_the_saved_model_is_the_one_that_was_asked_for(
     assert "calibration_tokens" in study.tables["pruning"].columns
 
 
+@pytest.mark.fault(
+    "bad input",
+    "a way or a share of pruning that there is not, or a pruned model that no configuration can describe",
+    "refused before the work",
+)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"fractions": [0.1, 1.5]}, "fraction 1.5"),
+        ({"methods": ["redundancy", "clustres"]}, "no method 'clustres'"),
+        ({"methods": []}, "no methods"),
+        ({"engine": "part:1/2"}, "one process"),
+        ({"save": 0.5}, "no entry for MLPs"),
+    ],
+)
+def test_pruning_is_refused_before_the_work(
+    given: dict, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "llama")
+    room = sys.modules[curve.__module__]
+    monkeypatch.setattr(room, "model_moments", lambda *_, **__: pytest.fail("work"))
+    if "save" in given:
+        monkeypatch.setattr(sys.modules[prune.__module__], "SIZES", ())
+    with pytest.raises(TransectError, match=message):
+        ts.studies.pruning(model, make_texts(6), out=tmp_path / "o", **given)
+    assert not (tmp_path / "o").exists()
+
+
+def test_one_neuron_of_a_block_always_stays() -> None:
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "llama")
+    small = prune(model, {}, 0.999, method="magnitude", compensate=False)
+    assert {len(c.mlp.down_proj.weight.T) for c in small.model.model.layers} == {1}
+
+
 def test_losses_are_those_of_a_loop_over_single_texts() -> None:
     model, texts = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), "t"), make_texts(5)
     total, count = losses(model, texts)

@@ -15,6 +15,7 @@ def describe(study: Study, stores: Sequence[Store], how: Any) -> None:
     """Fill in findings, warnings, methods, provenance and figures."""
     study.findings = [*_findings(study, stores), *_sites(study, stores[0].name)]
     study.warnings = [
+        *_cannot(study, how),
         "A twin fires on the same tokens of these texts; that it does the same work in its model is another "
         "question.",
         *flagged(study.tables, skip=("pairs",)),
@@ -62,6 +63,19 @@ def _sites(study: Study, run: str) -> list[str]:
     return [
         f"Most twins at {most['site']}, a share of {interval(most, digits=3)}; fewest at {least['site']}, "
         f"{interval(least, digits=3)}."
+    ]
+
+
+def _cannot(study: Study, how: Any) -> list[str]:
+    """A warning where even |ρ| = 1 would not stand out of random directions."""
+    known = list(study.tables["pairs"].where(status="ok"))
+    count = sum(r["null"] >= 1 - how.excess for r in known)
+    if not count:
+        return []
+    return [
+        f"{count} of {len(known)} neurons of both runs cannot have a twin here: random directions reach |ρ| "
+        f"of {1 - how.excess:g} or more, which no match exceeds by {how.excess:g}. They count as lost or "
+        "new; give more texts, or a smaller --excess."
     ]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transect.errors import TransectError
+from transect.errors import TransectError, nearest
 from transect.models import sites
 from transect.numeric.mds import scaled
 from transect.numeric.moments import Moments
@@ -52,7 +52,7 @@ def prune(
     weights to zero. threshold: instead of a fraction, prune until no pair is correlated beyond it.
     compensate: least squares of the removed neurons on the kept ones, folded into the down-projection.
     """
-    _check(method, scope, fraction, threshold)
+    check_way(method, scope, fraction, threshold)
     if compensate and (missing := [s for s in _taps(model.model) if s not in moments]):
         raise TransectError(f"no moments of {missing[0]}.", "Compute them for the family mlp.act.")
     ranking = ranked(model, moments, method, seed)
@@ -100,20 +100,22 @@ def take_out(
 
 
 def save_pruned(model: "Model", out: Path, scope: str) -> None:
-    """Write a pruned model and its tokenizer as a folder that opens again.
+    """Write a pruned model and its tokenizer as a folder that opens again."""
+    check_sizes(model, scope)
+    model.model.save_pretrained(out)
+    model.tokenizer.save_pretrained(out)
 
-    Raises: TransectError for a smaller model whose configuration cannot say how wide its MLPs are.
-    """
+
+def check_sizes(model: "Model", scope: str) -> None:
+    """TransectError for a model whose configuration cannot say how wide its MLPs are once smaller."""
     widths = set(block_widths(model))
     config = model.model.config.get_text_config()
-    known = any(getattr(config, name, None) in widths for name in SIZES) and len(widths) == 1
-    if scope == "layer" and not known:
+    known = any(hasattr(config, n) and not isinstance(getattr(config, n), list) for n in SIZES)
+    if scope == "layer" and not (known and len(widths) == 1):
         raise TransectError(
             f"{model.name}: its configuration has no entry for MLPs of {sorted(widths)} neurons.",
             "Save with scope='global', which sets weights to zero and keeps the size.",
         )
-    model.model.save_pretrained(out)
-    model.tokenizer.save_pretrained(out)
 
 
 def block_widths(model: "Model") -> list[int]:
@@ -121,13 +123,16 @@ def block_widths(model: "Model") -> list[int]:
     return [len(_columns(tap.module)) for tap in _taps(model.model).values()]
 
 
-def _check(method: str, scope: str, fraction: float, threshold: float | None) -> None:
+def check_way(method: str, scope: str, fraction: float, threshold: float | None = None) -> None:
+    """TransectError for a way of pruning that there is not."""
     if method not in METHODS:
-        raise TransectError(f"method {method!r}: one of {', '.join(METHODS)}.")
+        raise TransectError(
+            f"no method {method!r}.{nearest(method, METHODS)}", f"There are: {', '.join(METHODS)}."
+        )
     if scope not in ("layer", "global"):
         raise TransectError(f"scope {scope!r}: 'layer' or 'global'.")
     if not 0 <= fraction < 1:
-        raise TransectError(f"fraction {fraction}: from 0 to below 1.")
+        raise TransectError(f"fraction {fraction:g}.", "Remove a share from 0 to below 1, like 0.25.")
     if threshold is not None and (method != "redundancy" or scope != "global" or not 0 < threshold <= 1):
         raise TransectError(
             f"threshold {threshold}: a |ρ| above 0 for method 'redundancy' and scope 'global'."
@@ -151,7 +156,7 @@ def _kept(
 ) -> dict[str, np.ndarray]:
     """Per block the neurons that stay, ascending; at least one in each."""
     if scope == "layer":
-        counts = {site: round(fraction * len(order)) for site, (order, _) in ranking.items()}
+        counts = {s: min(round(fraction * len(o)), len(o) - 1) for s, (o, _) in ranking.items()}
     else:
         every = np.concatenate([score[:-1] for _, score in ranking.values()])
         limit = np.sort(every)[max(0, round(fraction * len(every)) - 1)] if fraction else -np.inf

@@ -4,6 +4,7 @@ Folds of texts are judged in turn by a model calibrated on the others, so that e
 was seen.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
@@ -22,6 +23,8 @@ from transect.studies.pruning.cut import (
     BY_ACTIVATION,
     METHODS,
     block_widths,
+    check_sizes,
+    check_way,
     prune,
     ranked,
     save_pruned,
@@ -74,9 +77,15 @@ def pruning(
     how, work = group(options, PruningOptions), Work.of(options)
     save, seed, out = how.save, how.seed, work.out
     progress = work.progress
+    if work.engine != "local":
+        raise TransectError(
+            f"pruning by engine {work.engine!r}: it runs in one process.", "Leave out --engine and --shard."
+        )
     if save is not None and out is None:
         raise TransectError(f"save={save} without a folder.", "Give out=DIR.")
     samples, loaded = open_texts(texts, seed=seed), open_model(model)
+    if save is not None:
+        check_sizes(loaded, how.scope)
     bar = (lambda done, total: progress("pruning", done, total)) if progress else None
     rows = curve(loaded, samples, list(fractions), methods, bar=bar, **how.items())
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
@@ -110,6 +119,10 @@ def curve(
     ratio. "random" draws anew in each fold.
     """
     o = group(options, PruningOptions)
+    if not (methods and fractions):
+        raise TransectError("no methods or no fractions.", "Name one of each.")
+    for method, fraction in itertools.product(methods, fractions):
+        check_way(method, o.scope, fraction)
     folds = o.folds
     if not 2 <= folds <= len(texts):
         raise TransectError(
