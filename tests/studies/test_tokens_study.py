@@ -410,6 +410,8 @@ def test_an_encoder_and_its_decoder_are_two_series(tmp_path):
     assert paths.where(site="encoder.resid.2").column("value") == pytest.approx(alone.column("value"))
     with pytest.raises(TransectError, match=r"one layer of planted, encoder\.resid\.2"):
         ts.studies.tokens(store, sites="encoder.resid.2", **options)
+    with pytest.raises(TransectError, match="prompts=0"):
+        ts.studies.tokens(store, prompts=0, **options)
     with pytest.raises(TransectError, match="two stacks"):
         ts.studies.evolve([store, own], **SHORT)
 

@@ -31,7 +31,7 @@ from transect.studies.tokens.runs import arms_of
 from transect.studies.tokens.tables import curves, measured, similarities
 from transect.studies.tokens.words import METHODS, origin_of
 from transect.texts.texts import Texts
-from transect.work.options import Work, group, only, within
+from transect.work.options import Work, checked, group, only, within
 
 #: The table that --json prints.
 HEADLINE = "evolution"
@@ -67,6 +67,7 @@ def evolve(
     that were captured beside the run, in RUN/stores, are taken where no texts are given.
     """
     only(options, TokenOptions)
+    prompts = checked("prompts", prompts, within(1), int)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)
     stores = _stores(run, texts, work, design.seed, steps)
     arms = arms_of(stores, [])

@@ -22,7 +22,7 @@ from transect.studies.tokens.runs import arms_of, random_controls
 from transect.studies.tokens.tables import curves, measured, similarities
 from transect.studies.tokens.words import describe
 from transect.texts.texts import Texts
-from transect.work.options import Work, group, only, within
+from transect.work.options import Work, checked, group, only, within
 
 #: The table that --json prints.
 HEADLINE = "curves"
@@ -59,6 +59,7 @@ def tokens(
     300 by default, or what every run holds.
     """
     only(options, TokenOptions)
+    prompts = checked("prompts", prompts, within(1), int)
     design, work, how = Design.of(options), Work.of(options), group(options, TokenOptions)
     stores = open_runs(runs, texts, work.out, max_length=max_length, seed=design.seed, progress=work.progress)
     warnings = [] if design.tokens == "all" else [SEVERAL]
