@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -698,6 +699,38 @@ def test_pruning_ranks_once_a_fold_warns_and_draws_ratios(
     assert {round(r["ratio"], 6) for r in rows} <= shown
     assert 1.0 in shown
     plt.close(canvas)
+
+
+@pytest.mark.fault(
+    "bad luck",
+    "pruning stops between two ways of choosing neurons",
+    "`out` holds the losses of the folds and ways that are done",
+    "run it again: they are not judged again",
+)
+def test_pruned_folds_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last way of the last fold fails; a second call judges that one alone, to the same table."""
+    from transect.studies.pruning import folds
+
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), name="tiny")
+    given: dict[str, Any] = {"fractions": [0.1, 0.5], "methods": ["redundancy", "random"]}
+    plain, asked = folds.ranked, []
+
+    def counted(*args: Any) -> Any:
+        asked.append(args[2])
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return plain(*args)
+
+    monkeypatch.setattr(folds, "ranked", counted)
+    with pytest.raises(KeyboardInterrupt):
+        ts.studies.pruning(model, make_texts(6), out=tmp_path, **given)
+    study = ts.studies.pruning(model, make_texts(6), out=tmp_path, **given)
+    assert asked == ["redundancy", "random", "redundancy", "random", "random"]
+    assert not folds._WHOLE
+    fresh = ts.studies.pruning(model, make_texts(6), **given)
+    for name in ("value", "low", "high", "ratio", "null", "calibration_tokens"):
+        one, other = (s.tables["pruning"].column(name) for s in (study, fresh))
+        np.testing.assert_array_equal(one, other)
 
 
 def test_pruning_says_before_the_work_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:

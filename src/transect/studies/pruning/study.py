@@ -5,7 +5,7 @@ was seen.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from transect.errors import TransectError
 from transect.inference.accumulators import model_moments
+from transect.inference.asks import Ask, answer
 from transect.inference.intervals import jackknife
-from transect.models.losses import losses
 from transect.models.models import Model, open_model
 from transect.random import rng
 from transect.results.study import Study
@@ -26,10 +26,9 @@ from transect.studies.pruning.cut import (
     check_sizes,
     check_way,
     prune,
-    ranked,
     save_pruned,
-    take_out,
 )
+from transect.studies.pruning.folds import Fold, collected, forget, judged
 from transect.studies.pruning.words import describe
 from transect.texts.texts import Texts, open_texts
 from transect.work.options import Option, Work, WorkOptions, group, only
@@ -63,7 +62,8 @@ def pruning(
 ) -> Study:
     """Perplexity against the fraction of neurons removed, by redundancy and beside other ways.
 
-    Each fold of the texts is judged by a model calibrated on the others.
+    Each fold of the texts is judged by a model calibrated on the others, all in one process: correlations of
+    every block are in memory at once.
 
     Args:
         model: A model, or a spec of one.
@@ -76,7 +76,6 @@ def pruning(
     only(options, PruningOptions)
     how, work = group(options, PruningOptions), Work.of(options)
     save, seed, out = how.save, how.seed, work.out
-    progress = work.progress
     if work.engine != "local":
         raise TransectError(
             f"pruning by engine {work.engine!r}: it runs in one process.", "Leave out --engine and --shard."
@@ -86,8 +85,7 @@ def pruning(
     samples, loaded = open_texts(texts, seed=seed), open_model(model)
     if save is not None:
         check_sizes(loaded, how.scope)
-    bar = (lambda done, total: progress("pruning", done, total)) if progress else None
-    rows = curve(loaded, samples, list(fractions), methods, bar=bar, **how.items())
+    rows = curve(loaded, samples, list(fractions), methods, work=work, **how.items())
     study = Study("pruning", "How many neurons are redundant?", {"pruning": Table(rows)})
     describe(study, loaded, samples, how)
     if save is not None and out is not None:
@@ -106,7 +104,7 @@ def curve(
     methods: Sequence[str] = METHODS,
     *,
     groups: int = 10,
-    bar: Callable[[int, int], None] | None = None,
+    work: Work | None = None,
     **options: Unpack[PruningOptions],
 ) -> list[dict[str, Any]]:
     """Rows of perplexity against fraction removed for every method, all texts judged, each by a model
@@ -135,27 +133,14 @@ def curve(
     need = o.compensation or any(method in BY_ACTIVATION for method in methods)
     if need:
         check_memory(model)
-    order = rng(o.seed, "folds").permutation(len(texts))
-    held = [np.sort(order[k::folds]) for k in range(folds)]
-    jobs = [(method, f) for method in methods for f in fractions]
-    before, count = np.zeros(len(texts)), np.zeros(len(texts))
-    after = {job: np.zeros(len(texts)) for job in jobs}
-    seen, done = [], 0
-    for k, members in enumerate(held):
-        judged = texts.subset(members.tolist())
-        rest = texts.subset(np.setdiff1d(order, members).tolist())
-        moments = model_moments(model, rest, ["mlp.act"], max_length=o.max_length) if need else {}
-        seen += [m.n for m in moments.values()]
-        before[members], count[members] = losses(model, judged, max_length=o.max_length)
-        for method in methods:
-            ranking = ranked(model, moments, method, o.seed * folds + k)
-            for fraction in fractions:
-                small = take_out(model, moments if o.compensation else {}, ranking, fraction, scope=o.scope)
-                after[method, fraction][members] = losses(small, judged, max_length=o.max_length)[0]
-                done += 1
-                if bar:
-                    bar(done, folds * len(jobs))
-        moments.clear()  # before the next fold's, which are as large
+    kept = tuple(dict.fromkeys(fractions))
+    tasks = tuple(Fold(model, texts, k, method, kept, o) for k in range(folds) for method in methods)
+    asked = {"pruning": Ask(judged, tasks, list, key=Fold.key, weight=lambda task: len(task.fractions))}
+    try:
+        answers = answer(asked, (work or Work()).replace(workers=1), "pruning")["pruning"]
+    finally:
+        forget()
+    before, count, after = collected(tasks, answers)
     width = max(block_widths(model))
     row = {
         "run": model.name,
@@ -163,16 +148,18 @@ def curve(
         "n_texts": len(texts),
         "folds": folds,
         "compensated": o.compensation,
-        "calibration_tokens": min(seen, default=None),
+        "calibration_tokens": min((a["seen"] for a in answers if a["seen"] is not None), default=None),
         "control": "not pruned",
     }
     row |= {"measure": "perplexity", "scope": o.scope, "seed": o.seed, "status": "ok"}
+    order = rng(o.seed, "folds").permutation(len(texts))
     parts = np.arange(len(order))[np.argsort(order)] % min(groups, len(texts))
     return [
         row
         | {"method": method, "fraction": fraction, "kept": width - round(fraction * width)}
         | _judged(after[method, fraction], before, count, parts)
-        for method, fraction in jobs
+        for method in methods
+        for fraction in fractions
     ]
 
 
