@@ -5,6 +5,7 @@ Anything else that escapes is our bug and keeps its traceback.
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> str:
@@ -17,6 +18,14 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> str:
     close += difflib.get_close_matches(name, names, most, 0.7)
     shown = list(dict.fromkeys(close))[:most]
     return f" Did you mean {' or '.join(shown)}?" if shown else ""
+
+
+def near_path(path: Path) -> str:
+    """A sentence with the names beside a path that is not there which are most like its own; "" for none."""
+    try:
+        return nearest(path.name, (p.name for p in path.parent.iterdir()))
+    except OSError:
+        return ""
 
 
 class TransectError(Exception):

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transect.errors import TransectError
+from transect.errors import TransectError, near_path
 
 #: A pathlib.Path, or a UPath, which offers the same for remote folders.
 Place = Any
@@ -177,10 +177,9 @@ def read_json(path: Place, what: str, fix: str = "", kind: Any = dict) -> Any:
     try:
         with reaching(path):
             if not path.parent.is_dir():
-                raise TransectError(
-                    f"{path.parent}: no such {what}.",
-                    "Capture one with: transect capture MODEL TEXTS --out DIR.",
-                )
+                like = near_path(path.parent) if isinstance(path, Path) else ""
+                remedy = "Capture one with: transect capture MODEL TEXTS --out DIR."
+                raise TransectError(f"{path.parent}: no such {what}.{like}", remedy)
             data = path.read_bytes()
         value = loads(data)
         if not isinstance(value, kind):
