@@ -1,23 +1,23 @@
 """Curves through depth: a line per run over the sites of a store, with intervals, nulls and references."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transect.errors import TransectError
 from transect.models import sites
 from transect.results.drawing import (
     NULLS,
+    blank,
     colours,
     label,
     legend_below,
     named,
     panels,
-    scale_alike,
     whole_ticks,
+    wrapped,
 )
+from transect.results.scales import scale_alike
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -32,21 +32,23 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
     table = study.tables[figure.table].where(measure=o["measures"], **o.get("where", {}))
     by = o.get("panels", "measure")
     names = [
-        n for n in (o["measures"] if by == "measure" else table.values(by)) if len(table.where(**{by: n}))
+        n
+        for n in (o["measures"] if by == "measure" else table.values(by))
+        if np.isfinite(table.where(**{by: n}).column(o.get("value", "value"))).any()
     ]
     if not names:
-        raise TransectError(f"figure {figure.name}: nothing to draw.")
+        return blank(figure.name, _why(table))
     canvas, axes = panels(len(names), columns=2 if len(names) in (2, 4) else 3)
-    palette = colours(o["runs"])
+    palette, depths = colours(o["runs"]), _depths(table, o.get("series", "run"))
     for ax, name in zip(axes, names, strict=True):
         part = table.where(**{by: name})
         for run in o["runs"]:
-            _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
+            _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], depths.get(run, 1), o)
         shown = name if by == "measure" else o["measures"][0]
         beside = "excess over the null" if o.get("value") == "corrected" else o.get("reference", "")
         words = label(str(shown)) if not o.get("reference") else label(str(shown)).partition(" (")[0]
         words = o.get("labels", {}).get(shown, words)
-        ax.set_ylabel(_wrapped(words) + (f"\n{beside}" if beside else ""))
+        ax.set_ylabel(wrapped(words) + (f"\n{beside}" if beside else ""))
         if by == "normalise":
             ax.set_title({"raw": "raw points", "unit": "unit-norm points"}.get(name, str(name)))
         elif by != "measure":
@@ -56,19 +58,22 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
         if shown in o.get("lines", {}):
             height, word = o["lines"][shown]
             ax.axhline(height, color="0.4", lw=0.7, ls="--", label=word)
-        several = _several_depths(table)
-        if not several:
+        if set(depths.values()) <= {1}:
             whole_ticks(ax)
-        plain = o.get("xlabel") or ("layer l → l + 1" if _paired(part) else "layer")
-        ax.set_xlabel("depth (fraction of blocks)" if several else plain)
-    values = [table.where(**{by: name}).column(o.get("value", "value")) for name in names]
+            ax.set_xlabel(o.get("xlabel") or _of_layers(part))
+        else:
+            ax.set_xlabel("depth (fraction of blocks)")
+    top = {"value": "high", "corrected": "corrected_high"}[o.get("value", "value")]
+    values, tops = (
+        [table.where(**{by: name}).column(c) for name in names] for c in (o.get("value", "value"), top)
+    )
     if by == "measure":  # each panel is a quantity of its own
-        for ax, name, column in zip(axes, names, values, strict=True):
-            scale_alike([ax], [column], log=o.get("log", False) or name in o.get("logs", ()))
+        for ax, name, column, high in zip(axes, names, values, tops, strict=True):
+            scale_alike([ax], [column], tops=[high], log=o.get("log", False) or name in o.get("logs", ()))
     else:
-        scale_alike(axes, values, same=by == "skip", log=o.get("log", False))
+        scale_alike(axes, values, tops=tops, same=by == "skip", log=o.get("log", False))
     if o.get("changes"):
-        _mark_changes(study, axes, [str(n) for n in names], palette, o)
+        _mark_changes(study, axes, [str(n) for n in names], palette, depths, o)
     legend_below(canvas, axes, 4)
     return canvas
 
@@ -79,7 +84,7 @@ def draw_columns(study: Study, figure: Figure) -> "Canvas":
     table = study.tables[figure.table].where(**o["where"])
     names = [c for c in o["columns"] if c in table.columns and np.isfinite(table.column(c)).any()]
     if not names:
-        raise TransectError(f"figure {figure.name}: nothing to draw.")
+        return blank(figure.name, _why(table))
     canvas, axes = panels(len(names))
     palette = colours(o["runs"])
     for ax, name in zip(axes, names, strict=True):
@@ -88,25 +93,40 @@ def draw_columns(study: Study, figure: Figure) -> "Canvas":
             if len(part):
                 x, order = np.array(_layers(part)), np.argsort(_layers(part))
                 _line(ax, x[order], part.column(name)[order], run, palette[run], o)
-        ax.set_ylabel(_wrapped(o["columns"][name]))
-        ax.set_xlabel("layer l → l + 1" if _paired(table) else "layer")
+        ax.set_ylabel(wrapped(o["columns"][name]))
+        ax.set_xlabel(_of_layers(table))
         whole_ticks(ax)
         scale_alike([ax], [table.column(name)])
     legend_below(canvas, axes, 4)
     return canvas
 
 
-def _wrapped(text: str, width: int = 26) -> str:
-    """A label on as many lines as a small panel needs."""
-    return "\n".join(textwrap.wrap(text, width))
+def _of_layers(part: Table) -> str:
+    """What the axis of layers counts: layers, steps of one, or steps to the next layer that is there."""
+    steps = {
+        (sites.layer(b) or 0) - (sites.layer(a) or 0)
+        for a, b in zip(part.column("site"), part.column("site2"), strict=True)
+        if b and b != a
+    }
+    if not steps:
+        return "layer"
+    return "layer l → l + 1" if steps == {1} else "layer l → next layer captured"
 
 
-def _paired(part: Table) -> bool:
-    return any(part.values("site2")) and part.values("site2") != part.values("site")
+def _depths(table: Table, series: str) -> dict[str, int]:
+    """What the layers of every series are divided by: the number of its last one where runs differ in that,
+    else 1."""
+    last: dict[str, int] = {}
+    for row in table:
+        ends = [sites.layer(row[s]) or 0 for s in ("site", "site2") if row.get(s)]
+        last[row[series]] = max([last.get(row[series], 1), *ends])
+    return last if len(set(last.values())) > 1 else dict.fromkeys(last, 1)
 
 
-def _several_depths(table: Table) -> bool:
-    return len({max(_layers(table.where(run=run)), default=0) for run in table.values("run")}) > 1
+def _why(table: Table) -> str:
+    """The reason that rows without a number give."""
+    said = [r["status"] for r in table if r["status"] != "ok"]
+    return said[0] if said else "no rows"
 
 
 def _layers(part: Table) -> list[int]:
@@ -120,16 +140,14 @@ def _line(ax: "Axes", x: np.ndarray, y: np.ndarray, run: str, colour: str, o: di
     ax.plot(x, y, color=colour, marker="o", ms=2, ls="--" if control else "-", label=name)
 
 
-def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) -> None:
-    """One run: value with its interval, and its null as a band or a dotted line."""
+def _curve(ax: "Axes", part: Table, run: str, colour: str, depth: int, o: dict[str, Any]) -> None:
+    """One run: value with its interval, and its null as a band or a dotted line; layers over `depth`."""
     part = part.where(lambda row: row["value"] is not None)
     if not len(part):
         return
     value = o.get("value", "value")
-    x = np.array(_layers(part), float)
+    x = np.array(_layers(part), float) / depth
     order = np.argsort(x)
-    if _several_depths(part):
-        x = x / x.max()
     y = part.column(value)[order]
     low, high = (
         part.column({"value": name, "corrected": f"corrected_{name}"}[value])[order]
@@ -147,19 +165,27 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
         ax.plot(x, null, color=colour, lw=0.8, ls=":", label=named(f"{run}: {NULLS.get(shown, shown)}"))
     flagged = part.where(lambda row: row["status"] != "ok")
     if len(flagged):
-        ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")
+        ax.plot(
+            np.array(_layers(flagged)) / depth, flagged.column(value), "x", color="k", ms=4, label="flagged"
+        )
 
 
 def _mark_changes(
-    study: Study, axes: "Sequence[Axes]", names: list[str], palette: dict[str, str], o: dict[str, Any]
+    study: Study,
+    axes: "Sequence[Axes]",
+    names: list[str],
+    palette: dict[str, str],
+    depths: dict[str, int],
+    o: dict[str, Any],
 ) -> None:
+    """Jumps as dotted lines with their support; the words of near neighbours go lower."""
     for ax, name in zip(axes, names, strict=True):
         jumps = study.tables["changes"].where(normalise=name, kind="jump", status="ok")
-        last, height = -9, 1.0
+        last, height = -9.0, 1.0
         for row in sorted(jumps, key=lambda r: sites.order(r["site"])):
             if row["run"] in palette and row["run"] not in o.get("controls", ()):
-                at = sites.layer(row["site"]) or 0
-                height = height - 0.07 if at - last < 4 else 1.0  # words of near neighbours go lower
+                at = (sites.layer(row["site"]) or 0) / depths.get(row["run"], 1)
+                height = height - 0.07 if at - last < 4 / depths.get(row["run"], 1) else 1.0
                 last = at
                 ax.axvline(at, color=palette[row["run"]], ls=":", lw=0.9)
                 ax.annotate(
