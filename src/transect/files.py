@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transect.errors import TransectError
+from transect.errors import TransectError, near_path
 
 #: A pathlib.Path, or a UPath, which offers the same for remote folders.
 Place = Any
@@ -70,24 +70,6 @@ def local(spec: Any) -> Path:
 def is_remote(path: Place) -> bool:
     """Whether a path leads off this machine's disks."""
     return not isinstance(path, Path)
-
-
-#: Characters that drive a terminal or turn the order of what it shows.
-CONTROL = dict.fromkeys(
-    (
-        *(c for c in range(32) if c not in (9, 10)),
-        *range(127, 160),
-        0x200E,
-        0x200F,
-        *range(0x202A, 0x202F),
-        *range(0x2066, 0x206A),
-    )
-)
-
-
-def plain(text: str) -> str:
-    """Text as a terminal may have it: file names, texts and manifests hold what others wrote."""
-    return text.translate(CONTROL)
 
 
 def folder_name(name: str) -> str:
@@ -177,10 +159,9 @@ def read_json(path: Place, what: str, fix: str = "", kind: Any = dict) -> Any:
     try:
         with reaching(path):
             if not path.parent.is_dir():
-                raise TransectError(
-                    f"{path.parent}: no such {what}.",
-                    "Capture one with: transect capture MODEL TEXTS --out DIR.",
-                )
+                like = near_path(path.parent) if isinstance(path, Path) else ""
+                remedy = "Capture one with: transect capture MODEL TEXTS --out DIR."
+                raise TransectError(f"{path.parent}: no such {what}.{like}", remedy)
             data = path.read_bytes()
         value = loads(data)
         if not isinstance(value, kind):

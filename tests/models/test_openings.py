@@ -183,3 +183,16 @@ def test_adapter_configurations_that_are_wrong(tmp_path):
         (folder / "adapter_config.json").write_text(content)
         with pytest.raises(TransectError, match="adapter"):
             open_model(f"{base}+{folder}")
+
+
+@pytest.mark.fault(
+    "bad input",
+    "a slip in the name of a checkpoint, of a model or an adapter",
+    "refused, with the folders beside it whose names are like it",
+)
+def test_a_slip_in_a_folder_is_told_with_the_names_beside_it(tmp_path):
+    save_tiny(tmp_path / "run" / "checkpoint-00006", "llama")
+    slip = tmp_path / "run" / "checkpoint-6"
+    for spec in (str(slip), f"{tmp_path}/run/checkpoint-00006+{slip}"):
+        with pytest.raises(TransectError, match="Did you mean checkpoint-00006"):
+            open_model(spec)

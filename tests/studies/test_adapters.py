@@ -1,6 +1,7 @@
 """ΔW of adapters and fine-tunes: planted factors with known norm, spectrum and direction; bad folders are
 refused."""
 
+import json
 import shutil
 import warnings
 
@@ -267,3 +268,84 @@ def test_methods_state_the_scaling_in_force(base, tmp_path, config, said):
     factors[DOWN1] = rng.standard_normal((32, R)), rng.standard_normal((R, 48))
     study = adapters(plant(tmp_path / "a", base, factors, **config), base)
     assert said in study.methods[0]
+
+
+@pytest.mark.parametrize("method", ["loha", "ia3", "adalora", "norms"])
+def test_every_method_of_peft_that_merges_has_the_change_that_merging_makes(method, base, tmp_path):
+    """‖ΔW‖ / ‖W‖ of every changed tensor is that of merge_and_unload() less the base."""
+    import peft
+    import torch
+
+    two = {"target_modules": ["q_proj", "v_proj"]}
+    configs = {
+        "loha": lambda: peft.LoHaConfig(r=2, **two),
+        "ia3": lambda: peft.IA3Config(target_modules=["k_proj"], feedforward_modules=[]),
+        "adalora": lambda: peft.AdaLoraConfig(init_r=3, target_r=2, total_step=9, tinit=1, tfinal=1, **two),
+        "norms": lambda: peft.LNTuningConfig(target_modules=["input_layernorm"]),
+    }
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft about layers that it does not expect
+        plain = opened(base)
+        before = {k: v.clone() for k, v in plain.state_dict().items()}
+        tuned = peft.get_peft_model(plain, configs[method]())
+        for weight in (w for w in tuned.parameters() if w.requires_grad):
+            weight.data += 0.1 * torch.randn_like(weight)
+        tuned.save_pretrained(tmp_path / "a")
+        after = tuned.merge_and_unload().state_dict()
+    truth = {
+        k.removesuffix(".weight"): float((after[k] - w).norm() / w.norm())
+        for k, w in before.items()
+        if not torch.equal(after[k], w)
+    }
+    study = adapters(tmp_path / "a", base)
+    sizes = {r["site"]: r["value"] for r in study.tables["modules"].where(measure="relative_norm")}
+    assert sizes == pytest.approx(truth, rel=1e-4), f"{len(truth)} tensors"
+    assert save_all(study, tmp_path / "out", ("png",)), "norms alone have no spectrum, and a figure of sizes"
+    assert json.loads((tmp_path / "a" / "adapter_config.json").read_text())["peft_type"] in study.methods[0]
+
+
+def test_an_adapter_on_an_adapted_base(base, tmp_path):
+    """The base of a second adapter is the first one merged: ΔW is the second's own, whatever the first is."""
+    draw = np.random.default_rng(3)
+    first, second = ((draw.standard_normal((32, R)), draw.standard_normal((R, 32))) for _ in range(2))
+    one = plant(tmp_path / "one", base, {Q0: first})
+    two = plant(tmp_path / "two", base, {Q0: second})
+    study = adapters(two, f"{base}+{one}")
+    assert value(study, Q0, "relative_norm")["norm"] == pytest.approx(
+        ALPHA / R * np.linalg.norm(second[0] @ second[1]), rel=1e-4
+    )
+
+
+def test_a_full_fine_tune_of_one_block_beside_an_adapter_is_drawn(base, tmp_path):
+    """Modules that the fine-tune left alone have no share and no control: gaps, not a traceback."""
+    draw = np.random.default_rng(4)
+    Q1 = Q0.replace("layers.0.", "layers.1.")
+    pair = {m: (draw.standard_normal((32, R)), draw.standard_normal((R, 32))) for m in (Q0, Q1)}
+    tuned = opened(base)
+    tuned.model.layers[0].self_attn.q_proj.weight.data += 0.1
+    tuned.save_pretrained(tmp_path / "full")
+    shutil.copy(f"{base}/tokenizer.json", tmp_path / "full")
+    shutil.copy(f"{base}/tokenizer_config.json", tmp_path / "full")
+    study = adapters(plant(tmp_path / "a", base, pair), base, full=str(tmp_path / "full"))
+    assert any("in block 0 (" in f for f in study.findings)
+    assert save_all(study, tmp_path / "out", ("png",))
+
+
+@pytest.mark.fault(
+    "bad input",
+    "an adapter that repeats blocks of its base",
+    "refused by name: no weight stands beside the repeated ones",
+)
+def test_repeated_blocks_are_refused_by_name(base, tmp_path):
+    draw = np.random.default_rng(5)
+    pair = draw.standard_normal((32, R)), draw.standard_normal((R, 32))
+    folder = plant(tmp_path / "a", base, {Q0: pair}, layer_replication=[[0, 2], [1, 3]])
+    with pytest.raises(TransectError, match="layer_replication"):
+        adapters(folder, base)
+
+
+def opened(base):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(base)

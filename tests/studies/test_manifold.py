@@ -550,7 +550,10 @@ def test_shapes_of_one_label_all_have_a_row(folder):
 def test_command_and_intervention(tmp_path):
     """The command, its default folder, figures, and a move inside a model whose readout is known."""
     home = save_tiny(tmp_path / "model", "llama")
-    (tmp_path / "sets.json").write_text(json.dumps(SETS))
+    sets = json.loads(json.dumps(SETS))
+    for month in sets["slots"]["month"]:
+        month["labels"]["third"] = f"third {month['labels']['month'] % 3}"
+    (tmp_path / "sets.json").write_text(json.dumps(sets))
     store = ts.capture(
         ts.open_model(home),
         ts.open_texts(f"template:{tmp_path / 'sets.json'}", n=60),
@@ -587,6 +590,10 @@ def test_command_and_intervention(tmp_path):
     assert moved.column("value")[-1] == pytest.approx(0, abs=1e-9), (
         "nothing reads an earlier token after the last block"
     )
+    one = ["--group", "third", "--out", str(tmp_path / "one")]
+    alone = CliRunner().invoke(cli, [*asked, *one])
+    assert alone.exit_code == 0, "held-out texts of one group have no interval, and a sentence that says so"
+    assert "of one group, so that it has no interval" in alone.stderr
 
 
 def test_a_move_is_added_at_its_place_only():

@@ -7,6 +7,7 @@ import pytest
 
 import transect as ts
 from planted import planted_store
+from tiny import make_texts, save_tiny
 from transect.results.drawing import save_all
 
 GIVEN = {"groups": 4, "workers": 1}
@@ -43,3 +44,17 @@ def test_every_selector_goes_through_to_the_figures(
     assert made.findings
     assert save_all(made, tmp_path, ("svg",))
     made.save(tmp_path / "out")
+
+
+def test_models_are_captured_at_the_sites_that_are_asked_for(tmp_path: Path) -> None:
+    """`sites` is not for stores alone; a control has the sites of the run, so that its steps are the same
+    steps."""
+    spec = str(save_tiny(tmp_path / "llama", "llama"))
+    made = ts.studies.drift(
+        spec, texts=make_texts(12), sites="mlp.0.out,mlp.2.out", random_weights=True, resamples=0,
+        out=tmp_path / "out", **GIVEN,
+    )  # fmt: skip
+    kept = {p.name: ts.open_store(p).sites for p in (tmp_path / "out" / "stores").iterdir()}
+    assert len(kept) == 2
+    assert all(names == ["mlp.0.out", "mlp.2.out"] for names in kept.values()), kept
+    assert {(r["site"], r["site2"]) for r in made.tables["adjacent"]} == {("mlp.0.out", "mlp.2.out")}

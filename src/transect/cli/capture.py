@@ -10,7 +10,7 @@ import click
 from transect.cli.options import as_option, explicit, parameters
 from transect.cli.shared import ENGINE, OVERWRITE, bars, room_for, spinner
 from transect.cli.studies import shared_parameters
-from transect.files import plain
+from transect.errors import plain
 from transect.work.options import Option
 
 #: Options that a command line writes in its own way.

@@ -7,7 +7,7 @@ import click
 from transect.cli.options import as_option, explicit, parameters
 from transect.cli.shared import OVERWRITE, room_for
 from transect.cli.studies import shared_parameters
-from transect.files import plain
+from transect.errors import plain
 from transect.work.options import Option
 
 

@@ -42,7 +42,7 @@ def info(store: str, verify: bool, as_json: bool) -> None:
 
 
 def _say(line: str) -> None:
-    from transect.files import plain
+    from transect.errors import plain
 
     click.echo(plain(line))
 

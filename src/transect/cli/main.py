@@ -17,8 +17,7 @@ from pathlib import Path
 import click
 
 from transect import __version__
-from transect.errors import TransectError, nearest
-from transect.files import plain
+from transect.errors import TransectError, nearest, plain
 
 #: Files of this folder that are no commands.
 INNER = ("main", "shared", "options", "studies", "forms")

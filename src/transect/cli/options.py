@@ -211,6 +211,9 @@ class FiniteRange(click.FloatRange):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
+    def _describe_range(self) -> str:
+        return "any number" if self.min is None and self.max is None else super()._describe_range()
+
 
 def _integer(limit: float | int | None, usual: int | None) -> int | None:
     return usual if limit is None else int(limit)

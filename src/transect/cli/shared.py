@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from transect.cli.options import PathName, WholeRange
-from transect.errors import TransectError
-from transect.files import plain
+from transect.errors import TransectError, plain
 
 if TYPE_CHECKING:
     from transect.results.table import Table

@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from transect.errors import TransectError
+from transect.errors import TransectError, near_path
 from transect.files import local
 from transect.models.checkpoints import hub_reachable, loading, peft_at_work
 
@@ -50,7 +50,8 @@ def task_of(adapter: str) -> tuple[str | None, int | None]:
 def add_adapter(
     model: Any, adapter: str, base: str, options: dict[str, Any]
 ) -> tuple[Any, dict[str, Any], list[str]]:
-    """(the model with a PEFT adapter beside its weights, where it came from, notes); nothing is merged."""
+    """(the model with a PEFT adapter beside its weights, where it came from, notes); nothing is merged but an
+    adapter that is there before."""
     from peft import PeftConfig, PeftModel
 
     folder = _adapter_folder(adapter, options)
@@ -64,12 +65,15 @@ def add_adapter(
             "Save it again with path_initial_model_for_weight_conversion (PEFT): it becomes a plain LoRA.",
         )
     if config.is_prompt_learning:
+        kind = getattr(config.peft_type, "value", config.peft_type)
         raise TransectError(
-            f"adapter {adapter} is {config.peft_type}: it changes the input, not the weights."
+            f"adapter {adapter} is {kind}: it changes the input, not the weights.",
+            "Take one that changes weights, such as LoRA.",
         )
     with loading(f"adapter {adapter}"), peft_at_work():
         warnings.filterwarnings("error", message="Found missing adapter keys")
         warnings.filterwarnings("ignore", message="`lora_bias=True` was passed")
+        model = model.merge_and_unload() if isinstance(model, PeftModel) else model
         wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     trained_on, notes = str(config.base_model_name_or_path or ""), []
     if trained_on and Path(trained_on).name.split("@")[0] != Path(base).name.split("@")[0]:
@@ -84,6 +88,12 @@ def _adapter_folder(adapter: str, options: dict[str, Any]) -> Path:
     folder = Path(adapter).expanduser()
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
+
+        if folder.parent.is_dir() and str(folder.parent) != ".":  # a slip in a path, not an id of a hub
+            raise TransectError(
+                f"no adapter {adapter!r}: no such folder.{near_path(folder)}",
+                "Give the folder that peft wrote.",
+            )
 
         with loading(f"adapter {adapter}"):
             wanted = ["adapter_config.json", "adapter_model.safetensors"]

@@ -274,11 +274,13 @@ def _tensor_types(file: Path) -> dict[str, int]:
 
 @contextlib.contextmanager
 def peft_at_work() -> Iterator[None]:
-    """Without the one warning that peft causes itself: it asks transformers under a name that it gives up."""
+    """Without the warnings that peft causes itself: it asks transformers under a name that it gives up, and
+    doubts layers that it tunes."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
         )
+        warnings.filterwarnings("ignore", message="Unsupported layer type")
         yield
 
 

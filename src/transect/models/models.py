@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
-from transect.errors import TransectError
+from transect.errors import TransectError, near_path
 from transect.files import local
 from transect.models import checkpoints
 from transect.models.adapted import add_adapter, split_spec, task_of
@@ -205,7 +205,8 @@ def _locate(spec: str, revision: str | None) -> tuple[str | Path, str | None, di
         return path, None, {"format": "safetensors", **checkpoints.source_facts(path)}
     name, _, at = spec.partition("@")
     if path.exists() or spec.startswith((".", "/", "~")) or not HUB_ID.fullmatch(name):
-        raise TransectError(f"no model {spec!r}: not a folder, not a GGUF file, not a hub id.", NO_HUB)
+        like = near_path(path)
+        raise TransectError(f"no model {spec!r}: not a folder, not a GGUF file, not a hub id.{like}", NO_HUB)
     return name, at or revision, {"format": "hub"}
 
 

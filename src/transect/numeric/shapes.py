@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from transect.errors import TransectError
+from transect.errors import TransectError, nearest
 from transect.numeric.shape import SHAPES, Shape, shape, straight
 
 ALIASES = {
@@ -28,7 +28,7 @@ def find_shape(name: str) -> Shape:
     """The shape called `name`; TransectError lists the ones there are."""
     shape = SHAPES.get(ALIASES.get(name, name))
     if shape is None:
-        raise TransectError(f"no shape {name!r}.", f"There are: {', '.join(SHAPES)}.")
+        raise TransectError(f"no shape {name!r}.{nearest(name, SHAPES)}", f"There are: {', '.join(SHAPES)}.")
     return shape
 
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transect import __version__
-from transect.errors import TransectError
-from transect.files import local, plain
+from transect.errors import TransectError, plain
+from transect.files import local
 from transect.page.estimates import estimates
 from transect.page.payload import PACKED, identity, run_card, store_card
 from transect.page.vocabulary import vocabulary

@@ -20,8 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from transect.errors import TransectError
-from transect.files import plain, read_json, write_json
+from transect.errors import TransectError, plain
+from transect.files import read_json, write_json
 
 #: Where a command writes its progress when this names a file (see cli/shared.py).
 PROGRESS = "TRANSECT_PROGRESS"

@@ -1,25 +1,25 @@
 """Curves through depth: a line per run over the sites of a store, with intervals, nulls and references."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transect.errors import TransectError
 from transect.models import sites
 from transect.results.drawing import (
     NULLS,
     alone,
     band,
+    blank,
     colours,
     label,
     legend_below,
     named,
     panels,
-    scale_alike,
     whole_ticks,
+    wrapped,
 )
+from transect.results.scales import scale_alike
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -33,43 +33,50 @@ def draw_depth(study: Study, figure: Figure) -> "Canvas":
     sites."""
     o = figure.options
     table = study.tables[figure.table].where(measure=o["measures"], **o.get("where", {}))
-    by = o.get("panels", "measure")
-    names = [
-        n for n in (o["measures"] if by == "measure" else table.values(by)) if len(table.where(**{by: n}))
-    ]
-    if not names:
-        raise TransectError(f"figure {figure.name}: nothing to draw.")
-    several_families = len(_families(table)) > 1
-    shown_panels = [(n, kind) for n in names for kind in _families(table.where(**{by: n}))]
-    parts = [
-        table.where(**{by: n}).where(lambda row, kind=kind: _family(row) == kind) for n, kind in shown_panels
-    ]
+    by, value = o.get("panels", "measure"), o.get("value", "value")
+    shown, parts = _panels(table, o)
+    if not shown:
+        return blank(figure.name, _why(table))
+    several = len({kind for _, kind in shown}) > 1
     canvas, axes = panels(len(parts), columns=2 if len(parts) in (2, 4) else 3)
-    palette = colours(o["runs"])
-    for ax, (name, kind), part in zip(axes, shown_panels, parts, strict=True):
+    palette, depths = colours(o["runs"]), _depths(table, o.get("series", "run"))
+    for ax, (name, kind), part in zip(axes, shown, parts, strict=True):
         for run in o["runs"]:
-            _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], o)
-        shown = name if by == "measure" else o["measures"][0]
-        beside = "excess over the null" if o.get("value") == "corrected" else o.get("reference", "")
-        words = label(str(shown)) if not o.get("reference") else label(str(shown)).partition(" (")[0]
-        words = o.get("labels", {}).get(shown, words)
-        ax.set_ylabel(_wrapped(words) + (f"\n{beside}" if beside else ""))
-        ax.set_title(_title(by, name, kind if several_families else ""))
-        if o.get("value") == "corrected":
+            _curve(ax, part.where(**{o.get("series", "run"): run}), run, palette[run], depths.get(run, 1), o)
+        measure = name if by == "measure" else o["measures"][0]
+        beside = "excess over the null" if value == "corrected" else o.get("reference", "")
+        words = label(str(measure)) if not o.get("reference") else label(str(measure)).partition(" (")[0]
+        words = o.get("labels", {}).get(measure, words)
+        ax.set_ylabel(wrapped(words) + (f"\n{beside}" if beside else ""))
+        ax.set_title(_title(by, name, kind if several else ""))
+        if value == "corrected":
             ax.axhline(0, color="0.6", lw=0.6)
-        if shown in o.get("lines", {}):
-            height, word = o["lines"][shown]
+        if measure in o.get("lines", {}):
+            height, word = o["lines"][measure]
             ax.axhline(height, color="0.4", lw=0.7, ls="--", label=word)
-        several = _several_depths(table)
-        if not several:
+        if set(depths.values()) <= {1}:
             whole_ticks(ax)
-        plain = o.get("xlabel") or ("layer l → l + 1" if _paired(part) else "layer")
-        ax.set_xlabel("depth (fraction of blocks)" if several else plain)
-    _scale(axes, shown_panels, parts, o)
+            ax.set_xlabel(o.get("xlabel") or _of_layers(part))
+        else:
+            ax.set_xlabel("depth (fraction of blocks)")
+    _scale(axes, [name for name, _ in shown], parts, o)
     if o.get("changes"):
-        _mark_changes(study, axes, shown_panels, palette, o)
+        _mark_changes(study, axes, shown, palette, depths, o)
     legend_below(canvas, axes, 4)
     return canvas
+
+
+def _panels(table: Table, o: dict[str, Any]) -> tuple[list[tuple[Any, str]], list[Table]]:
+    """(name and family of sites, rows) of every panel that has a number."""
+    by, shown, parts = o.get("panels", "measure"), [], []
+    for name in o["measures"] if by == "measure" else table.values(by):
+        here = table.where(**{by: name})
+        for kind in dict.fromkeys(_family(row) for row in here):
+            part = here.where(lambda row, kind=kind: _family(row) == kind)
+            if np.isfinite(part.column(o.get("value", "value"))).any():
+                shown.append((name, kind))
+                parts.append(part)
+    return shown, parts
 
 
 def _title(by: str, name: Any, kind: str) -> str:
@@ -79,17 +86,16 @@ def _title(by: str, name: Any, kind: str) -> str:
     return "\n".join(line for line in (first, kind) if line)
 
 
-def _scale(
-    axes: "Sequence[Axes]", shown: Sequence[tuple[Any, str]], parts: Sequence[Table], o: dict[str, Any]
-) -> None:
+def _scale(axes: "Sequence[Axes]", names: Sequence[Any], parts: Sequence[Table], o: dict[str, Any]) -> None:
     """Value axes: of one kind where panels show one quantity, each by itself where they do not."""
-    by, log = o.get("panels", "measure"), o.get("log", False)
-    values = [part.column(o.get("value", "value")) for part in parts]
+    by, log, value = o.get("panels", "measure"), o.get("log", False), o.get("value", "value")
+    values = [part.column(value) for part in parts]
+    tops = [part.column({"value": "high", "corrected": "corrected_high"}[value]) for part in parts]
     if by != "measure":
-        scale_alike(axes, values, same=by == "skip", log=log)
+        scale_alike(axes, values, tops=tops, same=by == "skip", log=log)
         return
-    for ax, (name, _), column in zip(axes, shown, values, strict=True):
-        scale_alike([ax], [column], log=log or name in o.get("logs", ()))
+    for ax, name, column, high in zip(axes, names, values, tops, strict=True):
+        scale_alike([ax], [column], tops=[high], log=log or name in o.get("logs", ()))
 
 
 def draw_columns(study: Study, figure: Figure) -> "Canvas":
@@ -98,7 +104,7 @@ def draw_columns(study: Study, figure: Figure) -> "Canvas":
     table = study.tables[figure.table].where(**o["where"])
     names = [c for c in o["columns"] if c in table.columns and np.isfinite(table.column(c)).any()]
     if not names:
-        raise TransectError(f"figure {figure.name}: nothing to draw.")
+        return blank(figure.name, _why(table))
     canvas, axes = panels(len(names))
     palette = colours(o["runs"])
     for ax, name in zip(axes, names, strict=True):
@@ -107,17 +113,12 @@ def draw_columns(study: Study, figure: Figure) -> "Canvas":
             if len(part):
                 x, order = np.array(_layers(part)), np.argsort(_layers(part))
                 _line(ax, x[order], part.column(name)[order], run, palette[run], o)
-        ax.set_ylabel(_wrapped(o["columns"][name]))
-        ax.set_xlabel("layer l → l + 1" if _paired(table) else "layer")
+        ax.set_ylabel(wrapped(o["columns"][name]))
+        ax.set_xlabel(_of_layers(table))
         whole_ticks(ax)
         scale_alike([ax], [table.column(name)])
     legend_below(canvas, axes, 4)
     return canvas
-
-
-def _wrapped(text: str, width: int = 26) -> str:
-    """A label on as many lines as a small panel needs."""
-    return "\n".join(textwrap.wrap(text, width))
 
 
 def _family(row: Mapping[str, Any]) -> str:
@@ -126,16 +127,32 @@ def _family(row: Mapping[str, Any]) -> str:
     return " → ".join(dict.fromkeys(several))
 
 
-def _families(table: Table) -> list[str]:
-    return list(dict.fromkeys(_family(row) for row in table))
+def _of_layers(part: Table) -> str:
+    """What the axis of layers counts: layers, steps of one, or steps to the next layer that is there."""
+    steps = {
+        (sites.layer(b) or 0) - (sites.layer(a) or 0)
+        for a, b in zip(part.column("site"), part.column("site2"), strict=True)
+        if b and b != a
+    }
+    if not steps:
+        return "layer"
+    return "layer l → l + 1" if steps == {1} else "layer l → next layer captured"
 
 
-def _paired(part: Table) -> bool:
-    return any(part.values("site2")) and part.values("site2") != part.values("site")
+def _depths(table: Table, series: str) -> dict[str, int]:
+    """What the layers of every series are divided by: the number of its last one where runs differ in that,
+    else 1."""
+    last: dict[str, int] = {}
+    for row in table:
+        ends = [sites.layer(row[s]) or 0 for s in ("site", "site2") if row.get(s)]
+        last[row[series]] = max([last.get(row[series], 1), *ends])
+    return last if len(set(last.values())) > 1 else dict.fromkeys(last, 1)
 
 
-def _several_depths(table: Table) -> bool:
-    return len({max(_layers(table.where(run=run)), default=0) for run in table.values("run")}) > 1
+def _why(table: Table) -> str:
+    """The reason that rows without a number give."""
+    said = [r["status"] for r in table if r["status"] != "ok"]
+    return said[0] if said else "no rows"
 
 
 def _layers(part: Table) -> list[int]:
@@ -149,16 +166,14 @@ def _line(ax: "Axes", x: np.ndarray, y: np.ndarray, run: str, colour: str, o: di
     ax.plot(x, y, color=colour, marker="o", ms=2, ls="--" if control else "-", label=name)
 
 
-def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) -> None:
-    """One run: value with its interval, and its null as a band or a dotted line."""
+def _curve(ax: "Axes", part: Table, run: str, colour: str, depth: int, o: dict[str, Any]) -> None:
+    """One run: value with its interval, and its null as a band or a dotted line; layers over `depth`."""
     part = part.where(lambda row: row["value"] is not None)
     if not len(part):
         return
     value = o.get("value", "value")
-    x = np.array(_layers(part), float)
+    x = np.array(_layers(part), float) / depth
     order = np.argsort(x)
-    if _several_depths(part):
-        x = x / x.max()
     y = part.column(value)[order]
     low, high = (
         part.column({"value": name, "corrected": f"corrected_{name}"}[value])[order]
@@ -177,7 +192,9 @@ def _curve(ax: "Axes", part: Table, run: str, colour: str, o: dict[str, Any]) ->
         ax.plot(x, null, color=colour, lw=0.8, ls=":", label=words, **alone(x))
     flagged = part.where(lambda row: row["status"] != "ok")
     if len(flagged):
-        ax.plot(_layers(flagged), flagged.column(value), "x", color="k", ms=4, label="flagged")
+        ax.plot(
+            np.array(_layers(flagged)) / depth, flagged.column(value), "x", color="k", ms=4, label="flagged"
+        )
 
 
 def _mark_changes(
@@ -185,16 +202,18 @@ def _mark_changes(
     axes: "Sequence[Axes]",
     shown: Sequence[tuple[Any, str]],
     palette: dict[str, str],
+    depths: dict[str, int],
     o: dict[str, Any],
 ) -> None:
+    """Jumps as dotted lines with their support; the words of near neighbours go lower."""
     for ax, (name, kind) in zip(axes, shown, strict=True):
         jumps = study.tables["changes"].where(normalise=str(name), kind="jump", status="ok")
         jumps = jumps.where(lambda row, kind=kind: kind.startswith(sites.family(row["site"])))
-        last, height = -9, 1.0
+        last, height = -9.0, 1.0
         for row in sorted(jumps, key=lambda r: sites.order(r["site"])):
             if row["run"] in palette and row["run"] not in o.get("controls", ()):
-                at = sites.layer(row["site"]) or 0
-                height = height - 0.07 if at - last < 4 else 1.0  # words of near neighbours go lower
+                at = (sites.layer(row["site"]) or 0) / depths.get(row["run"], 1)
+                height = height - 0.07 if at - last < 4 / depths.get(row["run"], 1) else 1.0
                 last = at
                 ax.axvline(at, color=palette[row["run"]], ls=":", lw=0.9)
                 ax.annotate(

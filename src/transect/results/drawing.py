@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from transect.errors import TransectError
 from transect.files import write_bytes
 from transect.results.study import Figure, Study
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
@@ -245,6 +244,11 @@ def _renderer(canvas: "Canvas") -> Any:
     return canvas.canvas.get_renderer()  # type: ignore[attr-defined]
 
 
+def wrapped(text: str, width: int = 26) -> str:
+    """A label on as many lines as a small panel needs."""
+    return "\n".join(textwrap.wrap(text, width))
+
+
 def whole_ticks(ax: "Axes", most: int = 6, axis: str = "x") -> None:
     """Ticks at whole numbers: there is no layer 2.5, and no half of a vector."""
     from matplotlib.ticker import MaxNLocator
@@ -253,12 +257,14 @@ def whole_ticks(ax: "Axes", most: int = 6, axis: str = "x") -> None:
     getattr(ax, f"{axis}axis").set_major_locator(locator)
 
 
-def alone(x: Sequence[Any] | np.ndarray) -> dict[str, Any]:
+def alone(x: "Sequence[Any] | np.ndarray") -> dict[str, Any]:
     """A mark for a line of one point, which would not be seen."""
     return {"marker": "_", "ms": 7} if len(x) == 1 else {}
 
 
-def band(ax: "Axes", x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str, alpha: float) -> None:
+def band(
+    ax: "Axes", x: "np.ndarray", low: "np.ndarray", high: "np.ndarray", colour: str, alpha: float
+) -> None:
     """An interval through depth; of one point a bar."""
     if len(x) == 1:
         ax.vlines(x, low, high, color=colour, alpha=2 * alpha, lw=3)
@@ -266,34 +272,12 @@ def band(ax: "Axes", x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: s
         ax.fill_between(x, low, high, color=colour, alpha=alpha, lw=0)
 
 
-def scale_alike(
-    axes: "Sequence[Axes]", columns: Sequence[np.ndarray], *, same: bool = False, log: bool = False
-) -> None:
-    """One kind of value axis for all panels of a figure: logarithmic where any panel's values span more than
-    two decades about their median, symmetric about zero in panels that go below it.
-
-    Args:
-        columns: The values of each panel.
-        same: Panels show one quantity: they get the same limits too.
-        log: Logarithmic whatever they span.
-    """
-    known = [c[np.isfinite(c)] for c in columns]
-    sizes = [np.abs(k[k != 0]) for k in known]
-    wide = log or any(len(s) and s.max() > 100 * np.median(s) for s in sizes)
-    for ax, values, size in zip(axes, known, sizes, strict=True):
-        if not len(size):
-            continue
-        if wide and (values > 0).all():
-            ax.set_yscale("log")
-            ax.set_ylim(values.min() / 2, values.max() * 2)
-        elif wide:
-            ax.set_yscale("symlog", linthresh=float(np.median(size)))
-        elif size.max() >= 1e4:
-            ax.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    if same and len(axes):
-        ends = np.array([ax.get_ylim() for ax in axes])
-        for ax in axes:
-            ax.set_ylim(ends[:, 0].min(), ends[:, 1].max())
+def blank(name: str, why: str) -> "Canvas":
+    """A figure that has nothing to draw, which says why in the place of its panels."""
+    canvas, (ax,) = panels(1)
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, wrapped(f"{name}: no number to draw ({why}).", 60), ha="center", va="center")
+    return canvas
 
 
 def hatch(ax: "Axes", cells: Sequence[tuple[int, int]]) -> None:

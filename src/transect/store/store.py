@@ -67,14 +67,11 @@ class Store(Shown):
             check_index(self.path, self.index, len(self.plan))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise TransectError(f"{self.path}: texts.parquet cannot be read ({error}).", ELSEWHERE) from error
-        digest = (
-            hashlib.sha256(source.getvalue()).hexdigest()
-            if isinstance(source, io.BytesIO)
-            else file_hash(index)
-        )
-        plan = hashlib.sha256(json.dumps(self.plan).encode()).hexdigest()
+        held = isinstance(source, io.BytesIO)
+        digest = hashlib.sha256(source.getvalue()).hexdigest() if held else file_hash(index)
         check_hash(self.path, "texts.parquet", digest, self.manifest["index_sha256"])
-        check_hash(self.path, "plan.json", plan, self.manifest.get("plan_hash"))
+        digest = hashlib.sha256(json.dumps(self.plan).encode()).hexdigest()
+        check_hash(self.path, "plan.json", digest, self.manifest.get("plan_hash"))
         self.ids: list[str] = self.index["id"].to_pylist()
         self.lengths = self._column("length")  # tokens per text
         self.rows = self._column("rows")  # stored rows per text: fewer where positions were selected
@@ -319,8 +316,8 @@ class Store(Shown):
                 problems.append(f"{self.shard(k).name}: {error}")
                 continue
             if wanted != actual:
-                name = self.shard(k).name
-                problems.append(f"{name}: checksum {actual[:12]}…, was {wanted[:12]}… when written")
+                told = f"checksum {actual[:12]}…, was {wanted[:12]}… when written"
+                problems.append(f"{self.shard(k).name}: {told}")
         return problems
 
     def unsealed(self) -> list[str]:

@@ -38,15 +38,16 @@ def open_runs(
     *,
     max_length: int | None = None,
     seed: int = 0,
-    sites: Sequence[str] = ("resid",),
+    sites: str | Sequence[str] = "resid",
     progress: Progress = None,
 ) -> list[Store]:
     """The stores of `runs`: opened where they are stores, captured from `texts` into OUT/stores where they
-    are models.
+    are models, at `sites` (as options name them, with commas).
 
     Unfinished stores are refused here, before hours are spent; so are two runs of one name.
     """
     stores: list[Store] = []
+    sites = [s.strip() for s in sites.split(",")] if isinstance(sites, str) else list(sites)
     opened = None if texts is None or out is None else open_texts(texts, seed=seed)
     for one in listed(runs):
         if isinstance(one, Store):
@@ -128,14 +129,15 @@ def random_control(
     return recapture(store, model, where, progress=bar_of(progress, shortened(model.name)), **changes)
 
 
-def shuffled_control(store: Store, out: str | Path, *, seed: int = 0, progress: Progress = None) -> Store:
+def shuffled_control(
+    store: Store, out: str | Path, *, seed: int = 0, progress: Progress = None, **changes: Any
+) -> Store:
     """The same words in random order through the same weights, captured into OUT/stores."""
     model = reopen(store)
     model.name = f"{store.name}, shuffled tokens"
     where = Path(out) / "stores" / folder_name(model.name)
-    return recapture(
-        store, model, where, shuffle_tokens=seed, progress=bar_of(progress, shortened(model.name))
-    )
+    bar = bar_of(progress, shortened(model.name))
+    return recapture(store, model, where, shuffle_tokens=seed, progress=bar, **changes)
 
 
 def captured_controls(
@@ -148,12 +150,12 @@ def captured_controls(
     **changes: Any,
 ) -> list[Store]:
     """The controls that were asked for, captured beside the study from the texts and the model of a store;
-    `changes` are those of the capture with random weights. Raises: TransectError without a folder."""
+    `changes` are those of their captures. Raises: TransectError without a folder."""
     if (random_weights or shuffled_tokens) and work.out is None:
         raise TransectError("controls are captured into the study's folder.", "Give out=DIR.")
     options: dict[str, Any] = {"seed": seed, "progress": work.progress}
     controls = [random_control(store, work.out, **options, **changes)] if random_weights else []
-    return controls + ([shuffled_control(store, work.out, **options)] if shuffled_tokens else [])
+    return controls + ([shuffled_control(store, work.out, **options, **changes)] if shuffled_tokens else [])
 
 
 def model_of(store: Store) -> Model:

@@ -39,7 +39,14 @@ class Change(NamedTuple):
 
 def base_weights(spec: str) -> dict[str, np.ndarray]:
     """Every weight of a model, float32: matrices [out, in] by their module's name, vectors by their own."""
-    return _weights(open_model(spec, dtype="float32", device="cpu").model)
+    return _weights(_opened(spec))
+
+
+def _opened(spec: str) -> Any:
+    """The model behind a spec, an adapter that belongs to the spec merged."""
+    model = open_model(spec, dtype="float32", device="cpu").model
+    with peft_at_work():
+        return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
 def _weights(model: Any) -> dict[str, np.ndarray]:
@@ -54,7 +61,7 @@ def _weights(model: Any) -> dict[str, np.ndarray]:
 
 def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[list[Change], list[str]]:
     """(ΔW of every changed tensor, warnings about what is left out)."""
-    plain = open_model(base, dtype="float32", device="cpu").model
+    plain = _opened(base)
     before = _weights(plain)
     _check_tensors(folder, before)
     if config.get("task_type") in TASKS:  # opened anew, with the head that it was trained with
@@ -64,7 +71,14 @@ def adapter_changes(folder: Path, config: dict[str, Any], base: str) -> tuple[li
     changes, left_out = [], _unmergeable_biases(wrapped)
     products = _products(wrapped, before)
     with peft_at_work():
-        after = _weights(wrapped.merge_and_unload())
+        try:
+            merged = wrapped.merge_and_unload()
+        except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise TransectError(
+                f"{folder} ({config.get('peft_type')}) cannot be merged: {error}",
+                f"Capture {base}+{folder} and compare its points with the base's.",
+            ) from error
+        after = _weights(merged)
     for name, weight in after.items():
         base_name = _in_base(name, before)
         if base_name is None or before[base_name].shape != weight.shape:

@@ -44,8 +44,8 @@ def draw_adapter_layers(study: Study, figure: Figure) -> "Canvas":
         for mark in ax.get_xticklabels()[len(shown) :]:
             mark.set(rotation=30, ha="right")
     ax.set_ylabel("‖ΔW‖ / ‖W‖ (Frobenius)")
-    ax.set_ylim(bottom=0)
-    ax.legend(frameon=False)
+    ax.set_ylim(0, 1.15 * max(everything.where(status="ok").column("value"), default=1))
+    ax.legend(frameon=False, ncols=2)
     return canvas
 
 
@@ -79,10 +79,13 @@ def draw_adapter_spectra(study: Study, figure: Figure) -> "Canvas":
         ax.set_title(kind)
         ax.set_xlabel("index")
         ax.set_ylabel("σᵢ / σ₁")
+        whole_ticks(ax, 5)
         ax.set_ylim(0, 1.03)
     shades = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, last), "viridis")
-    canvas.colorbar(shades, ax=axes, label="block", shrink=0.6, pad=0.01)
-    legend_below(canvas, axes)
+    bar = canvas.colorbar(shades, ax=axes, label="block", shrink=0.6, pad=0.01)
+    whole_ticks(bar.ax, axis="y")
+    if len(runs) > 1:
+        legend_below(canvas, axes)
     return canvas
 
 
@@ -95,15 +98,21 @@ def draw_adapter_energy(study: Study, figure: Figure) -> "Canvas":
     palette = colours(o["runs"])
     for ax, kind in zip(axes, kinds, strict=True):
         for run in o["runs"]:
-            rows = sorted(table.where(module=kind, run=run), key=lambda r: r["layer"])
-            x = [r["layer"] for r in rows]
-            ax.plot(x, [r["value"] for r in rows], color=palette[run], marker=".", label=named(run))
-            low, high = ([r[c] for r in rows] for c in ("null_low", "null_high"))
-            name = f"{run}: random directions"
-            ax.fill_between(x, low, high, color=palette[run], alpha=0.25, lw=0, label=named(name))
+            part = table.where(module=kind, run=run)
+            x, order = part.column("layer").astype(float), np.argsort(part.column("layer"))
+            y, low, high = (part.column(c)[order] for c in ("value", "null_low", "null_high"))
+            ax.plot(x[order], y, color=palette[run], marker=".", label=named(run))
+            name = named(f"{run}: random directions")
+            if len(x) > 1:
+                ax.fill_between(x[order], low, high, color=palette[run], alpha=0.25, lw=0, label=name)
+            else:  # a band of one point cannot be seen
+                ax.vlines(x, low, high, color=palette[run], alpha=0.25, lw=6, label=name)
         ax.set_title(kind)
-        ax.set_xlabel("block" if max(table.where(module=kind).column("layer")) >= 0 else "outside of blocks")
+        blocks = max(table.where(module=kind).column("layer")) >= 0
+        ax.set_xlabel("block" if blocks else "outside of blocks")
         whole_ticks(ax, 5)
+        if not blocks:
+            ax.set_xticks([])
         ax.set_ylabel(f"share in top {o['top']}")
         ax.set_ylim(bottom=0)
     legend_below(canvas, axes)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Unpack
 import numpy as np
 
 from transect import __version__
-from transect.errors import TransectError
+from transect.errors import TransectError, near_path
 from transect.files import local, read_json
 from transect.inference.asks import Ask, answer
 from transect.random import rng
@@ -61,12 +61,12 @@ def adapters(
     intruders: bool = False,
     **options: Unpack[AdapterOptions],
 ) -> Study:
-    """What a LoRA adapter did to the weights: size, spectrum and direction of ΔW in every module.
+    """What an adapter did to the weights: size, spectrum and direction of ΔW in every module.
 
     A full fine-tune can stand beside it, or take its place.
 
     Args:
-        adapter: A LoRA adapter that peft wrote, or a model that was fine-tuned in full.
+        adapter: An adapter that peft wrote (LoRA or any that merges), or a model fine-tuned in full.
         base: The model that it was trained on.
         full: A full fine-tune of the same base, to stand beside an adapter in the same modules.
         intruders: Also count singular vectors of W + ΔW that none of W resembles, and with texts scale
@@ -88,10 +88,14 @@ def adapters(
             raise TransectError(f"{folder} is a full fine-tune, and so is {full}.", "Leave --full out.")
         changes, warnings = all_changes(str(folder), base)
     else:
-        config = read_json(folder / "adapter_config.json", "adapter", "Give the folder that peft wrote.")
-        if config.get("peft_type") != "LORA":
+        if not folder.is_dir():
             raise TransectError(
-                f"{folder} is {config.get('peft_type')}.", "Only LoRA and its kin have a ΔW here."
+                f"{folder}: no such adapter.{near_path(folder)}", "Give the folder that peft wrote."
+            )
+        config = read_json(folder / "adapter_config.json", "adapter", "Give the folder that peft wrote.")
+        if config.get("layer_replication"):
+            raise TransectError(
+                f"{folder} repeats blocks of its base (layer_replication).", "No W stands beside theirs."
             )
         changes, warnings = adapter_changes(folder, config, base)
     if not changes:
@@ -252,6 +256,8 @@ def _scaling(config: dict[str, Any], scalings: "Counter[float | None]") -> str:
     """Rank, alpha and what B A is multiplied by, as they are in force; "" for a full fine-tune."""
     if not config:
         return ""
+    if config.get("peft_type") != "LORA":
+        return f"{config.get('peft_type')}: {sum(scalings.values())} tensors merged and subtracted"
     how = "alpha / √r" if config.get("use_rslora") else "alpha / r"
     several = [
         f"{s:.4g} in {n} modules" for s, n in sorted((s, n) for s, n in scalings.items() if s is not None)

@@ -19,6 +19,8 @@ def describe(study: Study, runs: list[str], base: str, scaling: str, top: int) -
             most, least = part[0], part[-1]
             spread = f"largest in block {most['layer']} ({most['value']:.3g}), smallest in block"
             spread += f" {least['layer']} ({least['value']:.3g})"
+            if len(part) == 1:
+                spread = f"{most['value']:.3g} in block {most['layer']}, the only one that changed"
             study.findings.append(f"{run}: ‖ΔW‖ / ‖W‖ is {spread} (exact for these weights).")
         ranks = modules.where(run=run, measure="stable_rank", status="ok").column("value")
         share = modules.where(run=run, measure="energy_in_top", status="ok")
@@ -42,7 +44,7 @@ def describe(study: Study, runs: list[str], base: str, scaling: str, top: int) -
         ),
     ]
     drawn = {"runs": runs, "top": top}
-    study.figures = [
+    figures = [
         Figure(
             "layers",
             "adapter_layers",
@@ -65,7 +67,7 @@ def describe(study: Study, runs: list[str], base: str, scaling: str, top: int) -
             "adapter_energy",
             "modules",
             "Direction of ΔW",
-            f"Share in the top {top} input directions of W; grey: random directions, 95 %. {origin}",
+            f"Share in the top {top} input directions of W; shaded: random directions, 95 %. {origin}",
             drawn,
         ),
         Figure(
@@ -78,3 +80,7 @@ def describe(study: Study, runs: list[str], base: str, scaling: str, top: int) -
             drawn,
         ),
     ]
+    vectors = not len(study.tables["spectra"])  # norms or biases alone: no spectrum, no direction
+    study.figures = figures[:1] if vectors else figures
+    if vectors:
+        study.warnings.append("Vectors alone were changed (norms or biases): they have no spectrum.")

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transect.models import sites
-from transect.results.drawing import GREY, colours, hatch, label, legend_below, named, panels, whole_ticks
+from transect.results.drawing import (
+    GREY,
+    colours,
+    hatch,
+    label,
+    legend_below,
+    named,
+    panels,
+    whole_ticks,
+    wrapped,
+)
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -50,7 +60,7 @@ def draw_compare_curves(study: Study, figure: Figure) -> "Canvas":
         for k, series in enumerate(o["controls"]):
             _curve(ax, part.where(series=series), series, GREY, DASHES[(k + 1) % len(DASHES)], floor)
         _log_axis(ax, floor, part.column("value"))
-        ax.set_ylabel(drift_label(name))
+        ax.set_ylabel(wrapped(drift_label(name)))
         ax.set_xlabel("layer")
         whole_ticks(ax)
     legend_below(canvas, axes)
@@ -143,7 +153,7 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
     for ax, name in zip(axes, o["panels"], strict=True):
         part = table.where(panel=name)
         kind = part.values("kind")[0]
-        matrix = _layers_by_layers(part, kind)
+        matrix, across, up = _layers_by_layers(part, kind)
         delta = kind == "difference"
         how = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if delta else {"vmin": least, "vmax": 1}
         if kind == "itself" and find(part.values("measure")[0]).itself == 1:
@@ -159,16 +169,18 @@ def draw_compare_matrices(study: Study, figure: Figure) -> "Canvas":
         )
         ax.set_xlabel(f"layer ({base})" if base != "layer" else "layer", fontsize=6)
         ax.set_ylabel(f"layer ({other})" if other != "layer" else "layer", fontsize=6)
-        whole_ticks(ax, 5)
+        for axis, names in (("x", across), ("y", up)):
+            shown = range(0, len(names), -(-len(names) // 5))
+            getattr(ax, f"set_{axis}ticks")(shown, [str(sites.layer(names[k])) for k in shown])
     for delta, image in images.items():
         words = "difference of two" if delta else label(table.values("measure")[0])
         canvas.colorbar(image, ax=list(axes), shrink=0.7, pad=0.01, label=words)
     return canvas
 
 
-def _layers_by_layers(part: Table, kind: str) -> np.ndarray:
-    """Values [layers of the other, layers of the base], NaN where there is none; models of two depths have
-    layers of their own, one model with itself is symmetric."""
+def _layers_by_layers(part: Table, kind: str) -> tuple[np.ndarray, list[str], list[str]]:
+    """Values [layers of the other, layers of the base], NaN where there is none, and the names of both;
+    models of two depths have layers of their own, one model with itself is symmetric."""
     first, other = ({*part.values(column)} for column in ("site", "site2"))
     left = sorted(first if kind == "cross" else first | other, key=sites.order)
     right = sorted(other if kind == "cross" else first | other, key=sites.order)
@@ -178,7 +190,7 @@ def _layers_by_layers(part: Table, kind: str) -> np.ndarray:
             matrix[right.index(row["site2"]), left.index(row["site"])] = row["value"]
             if row.get("run") == row.get("run2"):
                 matrix[right.index(row["site"]), left.index(row["site2"])] = row["value"]
-    return matrix
+    return matrix, left, right
 
 
 def draw_compare_points(study: Study, figure: Figure) -> "Canvas":
@@ -198,7 +210,7 @@ def draw_compare_points(study: Study, figure: Figure) -> "Canvas":
             for seed in dict.fromkeys(r["seed"] for r in rows):
                 points = sorted((r for r in rows if r["seed"] == seed), key=lambda r: r[o["x"]])
                 _points(ax, points, o, palette[kind], kind)
-        ax.set_ylabel(f"mean over layers: {drift_label(name)}", fontsize=7)
+        ax.set_ylabel(wrapped(f"mean over layers: {drift_label(name)}"), fontsize=7)
         ax.set_xlabel(o["xlabel"])
         if floor is None:
             ax.set_ylim(bottom=0)

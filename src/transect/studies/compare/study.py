@@ -91,7 +91,8 @@ def compare(
     """
     only(options, CompareOptions)
     design, work = Design.of(options), Work.of(options)
-    opened = open_runs(stores, options.get("texts"), work.out, seed=design.seed, progress=work.progress)
+    given: dict[str, Any] = {"seed": design.seed, "sites": design.sites, "progress": work.progress}
+    opened = open_runs(stores, options.get("texts"), work.out, **given)
     if len(opened) < 2:
         raise TransectError("compare needs a base run and at least one other.", "Give two stores or more.")
     base, runs = opened[0], opened[1:]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transect.models import sites
-from transect.results.drawing import hatch, label, panels
+from transect.results.drawing import hatch, label, panels, whole_ticks
 from transect.results.study import Figure, Study
 from transect.results.table import Table
 
@@ -128,8 +128,11 @@ def draw_scatter(study: Study, figure: Figure) -> "Canvas":
         for row in study.tables["companions"].where(
             **{"of": o["measure"], "with": other, "run": o["run"]}, normalise=how
         ):
-            ax.set_title(f"ρ = {row['value']:.2f}")
-        ax.set_xlabel(f"rank of the {_bare(other)}")
-        ax.set_ylabel(f"rank of the {_bare(o['measure'])}\nbeyond its null")
-    canvas.colorbar(points, ax=axes, label="layer", shrink=0.8)
+            ax.set_title(f"ρ = {row['value']:.2f}".replace("-", "−"))
+        ax.set_xlabel(f"rank: {_bare(other)}")
+        ax.set_ylabel(f"rank: {_bare(o['measure'])}\nbeyond its null")
+        for axis in "xy":
+            whole_ticks(ax, axis=axis)
+    bar = canvas.colorbar(points, ax=axes, label="layer", shrink=0.8)
+    whole_ticks(bar.ax, axis="y")
     return canvas

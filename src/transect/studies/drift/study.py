@@ -14,7 +14,7 @@ from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.inference.design import Design, RunOptions
 from transect.inference.ruling import MODERATE, ruling_tokens
-from transect.inference.sweep import ask
+from transect.inference.sweep import ask, sites_of_runs
 from transect.results.study import Study
 from transect.results.table import Table, merge
 from transect.store.store import Store
@@ -77,10 +77,12 @@ def drift(
         stores, texts, pca, sizes = _preset(how.preset, stores, how.texts, how.pca)
         opened, how = _captured(stores, texts, work, design.seed, sizes), how.replace(pca=pca)
     else:
-        opened = open_runs(stores, how.texts, work.out, seed=design.seed, progress=work.progress)
+        given: dict[str, Any] = {"seed": design.seed, "sites": design.sites, "progress": work.progress}
+        opened = open_runs(stores, how.texts, work.out, **given)
     others = open_runs(list(controls)) if controls else []
     asked = {"random_weights": random_weights, "shuffled_tokens": shuffled_tokens}
-    others += captured_controls(opened[0], work, design.seed, **asked, sites=["resid"])
+    measured = sites_of_runs(opened[:1], design.sites)[0]  # a control has the steps of the run, no others
+    others += captured_controls(opened[0], work, design.seed, **asked, sites=measured)
     every = [*opened, *others]
     distinct(every)
     study = Study("drift", "How far do representations move from layer to layer, and where?", {})

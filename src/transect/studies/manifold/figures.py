@@ -64,8 +64,12 @@ def _layers(ax: "Axes", names: list[str]) -> None:
 
 
 def _marks(ax: "Axes", heads: list[dict[str, Any]], o: dict[str, Any]) -> None:
-    """Source (solid) and destination (dashed) as frames around their columns."""
-    for key, style in (("source", "-"), ("destination", "--")):
+    """Source (solid) and destination (dashed) as frames around their columns; one word where they are one."""
+    if o.get("source") == o.get("destination"):
+        o = {"source and destination": o.get("source")}
+    for key, style in (("source", "-"), ("destination", "--"), ("source and destination", "-")):
+        if key not in o:
+            continue
         at = next((k for k, r in enumerate(heads) if r["token"] == o.get(key)), None)
         if at is not None:
             ax.axvline(at - 0.5, color="k", lw=0.8, ls=style)

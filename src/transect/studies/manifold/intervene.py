@@ -16,6 +16,7 @@ from transect.errors import TransectError
 from transect.inference.asks import Ask, answer
 from transect.results.study import Figure, Study, describe_run
 from transect.results.table import Table
+from transect.results.words import interval
 from transect.store.recapture import model_or_refuse
 from transect.store.store import Store
 from transect.studies.manifold.moves import next_token, plan_move
@@ -120,11 +121,15 @@ def add_intervention(study: Study, store: Store, moves: Mapping[str, Any], work:
         }
         study.findings.append(
             f"{store.name}: moved by {shift:g} at {row['site']}, {tasks[0].token}: {unit[row['measure']]} "
-            f"{row['value']:.3g}"
-            f" [{row['low']:.3g}, {row['high']:.3g}], {row['corrected']:.3g} [{row['corrected_low']:.3g}, "
-            f"{row['corrected_high']:.3g}] beyond a random subspace of the same size ({row['null']:.3g}); "
+            f"{interval(row, digits=3)}, {interval(row, 'corrected', 3)} "
+            f"beyond a random subspace of the same size ({row['null']:.3g}); "
             f"directions of the points' covariance {row['covariance']:.3g} (size "
             f"{row['relative_size']:.0%} of the mean norm)."
+        )
+    if any(row["n_units"] == 1 for row in table.where(status="ok")):
+        study.warnings.append(
+            "Intervention: the texts that were moved are of one group, so that it has no interval. "
+            "Raise --folds, or choose another --group."
         )
     title = f"Next token after a move of {shift:g} along the manifold"
     where = repr(moves["prompt"]) if moves["prompt"] else "the default prompt"

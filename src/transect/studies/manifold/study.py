@@ -27,7 +27,7 @@ from transect.studies.manifold.rows import friedman, map_rows, ranking, run_maps
 from transect.studies.manifold.steering_words import add_steering
 from transect.studies.manifold.subspaces import scatter, similarity
 from transect.studies.manifold.words import describe
-from transect.studies.runs import Run, Runs, distinct, open_runs
+from transect.studies.runs import Run, Runs, captured_controls, distinct, open_runs
 from transect.work.options import MOST_DRAWS, Option, Work, WorkOptions, group, only
 
 
@@ -88,6 +88,7 @@ def manifold(
     shape: str = "circle",
     discover: bool = False,
     controls: Sequence[Run] = (),
+    random_weights: bool = False,
     tokens: Sequence[str] | None = None,
     **options: Unpack[ManifoldOptions],
 ) -> Study:
@@ -102,6 +103,7 @@ def manifold(
         shape: Where labels would lie: circle, line, sphere, …
         discover: Try every shape that these labels allow.
         controls: Store of the same texts through random weights.
+        random_weights: Capture a control: the same architecture with random weights.
         tokens: landmark:NAME+k, as often as there are some; by default every position that is comparable in
         all texts.
 
@@ -110,8 +112,9 @@ def manifold(
     """
     only(options, ManifoldOptions)
     how, work = group(options, ManifoldOptions), Work.of(options)
-    runs = open_runs(stores, how.texts, work.out, seed=how.seed, progress=work.progress)
+    runs = open_runs(stores, how.texts, work.out, seed=how.seed, sites=how.sites, progress=work.progress)
     others = open_runs(list(controls)) if controls else []
+    others += captured_controls(runs[0], work, how.seed, random_weights=random_weights)
     check_runs(runs, others)
     names = label_names(runs[0], label)
     study = Study(

@@ -60,7 +60,7 @@ def describe(
     study.warnings = [WARNING, *notes]
     if not controls:
         study.warnings.append(
-            "No random-weight control was given: what training added cannot be said (--control)."
+            "No random-weight control was given: what training added cannot be said (--random-weights)."
         )
     study.methods = _methods(job, design)
     study.figures = figures(study, runs, job, f"{shown}. {design}.", destination)
