@@ -380,3 +380,22 @@ def test_a_run_with_the_points_of_the_base_has_no_largest_drift(runs, tmp_path):
     found = ts.studies.compare([runs["base"], same], **asked).findings
     assert any("same: at every layer the points of the base" in f for f in found)
     assert not any("largest accumulated drift" in f for f in found)
+
+
+def test_a_token_that_is_massive_in_one_run_is_dropped_in_all(tmp_path):
+    """Else the base with itself, and with another run, are of other tokens than the run that has it."""
+    stores = []
+    for k, name in enumerate(("base", "one", "two", "control")):
+        points = layers((0.0,) * 3 if not k else (0.0, 0.1, 0.2), k)
+        if name == "two":
+            points[1][30] *= 100
+        stores.append(planted_store(tmp_path / name, points, LENGTHS, name=name))
+    small = {"n": 60, "groups": 4, "workers": 1}
+    study = ts.studies.compare(stores[:3], random=stores[3], measures="cka", **small)
+    for table in ("layers", "matrices"):
+        rows = study.tables[table].where(measure="cka", design="paired", status="ok")
+        assert set(rows.values("massive_dropped")) <= {1, None}, table
+        assert 1 in rows.values("massive_dropped")
+    found = ts.studies.drift([stores[0], stores[2]], controls=[stores[3]], **small)
+    for name in ("adjacent", "layers"):
+        assert set(found.tables[name].values("massive_dropped")) == {1}, name

@@ -36,11 +36,13 @@ def ruling_tokens(stores: Sequence[Store], design: Design) -> list[dict[str, Any
     rows, unpooled = [], [s for s in stores if not s.manifest["pool"]]
     if not unpooled:
         return []
-    for store, names in zip(unpooled, sites_of_runs(unpooled, design.sites), strict=True):
-        selection = store.select(design.tokens, design.position0)
-        if design.massive:
-            (gone,) = massive_tokens([store], [names], [selection], design.massive)
-            selection = selection.subset(np.setdiff1d(np.arange(len(selection)), gone))
+    every = sites_of_runs(unpooled, design.sites)
+    selections = [s.select(design.tokens, design.position0) for s in unpooled]
+    if design.massive:
+        gone = massive_tokens(unpooled, every, selections, design.massive)
+        left = (np.setdiff1d(np.arange(len(s)), g) for s, g in zip(selections, gone, strict=True))
+        selections = [s.subset(kept) for s, kept in zip(selections, left, strict=True)]
+    for store, names, selection in zip(unpooled, every, selections, strict=True):
         for site in names:
             X = store.take(site, selection).astype(np.float64)
             norms = np.linalg.norm(X, axis=1)

@@ -81,9 +81,14 @@ def ask(
     permutations: int | None = None,
     swaps: int = 0,
     halves: int = 0,
+    beside: Sequence[Store] = (),
     **options: Any,
 ) -> Ask:
-    """What `sweep` does, as an ask: to be answered together with others. Options as there."""
+    """What `sweep` does, as an ask: to be answered together with others. Options as there.
+
+    beside: Runs that others' rows are compared with: what is massive in one is dropped in all that hold the
+    same tokens.
+    """
     stores, measures = _stores(stores), _measures(measure)
     points = Design.of(options)
     rest = {k: v for k, v in options.items() if k not in DesignOptions.__annotations__}
@@ -97,7 +102,7 @@ def ask(
     shape, counts = _shape(shape), _counts(counts)
     names = sites_of_runs(stores, points.sites)
     setting = shape | {"tokens": points.tokens, "position0": points.position0, "n": points.n}
-    setting |= {"groups": points.groups, "seed": points.seed, "left_out": _left_out(stores, names, points)}
+    setting |= {"groups": points.groups, "seed": points.seed, "left_out": _left_out(stores, beside, points)}
     together: dict[Any, list[Measure]] = {}
     for m in measures:
         together.setdefault((m.data, m.paired, m.cheap_null), []).append(m)
@@ -156,11 +161,14 @@ def _counts(counts: dict[str, Any]) -> dict[str, int | None]:
     return {name: checked(name, count, within(0, MOST_DRAWS), int) for name, count in counts.items()}
 
 
-def _left_out(stores: Sequence[Store], names: list[list[str]], points: Design) -> Any:
+def _left_out(stores: Sequence[Store], beside: Sequence[Store], points: Design) -> Any:
+    """Massive tokens of every store: its own, and those of the same tokens in all runs."""
     if not points.massive or any(s.manifest["pool"] for s in stores) or points.tokens == "mean":
         return ()
-    picks = [s.select(points.tokens, points.position0) for s in stores]
-    return massive_tokens(stores, names, picks, points.massive)
+    every = [*stores, *(s for s in beside if not s.manifest["pool"])]
+    names = sites_of_runs(every, points.sites)
+    picks = [s.select(points.tokens, points.position0) for s in every]
+    return massive_tokens(every, names, picks, points.massive)[: len(stores)]
 
 
 def _job(

@@ -6,7 +6,7 @@ and random weights; which layers moved most, LoRA against full where their losse
 matrices, drift and score.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -125,7 +125,7 @@ def compare(
     if ruling:
         asks["ruled"] = _without(every, metrics, design)
     if matrices:
-        asks |= _matrix_asks(base, runs, arms, matrix, design, DRAWS if how else 3)
+        asks |= _matrix_asks(every, arms, matrix, design, DRAWS if how else 3)
     answers = answer(asks, work, "compare")
     by_name = {a.name: a for a in arms}
     rows, between = (with_drift([r for t in answers[k] for r in t], by_name) for k in ("layers", "between"))
@@ -204,22 +204,19 @@ def _asks(
     of = {s.name: s for s in every}
     asks: dict[str, list[Ask]] = {"layers": [], "between": []}
     for tokens in classes:
+        options: dict[str, Any] = {**design.items(), "tokens": tokens, "beside": every}
+        options |= {"n": None} if tokens != classes[0] else {}
         for store in every[1:]:
-            asks["layers"] += _same(
-                every[0], store, measures, design.replace(tokens=tokens), tokens != classes[0]
-            )
+            asks["layers"] += _same(every[0], store, measures, options)
         for name, other in siblings(arms).items():
-            asks["between"] += _same(
-                of[name], of[other], measures, design.replace(tokens=tokens), tokens != classes[0]
-            )
+            asks["between"] += _same(of[name], of[other], measures, options)
     return asks
 
 
-def _same(left: Store, right: Store, measures: Sequence[Measure], design: Design, free: bool) -> list[Ask]:
+def _same(left: Store, right: Store, measures: Sequence[Measure], options: Mapping[str, Any]) -> list[Ask]:
     """Each layer with the same layer, the same tokens. Measures whose null is dear get a few draws of it, and
     no p."""
-    options: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired"}
-    options |= {"n": None} if free else {}
+    options = {**options, "pairs": "same", "design": "paired"}
     beside = [m for m in measures if m.name in ("cka", "cosine", "sinkhorn")]
     asks = []
     for several, how in ((measures, "raw"), (beside, "unit")):
@@ -233,18 +230,19 @@ def _same(left: Store, right: Store, measures: Sequence[Measure], design: Design
 def _without(every: Sequence[Store], measures: Sequence[Measure], design: Design) -> list[Ask]:
     """Every run against the base once more, without the tokens that rule: raw points, no null."""
     options: dict[str, Any] = {**design.items(), "pairs": "same", "design": "paired", "massive": MODERATE}
+    options["beside"] = every
     quick = [m for m in measures if m.cheap_null] or measures[:1]
     return [ask(quick, [every[0], s], permutations=0, **options) for s in every[1:]]
 
 
 def _matrix_asks(
-    base: Store, runs: Sequence[Store], arms: Sequence[Arm], matrix: str, design: Design, draws: int
+    every: Sequence[Store], arms: Sequence[Arm], matrix: str, design: Design, draws: int
 ) -> dict[str, list[Ask]]:
     """Layer × layer: each model with itself, and the base with each other."""
-    final = {base.name, *(a.name for a in ends(arms))}
+    base, final = every[0], {a.name for a in ends(arms)}
     small = design.replace(n=min(design.n, MATRIX_POINTS), groups=min(5, design.groups)).items()
-    options: dict[str, Any] = {**small, "permutations": 3}
-    some = [s for s in runs if s.name in final]
+    options: dict[str, Any] = {**small, "permutations": 3, "beside": every}
+    some = [s for s in every[1:] if s.name in final]
     return {
         "itself": [ask(matrix, s, pairs="all", **options) for s in [base, *some]],
         "cross": [ask(matrix, [base, s], pairs="cross", **{**options, "permutations": draws}) for s in some],

@@ -123,10 +123,10 @@ def _asks(
 ) -> dict[str, list[Ask]]:
     """Everything the study measures. One design a table, but for `adjacent`, which has both with a column
     that says so."""
-    options = design.items()
+    hows, every = ("raw", "unit"), [*stores, *others]
+    options: dict[str, Any] = {**design.items(), "beside": every}
     apart: dict[str, Any] = {**options, "design": "disjoint", "pca": pca}
     same: dict[str, Any] = {**options, "design": "paired", "pca": None}
-    hows, every = ("raw", "unit"), [*stores, *others]
     more = [m for m in TRANSPORT if m != measure]
     plans = list(dict.fromkeys([measure, "wasserstein"]))
     once: dict[str, Any] = {**options, "permutations": 0}
