@@ -17,3 +17,11 @@ def test_the_median_is_that_of_all_texts() -> None:
     texts[2][1, 0] = 11.0
     assert [X.shape[1] for X in ordinary_tokens(texts, 10.0)] == [3, 0, 1]
     assert [X.shape[1] for X in ordinary_tokens(texts, 0.0)] == [3, 1, 2]
+
+
+def test_a_token_is_left_out_where_another_run_has_it_massive() -> None:
+    texts = [np.ones((2, 3, 4)), np.ones((2, 2, 4))]
+    other = [X.copy() for X in texts]
+    other[1][0, 1] = 50.0
+    assert [X.shape[1] for X in ordinary_tokens(texts, 10.0, other)] == [3, 1]
+    assert [X.shape[1] for X in ordinary_tokens(texts, 0.0, other)] == [3, 2]

@@ -19,8 +19,12 @@ def ordinary(norms: np.ndarray, factor: float) -> np.ndarray:
     return np.asarray((norms <= factor * np.median(norms, axis=1, keepdims=True)).all(axis=0))
 
 
-def ordinary_tokens(texts: Sequence[np.ndarray], factor: float) -> list[np.ndarray]:
-    """Texts [sites, tokens, d] without the tokens that are not `ordinary` among those of all texts."""
-    kept = ordinary(np.concatenate([np.linalg.norm(X, axis=-1) for X in texts], axis=1), factor)
+def ordinary_tokens(
+    texts: Sequence[np.ndarray], factor: float, *runs: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Texts [sites, tokens, d] without the tokens that are not `ordinary` among those of all texts, in this
+    run or in another of the same tokens."""
+    every = [np.concatenate([np.linalg.norm(X, axis=-1) for X in run], axis=1) for run in (texts, *runs)]
+    kept = np.all([ordinary(norms, factor) for norms in every], axis=0)
     ends = np.cumsum([X.shape[1] for X in texts])[:-1]
     return [X[:, mask] for X, mask in zip(texts, np.split(kept, ends), strict=True)]

@@ -32,10 +32,11 @@ class Similarity(NamedTuple):
     halves: int
     spans: tuple[int, ...]
     seed: int
+    beside: tuple[tuple[str, str], ...] = ()  # path and content of runs whose massive tokens are left out too
 
     def key(self) -> str:
         """Name of the task's answer."""
-        return key_of(list(self)[1:], __name__)
+        return key_of([*self[1:-1], [content for _, content in self.beside]], __name__)
 
 
 def half_samples(texts: int, halves: int, seed: int) -> list[np.ndarray]:
@@ -52,7 +53,11 @@ def similar(task: Similarity) -> dict[str, Any]:
     of every half sample."""
     store = opened(task.path, task.content)
     names = sites.select(store.sites, ["resid"])
-    texts = ordinary_tokens([_states(store, names, i, task.longest) for i in task.members], task.massive)
+    texts, *others = (
+        [_states(s, names, i, task.longest) for i in task.members]
+        for s in (store, *(opened(*where) for where in task.beside))
+    )
+    texts = ordinary_tokens(texts, task.massive, *others)
     if empty := sum(not X.shape[1] for X in texts):
         raise TransectError(
             f"{store.path}: {empty} texts have no token but position 0 and massive ones.",

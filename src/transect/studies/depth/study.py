@@ -95,8 +95,9 @@ def _measured(
         asks[f"judged {store.name}"] = Ask(
             judged, tasks, list, key=Judged.key, weight=lambda task: (1 + len(every)) * len(task.members)
         )
-        looks = Similarity(*where, tuple(members), how.longest, how.massive, how.halves, spans, how.seed)
-        asks[f"similar {store.name}"] = Ask(similar, (looks,), list, key=Similarity.key)
+        kin = tuple((str(s.path), s.content) for s in stores if s is not store and s.same_tokens(store))
+        looks = (*where, tuple(members), how.longest, how.massive, how.halves, spans, how.seed, kin)
+        asks[f"similar {store.name}"] = Ask(similar, (Similarity(*looks),), list, key=Similarity.key)
     answers = answer(asks, work, "depth")
     return [
         collected(
