@@ -378,7 +378,7 @@ def test_the_command(at, tmp_path):
     args += ["--steps", "3", "--learning-rate", "1e-6", "--head-rate", "1e-6", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(cli, args, standalone_mode=False, catch_exceptions=False)
     assert "accuracy" in done.output
-    assert "did not learn" in done.output
+    assert "not shown to have learned" in done.output
     assert result(tmp_path / "run")["recipe"]["seed"] == 1
 
 

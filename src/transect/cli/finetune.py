@@ -53,7 +53,7 @@ def _run(
     click.echo(f"{out}: {metrics} on {result['n']} examples at step {result['step']}")
     if not result["learned"]:
         click.echo(
-            f"! did not learn: {over(result)} over the baseline of {result['baseline']:.3g} "
+            f"! not shown to have learned: {over(result)} over the baseline of {result['baseline']:.3g} "
             f"({result['judged_by']} of the best constant answer, or of the start for a language model)",
             err=True,
         )

@@ -53,7 +53,8 @@ def _run(preset: str, out: Path, untied: bool, overwrite: bool, as_json: bool, *
     if result["learned"]:
         click.echo(f"  learned: {words}")
     else:
-        click.echo(f"! did not learn: {words}; the interval (95 %, by documents) is not above 0", err=True)
+        why = "the interval (95 %, by documents) is not above 0"
+        click.echo(f"! not shown to have learned: {words}; {why}", err=True)
 
 
 HELP = "seed: hours on a CPU; demo: about two minutes; tiny: seconds."

@@ -203,8 +203,8 @@ def doubts(arms: Sequence[Arm], pairs: Sequence[dict[str, Any]], stores: Sequenc
     for a in arms:
         if a.role == "run" and a.learned is False:
             sentences.append(
-                f"{a.name} did not learn: {judgement(a)} on {a.n_judged} examples. Its drift is not the "
-                "drift of fine-tuning."
+                f"{a.name} is not shown to have learned: {judgement(a)} on {a.n_judged} examples. Its drift "
+                "may not be that of fine-tuning."
             )
         if a.role == "run" and a.source.startswith("no"):
             sentences.append(

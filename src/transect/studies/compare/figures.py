@@ -234,4 +234,4 @@ def _points(ax: "Axes", rows: list[dict[str, Any]], o: dict[str, Any], colour: s
             ax.plot(*spots, "o", color=colour, mfc=filled, ms=4, ls="", label=named(f"{name}{what}"))
     failed = [k for k, r in enumerate(rows) if r["learned"] is False]
     if failed:
-        ax.plot([x[k] for k in failed], y[failed], "x", color="k", ms=6, label="did not learn")
+        ax.plot([x[k] for k in failed], y[failed], "x", color="k", ms=6, label="not shown to have learned")

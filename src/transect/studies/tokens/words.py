@@ -259,8 +259,9 @@ def _warnings(study: Study, stores: Sequence[Store], arms: Sequence[Arm]) -> lis
         )
     if failed := [_judged(a) for a in runs if a.learned is False]:
         sentences.append(
-            f"Did not learn (not above the unigram model by the interval): {', '.join(failed)}. What they "
-            "show is the geometry of a run that failed with this recipe, not of the architecture trained."
+            f"Not shown to have learned (not above the unigram model by the interval): {', '.join(failed)}. "
+            "What they show may be the geometry of a run that failed with this recipe, not of the "
+            "architecture."
         )
     gaps = list(study.tables["losses"].where(status="ok")) if "losses" in study.tables else []
     if apart := [r for r in gaps if r["low"] is not None and (r["low"] > 0 or r["high"] < 0)]:
