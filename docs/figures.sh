@@ -1,6 +1,6 @@
 #!/bin/sh
 # The figures of docs/ and README, page by page: docs/figures.sh drift manifold neurons match intruders tokens compare depth lens probe dimension claims pairs (all without a word; claims makes pairs too).
-# On one core: drift 6 minutes, manifold 10, neurons 5, pairs 30, compare two hours, tokens a day (on an accelerator 5 minutes, with JOBS=4). A second call goes on; OUT says where.
+# On one core: drift 6 minutes, manifold 10, neurons 5, pairs 30, compare an hour, tokens a day (on an accelerator 5 minutes, with JOBS=4). A second call goes on; OUT says where.
 set -eu
 OUT=${OUT:-runs/docs}
 HERE=$(dirname "$0")/figures
