@@ -38,7 +38,8 @@ def drift_label(measure: str) -> str:
     """Axis label of a measure turned into a drift."""
     from transect.measures.registry import find
 
-    return f"1 − {label(measure)}" if find(measure).itself == 1 else label(measure)
+    less = "1\N{NO-BREAK SPACE}−\N{NO-BREAK SPACE}" if find(measure).itself == 1 else ""
+    return f"{less}{label(measure)}"
 
 
 def draw_compare_curves(study: Study, figure: Figure) -> "Canvas":

@@ -149,24 +149,25 @@ def _figures(
 def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
     sentences = []
     for arm in ends(arms):
-        steps = study.tables["entering"].where(run=arm.name, measure="cka", normalise="raw")
-        steps = [r for r in steps if r["low"] is not None and r["low"] > 0][:3]
+        every = study.tables["entering"].where(run=arm.name, measure="cka", normalise="raw")
+        steps = [r for r in every if r["low"] is not None and r["low"] > 0][:3]
         if steps:
             best = "; ".join(
-                f"{r['site']} → {r['site2']} {interval(r, digits=3)} ({share(r['top3'])} of replicates in "
-                f"the top 3{_controls(study, arms, 'entering', r)})"
+                f"{r['site']} → {r['site2']} {interval(r, digits=3)}"
+                + _beside(_agreed(r, len(every)), _controls(study, arms, "entering", r))
                 for r in steps
             )
             sentences.append(
                 f"{arm.name}: change enters most (growth of 1 − unbiased CKA across a block) at {best}."
             )
-        first = list(study.tables["ranking"].where(run=arm.name, measure="cka", normalise="raw"))[:3]
+        every = study.tables["ranking"].where(run=arm.name, measure="cka", normalise="raw")
+        first = list(every)[:3]
         if first and not any(r["value"] for r in first):
             sentences.append(f"{arm.name}: at every layer the points of the base, to the last bit of CKA.")
         elif first:
             best = "; ".join(
-                f"{r['site']} {interval(r, digits=3)} ({share(r['top3'])} of replicates in the top 3"
-                f"{_controls(study, arms, 'ranking', r)})"
+                f"{r['site']} {interval(r, digits=3)}"
+                + _beside(_agreed(r, len(every)), _controls(study, arms, "ranking", r))
                 for r in first
             )
             sentences.append(
@@ -193,12 +194,23 @@ def _findings(study: Study, arms: Sequence[Arm]) -> list[str]:
     return sentences
 
 
+def _beside(*parts: str) -> str:
+    """What there is of some parts, in brackets."""
+    said = "; ".join(part for part in parts if part)
+    return f" ({said})" if said else ""
+
+
+def _agreed(row: dict[str, Any], places: int) -> str:
+    """How many replicates agree that a place is among the first three; of three places all are."""
+    return f"{share(row['top3'])} of replicates in the top 3" if places > 3 else ""
+
+
 def _controls(study: Study, arms: Sequence[Arm], table: str, row: dict[str, Any]) -> str:
     """The number of every control in the place of a row."""
     names = [a.name for a in arms if a.role in ("noise", "random", "seed")]
     same = {k: row[k] for k in ("measure", "site", "token", "normalise")}
     controls = study.tables[table].where(run=names, **same)
-    return "".join(f"; {r['run']} {interval(r, digits=3)}" for r in controls)
+    return "; ".join(f"{r['run']} {interval(r, digits=3)}" for r in controls)
 
 
 def _mean_drift(study: Study, arm: Arm, row: dict[str, Any]) -> str:
@@ -223,9 +235,8 @@ def _second_seeds(study: Study) -> list[str]:
         if rows:
             left, right = (float(np.mean([r[k] for r in rows])) for k in ("left", "right"))
             sentences.append(
-                f"{run}: mean over layers of 1 − unbiased CKA: {left:.3g} to the base, {right:.3g} to its "
-                "second seed"
-                f" {rows[0]['run2']}; two seeds are no test."
+                f"{run}: mean over layers of 1 − unbiased CKA: {left:.3g} to the base, {right:.3g} to "
+                f"{rows[0]['run2']} of another seed; one pair of seeds tests nothing."
             )
     return sentences
 
