@@ -171,7 +171,7 @@ def test_two_seeds_are_told_from_the_base() -> None:
         for v in (0.2, 0.4)
     ]
     (line,) = compare_words._second_seeds(study(contrasts=rows))
-    assert "0.3 to the base, 0.1 to its second seed b" in line
+    assert "0.3 to the base, 0.1 to b of another seed" in line
 
 
 def test_methods_are_counted_by_their_corrected_p() -> None:
