@@ -10,11 +10,13 @@ import transect as ts
 from planted import planted_store
 from tiny import make_texts, tiny_model, tiny_tokenizer
 from transect.errors import TransectError
+from transect.inference.accumulators import text_halves
 from transect.inference.draws import draw
 from transect.inference.tests import arrangements
 from transect.random import rng
 from transect.store.selection import Selection
-from transect.store.units import apart
+from transect.store.units import apart, families_of
+from transect.studies.neurons.blocks import equal_rows
 
 MEASURES = ("cka", "rsa", "knn_overlap")
 
@@ -102,3 +104,28 @@ def test_a_test_of_too_few_units_has_no_p(tmp_path: Path) -> None:
 def test_arrangements_are_counted_without_those_that_are_the_same() -> None:
     for values in ([1, 1, 2, 2], ["a", "b", "c"], [5, 5, 5], [1, 2, 2, 3]):
         assert arrangements(values) == pytest.approx(len(set(itertools.permutations(values))))
+
+
+def test_neurons_take_groups_of_texts_whole(tmp_path: Path) -> None:
+    """Halves keep a group together; equally many tokens come from each group, not from each text."""
+    store = grouped(tmp_path / "s", 3)
+    group = np.array(store.index["group"].to_pylist())
+    half = text_halves(store, 0)
+    assert sorted(half[group == g].mean() for g in np.unique(group)) == [0, 0, 0, 1, 1, 1]
+    rows = equal_rows(store, True, 0)
+    assert rows.shape == (6, 20)  # five texts of four tokens each
+    of = group[np.searchsorted(store.start, rows, side="right") - 1]
+    assert (of == of[:, :1]).all()
+
+
+def test_a_copy_of_a_text_is_in_its_half_and_gives_no_rows(tmp_path: Path) -> None:
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), name="tiny")
+    plain = make_texts(6)
+    texts = ts.open_texts([*plain.texts, plain.texts[2], plain.texts[5]])
+    store = ts.capture(model, texts, tmp_path / "s")
+    half = text_halves(store, 0)
+    assert families_of(store).tolist() == [0, 1, 2, 3, 4, 5, 2, 5]
+    for i, family in enumerate(families_of(store).tolist()):
+        assert half[i] == half[family]
+    rows = equal_rows(store, True, 0)
+    assert (store.units[np.searchsorted(store.start, rows, side="right") - 1] >= 0).all()

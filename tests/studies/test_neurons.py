@@ -342,7 +342,7 @@ def test_one_pass_gives_the_whole_and_both_halves(store: ts.Store, monkeypatch: 
     np.testing.assert_allclose(split.whole.correlation, whole.correlation, atol=1e-6)
     np.testing.assert_allclose(split.whole.var_x, whole.var_x, rtol=1e-4, atol=1e-6)
     X, text = store.points("mlp.0.act").astype(np.float64), np.repeat(np.arange(len(LENGTHS)), LENGTHS)
-    member = accumulators.text_halves(len(LENGTHS), 5)
+    member = accumulators.text_halves(store, 5)
     assert member.tolist() != [0, 1] * 5, "drawn, not every other text"
     alive = [i for i in range(24) if i != 3]
     for k in (0, 1):

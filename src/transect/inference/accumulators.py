@@ -19,6 +19,7 @@ from transect.numeric.moments import Accumulator, Moments
 from transect.numeric.permute import columns_by_text
 from transect.random import rng
 from transect.store.store import Store
+from transect.store.units import families_of
 
 if TYPE_CHECKING:
     from transect.models.models import Model
@@ -193,10 +194,11 @@ class SplitMoments(NamedTuple):
 def split_moments(store: Store, site: str, *, position0: bool = True, seed: int = 0) -> SplitMoments:
     """All that a map needs, in one pass over the activations; the halves merge into the whole.
 
-    The halves are whole texts, drawn by the seed. The control gives every neuron an order of texts of its own
-    within its half (`columns_by_text`). TransectError where a half has fewer than 2 tokens.
+    The halves are whole texts, or groups of them, drawn by the seed. The control gives every neuron an order
+    of texts of its own within its half (`columns_by_text`). TransectError where a half has fewer than 2
+    tokens.
     """
-    width, member = store.width(site), text_halves(len(store), seed)
+    width, member = store.width(site), text_halves(store, seed)
     actual, noise = ([Accumulator(width), Accumulator(width)] for _ in range(2))
     generator = rng(seed, "texts by neuron", site)
     for rows in _blocks(store, width, position0):
@@ -220,9 +222,11 @@ def split_moments(store: Store, site: str, *, position0: bool = True, seed: int 
     return SplitMoments(total, halves, control, control_halves)
 
 
-def text_halves(texts: int, seed: int) -> np.ndarray:
-    """The half, 0 or 1, of every text: int [T], half of them in each."""
-    return rng(seed, "halves").permutation(texts) % 2
+def text_halves(store: Store, seed: int) -> np.ndarray:
+    """The half, 0 or 1, of every text: int [T], half of them in each; groups of texts and copies stay
+    together."""
+    units, of = np.unique(families_of(store), return_inverse=True)
+    return (rng(seed, "halves").permutation(len(units)) % 2)[of]
 
 
 def store_moments(

@@ -173,7 +173,7 @@ def _dependent(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A warning for every choice of texts that share documents."""
     lines = [
         f"{r['texts']['spec']}: {r['texts']['count']} texts are parts of {r['documents']} documents. "
-        "Sweeps, probes and texts that judge take documents whole; neurons, matches, shapes, adapters "
+        "Sweeps, probes, neurons and texts that judge take documents whole; shapes, adapters, pruning "
         "and calibrations take texts as independent: their intervals are too narrow where parts are alike."
         for r in runs
         if "documents" in r

@@ -19,13 +19,24 @@ def units_of(store: "Store") -> np.ndarray:
     -1 for a copy of an earlier text, whose points are that one's: halves, folds and permutations that take
     both apart do not know that they are one. Arrays of equal texts may differ and are no copies.
     """
+    units, earlier = _units(store)
+    return np.where(earlier < np.arange(len(units)), -1, units)
+
+
+def families_of(store: "Store") -> np.ndarray:
+    """The unit of each text, [texts]; a copy is of the unit of the text that it is a copy of."""
+    units, earlier = _units(store)
+    return units[earlier]
+
+
+def _units(store: "Store") -> tuple[np.ndarray, np.ndarray]:
+    """(number of the first text of each one's group, that of the first text which is the same), [texts]."""
     index, first, group = store.index, dict[str, int](), dict[Any, int]()
     names = index["group"].to_pylist() if "group" in index.column_names else store.ids
     units = np.array([group.setdefault(name, i) for i, name in enumerate(names)], np.int64)
     if store.manifest["model"].get("kind") == ARRAYS:
-        return units
-    earlier = np.array([first.setdefault(h, i) for i, h in enumerate(index["hash"].to_pylist())])
-    return np.where(earlier < np.arange(len(units)), -1, units)
+        return units, np.arange(len(units))
+    return units, np.array([first.setdefault(h, i) for i, h in enumerate(index["hash"].to_pylist())])
 
 
 def full_label(store: "Store", name: str) -> np.ndarray:

@@ -180,9 +180,7 @@ def _batched(task: Block, store: Store, rho: dict[str, np.ndarray]) -> dict[str,
 def _batches(store: Store, task: Block, half: int | None = None) -> list[np.ndarray]:
     selection = store.select("all", task.position0)
     if half is not None:
-        selection = selection.subset(
-            np.flatnonzero(text_halves(len(store), task.seed)[selection.texts] == half)
-        )
+        selection = selection.subset(np.flatnonzero(text_halves(store, task.seed)[selection.texts] == half))
     batches = [store.read(task.site, rows) for rows in selection.split(BATCH) if len(rows) > 1]
     if not batches:
         raise TransectError(f"{task.site}: no batch has two tokens.", "Capture longer texts.")
@@ -204,14 +202,17 @@ def _order(task: Block, store: Store, rho: np.ndarray, name: str) -> np.ndarray:
 
 
 def equal_rows(store: Store, position0: bool, seed: int) -> np.ndarray:
-    """Rows [T, k]: k tokens of each text that has as many, in their order; k is where T · k is largest."""
+    """Rows [T, k]: k tokens of each text that has as many, in their order; k is where T · k is largest. A
+    group of texts stands for a text, and a copy for none."""
     selection = store.select("all", position0)
-    sizes = np.unique(selection.texts, return_counts=True)[1]
+    units = store.units[selection.texts]
+    every = selection.rows[np.argsort(units, kind="stable")][(units < 0).sum() :]
+    sizes = np.unique(units[units >= 0], return_counts=True)[1]
     k = max(range(1, int(sizes.max()) + 1), key=lambda k: (k * int((sizes >= k).sum()), -k))
     generator, begin = rng(seed, "tokens of a text"), np.cumsum(sizes) - sizes
     return np.stack(
         [
-            selection.rows[first + np.sort(generator.permutation(size)[:k])]
+            every[first + np.sort(generator.permutation(size)[:k])]
             for first, size in zip(begin, sizes, strict=True)
             if size >= k
         ]
