@@ -56,7 +56,7 @@ BENCHES = {
     "neurons.py": ([], "Neurons", ["--width", "512"]),
     "train.py": ([], "Training step", []),
     "engines.py": ([], "Engines", ["--blocks", "40"]),
-    "passes.py": ([], "Studies that run the model", ["--texts", "8"]),
+    "passes.py": ([], "Studies that run the model", []),
     "page.py": ([], "The page", []),
     "bring.py": ([], "Bring anything", ["--quick"]),
     "growth.py": (["CLOUDS"], "How cost grows", []),
