@@ -114,7 +114,7 @@ def test_a_rotated_copy_under_another_tokenizer_is_found(runs: dict[str, ts.Stor
 
 def test_the_command_aligns(runs: dict[str, ts.Store], tmp_path) -> None:
     command = ["compare", str(runs["wide"].path), str(runs["copy"].path), "--out", str(tmp_path / "o")]
-    command += ["--measures", "cka", "--n", "60", "--groups", "4", "--workers", "1"]
+    command += ["--measures", "cka", "--n", "60", "--groups", "4", "--workers", "1", "--formats", "png"]
     refused = CliRunner().invoke(cli, command)
     assert isinstance(refused.exception, TransectError)
     assert "--align prefix" in refused.exception.fix

@@ -136,7 +136,9 @@ def test_bad_input_is_refused(stores: tuple, tmp_path: Path) -> None:
 
 def test_the_command(stores: tuple, tmp_path: Path) -> None:
     args = ["neurons", "match", str(stores[0].path), str(stores[1].path), "--out", str(tmp_path / "m")]
-    ran = CliRunner().invoke(cli, [*args, "--sites", "mlp.0.act", "--json", "--workers", "1"])
+    ran = CliRunner().invoke(
+        cli, [*args, "--sites", "mlp.0.act", "--json", "--workers", "1", "--formats", "png"]
+    )
     assert ran.exit_code == 0, ran.output
     assert '"one_to_one"' in ran.output
     assert (tmp_path / "m" / "figures" / "twins.png").is_file()

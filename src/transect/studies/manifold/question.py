@@ -1,5 +1,6 @@
 """Sites at which held-out texts are moved, as tasks: the model, and what its next token is read after."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,12 +73,19 @@ class Question(NamedTuple):
         return self.first[[self.word_of(float(v)) for v in labels]]
 
 
+@functools.lru_cache(maxsize=1)
+def _model(path: str, content: str) -> "Model":
+    """The model of a store, which predicts a next token; kept between the tasks of one process."""
+    model = model_of(opened(path, content))
+    check_head(model)
+    return model
+
+
 def question(task: Moving) -> Question:
     """The question of a task. Raises: TransectError for a store without its model, and a model without a
     next token."""
     store = opened(task.job.store, task.job.fingerprint)
-    model = model_of(store)
-    check_head(model)
+    model = _model(task.job.store, task.job.fingerprint)
     words, word_of, asked = WORDS.get(task.job.label[0], ([], lambda y: 0, ""))
     prompt = asked if task.prompt is None else task.prompt
 
