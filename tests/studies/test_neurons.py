@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -733,6 +734,16 @@ def test_pruned_folds_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("value", "low", "high", "ratio", "null", "calibration_tokens"):
         one, other = (s.tables["pruning"].column(name) for s in (study, fresh))
         np.testing.assert_array_equal(one, other)
+
+
+def test_every_text_is_judged_once_by_a_model_calibrated_on_the_others() -> None:
+    from transect.studies.pruning.folds import Fold
+
+    model = ts.wrap_model(tiny_model("llama"), tiny_tokenizer(), name="tiny")
+    how = SimpleNamespace(seed=0, folds=3)
+    parts = [Fold(model, make_texts(7), k, "random", (0.1,), how).split() for k in range(3)]
+    assert sorted(i for judged, _ in parts for i in judged) == [*range(7)]
+    assert all(sorted([*judged, *rest]) == [*range(7)] for judged, rest in parts)
 
 
 def test_pruning_says_before_the_work_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
