@@ -207,7 +207,7 @@ def _job(
 
 def sites_of_runs(stores: Sequence[Store], wanted: str | Sequence[str]) -> list[list[str]]:
     """Sites of every run, in order; the residual stream where it is asked for and there, else everything."""
-    asked = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+    asked = names_of.asked(wanted)
     if asked == ["resid"] and not any(names_of.family(s).endswith("resid") for s in stores[0].sites):
         asked = stores[0].sites
     return [names_of.select(store.sites, asked) for store in stores]

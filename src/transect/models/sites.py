@@ -74,6 +74,11 @@ def family(site: str) -> str:
     return ".".join(part for part in site.split(".") if not re.fullmatch("[0-9]+", part))
 
 
+def asked(wanted: str | Sequence[str]) -> list[str]:
+    """Families and sites as options name them: one string with commas, or several."""
+    return [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+
+
 def stack(site: str) -> str:
     """Which of an encoder–decoder's two stacks a site is in, encoder or decoder; "" elsewhere."""
     match = SITE.match(site)

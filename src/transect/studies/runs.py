@@ -11,6 +11,7 @@ from typing import Any
 from transect.errors import TransectError
 from transect.files import folder_name, local
 from transect.inference.intervals import student
+from transect.models import sites as names_of
 from transect.models.models import Model, open_model
 from transect.store.capture import capture, recapture
 from transect.store.recapture import model_or_refuse, reopen
@@ -47,7 +48,7 @@ def open_runs(
     Unfinished stores are refused here, before hours are spent; so are two runs of one name.
     """
     stores: list[Store] = []
-    sites = [s.strip() for s in sites.split(",")] if isinstance(sites, str) else list(sites)
+    sites = names_of.asked(sites)
     opened = None if texts is None or out is None else open_texts(texts, seed=seed)
     for one in listed(runs):
         if isinstance(one, Store):

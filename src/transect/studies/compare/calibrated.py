@@ -15,6 +15,7 @@ import numpy as np
 from transect.errors import TransectError
 from transect.inference.intervals import jackknife
 from transect.inference.tests import LEVEL, permutation_p
+from transect.models import sites as names_of
 from transect.results.table import Table
 from transect.store.align import align
 from transect.store.store import Store
@@ -30,8 +31,7 @@ def aligned_runs(
     """The runs of a comparison, cut to the points that all of them have; stores in OUT/aligned."""
     if out is None:
         raise TransectError("align writes stores of its own.", "Give out=FOLDER.")
-    asked = [s.strip() for s in sites.split(",")]
-    alignment = align([s for _, s in roles], Path(out) / "aligned", how, asked, least)
+    alignment = align([s for _, s in roles], Path(out) / "aligned", how, names_of.asked(sites), least)
     return [(role, store) for (role, _), store in zip(roles, alignment, strict=True)]
 
 

@@ -115,7 +115,7 @@ def _massive(stores: Sequence[Store], reach: dict[int, int], how: Any) -> dict[i
     loud = np.zeros(cuts[-1], bool)
     for store in stores if how.massive and reach else ():
         rows = np.concatenate([store.start[i] + 1 + np.arange(n) for i, n in reach.items()])
-        for site in sites.select(store.sites, [s.strip() for s in how.sites.split(",")]):
+        for site in sites.select(store.sites, sites.asked(how.sites)):
             loud |= ~ordinary(np.linalg.norm(store.read(site, rows), axis=1)[None], how.massive)
     return {i: loud[a:b] for i, a, b in zip(reach, cuts, cuts[1:], strict=False)}
 

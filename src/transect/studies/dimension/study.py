@@ -116,7 +116,7 @@ def dimension(
 
 def _layers(store: Store, window: Window, how: Any) -> Ask:
     """A task a site."""
-    names = sites.select(store.sites, [s.strip() for s in how.sites.split(",")])
+    names = sites.select(store.sites, sites.asked(how.sites))
     where, rest = (str(store.path), store.content), (how.each, how.groups, how.halves, how.seed)
     return Ask(measured, tuple(Layer(*where, site, window, *rest) for site in names), list, key=Layer.key)
 

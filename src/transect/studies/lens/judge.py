@@ -118,7 +118,7 @@ def _fitted(store: Store, task: Read, last: str) -> tuple[Affine, np.ndarray, in
 
 def readable(store: Store, wanted: str) -> list[str]:
     """The sites that can be read out. Raises: TransectError for one of another width than the head reads."""
-    names = sites.select(store.sites, [name.strip() for name in wanted.split(",")])
+    names = sites.select(store.sites, sites.asked(wanted))
     width = store.width(last_site(store))
     if wrong := [name for name in names if store.width(name) != width]:
         raise TransectError(

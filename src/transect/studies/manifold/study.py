@@ -131,7 +131,7 @@ def manifold(
         job = replace(
             job, shapes=chosen_shapes(store, job, shape, discover, how.period, how.parameters or {})
         )
-        selected = site_names.select(store.sites, [s.strip() for s in how.sites.split(",")])
+        selected = site_names.select(store.sites, site_names.asked(how.sites))
         cols, masked = token_columns(store, tokens or None, position0=how.position0)
         notes += [f"{store.name}: {note}" for note in masked if note not in notes]
         job = replace(job, tokens=tuple(c.token for c in cols if c.status == "ok"))

@@ -59,7 +59,7 @@ def match(store: Run, other: Run, **options: Unpack[MatchOptions]) -> Study:
     """
     only(options, MatchOptions)
     how, work = group(options, MatchOptions), Work.of(options)
-    asked = [s.strip() for s in how.sites.split(",")]
+    asked = names.asked(how.sites)
     run_options = {"seed": how.seed, "sites": asked, "progress": work.progress}
     stores = open_runs([store, other], how.texts, work.out, **run_options)
     distinct(stores)

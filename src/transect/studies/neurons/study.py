@@ -82,7 +82,7 @@ def neurons(
     """
     only(options, NeuronOptions)
     place, work = NeuronPlace.of(options), Work.of(options)
-    asked = [s.strip() for s in place.sites.split(",")]
+    asked = names.asked(place.sites)
     steps = [checked("skip", step, within(1), int) for step in skip]
     cards = checked("cards", cards, within(0), int)
     _check(store, place)

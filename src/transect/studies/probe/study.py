@@ -88,7 +88,7 @@ def probe(
     where = ["all"] if label in STANDARD or (pooled and tokens is None) else list(tokens or ["last"])
     asks: dict[str, Ask] = {}
     for store in [*opened, *others]:
-        names = sites.select(store.sites, [name.strip() for name in how.sites.split(",")])
+        names = sites.select(store.sites, sites.asked(how.sites))
         tasks = [_task(store, names[0], token, label, how) for token in where]
         for task in tasks:
             units_of(store, task)  # refuses before any work
