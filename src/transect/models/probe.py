@@ -68,9 +68,8 @@ def probe(
                 "The weights hold NaN or overflow in this dtype; try --dtype float32.",
             )
     used = [taps[s] for s in read_sites]
-    _rows_are_tokens(
-        model, [taps[s] for s in seen if sites.layer(s) == 0 and sites.family(s).endswith("resid")], batch
-    )
+    entries = [taps[s] for s in seen if sites.layer(s) == 0 and sites.family(s).endswith("resid")]
+    _rows_are_tokens(model, entries, batch, seen)
     apart = _together(model, used, tokenized, shortest, seen, batch_tokens)
     second = _seen(model, used, batch)
     if (worst := _worst(seen, second, model)) is not None:
@@ -102,7 +101,9 @@ def _seen(model: "Model", taps: Sequence[sites.Tap], batch: Batch) -> dict[str, 
     return seen
 
 
-def _rows_are_tokens(model: "Model", entries: list[sites.Tap], batch: Batch) -> None:
+def _rows_are_tokens(
+    model: "Model", entries: list[sites.Tap], batch: Batch, seen: dict[str, "torch.Tensor"]
+) -> None:
     """Another first token changes the first row of what enters block 0, and the last token the last row."""
     ids = batch.ids[0].tolist()
     for at in (0, len(ids) - 1):
@@ -111,10 +112,8 @@ def _rows_are_tokens(model: "Model", entries: list[sites.Tap], batch: Batch) -> 
             continue
         changed = batch.ids.clone()
         changed[0, at] = other
-        first = _seen(model, entries, batch)
-        second = _seen(model, entries, Batch(changed, batch.mask, batch.keep, batch.owner))
-        for site in first:
-            moved = (first[site] - second[site]).norm(dim=1)
+        for site, rows in _seen(model, entries, Batch(changed, batch.mask, batch.keep, batch.owner)).items():
+            moved = (seen[site] - rows).norm(dim=1)
             if site.startswith("decoder.") or not float(moved.max()):  # shifted by its start token
                 continue
             if int(moved.argmax()) != at:
